@@ -1,0 +1,103 @@
+"""Label a whole stack with a trained model, slice by slice.
+
+python predict.py checkpoint=RUN image='raw/*.png' output=labels.tif
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from fibseg import config as configuration
+from fibseg.config import PredictConfig
+from fibseg.errors import FibsegError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fibseg.stack import Stack
+
+configuration.register()
+
+DOUBTFUL = 0.05
+"""Share of a slice's pixels outside the training's grey values above which a person is warned."""
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="predict")
+def main(composed: DictConfig) -> None:
+    """Write the labels and say what to doubt."""
+    from rich.console import Console
+
+    from fibseg.runs import require_disk
+    from fibseg.stack import open_stack
+
+    config = configuration.predict_config(composed)
+    output = Path(config.output)
+    if output.exists() and not config.overwrite:
+        raise FibsegError(f"{output}: exists already; give another output=, or overwrite=true.")
+    if output.suffix.lower() not in (".tif", ".tiff"):
+        raise FibsegError(f"{output}: labels are written as TIFF; give an output= that ends in .tif.")
+    stack = open_stack(config.image)
+    checkpoint = find_checkpoint(Path(config.checkpoint))
+    depth, height, width = stack.shape
+    require_disk(output, 0.1 * depth * height * width, "the labels")  # they shrink to less than that
+    predict(config, checkpoint, stack, output, Console(soft_wrap=True))
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint of a run directory, or the file itself."""
+    if path.is_dir():
+        best = path / "checkpoints" / "best.ckpt"
+        if not best.is_file():
+            raise FibsegError(f"{path}: no run directory with a trained model (no checkpoints/best.ckpt).")
+        return best
+    return path
+
+
+def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path, console: Console) -> None:
+    """Predict every slice into a TIFF of the label values of the training's data description."""
+    import numpy as np
+    from rich.progress import track
+
+    from fibseg.checkpoint import load_model
+    from fibseg.hardware import choose_device, choose_precision, set_threads
+    from fibseg.prediction import predict_stack
+    from fibseg.stack import TiffWriter
+
+    model = load_model(checkpoint)
+    warn_of_voxels(config.voxel_size, model.voxel_sizes, console)
+    set_threads(config.threads)
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    values = np.array(model.label_values)
+    values = values.astype(np.min_scalar_type(int(values.max())) if values.min() >= 0 else np.int32)
+    sizes = config.voxel_size or list(model.voxel_sizes[0])
+    outside = []
+    slices = predict_stack(model, stack, config.window_batch, device, precision)
+    shown = track(slices, "predicting", total=stack.shape[0], console=console, disable=not console.is_terminal)
+    with TiffWriter(output, stack.shape, str(values.dtype), sizes) as writer:
+        for labels, share in shown:
+            writer.write(values[labels])
+            outside.append(share)
+    doubtful = sum(share > DOUBTFUL for share in outside)
+    if doubtful:
+        console.print(
+            f"warning: {doubtful} of {len(outside)} slices have over {DOUBTFUL:.0%} of their pixels outside the grey "
+            f"values of the training ({model.window[0]:g} to {model.window[1]:g}); look at these labels with care."
+        )
+    console.print(f"{output}: labels of {stack.shape[0]} slices", highlight=False)
+
+
+def warn_of_voxels(ours: list[float] | None, trained: Sequence[Sequence[float]], console: Console) -> None:
+    """A network knows organelles at the size it saw them."""
+    if ours is not None and not any(max(abs(a / b - 1) for a, b in zip(ours, t, strict=True)) < 0.1 for t in trained):
+        console.print(f"warning: voxels of {list(ours)} nm, but the training had {list(map(list, trained))} nm.")
+
+
+if __name__ == "__main__":
+    sys.exit(configuration.run_with_sentences(main))

@@ -1,0 +1,136 @@
+"""Lightning callbacks: the checkpoints of a run, and the line a person watches."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins.io import CheckpointIO
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from fibseg.checkpoint import TrainedModel, is_whole, load_whole, save_model, save_whole
+from fibseg.runs import RunDirectory
+from fibseg.segmentation import Segmentation
+
+
+class WholeCheckpointIO(CheckpointIO):
+    """Lightning's way to its checkpoints: staged in the run directory, checked when read."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write whole or not at all."""
+        save_whole(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read as data only, whatever `weights_only` says."""
+        return load_whole(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete one."""
+        Path(path).unlink(missing_ok=True)
+
+
+class RunCheckpoints(Callback):
+    """After each validation: best.ckpt where the validation loss fell, then last.ckpt; the one before stays.
+
+    best.ckpt is written first: a kill between the two only makes the resumed run write the same best.ckpt again.
+    """
+
+    def __init__(self, run: RunDirectory, model: TrainedModel):
+        """`model` describes the network that is trained; its weights are saved as they are at that time."""
+        self.run, self.model = run, model
+        self.best_loss, self.best_epoch = float("inf"), -1
+        self.seconds, self._start = 0.0, 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on counting the seconds of training."""
+        self._start = monotonic() - self.seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        """Goes into last.ckpt."""
+        return {"best_loss": self.best_loss, "best_epoch": self.best_epoch, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Comes out of last.ckpt."""
+        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
+        self.seconds = state_dict["seconds"]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save; a loss that is NaN is never the best, but the first epoch always is saved."""
+        assert isinstance(pl_module, Segmentation)
+        loss = pl_module.epoch_metrics["val_loss"]
+        self.run.best.parent.mkdir(exist_ok=True)
+        self.seconds = monotonic() - self._start
+        if loss < self.best_loss or self.best_epoch < 0:
+            self.best_loss, self.best_epoch = loss, trainer.current_epoch
+            save_model(self.model, self.run.best)
+        if self.run.last.exists():
+            os.replace(self.run.last, self.run.previous)
+        trainer.save_checkpoint(self.run.last)
+
+
+def usable_checkpoint(run: RunDirectory) -> Path | None:
+    """The newest whole checkpoint to resume from; None to start anew, as where best.ckpt is damaged.
+
+    Damaged ones are deleted, so that they never become the one that is kept beside a newer one.
+    """
+    for path in (run.best, run.last, run.previous):
+        if path.exists() and not is_whole(path):
+            path.unlink()
+    kept = [path for path in (run.last, run.previous) if path.exists()]
+    return kept[0] if kept and run.best.exists() else None
+
+
+class TrainingProgress(Callback):
+    """One bar over the whole training with loss, F1 and time left; in a log file one plain line per epoch."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self._shown, self._start, self._first_epoch = 0.0, 0.0, 0
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  val loss {task.fields[val_loss]:.3f}  F1 {task.fields[f1]:.3f}"),
+            TimeRemainingColumn(compact=True), console=console, disable=not console.is_terminal, transient=True,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the bar, at the first step that is not done yet."""
+        nothing = float("nan")
+        total = int(trainer.estimated_stepping_batches)
+        self._task = self._progress.add_task(
+            "train", total=total, completed=trainer.global_step, epoch=0, loss=nothing, val_loss=nothing, f1=nothing
+        )
+        self._progress.start()
+        self._start, self._first_epoch = monotonic(), trainer.current_epoch
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar, four times a second at most: reading a loss waits for the device."""
+        if self.console.is_terminal and monotonic() - self._shown > 0.25 and self._task is not None:
+            self._shown = monotonic()
+            epoch, loss = trainer.current_epoch, float(outputs["loss"])
+            self._progress.update(self._task, completed=trainer.global_step, epoch=epoch, loss=loss)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show what the epoch reached."""
+        assert isinstance(pl_module, Segmentation)
+        figures = pl_module.epoch_metrics
+        if self.console.is_terminal and self._task is not None:
+            self._progress.update(self._task, val_loss=figures["val_loss"], f1=figures["val_f1"])
+            return
+        done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
+        left = (monotonic() - self._start) / (done - self._first_epoch) * (epochs - done)
+        self.console.print(
+            f"epoch {done}/{epochs}  loss {figures['train_loss']:.4f}  val loss {figures['val_loss']:.4f}  "
+            f"F1 {figures['val_f1']:.3f}  {left:.0f} s left",
+            soft_wrap=True,
+        )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the bar away, after an error too."""
+        self._progress.stop()

@@ -1,0 +1,128 @@
+"""Checkpoints: tensors and built-in types, written whole or not at all, read without unpickling code."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fibseg.errors import FibsegError
+from fibseg.models import create_model
+
+FORMAT = 1
+"""Of a model checkpoint; a newer one is refused."""
+
+
+def save_whole(content: dict[str, Any], path: Path) -> None:
+    """torch.save that leaves either the old file or the whole new one, through a kill or a full disk.
+
+    It stages beside the target, never in TMPDIR, which may be another file system.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise FibsegError(f"{path}: the checkpoint could not be written ({error}); is the disk full?") from error
+
+
+def load_whole(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the host's memory; every byte is checked against its checksum.
+
+    Raises:
+        FibsegError: missing, damaged, or holding anything but tensors and built-in types.
+    """
+    if not path.is_file():
+        raise FibsegError(f"{path}: no such checkpoint.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise FibsegError(f"{path}: damaged checkpoint: {damaged} does not fit its checksum.")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FibsegError:
+        raise
+    except Exception as error:  # zipfile and torch raise many kinds on bytes that are none of theirs
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise FibsegError(f"{path}: no checkpoint of fibseg, or a damaged one ({reason}).") from error
+    if not isinstance(content, dict):
+        raise FibsegError(f"{path}: no checkpoint of fibseg: it holds a {type(content).__name__}.")
+    return content
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `load_whole` would succeed."""
+    try:
+        load_whole(path)
+    except FibsegError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """All that a prediction needs.
+
+    Attributes:
+        network: in evaluation mode, on the host.
+        architecture, arguments: what `create_model` made it from.
+        class_names: background first.
+        label_values: value of each class in label files.
+        areas: of the grain filter in pixels; the network has 1 + len(areas) channels.
+        window: grey values that become 0 and 255.
+        voxel_sizes: (z, y, x) in nm of each training volume.
+        patch_size: side of a training patch, and of a window, in pixels.
+    """
+
+    network: nn.Module
+    architecture: str
+    arguments: dict[str, Any]
+    class_names: Sequence[str]
+    label_values: Sequence[int]
+    areas: Sequence[int]
+    window: tuple[float, float]
+    voxel_sizes: Sequence[Sequence[float]]
+    patch_size: int
+
+
+_PLAIN = ("architecture", "arguments", "class_names", "label_values", "areas", "window", "voxel_sizes", "patch_size")
+
+
+def save_model(model: TrainedModel, path: Path) -> None:
+    """Write the weights and what is needed to use them."""
+    plain = {name: getattr(model, name) for name in _PLAIN}
+    save_whole({"format": FORMAT, **plain, "weights": model.network.state_dict()}, path)
+
+
+def load_model(path: Path) -> TrainedModel:
+    """Read what `save_model` wrote, or raise FibsegError with the reason."""
+    content = load_whole(path)
+    if not isinstance(content.get("format"), int):
+        raise FibsegError(f"{path}: a checkpoint, but not of fibseg; expected best.ckpt of a run directory.")
+    if content["format"] > FORMAT:
+        raise FibsegError(f"{path}: format {content['format']}, but this fibseg reads up to {FORMAT}; update it.")
+    missing = [name for name in (*_PLAIN, "weights") if name not in content]
+    if missing:
+        raise FibsegError(f"{path}: incomplete checkpoint: no {missing[0]}.")
+    channels, areas = content["arguments"].get("channels"), content["areas"]
+    if channels != 1 + len(areas):
+        raise FibsegError(
+            f"{path}: a network of {channels} channels, but filter areas {list(areas)} make {1 + len(areas)}."
+        )
+    network = create_model(content["architecture"], **content["arguments"])
+    try:
+        network.load_state_dict(content["weights"])
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise FibsegError(f"{path}: its weights do not fit its {content['architecture']} ({reason}).") from error
+    return TrainedModel(network=network.eval(), **{name: content[name] for name in _PLAIN})

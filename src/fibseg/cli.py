@@ -1,0 +1,122 @@
+"""The `fibseg` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fibseg.errors import FibsegError
+
+if TYPE_CHECKING:
+    from fibseg.dataset import DataDescription
+    from fibseg.stack import Stack
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; gives the exit code, 2 with one sentence on stderr after a user's mistake."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except FibsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fibseg", description="Organelle segmentation of FIB-SEM stacks.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    score = commands.add_parser("score", help="scores of one label stack against another")
+    score.add_argument("prediction", help="label stack to judge: a prediction, or another person's labels")
+    score.add_argument("labels", help="label stack taken as the truth")
+    score.add_argument("--data", help="data description (a name in conf/data or a YAML file) that names the classes")
+    score.add_argument("--slices", default=[], action="append", metavar="A:B", help="only these slices of both stacks")
+    score.set_defaults(run=_score)
+    filtering = commands.add_parser("filter", help="the grain filter alone")
+    filtering.add_argument("input", help="stack to filter")
+    filtering.add_argument("output", help="TIFF to write; with several areas their number is put before .tif")
+    filtering.add_argument("--area", type=int, action="append", required=True, metavar="PIXELS")
+    filtering.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    filtering.set_defaults(run=_filter)
+    return parser
+
+
+def _score(options: argparse.Namespace) -> None:
+    """F1 per class, and how many components were found."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fibseg.dataset import class_names, parse_slices, to_classes
+    from fibseg.scoring import score_slices, summarise
+    from fibseg.stack import open_stack
+
+    prediction, truth = open_stack(options.prediction), open_stack(options.labels)
+    if prediction.shape != truth.shape:
+        raise FibsegError(
+            f"{prediction.name} is {prediction.shape}, {truth.name} is {truth.shape}; they must have one shape."
+        )
+    depth = truth.shape[0]
+    chosen = parse_slices(options.slices, depth, "--slices") if options.slices else list(range(depth))
+    description = _description(options.data, truth, chosen)
+    names = class_names(description)
+    score = score_slices(
+        [(0, z) for z in chosen],
+        (to_classes(truth.read(z), description, f"{truth.name}, slice {z}") for z in chosen),
+        (to_classes(prediction.read(z), description, f"{prediction.name}, slice {z}") for z in chosen),
+        len(names),
+    )
+    columns = ("class", "F1", "slices", "pooled F1", "detected", "missed", "under-detected", "false")
+    table = Table(*columns, title=f"{len(chosen)} slices; F1 is the mean over the slices that hold the class")
+    for one in summarise(score, names):
+        counts = (one.detection["tp"], one.detection["fn"], one.detection["ud"], one.detection["fp"])
+        table.add_row(one.name, f"{one.f1:.3f}", str(one.slices), f"{one.pooled_f1:.3f}", *map(str, counts))
+    Console().print(table)
+
+
+def _description(name: str | None, truth: Stack, slices: Sequence[int]) -> DataDescription:
+    """The named description, or one where every value of the truth but 0 is a class."""
+    import numpy as np
+
+    from fibseg.config import load_description
+    from fibseg.dataset import check_description, describe_values
+
+    if name is not None:
+        description = load_description(name)
+    else:
+        description = describe_values(sorted(set[int]().union(*(np.unique(truth.read(z)).tolist() for z in slices))))
+    check_description(description)
+    return description
+
+
+def _filter(options: argparse.Namespace) -> None:
+    """One TIFF per area, in the type of the input."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from fibseg.grain_filter import grain_filter
+    from fibseg.stack import TiffWriter, open_stack
+
+    output = Path(options.output)
+    names = [output if len(options.area) == 1 else output.with_stem(f"{output.stem}-{a}") for a in options.area]
+    for path in names:
+        if path.exists() and not options.overwrite:
+            raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            raise FibsegError(f"{path}: filtered slices are written as TIFF; give a name that ends in .tif.")
+    stack, console = open_stack(options.input), Console(stderr=True)
+    with ExitStack() as files:
+        writers = [files.enter_context(TiffWriter(path, stack.shape, str(stack.dtype), None)) for path in names]
+        for image in track(stack, "filtering", stack.shape[0], console=console, disable=not console.is_terminal):
+            for writer, filtered in zip(writers, grain_filter(image, options.area), strict=True):
+                writer.write(filtered)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

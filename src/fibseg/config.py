@@ -1,0 +1,268 @@
+"""Typed schemas of conf/, range checks, and what a user reads when a key is wrong.
+
+Values live in YAML; these dataclasses hold types only. Touched by train.py, predict.py and cli.py alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import yaml
+from hydra import compose
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fibseg.dataset import DataDescription
+from fibseg.errors import FibsegError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+"""The project's own YAML files."""
+
+
+@dataclass
+class FilterConfig:
+    """Areas of the grain filter in pixels: one more channel each."""
+
+    name: str
+    areas: list[int]
+
+
+@dataclass
+class UNetConfig:
+    """Arguments of models.unet.UNet."""
+
+    architecture: str
+    width: int
+    dropout: float
+    norm_momentum: float
+    norm_eps: float
+
+
+@dataclass
+class PatchesConfig:
+    """Side of a patch in pixels, share of patches centred on a class, seed of the validation patches."""
+
+    size: int
+    class_share: float
+    validation_seed: int
+
+
+@dataclass
+class TrainingConfig:
+    """Length, optimizer and loss; `precision` is 32, bf16 or auto (bf16 where a short measurement shows a gain)."""
+
+    epochs: int
+    batches: int
+    validation_batches: int
+    batch_size: int
+    learning_rate: float
+    betas: list[float]
+    eps: float
+    schedule: str
+    cross_entropy: float
+    precision: str
+
+
+@dataclass
+class MachineConfig:
+    """Where things are and run; none of it is science."""
+
+    runs: str
+    cache: str
+    device: str
+    threads: int | None
+    processes: int | None
+    window_batch: int
+
+
+@dataclass
+class TrainConfig:
+    """conf/train.yaml."""
+
+    name: str
+    seed: int
+    data: DataDescription
+    filter: FilterConfig
+    model: UNetConfig
+    patches: PatchesConfig
+    training: TrainingConfig
+    windows: str
+    machine: MachineConfig
+
+
+@dataclass
+class PredictConfig:
+    """conf/predict.yaml."""
+
+    checkpoint: str
+    image: str
+    output: str
+    overwrite: bool
+    voxel_size: list[float] | None
+    precision: str
+    device: str
+    threads: int | None
+    window_batch: int
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, under names that conf/ starts its defaults lists with."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="predict_schema", node=PredictConfig)
+
+
+Check = tuple[str, Any, Callable[[Any], bool], str]
+
+
+def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
+    """The composed configuration as dataclasses and as plain mappings; FibsegError on an impossible value."""
+    require_values(composed)
+    config = cast(TrainConfig, OmegaConf.to_object(composed))
+    plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
+    t, p, m = config.training, config.patches, config.model
+    share = (lambda v: 0 <= v <= 1), "0 to 1"
+    count = (lambda v: v >= 1), "1 or more"
+    _require(
+        ("seed", config.seed, lambda v: v >= 0, "0 or more"),
+        ("name", config.name, lambda v: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", v)), "letters, digits, . _ -"),
+        ("model.architecture", m.architecture, lambda v: v == "unet", "unet"),
+        ("model.width", m.width, *count),
+        ("model.dropout", m.dropout, lambda v: 0 <= v < 1, "0 to below 1"),
+        ("model.norm_momentum", m.norm_momentum, lambda v: 0 < v <= 1, "above 0, to 1"),
+        ("model.norm_eps", m.norm_eps, lambda v: v > 0, "above 0"),
+        ("filter.areas", config.filter.areas, lambda v: all(area >= 1 for area in v), "areas of 1 pixel or more"),
+        ("patches.size", p.size, lambda v: v >= 3, "3 or more"),
+        ("patches.class_share", p.class_share, *share),
+        ("patches.validation_seed", p.validation_seed, lambda v: v >= 0, "0 or more"),
+        *((f"training.{k}", getattr(t, k), *count) for k in ("epochs", "batches", "validation_batches", "batch_size")),
+        ("training.learning_rate", t.learning_rate, lambda v: 0 < v < float("inf"), "above 0"),
+        ("training.betas", t.betas, lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v), "two of 0 to below 1"),
+        ("training.eps", t.eps, lambda v: v > 0, "above 0"),
+        ("training.schedule", t.schedule, lambda v: v in ("constant", "cosine"), "constant or cosine"),
+        ("training.cross_entropy", t.cross_entropy, lambda v: 0 <= v < float("inf"), "0 or more"),
+        ("training.precision", t.precision, *_PRECISION),
+        ("windows", config.windows, lambda v: v == "paper", "paper"),
+        ("machine.device", config.machine.device, *_DEVICE),
+        ("machine.threads", config.machine.threads, *_CORES),
+        ("machine.processes", config.machine.processes, *_CORES),
+        ("machine.window_batch", config.machine.window_batch, *count),
+    )
+    return config, plain
+
+
+def predict_config(composed: DictConfig) -> PredictConfig:
+    """The composed configuration of a prediction as a dataclass; FibsegError on an impossible value."""
+    require_values(composed)
+    config = cast(PredictConfig, OmegaConf.to_object(composed))
+    voxel = (lambda v: v is None or (len(v) == 3 and min(v) > 0)), "[z, y, x] in nm, above 0"
+    _require(
+        ("voxel_size", config.voxel_size, *voxel),
+        ("precision", config.precision, *_PRECISION),
+        ("device", config.device, *_DEVICE),
+        ("threads", config.threads, *_CORES),
+        ("window_batch", config.window_batch, lambda v: v >= 1, "1 or more"),
+    )
+    return config
+
+
+_PRECISION = (lambda v: v in ("auto", "32", "bf16")), "auto, 32 or bf16"
+_DEVICE = (lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v))), "auto, cpu, cuda or cuda:0"
+_CORES = (lambda v: v is None or v >= 1), "1 or more, or null for all"
+
+
+def _require(*checks: Check) -> None:
+    for key, value, holds, expected in checks:
+        if not holds(value):
+            raise FibsegError(f"{key}: {value} is impossible; expected {expected}.")
+
+
+def require_values(composed: DictConfig) -> None:
+    """FibsegError naming the keys that must be given and are not."""
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise FibsegError(f"{missing[0]}: must be given, as in {missing[0]}=...")
+
+
+def usual_config() -> tuple[str | None, dict[str, Any]]:
+    """Of the job that runs: its experiment, and the configuration of the same choices with no key changed."""
+    chosen = HydraConfig.get().runtime.choices
+    choices = {str(group): choice for group, choice in chosen.items() if not str(group).startswith("hydra/")}
+    told = [f"{group}={choice}" for group, choice in choices.items() if choice is not None]
+    usual = compose("train", overrides=told)
+    return choices.get("experiment"), cast(dict[str, Any], OmegaConf.to_container(usual, resolve=True))
+
+
+def load_description(name_or_path: str) -> DataDescription:
+    """A data description by its name in conf/data or by the path of its YAML file."""
+    named = CONF / "data" / f"{name_or_path}.yaml"
+    path = Path(name_or_path) if Path(name_or_path).is_file() else named
+    if not path.is_file():
+        known = ", ".join(sorted(entry.stem for entry in (CONF / "data").glob("*.yaml")))
+        raise FibsegError(f"{name_or_path}: no such data description; expected a YAML file or one of {known}.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        merged = OmegaConf.merge(OmegaConf.structured(DataDescription), content)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, OmegaConfBaseException) as error:
+        raise FibsegError(f"{path}: {sentence(error)}") from error
+    require_values(cast(DictConfig, merged))
+    return cast(DataDescription, OmegaConf.to_object(merged))
+
+
+def sentence(error: BaseException) -> str:
+    """One line from an error of Hydra or OmegaConf: the key, what is wrong, what is allowed."""
+    while isinstance(error, HydraException) and error.__cause__ is not None:
+        error = error.__cause__
+    key, parent = getattr(error, "full_key", None), getattr(error, "parent_node", None)
+    text = str(error).strip()
+    if key and re.match(r"Key '.*' (is )?not in", text):
+        allowed = sorted(map(str, parent)) if isinstance(parent, DictConfig) else []
+        near = difflib.get_close_matches(key.rsplit(".", 1)[-1], allowed, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        return f"{key}: no such key; expected one of {', '.join(allowed)}.{meant}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    options = [line for line in lines[1:] if not re.match(r"(full_key|object_type|Config search path|provider=)", line)]
+    first = " ".join([lines[0], *options])[:400] if lines else type(error).__name__
+    return f"{key}: {first}" if key else first
+
+
+class _WithoutHydraLine:
+    """stderr less the line that Hydra writes before it raises the error of a job."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if text.startswith("Error executing job with overrides") else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def run_with_sentences(main: Callable[[], Any]) -> int:
+    """Call a Hydra main; a user's mistake becomes one sentence on stderr. Returns the exit code."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and leaving
+    try:
+        with redirect_stderr(cast(TextIO, _WithoutHydraLine(sys.stderr))):
+            main()
+    except FibsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,353 @@
+"""From a data description to annotated slices: which pixels are which class, and which grey values become 0 and 255.
+
+The dataclasses are the schema of conf/data/*.yaml; docs/ARCHITECTURE.md shows a full example.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibseg import IGNORE
+from fibseg.errors import FibsegError
+from fibseg.stack import Stack, open_stack
+
+SPLITS = ("train", "validation", "test")
+UInt8 = NDArray[np.uint8]
+
+
+@dataclass
+class ClassDescription:
+    """One class: its value in the label files and its weight in the Dice loss."""
+
+    label: int
+    weight: float
+
+
+@dataclass
+class BackgroundDescription:
+    """Label values that were looked at and are none of the classes, and their weight in the loss."""
+
+    labels: list[int]
+    weight: float
+
+
+@dataclass
+class IntensityDescription:
+    """Percentiles of the training slices that become 0 and 255; 0 and 100 are the paper's minimum and maximum."""
+
+    low: float
+    high: float
+
+
+@dataclass
+class SecondExpert:
+    """Labels by another person, in the same place as the first expert's, and the slices (of the image) they cover."""
+
+    labels: Any
+    slices: list[Any]
+
+
+@dataclass
+class VolumeDescription:
+    """One annotated image. Entries of a list cannot take defaults from YAML, so these stand here.
+
+    Attributes:
+        image: path of the stack, relative to the root of the description.
+        labels: path of integer labels, or a mapping from class to the path of its mask.
+        voxel_size: (z, y, x) in nm.
+        split: slices of the image for train, validation and test: positions, "start:stop" or "start:stop:step".
+        offset: (z, y, x) in pixels: where the labels start in the image.
+        second_expert: labels of another person.
+        mask: path of a stack of the image's shape; pixels where it is 0 are ignored.
+    """
+
+    image: str
+    labels: Any
+    voxel_size: list[float]
+    split: dict[str, list[Any]]
+    offset: list[int] = field(default_factory=lambda: [0, 0, 0])
+    second_expert: SecondExpert | None = None
+    mask: str | None = None
+
+
+@dataclass
+class PhantomDescription:
+    """Make a phantom cell in the root before the start if it is not there: (Z, H, W) in pixels, and its seed."""
+
+    shape: list[int]
+    seed: int
+
+
+@dataclass
+class DataDescription:
+    """A data set: classes in order (background is class 0 and implied), volumes, and where annotation ends."""
+
+    name: str
+    root: str
+    classes: dict[str, ClassDescription]
+    background: BackgroundDescription
+    ignore: int | None
+    intensity: IntensityDescription
+    volumes: list[VolumeDescription]
+    phantom: PhantomDescription | None
+
+
+def describe_values(values: Sequence[int]) -> DataDescription:
+    """A description without volumes for label files alone: every value but 0 is a class named by it."""
+    classes = {str(value): ClassDescription(value, 1.0) for value in values if value != 0}
+    intensity, background = IntensityDescription(0.0, 100.0), BackgroundDescription([0], 1.0)
+    return DataDescription("labels", ".", classes, background, None, intensity, [], None)
+
+
+def class_names(description: DataDescription) -> list[str]:
+    """Names in the order of the class indices, background first."""
+    return ["background", *description.classes]
+
+
+def class_weights(description: DataDescription) -> list[float]:
+    """Weights of the loss in the order of the class indices."""
+    return [description.background.weight, *(one.weight for one in description.classes.values())]
+
+
+def label_values(description: DataDescription) -> list[int]:
+    """Value in label files of each class index."""
+    return [description.background.labels[0], *(one.label for one in description.classes.values())]
+
+
+@dataclass(frozen=True)
+class AnnotatedSlice:
+    """One slice and its annotation.
+
+    Attributes:
+        volume: index of the volume in the description.
+        z: slice of the image.
+        image: (H, W), as in the file.
+        labels: (H, W) uint8 class indices, IGNORE where nobody annotated.
+    """
+
+    volume: int
+    z: int
+    image: NDArray[Any]
+    labels: UInt8
+
+
+def check_description(description: DataDescription) -> None:
+    """Raise FibsegError if the description contradicts itself; opens no file."""
+    names = list(description.classes)
+    if not names or len(names) >= IGNORE:
+        raise FibsegError(f"data.classes: {len(names)} classes; expected 1 to {IGNORE - 1}.")
+    if "background" in names:
+        raise FibsegError("data.classes: 'background' is implied; give its label values in data.background.labels.")
+    if not description.background.labels:
+        raise FibsegError("data.background.labels: empty; name the label values that are none of the classes.")
+    values = [one.label for one in description.classes.values()] + list(description.background.labels)
+    values += [] if description.ignore is None else [description.ignore]
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise FibsegError(f"data: label value {twice[0]} is claimed twice; every value means one thing.")
+    low, high = description.intensity.low, description.intensity.high
+    if not 0 <= low < high <= 100:
+        raise FibsegError(f"data.intensity: percentiles {low} and {high}; expected 0 <= low < high <= 100.")
+    if any(weight < 0 for weight in class_weights(description)) or not sum(class_weights(description)) > 0:
+        raise FibsegError("data: class weights must be 0 or more, and one of them more than 0.")
+
+
+def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]:
+    """Read every slice of every split; also those of the second expert, under "second_expert".
+
+    Raises:
+        FibsegError: anything in the description that the files contradict.
+    """
+    check_description(description)
+    if not description.volumes:
+        raise FibsegError("data.volumes: empty; expected at least one volume.")
+    found: dict[str, list[AnnotatedSlice]] = {split: [] for split in (*SPLITS, "second_expert")}
+    for index, volume in enumerate(description.volumes):
+        reader = VolumeReader(description, index)
+        for split, positions in split_positions(volume, reader, f"data.volumes[{index}]").items():
+            found[split] += [reader.read(z) for z in positions]
+        if volume.second_expert is not None:
+            expert = VolumeReader(description, index, labels=volume.second_expert.labels)
+            slices = parse_slices(volume.second_expert.slices, reader.image.shape[0], "second_expert.slices")
+            found["second_expert"] += [expert.read(z) for z in slices]
+    for split in ("train", "validation"):
+        if not found[split]:
+            raise FibsegError(f"data: no slice in the {split} split; every description needs one.")
+    _check_classes_present(found["train"], list(description.classes))
+    return found
+
+
+def _check_classes_present(train: Sequence[AnnotatedSlice], names: list[str]) -> None:
+    present = set[int]().union(*(np.unique(one.labels).tolist() for one in train))
+    missing = [name for index, name in enumerate(names, 1) if index not in present]
+    if missing:
+        raise FibsegError(
+            f"data: class {', '.join(missing)} does not occur in the training slices; "
+            "give training slices that show it, or leave it out of data.classes."
+        )
+
+
+class VolumeReader:
+    """Image, labels and mask of one volume, opened and checked against each other.
+
+    Attributes:
+        image: the stack.
+        annotated: slices of the image, [start, stop), that the labels cover.
+    """
+
+    def __init__(self, description: DataDescription, index: int, labels: Any = None):
+        """`labels` replaces the volume's own, for a second expert."""
+        self._description, self._index = description, index
+        volume, root = description.volumes[index], Path(description.root)
+        where = f"data.volumes[{index}]"
+        self._offset = volume.offset
+        if len(volume.offset) != 3 or len(volume.voxel_size) != 3 or not all(size > 0 for size in volume.voxel_size):
+            raise FibsegError(f"{where}: offset and voxel_size are three numbers (z, y, x); sizes are in nm, above 0.")
+        self.image = open_stack(root / volume.image)
+        self._labels = self._open_labels(root, volume.labels if labels is None else labels)
+        self._mask = None if volume.mask is None else open_stack(root / volume.mask)
+        if self._mask is not None and self._mask.shape != self.image.shape:
+            raise FibsegError(f"{where}.mask: shape {self._mask.shape}, but the image is {self.image.shape}.")
+        shape = next(iter(self._labels.values())).shape
+        for axis, start, size, whole in zip("zyx", volume.offset, shape, self.image.shape, strict=True):
+            if start < 0 or start + size > whole:
+                raise FibsegError(
+                    f"{where}: labels of shape {shape} at offset {list(volume.offset)} lie outside the image "
+                    f"{self.image.shape} along {axis}; correct offset, or the files."
+                )
+        self.annotated = (volume.offset[0], volume.offset[0] + shape[0])
+
+    def _open_labels(self, root: Path, labels: Any) -> dict[str, Stack]:
+        """Class -> mask, or "" -> integer labels."""
+        paths = {"": labels} if isinstance(labels, str) else dict(labels)
+        unknown = [name for name in paths if name and name not in self._description.classes]
+        if unknown:
+            raise FibsegError(f"data.volumes[{self._index}].labels: {unknown[0]} is none of data.classes.")
+        stacks = {name: open_stack(root / path) for name, path in paths.items()}
+        for stack in stacks.values():
+            if stack.dtype.kind not in "uib":
+                raise FibsegError(f"{stack.name}: labels of type {stack.dtype}; expected integers.")
+        if len({stack.shape for stack in stacks.values()}) != 1:
+            raise FibsegError(f"data.volumes[{self._index}].labels: the masks differ in shape, or there is none.")
+        return stacks
+
+    def read(self, z: int) -> AnnotatedSlice:
+        """Slice `z` of the image with its class indices; pixels outside labels and mask are IGNORE."""
+        image = self.image.read(z)
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise FibsegError(f"{self.image.name}, slice {z}: NaN or infinite pixels; replace them in the file.")
+        _, y, x = self._offset
+        labels = np.full(image.shape, IGNORE, np.uint8)
+        crop = self._read_labels(z - self._offset[0])
+        labels[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        if self._mask is not None:
+            labels[self._mask.read(z) == 0] = IGNORE
+        return AnnotatedSlice(self._index, z, image, labels)
+
+    def _read_labels(self, z: int) -> UInt8:
+        if "" in self._labels:
+            stack = self._labels[""]
+            return to_classes(stack.read(z), self._description, f"{stack.name}, slice {z}")
+        names = list(self._description.classes)
+        first = next(iter(self._labels.values()))
+        labels = np.zeros(first.shape[1:], np.uint8)
+        for name in reversed(names):  # where masks overlap, the class that stands first wins
+            if name in self._labels:
+                labels[self._labels[name].read(z) != 0] = names.index(name) + 1
+        return labels
+
+
+def to_classes(labels: NDArray[Any], description: DataDescription, where: str) -> UInt8:
+    """Label values (H, W) -> class indices (H, W) uint8; FibsegError on a value that nothing claims."""
+    meaning = dict.fromkeys(description.background.labels, 0)
+    meaning |= {one.label: index for index, one in enumerate(description.classes.values(), 1)}
+    if description.ignore is not None:
+        meaning[description.ignore] = IGNORE
+    classes = np.empty(labels.shape, np.uint8)
+    for value in np.unique(labels).tolist():
+        if value not in meaning:
+            raise FibsegError(
+                f"{where}: label value {value} is claimed by no class; "
+                "add it to data.classes, data.background.labels or data.ignore."
+            )
+        classes[labels == value] = meaning[value]
+    return classes
+
+
+def parse_slices(items: Iterable[Any], depth: int, where: str) -> list[int]:
+    """Positions from integers and "start:stop" or "start:stop:step" texts, each within [0, depth).
+
+    >>> parse_slices([3, "10:16:2"], 20, "split")
+    [3, 10, 12, 14]
+    """
+    positions: list[int] = []
+    for item in items:
+        parts = str(item).split(":")
+        try:
+            numbers = [int(part) for part in parts]
+            run = range(numbers[0], numbers[0] + 1) if len(numbers) == 1 else range(*numbers)
+        except (ValueError, TypeError):
+            raise FibsegError(f"{where}: '{item}' is no slice; expected 7, '0:40' or '0:40:2'.") from None
+        if not run or min(run[0], run[-1]) < 0 or max(run[0], run[-1]) >= depth:
+            raise FibsegError(f"{where}: '{item}' is empty or leaves the image, which has slices 0 to {depth - 1}.")
+        positions += run
+    return positions
+
+
+def split_positions(volume: VolumeDescription, reader: VolumeReader, where: str) -> dict[str, list[int]]:
+    """Slices of each split; FibsegError where splits overlap or leave the annotated slices."""
+    unknown = [split for split in volume.split if split not in SPLITS]
+    if unknown:
+        raise FibsegError(f"{where}.split: '{unknown[0]}' is no split; expected {', '.join(SPLITS)}.")
+    start, stop = reader.annotated
+    owner: dict[int, str] = {}
+    splits = {}
+    for split, items in volume.split.items():
+        splits[split] = parse_slices(items, reader.image.shape[0], f"{where}.split.{split}")
+        for z in splits[split]:
+            if not start <= z < stop:
+                raise FibsegError(
+                    f"{where}.split.{split}: slice {z} has no labels; they cover slices {start} to {stop - 1}."
+                )
+            if z in owner:
+                raise FibsegError(f"{where}.split: slice {z} is in both {owner[z]} and {split}; splits may not overlap.")
+            owner[z] = split
+    return splits
+
+
+def intensity_window(slices: Sequence[AnnotatedSlice], intensity: IntensityDescription) -> tuple[float, float]:
+    """Grey values that become 0 and 255: percentiles over all pixels of the slices."""
+    pixels = np.concatenate([one.image.ravel() for one in slices])
+    low, high = (float(value) for value in np.percentile(pixels, [intensity.low, intensity.high]))
+    if not high > low:
+        raise FibsegError(f"data.intensity: the training slices have one grey value only ({low}).")
+    return low, high
+
+
+def to_8bit(image: NDArray[Any], window: tuple[float, float]) -> UInt8:
+    """Grey values -> uint8: the window's ends become 0 and 255, values outside it are clipped.
+
+    >>> to_8bit(np.array([[0, 100, 300]]), (0.0, 200.0)).tolist()
+    [[0, 128, 255]]
+    """
+    low, high = window
+    scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def data_hash(slices: dict[str, list[AnnotatedSlice]]) -> str:
+    """16 hexadecimal digits over every pixel and label of every split, in order."""
+    digest = hashlib.sha256()
+    for split in sorted(slices):
+        for one in slices[split]:
+            digest.update(f"{split} {one.volume} {one.z} {one.image.dtype} {one.image.shape}".encode())
+            digest.update(np.ascontiguousarray(one.image))
+            digest.update(np.ascontiguousarray(one.labels))
+    return digest.hexdigest()[:16]

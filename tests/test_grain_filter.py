@@ -1,0 +1,543 @@
+"""The grain filter against Higra as the paper's code calls it, against cases worked out by hand, and its cache."""
+
+import errno
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import higra as hg
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from fibseg import grain_filter as module
+from fibseg.errors import FibsegError
+from fibseg.grain_filter import border_level, cache_key, filter_slices, grain_filter
+
+try:
+    import pylena  # noqa: F401
+except ImportError:
+    HAS_PYLENA = False
+else:
+    HAS_PYLENA = True
+needs_pylena = pytest.mark.skipif(not HAS_PYLENA, reason="pylena is not installed")
+fast = settings(max_examples=60, deadline=None, database=None)
+TURNS = [lambda a, k=k: np.rot90(a, k, axes=(-2, -1)) for k in (1, 2, 3)] + [lambda a: a[..., ::-1]]
+TURNS += [lambda a: a[..., ::-1, :], lambda a: np.swapaxes(a, -2, -1)]
+HALF_UP, HALF_DOWN = np.array([[200, 201]], np.uint8), np.array([[55, 54]], np.uint8)
+MID_GREY = np.array([[0, 255], [255, 0]], np.uint8)
+
+
+@st.composite
+def images(draw: st.DrawFn) -> np.ndarray:
+    """(H, W) uint8, 1 to 40 pixels a side: flat, smooth, plateaus, two levels, or noise."""
+    height, width = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from(["flat", "smooth", "plateaus", "binary", "noise"]))
+    if kind == "flat":
+        return np.full((height, width), rng.integers(256), np.uint8)
+    if kind == "smooth":
+        walk = rng.normal(size=(height, width)).cumsum(0).cumsum(1)
+        return np.clip(128 + 8 * walk, 0, 255).astype(np.uint8)
+    levels = {"plateaus": rng.integers(0, 256, 4), "binary": rng.integers(0, 256, 2), "noise": np.arange(256)}[kind]
+    return rng.choice(levels, (height, width)).astype(np.uint8)
+
+
+areas = st.integers(1, 200)
+any_area = st.one_of(areas, st.integers(1, 2000))
+
+
+def paper_filter(image: np.ndarray, area: int) -> np.ndarray:
+    """The filter as the paper's code has it: one Higra tree per area, its own padding, on floats."""
+    tree, altitudes = hg.component_tree_tree_of_shapes_image2d(image)
+    return hg.reconstruct_leaf_data(tree, altitudes, hg.attribute_area(tree) < area)
+
+
+def ringed(image: np.ndarray, level: int) -> np.ndarray:
+    """The image inside a ring of one pixel: its border mean is `level` and the filter does not change it."""
+    return np.pad(image, 1, constant_values=level)
+
+
+def border_mean(image: np.ndarray) -> float:
+    height, width = image.shape
+    return float(
+        np.mean(
+            [image[y, x] for y in range(height) for x in range(width) if y in (0, height - 1) or x in (0, width - 1)]
+        )
+    )
+
+
+# Against the references
+
+
+@needs_pylena
+@fast
+@given(images(), any_area, any_area)
+def test_pylena_and_higra_give_equal_pixels(image: np.ndarray, first: int, second: int) -> None:
+    by_pylena = grain_filter(image, [first, second], backend="pylena")
+    assert np.array_equal(by_pylena, grain_filter(image, [first, second], backend="higra"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@fast
+@given(image=images(), area=any_area)
+def test_float_images_are_filtered_as_in_the_papers_code(dtype: str, image: np.ndarray, area: int) -> None:
+    floats = image.astype(dtype)
+    result = grain_filter(floats, [area])[0]
+    assert result.dtype == dtype
+    assert np.array_equal(result, paper_filter(floats, area))
+
+
+@pytest.mark.parametrize("backend", [pytest.param("pylena", marks=needs_pylena), "higra"])
+@fast
+@given(image=images(), area=any_area)
+@example(image=HALF_UP, area=9)
+@example(image=HALF_DOWN, area=9)
+@example(image=MID_GREY, area=9)
+def test_8_bit_images_are_filtered_as_in_the_papers_code_but_for_the_rounded_outside(
+    backend: str, image: np.ndarray, area: int
+) -> None:
+    expected = paper_filter(image.astype(np.float64), area)
+    outside = expected == border_mean(image)
+    result = grain_filter(image, [area], backend=backend)[0]
+    assert np.array_equal(result[~outside], expected[~outside])
+    assert np.all(np.abs(result[outside] - expected[outside]) <= 0.5)
+    assert set(result[outside].tolist()) <= {border_level(image)}
+
+
+@pytest.mark.parametrize("dtype", ["uint16", ">u2", "int16", "float32", "float64"])
+@fast
+@given(image=images(), level=st.integers(0, 255), area=any_area)
+def test_other_types_give_the_pixels_of_8_bits(dtype: str, image: np.ndarray, level: int, area: int) -> None:
+    image = ringed(image, level)
+    result = grain_filter(image.astype(dtype), [area])
+    assert result.dtype == dtype
+    assert np.array_equal(result, grain_filter(image, [area]))
+
+
+def test_16_bits_keep_their_range() -> None:
+    image = np.array([[40000, 40000, 40000], [40000, 12345, 40000], [40000, 40000, 40001]], np.uint16)
+    assert grain_filter(image, [2])[0].tolist() == [[40000] * 3] * 3
+    assert grain_filter((image - 40000.0).astype(np.int16) - np.int16(5), [2])[0].tolist() == [[-5] * 3] * 3
+
+
+# Properties
+
+
+@pytest.mark.parametrize("backend", [pytest.param("pylena", marks=needs_pylena), "higra"])
+@fast
+@given(image=images())
+def test_area_1_changes_nothing(backend: str, image: np.ndarray) -> None:
+    assert np.array_equal(grain_filter(image, [1], backend=backend)[0], image)
+
+
+@fast
+@given(images(), any_area)
+@example(HALF_UP, 9)
+@example(HALF_DOWN, 9)
+@example(MID_GREY, 9)
+def test_self_dual(image: np.ndarray, area: int) -> None:
+    opposite = 255 - grain_filter(255 - image, [area])
+    result = grain_filter(image, [area])
+    if border_mean(image) == 127.5:
+        assert np.all((result == opposite) | ((result == 127) & (opposite == 128)))
+    else:
+        assert np.array_equal(result, opposite)
+
+
+@fast
+@given(images(), any_area)
+def test_self_dual_on_floats(image: np.ndarray, area: int) -> None:
+    floats = image / 7.0
+    assert np.array_equal(grain_filter(-floats, [area]), -grain_filter(floats, [area]))
+
+
+@fast
+@given(images(), st.integers(0, 255), areas, areas)
+def test_filtering_again_changes_nothing_and_a_larger_area_is_coarser(
+    image: np.ndarray, level: int, first: int, second: int
+) -> None:
+    image = ringed(image, level)
+    small, large = sorted([first, second])
+    after_small, after_large = grain_filter(image, [small, large])
+    assert np.array_equal(grain_filter(after_small, [small, large]), [after_small, after_large])
+    assert np.array_equal(grain_filter(after_large, [small, large]), [after_large, after_large])
+
+
+def test_a_shape_removed_at_the_border_moves_the_outside() -> None:
+    image = np.full((3, 9), 100, np.uint8)
+    image[0, 4] = 200  # the border mean is 105
+    once = grain_filter(image, [2])[0]
+    assert once[0, 4] == 105
+    assert np.all(grain_filter(once, [2]) == 100)
+
+
+@fast
+@given(images(), any_area)
+def test_the_outside_is_a_ring_of_the_border_level(image: np.ndarray, area: int) -> None:
+    inside = grain_filter(ringed(image, border_level(image)), [area])[:, 1:-1, 1:-1]
+    assert np.array_equal(grain_filter(image, [area]), inside)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@fast
+@given(image=images(), area=any_area, turn=st.sampled_from(TURNS))
+def test_turning_commutes(dtype: str, image: np.ndarray, area: int, turn) -> None:  # noqa: ANN001
+    image = (image if dtype == "uint8" else image / 255).astype(dtype)
+    assert np.array_equal(grain_filter(turn(image), [area]), turn(grain_filter(image, [area])))
+
+
+@fast
+@given(images(), any_area)
+def test_no_new_grey_levels_but_the_outside(image: np.ndarray, area: int) -> None:
+    levels = set(np.unique(image)) | {border_level(image)}
+    assert set(np.unique(grain_filter(image, [area]))) <= levels
+
+
+@fast
+@given(images(), st.lists(any_area, min_size=1, max_size=4))
+def test_one_tree_serves_all_areas_in_their_order(image: np.ndarray, limits: list[int]) -> None:
+    alone = [grain_filter(image, [limit])[0] for limit in limits]
+    assert np.array_equal(grain_filter(image, limits), alone)
+
+
+@fast
+@given(images())
+def test_border_level_is_the_rounded_mean_and_exact_for_floats(image: np.ndarray) -> None:
+    level = border_level(image)
+    assert level.dtype == np.uint8
+    assert abs(int(level) - border_mean(image)) <= 0.5
+    assert border_level(image.astype(np.float64)) == border_mean(image)
+
+
+@fast
+@given(images())
+def test_opposite_images_have_opposite_outsides(image: np.ndarray) -> None:
+    assume(border_mean(image) != 127.5)
+    assert border_level(255 - image) == 255 - border_level(image)
+
+
+# Cases worked out by hand
+
+
+@pytest.mark.parametrize("backend", [pytest.param("pylena", marks=needs_pylena), "higra"])
+@pytest.mark.parametrize("shade", [lambda a: a, lambda a: 255 - a], ids=["dark square", "bright square"])
+def test_dark_square_with_a_bright_hole(backend: str, shade) -> None:  # noqa: ANN001
+    """A square of 5 x 5 pixels, hole counted, with a hole of 2 x 3: gone from 26 and from 7 on."""
+    image = np.full((12, 14), 100, np.uint8)
+    image[3:8, 4:9] = 20
+    without_hole = image.copy()
+    image[4:6, 5:8] = 230
+    flat = np.full_like(image, 100)
+    result = grain_filter(shade(image), [6, 7, 25, 26, 12 * 14, 10**9], backend=backend)
+    expected = [shade(a) for a in (image, without_hole, without_hole, flat, flat, flat)]
+    assert np.array_equal(result, expected)
+
+
+@pytest.mark.parametrize("backend", [pytest.param("pylena", marks=needs_pylena), "higra"])
+def test_grains_are_4_connected(backend: str) -> None:
+    image = np.full((6, 6), 50, np.uint8)
+    image[2, 2] = image[3, 3] = 90  # touch at a corner: two grains of one pixel
+    assert np.all(grain_filter(image, [2], backend=backend) == 50)
+    image[2, 3] = 90  # now one grain of three
+    assert np.array_equal(grain_filter(image, [3], backend=backend)[0], image)
+
+
+@pytest.mark.parametrize("backend", [pytest.param("pylena", marks=needs_pylena), "higra"])
+def test_nested_shapes_fall_to_the_nearest_kept_one(backend: str) -> None:
+    row = [0, 0, 40, 80, 120, 80, 40, 0, 0]  # shapes of 5, 3 and 1 pixels
+    image = np.pad(np.array([row], np.uint8), ((3, 3), (0, 0)))
+    result = grain_filter(image, [1, 2, 4, 6], backend=backend)[:, 3]
+    assert result.tolist() == [row, [0, 0, 40, 80, 80, 80, 40, 0, 0], [0, 0, 40, 40, 40, 40, 40, 0, 0], [0] * 9]
+
+
+@pytest.mark.parametrize("backend", [pytest.param("pylena", marks=needs_pylena), "higra"])
+def test_shapes_at_the_border(backend: str) -> None:
+    image = np.zeros((4, 4), np.uint8)
+    image[0, :2] = 120  # 12 border pixels, mean 20
+    assert grain_filter(image, [2], backend=backend)[0].tolist() == image.tolist()
+    expected = image.copy()
+    expected[0, :2] = 20
+    assert grain_filter(image, [3], backend=backend)[0].tolist() == expected.tolist()
+    assert np.all(grain_filter(image, [15], backend=backend) == 20)  # 14 dark pixels
+
+
+@pytest.mark.parametrize("backend", [pytest.param("pylena", marks=needs_pylena), "higra"])
+def test_smallest_images(backend: str) -> None:
+    assert grain_filter(np.array([[7]], np.uint8), [1, 2, 99], backend=backend).tolist() == [[[7]]] * 3
+    row = np.array([[10, 10, 10, 90, 10]], np.uint8)  # border mean 26
+    for image in (row, row.T):
+        result = grain_filter(image, [1, 2, 3, 4], backend=backend)
+        assert result.reshape(4, 5).tolist() == [
+            row[0].tolist(),
+            [10, 10, 10, 26, 26],
+            [10, 10, 10, 26, 26],
+            [26] * 5,
+        ]
+
+
+def test_no_area_gives_no_channel() -> None:
+    assert grain_filter(np.zeros((3, 4), np.uint8), []).shape == (0, 3, 4)
+
+
+def test_any_memory_layout_is_taken_and_left_as_it_is() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+    expected = grain_filter(image, [4])
+    image.flags.writeable = False
+    spread = np.zeros((40, 60), np.uint8)
+    spread[::2, ::2] = image
+    for same in (image, np.asfortranarray(image), spread[::2, ::2]):
+        assert np.array_equal(grain_filter(same, [4]), expected)
+
+
+@needs_pylena
+def test_8_bit_images_need_no_pylena(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(1).integers(0, 9, (20, 30), dtype=np.uint8)
+    expected = grain_filter(image, [4])
+    monkeypatch.setitem(sys.modules, "pylena", None)
+    assert np.array_equal(grain_filter(image, [4]), expected)
+    with pytest.raises(FibsegError, match=r"backend 'pylena' cannot be imported .*: install it or use 'auto'"):
+        grain_filter(image, [4], backend="pylena")
+
+
+def test_import_is_cheap() -> None:
+    code = (
+        "import sys, fibseg.grain_filter; print([m for m in ('pylena', 'numba', 'higra', 'torch') if m in sys.modules])"
+    )
+    assert run_python(code).communicate()[0] == "[]\n"
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("image", "limits", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), [0], "area 0 is below 1: give at least 1 pixel"),
+        (np.zeros((4, 4), np.uint8), [650, -3], "area -3 is below 1"),
+        (np.zeros((4, 4), np.uint8), [6.5], "area 6.5 is no integer: give a whole number of pixels"),
+        (np.zeros((4, 4), np.uint8), ["650"], "area '650' is no integer"),
+        (np.zeros((0, 4), np.uint8), [1], r"image of shape \(0, 4\): expected \(H, W\) and at least one pixel"),
+        (np.zeros((2, 4, 4), np.uint8), [1], r"image of shape \(2, 4, 4\): expected \(H, W\)"),
+        (np.array([[0.0, np.nan]]), [1], "image holds nan: expected finite grey levels"),
+        (np.array([[0.0, -np.inf]], np.float32), [1], "image holds -inf: expected finite"),
+        (np.array([[0.0, 1e305]]), [1], r"image holds 1e\+305: expected finite"),
+        (np.zeros((4, 4), np.int64), [1], "image of int64: expected one of uint8, uint16"),
+        (np.zeros((4, 4), np.float16), [1], "image of float16: .*; convert it first"),
+    ],
+)
+def test_mistakes_are_one_sentence(image: np.ndarray, limits: list[int], message: str) -> None:
+    with pytest.raises(FibsegError, match=message):
+        grain_filter(image, limits)
+    with pytest.raises(FibsegError, match=message):
+        filter_slices([np.zeros((2, 2), np.uint8), image], limits, None, 1)
+
+
+@pytest.mark.parametrize(("dtype", "backend"), [("uint16", "pylena"), ("uint8", "opencv")])
+def test_a_backend_that_cannot_be_used(dtype: str, backend: str) -> None:
+    with pytest.raises(FibsegError, match=f"backend '{backend}' for {dtype} pixels: use 'auto' or 'higra'"):
+        grain_filter(np.zeros((4, 4), dtype), [1], backend=backend)
+
+
+# Many slices and the cache
+
+
+@pytest.fixture
+def stack() -> list[np.ndarray]:
+    rng = np.random.default_rng(5)
+    return [rng.integers(0, 256, (24 + z, 30), dtype=np.uint8) for z in range(4)]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The areas of each call of grain_filter by filter_slices."""
+    calls: list[list[int]] = []
+
+    def count(image: np.ndarray, limits: list[int]) -> np.ndarray:
+        calls.append(list(limits))
+        return grain_filter(image, limits)
+
+    monkeypatch.setattr(module, "grain_filter", count)
+    return calls
+
+
+def equal(results: list[np.ndarray], stack: list[np.ndarray], limits: list[int]) -> bool:
+    return len(results) == len(stack) and all(
+        np.array_equal(result, grain_filter(image, limits)) for result, image in zip(results, stack, strict=True)
+    )
+
+
+def test_a_second_call_computes_nothing(stack: list[np.ndarray], tmp_path: Path, counted: list[list[int]]) -> None:
+    seen: list[tuple[int, int]] = []
+    for _ in range(2):
+        results = filter_slices(stack, [3, 7], tmp_path / "new" / "cache", 1, lambda *step: seen.append(step))
+        assert equal(results, stack, [3, 7])
+    assert counted == [[3, 7]] * 4
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)] * 2
+    names = {f"{cache_key(image, area)}.npy" for image in stack for area in (3, 7)}
+    assert {path.name for path in (tmp_path / "new" / "cache").iterdir()} == names
+
+
+def test_only_what_is_missing_is_computed(stack: list[np.ndarray], tmp_path: Path, counted: list[list[int]]) -> None:
+    filter_slices(stack[:2], [3], tmp_path, 1)
+    seen: list[tuple[int, int]] = []
+    results = filter_slices(stack[:3], [9, 3, 9], tmp_path, 1, lambda *step: seen.append(step))
+    assert equal(results, stack[:3], [9, 3, 9])
+    assert counted == [[3], [3], [9], [9], [9, 3]]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_without_a_cache_nothing_is_kept(stack: list[np.ndarray], counted: list[list[int]]) -> None:
+    for _ in range(2):
+        assert equal(filter_slices(stack, [3], None, 1), stack, [3])
+    assert len(counted) == 8
+
+
+def test_no_slice_and_no_area(stack: list[np.ndarray], tmp_path: Path, counted: list[list[int]]) -> None:
+    assert filter_slices([], [3], tmp_path, 2) == []
+    assert [result.shape for result in filter_slices(stack[:1], [], tmp_path, 2)] == [(0, 24, 30)]
+    assert counted == []
+
+
+def test_keys_differ_by_area_pixels_shape_and_type() -> None:
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    variants = [image, image[::-1], image.reshape(4, 3), image.view(np.int16), image.astype(np.uint16)]
+    variants.append(image.astype(">u2"))
+    keys = {cache_key(variant, area) for variant in variants for area in (1, 2, 12)}
+    assert len(keys) == 3 * len(variants)
+    assert cache_key(np.asfortranarray(image), 2) == cache_key(image, 2)
+
+
+def test_cached_files_are_plain_npy(stack: list[np.ndarray], tmp_path: Path) -> None:
+    (result,) = filter_slices(stack[:1], [3], tmp_path, 1)
+    assert np.array_equal(np.load(tmp_path / f"{cache_key(stack[0], 3)}.npy"), result[0])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: bytes(len(content)),
+        lambda content: content[:200] + bytes([content[200] ^ 1]) + content[201:],
+        lambda content: content + b"\0",
+    ],
+    ids=["empty", "half", "one byte short", "zeros", "one bit flipped", "longer"],
+)
+def test_a_damaged_file_is_computed_again(damage, stack, tmp_path, counted) -> None:  # noqa: ANN001
+    filter_slices(stack[:1], [3], tmp_path, 1)
+    (path,) = tmp_path.iterdir()
+    sound = path.read_bytes()
+    path.write_bytes(damage(sound))
+    for _ in range(2):
+        assert equal(filter_slices(stack[:1], [3], tmp_path, 1), stack[:1], [3])
+    assert counted == [[3], [3]]
+    assert path.read_bytes() == sound
+
+
+def test_a_file_of_another_slice_is_not_taken(stack: list[np.ndarray], tmp_path: Path) -> None:
+    filter_slices(stack[:1], [3], tmp_path, 1)
+    (path,) = tmp_path.iterdir()
+    path.rename(tmp_path / f"{cache_key(stack[1], 3)}.npy")  # its size differs
+    assert equal(filter_slices(stack[1:2], [3], tmp_path, 1), stack[1:2], [3])
+
+
+def test_a_folder_that_cannot_be_written(stack, tmp_path, caplog) -> None:  # noqa: ANN001
+    (tmp_path / "file").touch()
+    results = filter_slices(stack, [3], tmp_path / "file" / "cache", 1)
+    assert equal(results, stack, [3])
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        f"the filter cache {tmp_path / 'file' / 'cache'} cannot be written"
+    ]
+
+
+def test_a_full_disk(stack, tmp_path, caplog, monkeypatch) -> None:  # noqa: ANN001
+    def write_half(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    assert equal(filter_slices(stack, [3], tmp_path, 1), stack, [3])
+    assert list(tmp_path.iterdir()) == []
+    assert "No space left on device" in caplog.text
+
+
+def test_nobody_sees_a_half_written_file(stack, tmp_path, monkeypatch) -> None:  # noqa: ANN001
+    write_bytes, seen = Path.write_bytes, []
+
+    def write_and_look(path: Path, content: bytes) -> int:
+        seen.append(path.suffix)
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_and_look)
+    filter_slices(stack[:1], [3, 4], tmp_path, 1)
+    assert seen == [".tmp", ".tmp"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".npy"}
+
+
+# Processes
+
+
+def run_python(code: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+
+
+def test_a_pool_gives_what_one_process_gives(stack: list[np.ndarray], tmp_path: Path) -> None:
+    filter_slices(stack[1:2], [7], tmp_path, 1)
+    seen: list[tuple[int, int]] = []
+    results = filter_slices(stack, [7, 3], tmp_path, 2, lambda *step: seen.append(step))
+    assert equal(results, stack, [7, 3])
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len(list(tmp_path.iterdir())) == 8
+
+
+def test_one_missing_slice_needs_no_pool(stack, monkeypatch, tmp_path) -> None:  # noqa: ANN001
+    filter_slices(stack[1:], [3], tmp_path, 1)
+    monkeypatch.setattr(module, "ProcessPoolExecutor", None)
+    assert equal(filter_slices(stack, [3], tmp_path, 8), stack, [3])
+
+
+def test_a_worker_that_dies_is_one_sentence(stack: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_end_with_parent", functools.partial(os._exit, 1))
+    with pytest.raises(FibsegError, match="one of 2 filter processes died: out of memory"):
+        filter_slices(stack, [3], None, 2)
+
+
+def test_an_error_in_progress_ends_the_pool(stack: list[np.ndarray]) -> None:
+    def interrupt(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        filter_slices(stack, [3], None, 2, interrupt)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_workers_end_when_their_parent_is_killed() -> None:
+    code = """if True:
+        import multiprocessing, os, time
+        from concurrent.futures import ProcessPoolExecutor
+        from fibseg.grain_filter import _end_with_parent
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent)
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+    """
+    with run_python(code) as parent:
+        assert parent.stdout is not None
+        status = Path("/proc", parent.stdout.readline().strip(), "status")
+        assert status.exists()
+        parent.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while status.exists() and "Z (zombie)" not in status.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

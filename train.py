@@ -1,0 +1,298 @@
+"""One training run: compose, build, fit, score, write the run directory.
+
+python train.py data=vnc data.root=DIR experiment=quick seed=1
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from fibseg import config as configuration
+from fibseg.config import TrainConfig
+from fibseg.errors import FibsegError
+from fibseg.runs import RunDirectory
+
+if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers at once
+    from pytorch_lightning import Trainer
+    from rich.console import Console
+
+    from fibseg.callbacks import RunCheckpoints
+    from fibseg.checkpoint import TrainedModel
+    from fibseg.dataset import AnnotatedSlice
+    from fibseg.scoring import SplitScore
+    from fibseg.segmentation import Segmentation
+
+configuration.register()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the steps of a run share."""
+
+    config: TrainConfig
+    provenance: dict[str, Any]
+    directory: RunDirectory
+    slices: dict[str, list[AnnotatedSlice]]
+    window: tuple[float, float]
+    console: Console
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(composed: DictConfig) -> float:
+    """Train and score one run; gives the mean F1 of the classes over the validation slices."""
+    from rich.console import Console
+
+    from fibseg.dataset import check_description
+    from fibseg.runs import read_config, run_name
+
+    config, plain = configuration.train_config(composed)
+    check_description(config.data)
+    experiment, usual = configuration.usual_config()
+    directory = RunDirectory(Path(config.machine.runs) / config.name / run_name(plain, experiment, usual))
+    console = Console(soft_wrap=True)
+    with directory.lock():
+        console.print(f"run {directory.path}", highlight=False)
+        if directory.scores.exists():
+            console.print("finished already; its scores:")
+            return report(directory, console)
+        before = read_config(directory)
+        directory.error.unlink(missing_ok=True)
+        try:
+            train(open_run(config, plain, before, directory, console))
+        except Exception:
+            directory.error.write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+        return report(directory, console)
+
+
+def open_run(
+    config: TrainConfig, plain: dict[str, Any], before: dict[str, Any] | None, directory: RunDirectory, console: Console
+) -> Run:
+    """Read the slices, check the directory against what it holds, write config.yaml."""
+    from fibseg.dataset import data_hash, intensity_window, load_slices
+    from fibseg.runs import check_same, config_hash, write_config
+
+    if config.data.phantom is not None:
+        from fibseg.phantom import write_phantom
+        write_phantom(Path(config.data.root), config.data.phantom.shape, config.data.phantom.seed)
+    slices = load_slices(config.data)
+    window = intensity_window(slices["train"], config.data.intensity)
+    provenance = {
+        "config_hash": config_hash(plain),
+        "data_hash": data_hash(slices),
+        "overrides": list(HydraConfig.get().overrides.task),
+    }
+    if before is not None:
+        check_same(directory, before, plain | {"provenance": provenance})
+        provenance = before["provenance"]
+    else:
+        provenance |= settle(config)
+        write_config(directory, plain | {"provenance": provenance})
+    counts = ", ".join(f"{len(found)} {split.replace('_', ' ')}" for split, found in slices.items() if found)
+    console.print(f"data {config.data.name}: {counts} slices; grey values {window[0]:g} to {window[1]:g}")
+    return Run(config, provenance, directory, slices, window, console)
+
+
+def settle(config: TrainConfig) -> dict[str, Any]:
+    """What this machine decides at the start of a run, and a resumed run keeps."""
+    from fibseg.hardware import choose_device, choose_precision, set_threads, versions
+
+    device = choose_device(config.machine.device)
+    threads = set_threads(config.machine.threads)
+    precision = choose_precision(config.training.precision, device)
+    return {"device": device.type, "threads": threads, "precision": precision, "versions": versions()}
+
+
+def train(run: Run) -> None:
+    """Fit, then score the best weights and write everything."""
+    from fibseg.checkpoint import load_model
+    from fibseg.hardware import set_threads
+
+    quiet()
+    set_threads(run.provenance["threads"])
+    trained, module = build(run)
+    fit_seconds = fit(run, trained, module)
+    start = time.perf_counter()
+    scores = score(run, load_model(run.directory.best))
+    write(run, scores, fit_seconds + time.perf_counter() - start)
+    for checkpoint in (run.directory.last, run.directory.previous):
+        checkpoint.unlink(missing_ok=True)
+
+
+def build(run: Run) -> tuple[TrainedModel, Segmentation]:
+    """The network with its start from the seed, and the module that trains it."""
+    import torch
+
+    from fibseg.checkpoint import TrainedModel
+    from fibseg.dataset import class_names, class_weights, label_values
+    from fibseg.models import create_model
+    from fibseg.runs import require_disk
+    from fibseg.segmentation import Segmentation, seed_everything_of
+
+    config, names = run.config, class_names(run.config.data)
+    arguments = {k: v for k, v in vars(config.model).items() if k != "architecture"}
+    arguments |= {"channels": 1 + len(config.filter.areas), "classes": len(names)}
+    with torch.device("meta"):
+        size = sum(p.numel() for p in create_model(config.model.architecture, **arguments).parameters())
+    require_disk(run.directory.path, 4 * size * (3 * 3 + 2), "this run (weights and optimizer, three copies)")
+    seed_everything_of(config.seed, epoch=-1)
+    network = create_model(config.model.architecture, **arguments)
+    trained = TrainedModel(
+        network, config.model.architecture, arguments, names, label_values(config.data), list(config.filter.areas),
+        run.window, [list(volume.voxel_size) for volume in config.data.volumes], config.patches.size,
+    )  # fmt: skip
+    t = config.training
+    module = Segmentation(
+        network, names, class_weights(config.data), t.learning_rate, (t.betas[0], t.betas[1]), t.eps, t.schedule,
+        t.cross_entropy, config.seed,
+    )  # fmt: skip
+    return trained, module
+
+
+def fit(run: Run, trained: TrainedModel, module: Segmentation) -> float:
+    """Train, from the last whole checkpoint where there is one; gives the seconds it took, resumed ones included."""
+    from fibseg.callbacks import RunCheckpoints, usable_checkpoint
+    from fibseg.datamodule import StackDataModule
+
+    config, resume_from = run.config, usable_checkpoint(run.directory)
+    if resume_from is not None:
+        run.console.print(f"resuming from {resume_from.name}")
+    data = StackDataModule(
+        run.slices["train"], run.slices["validation"], run.window, config.filter.areas, config.patches.size,
+        config.patches.class_share, config.training.batch_size, config.training.batches,
+        config.training.validation_batches, config.patches.validation_seed, config.seed,
+        cache=Path(config.machine.cache), processes=processes(config), report=None,
+    )  # fmt: skip
+    checkpoints = RunCheckpoints(run.directory, trained)
+    trainer(run, checkpoints).fit(module, data, ckpt_path=resume_from, weights_only=True)
+    return checkpoints.seconds
+
+
+def trainer(run: Run, checkpoints: RunCheckpoints) -> Trainer:
+    """Lightning's trainer with the project's callbacks and nothing else that writes."""
+    from pytorch_lightning import Trainer
+
+    from fibseg.callbacks import TrainingProgress, WholeCheckpointIO
+    from fibseg.hardware import choose_device
+    from fibseg.tracking import MetricsFile
+
+    device = choose_device(run.config.machine.device)
+    return Trainer(
+        max_epochs=run.config.training.epochs,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision="bf16-mixed" if run.provenance["precision"] == "bf16" else "32-true",
+        callbacks=[MetricsFile(run.directory.metrics), TrainingProgress(run.console), checkpoints],
+        plugins=[WholeCheckpointIO()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def score(run: Run, best: TrainedModel) -> dict[str, SplitScore]:
+    """Predict and score the validation and test slices; write labels, the shared truth and the figures."""
+    from rich.progress import track
+
+    from fibseg.datamodule import slice_channels
+    from fibseg.dataset import to_8bit
+    from fibseg.figures import save_curves, save_panels
+    from fibseg.hardware import choose_device
+    from fibseg.prediction import autocast, predict_slice
+    from fibseg.runs import SCORED_SPLITS, write_pages, write_truth
+    from fibseg.scoring import score_slices
+
+    config, device = run.config, choose_device(run.config.machine.device)
+    network, scores = best.network.to(device), {}
+    write_truth(
+        run.directory.path.parent / "truth" / run.provenance["data_hash"], run.slices, run.window, best.class_names
+    )
+    for split in SCORED_SPLITS:
+        slices = run.slices[split]
+        images = [to_8bit(one.image, best.window) for one in slices]
+        channels = slice_channels(images, best.areas, Path(config.machine.cache), processes(config))
+        shown = track(channels, f"scoring {split}", console=run.console, disable=not run.console.is_terminal, transient=True)
+        with autocast(device, run.provenance["precision"]):
+            labels = [
+                predict_slice(network, one, best.patch_size, config.machine.window_batch, device) for one in shown
+            ]
+        truths = [one.labels for one in slices]
+        scores[split] = score_slices([(one.volume, one.z) for one in slices], truths, labels, len(best.class_names))
+        if slices:
+            write_pages(run.directory.labels(split), labels)
+            picked = sorted({0, len(slices) // 2, len(slices) - 1})
+            rows = [(f"{split}, slice {slices[i].z}", images[i], truths[i], labels[i]) for i in picked]
+            save_panels(run.directory.figures / f"{split}.png", rows, best.class_names)
+    save_curves(run.directory.figures / "curves.png", run.directory.metrics, best.class_names)
+    return scores
+
+
+def write(run: Run, scores: dict[str, SplitScore], seconds: float) -> None:
+    """components.csv, then scores.json: with it the run is finished."""
+    from fibseg.dataset import class_names
+    from fibseg.runs import write_components, write_scores
+
+    config, provenance, names = run.config, run.provenance, class_names(run.config.data)
+    facts = {
+        "name": config.name,
+        "model": config.model.architecture,
+        "filter": config.filter.name,
+        "seed": config.seed,
+        "data": config.data.name,
+        "windows": config.windows,
+        "seconds": round(seconds, 1),
+        **provenance,
+    }
+    write_components(run.directory, scores, names)
+    write_scores(run.directory, facts, names, scores)
+
+
+def report(directory: RunDirectory, console: Console) -> float:
+    """Print F1 per class from scores.json; gives the mean over the classes of the validation F1."""
+    import numpy as np
+    from rich.table import Table
+
+    from fibseg.metrics import mean_f1, slices_with_class
+    from fibseg.runs import SCORED_SPLITS, read_scores
+
+    content = read_scores(directory)
+    table = Table("class", *(f"{split} F1 (slices)" for split in SCORED_SPLITS), title="mean of the per-slice F1")
+    shape = (-1, len(content["classes"]), len(content["classes"]))
+    counts = {s: np.array([one["confusion"] for one in content["splits"][s]], np.int64).reshape(shape) for s in SCORED_SPLITS}
+    for index, name in enumerate(content["classes"][1:], 1):
+        cells = [f"{mean_f1(c)[index]:.3f} ({slices_with_class(c)[index]})" for c in counts.values()]
+        table.add_row(name, *cells)
+    console.print(table)
+    console.print(f"{directory.path}: scores.json, figures/, labels/, checkpoints/best.ckpt", highlight=False)
+    return float(np.nanmean(mean_f1(counts["validation"])[1:]))
+
+
+def processes(config: TrainConfig) -> int:
+    """Processes that filter slices."""
+    import os
+
+    return config.machine.processes or len(os.sched_getaffinity(0))
+
+
+def quiet() -> None:
+    """Lightning's hints are no news to a user of this program."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
+
+
+if __name__ == "__main__":
+    sys.exit(configuration.run_with_sentences(main))
