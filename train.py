@@ -20,7 +20,6 @@ from omegaconf import DictConfig
 
 from fibseg import config as configuration
 from fibseg.config import TrainConfig
-from fibseg.errors import FibsegError
 from fibseg.runs import RunDirectory
 
 if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers at once
@@ -30,7 +29,6 @@ if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers a
     from fibseg.callbacks import RunCheckpoints
     from fibseg.checkpoint import TrainedModel
     from fibseg.dataset import AnnotatedSlice
-    from fibseg.scoring import SplitScore
     from fibseg.segmentation import Segmentation
 
 configuration.register()
@@ -53,7 +51,8 @@ def main(composed: DictConfig) -> float:
     """Train and score one run; gives the mean F1 of the classes over the validation slices."""
     from rich.console import Console
 
-    from fibseg.dataset import check_description
+    from fibseg.description import check_description
+    from fibseg.evaluation import report
     from fibseg.runs import read_config, run_name
 
     config, plain = configuration.train_config(composed)
@@ -83,9 +82,6 @@ def open_run(
     from fibseg.dataset import data_hash, intensity_window, load_slices
     from fibseg.runs import check_same, config_hash, write_config
 
-    if config.data.phantom is not None:
-        from fibseg.phantom import write_phantom
-        write_phantom(Path(config.data.root), config.data.phantom.shape, config.data.phantom.seed)
     slices = load_slices(config.data)
     window = intensity_window(slices["train"], config.data.intensity)
     provenance = {
@@ -117,15 +113,25 @@ def settle(config: TrainConfig) -> dict[str, Any]:
 def train(run: Run) -> None:
     """Fit, then score the best weights and write everything."""
     from fibseg.checkpoint import load_model
-    from fibseg.hardware import set_threads
+    from fibseg.description import class_names
+    from fibseg.evaluation import evaluate, write_results
+    from fibseg.hardware import choose_device, set_threads
 
     quiet()
     set_threads(run.provenance["threads"])
     trained, module = build(run)
     fit_seconds = fit(run, trained, module)
-    start = time.perf_counter()
-    scores = score(run, load_model(run.directory.best))
-    write(run, scores, fit_seconds + time.perf_counter() - start)
+    start, config = time.perf_counter(), run.config
+    scores = evaluate(
+        run.directory, load_model(run.directory.best), run.slices, run.provenance, choose_device(config.machine.device),
+        config.machine.window_batch, Path(config.machine.cache), processes(config), run.console,
+    )  # fmt: skip
+    facts = {
+        "name": config.name, "model": config.model.architecture, "filter": config.filter.name, "seed": config.seed,
+        "data": config.data.name, "windows": config.windows,
+        "seconds": round(fit_seconds + time.perf_counter() - start, 1), **run.provenance,
+    }  # fmt: skip
+    write_results(run.directory, facts, class_names(config.data), scores)
     for checkpoint in (run.directory.last, run.directory.previous):
         checkpoint.unlink(missing_ok=True)
 
@@ -135,7 +141,7 @@ def build(run: Run) -> tuple[TrainedModel, Segmentation]:
     import torch
 
     from fibseg.checkpoint import TrainedModel
-    from fibseg.dataset import class_names, class_weights, label_values
+    from fibseg.description import class_names, class_weights, label_values
     from fibseg.models import create_model
     from fibseg.runs import require_disk
     from fibseg.segmentation import Segmentation, seed_everything_of
@@ -201,83 +207,6 @@ def trainer(run: Run, checkpoints: RunCheckpoints) -> Trainer:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-
-
-def score(run: Run, best: TrainedModel) -> dict[str, SplitScore]:
-    """Predict and score the validation and test slices; write labels, the shared truth and the figures."""
-    from rich.progress import track
-
-    from fibseg.datamodule import slice_channels
-    from fibseg.dataset import to_8bit
-    from fibseg.figures import save_curves, save_panels
-    from fibseg.hardware import choose_device
-    from fibseg.prediction import autocast, predict_slice
-    from fibseg.runs import SCORED_SPLITS, write_pages, write_truth
-    from fibseg.scoring import score_slices
-
-    config, device = run.config, choose_device(run.config.machine.device)
-    network, scores = best.network.to(device), {}
-    write_truth(
-        run.directory.path.parent / "truth" / run.provenance["data_hash"], run.slices, run.window, best.class_names
-    )
-    for split in SCORED_SPLITS:
-        slices = run.slices[split]
-        images = [to_8bit(one.image, best.window) for one in slices]
-        channels = slice_channels(images, best.areas, Path(config.machine.cache), processes(config))
-        shown = track(channels, f"scoring {split}", console=run.console, disable=not run.console.is_terminal, transient=True)
-        with autocast(device, run.provenance["precision"]):
-            labels = [
-                predict_slice(network, one, best.patch_size, config.machine.window_batch, device) for one in shown
-            ]
-        truths = [one.labels for one in slices]
-        scores[split] = score_slices([(one.volume, one.z) for one in slices], truths, labels, len(best.class_names))
-        if slices:
-            write_pages(run.directory.labels(split), labels)
-            picked = sorted({0, len(slices) // 2, len(slices) - 1})
-            rows = [(f"{split}, slice {slices[i].z}", images[i], truths[i], labels[i]) for i in picked]
-            save_panels(run.directory.figures / f"{split}.png", rows, best.class_names)
-    save_curves(run.directory.figures / "curves.png", run.directory.metrics, best.class_names)
-    return scores
-
-
-def write(run: Run, scores: dict[str, SplitScore], seconds: float) -> None:
-    """components.csv, then scores.json: with it the run is finished."""
-    from fibseg.dataset import class_names
-    from fibseg.runs import write_components, write_scores
-
-    config, provenance, names = run.config, run.provenance, class_names(run.config.data)
-    facts = {
-        "name": config.name,
-        "model": config.model.architecture,
-        "filter": config.filter.name,
-        "seed": config.seed,
-        "data": config.data.name,
-        "windows": config.windows,
-        "seconds": round(seconds, 1),
-        **provenance,
-    }
-    write_components(run.directory, scores, names)
-    write_scores(run.directory, facts, names, scores)
-
-
-def report(directory: RunDirectory, console: Console) -> float:
-    """Print F1 per class from scores.json; gives the mean over the classes of the validation F1."""
-    import numpy as np
-    from rich.table import Table
-
-    from fibseg.metrics import mean_f1, slices_with_class
-    from fibseg.runs import SCORED_SPLITS, read_scores
-
-    content = read_scores(directory)
-    table = Table("class", *(f"{split} F1 (slices)" for split in SCORED_SPLITS), title="mean of the per-slice F1")
-    shape = (-1, len(content["classes"]), len(content["classes"]))
-    counts = {s: np.array([one["confusion"] for one in content["splits"][s]], np.int64).reshape(shape) for s in SCORED_SPLITS}
-    for index, name in enumerate(content["classes"][1:], 1):
-        cells = [f"{mean_f1(c)[index]:.3f} ({slices_with_class(c)[index]})" for c in counts.values()]
-        table.add_row(name, *cells)
-    console.print(table)
-    console.print(f"{directory.path}: scores.json, figures/, labels/, checkpoints/best.ckpt", highlight=False)
-    return float(np.nanmean(mean_f1(counts["validation"])[1:]))
 
 
 def processes(config: TrainConfig) -> int:

@@ -187,7 +187,7 @@ def test_the_outside_is_a_ring_of_the_border_level(image: np.ndarray, area: int)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @fast
 @given(image=images(), area=any_area, turn=st.sampled_from(TURNS))
-def test_turning_commutes(dtype: str, image: np.ndarray, area: int, turn) -> None:  # noqa: ANN001
+def test_turning_commutes(dtype: str, image: np.ndarray, area: int, turn) -> None:
     image = (image if dtype == "uint8" else image / 255).astype(dtype)
     assert np.array_equal(grain_filter(turn(image), [area]), turn(grain_filter(image, [area])))
 
@@ -227,14 +227,14 @@ def test_opposite_images_have_opposite_outsides(image: np.ndarray) -> None:
 
 @pytest.mark.parametrize("backend", [pytest.param("pylena", marks=needs_pylena), "higra"])
 @pytest.mark.parametrize("shade", [lambda a: a, lambda a: 255 - a], ids=["dark square", "bright square"])
-def test_dark_square_with_a_bright_hole(backend: str, shade) -> None:  # noqa: ANN001
+def test_dark_square_with_a_bright_hole(backend: str, shade) -> None:
     """A square of 5 x 5 pixels, hole counted, with a hole of 2 x 3: gone from 26 and from 7 on."""
     image = np.full((12, 14), 100, np.uint8)
     image[3:8, 4:9] = 20
     without_hole = image.copy()
     image[4:6, 5:8] = 230
     flat = np.full_like(image, 100)
-    result = grain_filter(shade(image), [6, 7, 25, 26, 12 * 14, 10**9], backend=backend)
+    result = grain_filter(shade(image), [6, 7, 25, 26, 12 * 14, 10**400], backend=backend)
     expected = [shade(a) for a in (image, without_hole, without_hole, flat, flat, flat)]
     assert np.array_equal(result, expected)
 
@@ -407,7 +407,7 @@ def test_no_slice_and_no_area(stack: list[np.ndarray], tmp_path: Path, counted: 
 def test_keys_differ_by_area_pixels_shape_and_type() -> None:
     image = np.arange(12, dtype=np.uint8).reshape(3, 4)
     variants = [image, image[::-1], image.reshape(4, 3), image.view(np.int16), image.astype(np.uint16)]
-    variants.append(image.astype(">u2"))
+    variants += [image.astype(">u2"), image.view(np.int8)]
     keys = {cache_key(variant, area) for variant in variants for area in (1, 2, 12)}
     assert len(keys) == 3 * len(variants)
     assert cache_key(np.asfortranarray(image), 2) == cache_key(image, 2)
@@ -421,7 +421,7 @@ def test_cached_files_are_plain_npy(stack: list[np.ndarray], tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda content: b"",
+        lambda content: content[:0],
         lambda content: content[: len(content) // 2],
         lambda content: content[:-1],
         lambda content: bytes(len(content)),
@@ -430,7 +430,7 @@ def test_cached_files_are_plain_npy(stack: list[np.ndarray], tmp_path: Path) -> 
     ],
     ids=["empty", "half", "one byte short", "zeros", "one bit flipped", "longer"],
 )
-def test_a_damaged_file_is_computed_again(damage, stack, tmp_path, counted) -> None:  # noqa: ANN001
+def test_a_damaged_file_is_computed_again(damage, stack, tmp_path, counted) -> None:
     filter_slices(stack[:1], [3], tmp_path, 1)
     (path,) = tmp_path.iterdir()
     sound = path.read_bytes()
@@ -448,7 +448,7 @@ def test_a_file_of_another_slice_is_not_taken(stack: list[np.ndarray], tmp_path:
     assert equal(filter_slices(stack[1:2], [3], tmp_path, 1), stack[1:2], [3])
 
 
-def test_a_folder_that_cannot_be_written(stack, tmp_path, caplog) -> None:  # noqa: ANN001
+def test_a_folder_that_cannot_be_written(stack, tmp_path, caplog) -> None:
     (tmp_path / "file").touch()
     results = filter_slices(stack, [3], tmp_path / "file" / "cache", 1)
     assert equal(results, stack, [3])
@@ -457,7 +457,7 @@ def test_a_folder_that_cannot_be_written(stack, tmp_path, caplog) -> None:  # no
     ]
 
 
-def test_a_full_disk(stack, tmp_path, caplog, monkeypatch) -> None:  # noqa: ANN001
+def test_a_full_disk(stack, tmp_path, caplog, monkeypatch) -> None:
     def write_half(path: Path, content: bytes) -> None:
         with path.open("wb") as file:
             file.write(content[: len(content) // 2])
@@ -469,7 +469,7 @@ def test_a_full_disk(stack, tmp_path, caplog, monkeypatch) -> None:  # noqa: ANN
     assert "No space left on device" in caplog.text
 
 
-def test_nobody_sees_a_half_written_file(stack, tmp_path, monkeypatch) -> None:  # noqa: ANN001
+def test_nobody_sees_a_half_written_file(stack, tmp_path, monkeypatch) -> None:
     write_bytes, seen = Path.write_bytes, []
 
     def write_and_look(path: Path, content: bytes) -> int:
@@ -487,7 +487,7 @@ def test_nobody_sees_a_half_written_file(stack, tmp_path, monkeypatch) -> None: 
 
 def run_python(code: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     )
 
@@ -501,7 +501,7 @@ def test_a_pool_gives_what_one_process_gives(stack: list[np.ndarray], tmp_path: 
     assert len(list(tmp_path.iterdir())) == 8
 
 
-def test_one_missing_slice_needs_no_pool(stack, monkeypatch, tmp_path) -> None:  # noqa: ANN001
+def test_one_missing_slice_needs_no_pool(stack, monkeypatch, tmp_path) -> None:
     filter_slices(stack[1:], [3], tmp_path, 1)
     monkeypatch.setattr(module, "ProcessPoolExecutor", None)
     assert equal(filter_slices(stack, [3], tmp_path, 8), stack, [3])

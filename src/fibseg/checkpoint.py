@@ -125,4 +125,5 @@ def load_model(path: Path) -> TrainedModel:
     except (RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise FibsegError(f"{path}: its weights do not fit its {content['architecture']} ({reason}).") from error
-    return TrainedModel(network=network.eval(), **{name: content[name] for name in _PLAIN})
+    network = network.eval().to(memory_format=torch.channels_last)
+    return TrainedModel(network=network, **{name: content[name] for name in _PLAIN})

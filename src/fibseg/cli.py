@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fibseg.errors import FibsegError
 
 if TYPE_CHECKING:
-    from fibseg.dataset import DataDescription
+    from fibseg.description import DataDescription
     from fibseg.stack import Stack
 
 
@@ -53,7 +53,8 @@ def _score(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fibseg.dataset import class_names, parse_slices, to_classes
+    from fibseg.dataset import parse_slices, to_classes
+    from fibseg.description import class_names
     from fibseg.scoring import score_slices, summarise
     from fibseg.stack import open_stack
 
@@ -85,7 +86,7 @@ def _description(name: str | None, truth: Stack, slices: Sequence[int]) -> DataD
     import numpy as np
 
     from fibseg.config import load_description
-    from fibseg.dataset import check_description, describe_values
+    from fibseg.description import check_description, describe_values
 
     if name is not None:
         description = load_description(name)

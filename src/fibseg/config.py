@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fibseg.dataset import DataDescription
+from fibseg.description import DataDescription
 from fibseg.errors import FibsegError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -136,7 +136,7 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     count = (lambda v: v >= 1), "1 or more"
     _require(
         ("seed", config.seed, lambda v: v >= 0, "0 or more"),
-        ("name", config.name, lambda v: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", v)), "letters, digits, . _ -"),
+        ("name", config.name, *_NAME),
         ("model.architecture", m.architecture, lambda v: v == "unet", "unet"),
         ("model.width", m.width, *count),
         ("model.dropout", m.dropout, lambda v: 0 <= v < 1, "0 to below 1"),
@@ -177,6 +177,7 @@ def predict_config(composed: DictConfig) -> PredictConfig:
     return config
 
 
+_NAME = (lambda v: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", v))), "letters, digits, . _ and -"
 _PRECISION = (lambda v: v in ("auto", "32", "bf16")), "auto, 32 or bf16"
 _DEVICE = (lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v))), "auto, cpu, cuda or cuda:0"
 _CORES = (lambda v: v is None or v >= 1), "1 or more, or null for all"

@@ -113,13 +113,15 @@ class StackDataModule(LightningDataModule):
         """Keep the slices; nothing is filtered before `setup`.
 
         Args:
-            train, validation: annotated slices.
+            train: annotated slices.
+            validation: annotated slices.
             window: grey values that become 0 and 255, see dataset.intensity_window.
             areas: of the grain filter in pixels, one channel each.
             patch_size: side of a patch in pixels.
             class_share: share of patches that are centred on a class (.8 in the paper).
             batch_size: patches in a mini-batch.
-            batches, validation_batches: mini-batches of one epoch.
+            batches: training mini-batches of one epoch.
+            validation_batches: validation mini-batches of one epoch.
             validation_seed: of the fixed validation patches; the same for every run that shall be compared.
             seed: of the training patches.
             cache: folder of filtered slices.

@@ -1,13 +1,10 @@
-"""From a data description to annotated slices: which pixels are which class, and which grey values become 0 and 255.
-
-The dataclasses are the schema of conf/data/*.yaml; docs/ARCHITECTURE.md shows a full example.
-"""
+"""From a data description to annotated slices: which pixels are which class, and which grey values become 0 and 255."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,110 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibseg import IGNORE
+from fibseg.description import SPLITS, DataDescription, IntensityDescription, VolumeDescription, check_description
 from fibseg.errors import FibsegError
-from fibseg.stack import Stack, open_stack
+from fibseg.phantom import make_phantom
+from fibseg.stack import Stack, open_stack, write_stack
 
-SPLITS = ("train", "validation", "test")
 UInt8 = NDArray[np.uint8]
-
-
-@dataclass
-class ClassDescription:
-    """One class: its value in the label files and its weight in the Dice loss."""
-
-    label: int
-    weight: float
-
-
-@dataclass
-class BackgroundDescription:
-    """Label values that were looked at and are none of the classes, and their weight in the loss."""
-
-    labels: list[int]
-    weight: float
-
-
-@dataclass
-class IntensityDescription:
-    """Percentiles of the training slices that become 0 and 255; 0 and 100 are the paper's minimum and maximum."""
-
-    low: float
-    high: float
-
-
-@dataclass
-class SecondExpert:
-    """Labels by another person, in the same place as the first expert's, and the slices (of the image) they cover."""
-
-    labels: Any
-    slices: list[Any]
-
-
-@dataclass
-class VolumeDescription:
-    """One annotated image. Entries of a list cannot take defaults from YAML, so these stand here.
-
-    Attributes:
-        image: path of the stack, relative to the root of the description.
-        labels: path of integer labels, or a mapping from class to the path of its mask.
-        voxel_size: (z, y, x) in nm.
-        split: slices of the image for train, validation and test: positions, "start:stop" or "start:stop:step".
-        offset: (z, y, x) in pixels: where the labels start in the image.
-        second_expert: labels of another person.
-        mask: path of a stack of the image's shape; pixels where it is 0 are ignored.
-    """
-
-    image: str
-    labels: Any
-    voxel_size: list[float]
-    split: dict[str, list[Any]]
-    offset: list[int] = field(default_factory=lambda: [0, 0, 0])
-    second_expert: SecondExpert | None = None
-    mask: str | None = None
-
-
-@dataclass
-class PhantomDescription:
-    """Make a phantom cell in the root before the start if it is not there: (Z, H, W) in pixels, and its seed."""
-
-    shape: list[int]
-    seed: int
-
-
-@dataclass
-class DataDescription:
-    """A data set: classes in order (background is class 0 and implied), volumes, and where annotation ends."""
-
-    name: str
-    root: str
-    classes: dict[str, ClassDescription]
-    background: BackgroundDescription
-    ignore: int | None
-    intensity: IntensityDescription
-    volumes: list[VolumeDescription]
-    phantom: PhantomDescription | None
-
-
-def describe_values(values: Sequence[int]) -> DataDescription:
-    """A description without volumes for label files alone: every value but 0 is a class named by it."""
-    classes = {str(value): ClassDescription(value, 1.0) for value in values if value != 0}
-    intensity, background = IntensityDescription(0.0, 100.0), BackgroundDescription([0], 1.0)
-    return DataDescription("labels", ".", classes, background, None, intensity, [], None)
-
-
-def class_names(description: DataDescription) -> list[str]:
-    """Names in the order of the class indices, background first."""
-    return ["background", *description.classes]
-
-
-def class_weights(description: DataDescription) -> list[float]:
-    """Weights of the loss in the order of the class indices."""
-    return [description.background.weight, *(one.weight for one in description.classes.values())]
-
-
-def label_values(description: DataDescription) -> list[int]:
-    """Value in label files of each class index."""
-    return [description.background.labels[0], *(one.label for one in description.classes.values())]
 
 
 @dataclass(frozen=True)
@@ -138,27 +37,6 @@ class AnnotatedSlice:
     labels: UInt8
 
 
-def check_description(description: DataDescription) -> None:
-    """Raise FibsegError if the description contradicts itself; opens no file."""
-    names = list(description.classes)
-    if not names or len(names) >= IGNORE:
-        raise FibsegError(f"data.classes: {len(names)} classes; expected 1 to {IGNORE - 1}.")
-    if "background" in names:
-        raise FibsegError("data.classes: 'background' is implied; give its label values in data.background.labels.")
-    if not description.background.labels:
-        raise FibsegError("data.background.labels: empty; name the label values that are none of the classes.")
-    values = [one.label for one in description.classes.values()] + list(description.background.labels)
-    values += [] if description.ignore is None else [description.ignore]
-    twice = sorted({value for value in values if values.count(value) > 1})
-    if twice:
-        raise FibsegError(f"data: label value {twice[0]} is claimed twice; every value means one thing.")
-    low, high = description.intensity.low, description.intensity.high
-    if not 0 <= low < high <= 100:
-        raise FibsegError(f"data.intensity: percentiles {low} and {high}; expected 0 <= low < high <= 100.")
-    if any(weight < 0 for weight in class_weights(description)) or not sum(class_weights(description)) > 0:
-        raise FibsegError("data: class weights must be 0 or more, and one of them more than 0.")
-
-
 def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]:
     """Read every slice of every split; also those of the second expert, under "second_expert".
 
@@ -168,6 +46,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
     check_description(description)
     if not description.volumes:
         raise FibsegError("data.volumes: empty; expected at least one volume.")
+    _provide_phantom(description)
     found: dict[str, list[AnnotatedSlice]] = {split: [] for split in (*SPLITS, "second_expert")}
     for index, volume in enumerate(description.volumes):
         reader = VolumeReader(description, index)
@@ -182,6 +61,23 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
             raise FibsegError(f"data: no slice in the {split} split; every description needs one.")
     _check_classes_present(found["train"], list(description.classes))
     return found
+
+
+def _provide_phantom(description: DataDescription) -> None:
+    """Write the phantom of the description to its root; one that is there already must be the same."""
+    if description.phantom is None:
+        return
+    shape, root, voxels = description.phantom.shape, Path(description.root), description.volumes[0].voxel_size
+    if len(shape) != 3:
+        raise FibsegError(f"data.phantom.shape: {list(shape)}; expected [slices, height, width].")
+    image, labels = make_phantom((shape[0], shape[1], shape[2]), description.phantom.seed)
+    for path, pixels in ((root / "labels.tif", labels), (root / "image.tif", image)):
+        if not path.exists():
+            write_stack(path, pixels, voxels)
+        elif (stack := open_stack(path)).shape != image.shape or any(
+            (one != now).any() for one, now in zip(stack, pixels, strict=True)
+        ):
+            raise FibsegError(f"{path}: not the phantom of this shape and seed; delete it, or give another data.root.")
 
 
 def _check_classes_present(train: Sequence[AnnotatedSlice], names: list[str]) -> None:
@@ -317,7 +213,9 @@ def split_positions(volume: VolumeDescription, reader: VolumeReader, where: str)
                     f"{where}.split.{split}: slice {z} has no labels; they cover slices {start} to {stop - 1}."
                 )
             if z in owner:
-                raise FibsegError(f"{where}.split: slice {z} is in both {owner[z]} and {split}; splits may not overlap.")
+                raise FibsegError(
+                    f"{where}.split: slice {z} is in both {owner[z]} and {split}; splits may not overlap."
+                )
             owner[z] = split
     return splits
 
@@ -339,7 +237,7 @@ def to_8bit(image: NDArray[Any], window: tuple[float, float]) -> UInt8:
     """
     low, high = window
     scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
 
 
 def data_hash(slices: dict[str, list[AnnotatedSlice]]) -> str:
@@ -348,6 +246,6 @@ def data_hash(slices: dict[str, list[AnnotatedSlice]]) -> str:
     for split in sorted(slices):
         for one in slices[split]:
             digest.update(f"{split} {one.volume} {one.z} {one.image.dtype} {one.image.shape}".encode())
-            digest.update(np.ascontiguousarray(one.image))
-            digest.update(np.ascontiguousarray(one.labels))
+            digest.update(one.image.tobytes())
+            digest.update(one.labels.tobytes())
     return digest.hexdigest()[:16]

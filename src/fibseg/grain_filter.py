@@ -114,15 +114,13 @@ def filter_slices(
 ) -> list[Array]:
     """Filter many slices, over processes, and keep the results on disk.
 
-    Both libraries hold Python's interpreter lock, so threads would not help. With more than one process the calling
-    script needs ``if __name__ == "__main__":``, because the workers import it.
-
     Args:
         images: Slices, each (H, W) as in `grain_filter`; their sizes may differ.
         areas: Limits in pixels, as in `grain_filter`.
         cache_dir: Folder of the cache, made when missing; None keeps nothing. What it lacks, or holds damaged, is
             computed; where it cannot be written a warning is logged, and the results are used all the same.
-        processes: Worker processes; with 1, or one slice to compute, all is done in this process.
+        processes: Worker processes; none is started for 1, or for one slice to compute. For more the calling script
+            needs ``if __name__ == "__main__":``, because the workers import it.
         progress: Called as ``progress(done, total)``, in slices, each time a slice is finished.
 
     Returns:
@@ -145,8 +143,7 @@ def filter_slices(
     with closing(_computed(jobs, processes)) as finished:
         for done, (index, found) in enumerate(finished, len(images) - len(jobs) + 1):
             for position, limit in enumerate(limits):
-                if limit in found:
-                    results[index][position] = found[limit]
+                results[index][position] = found.get(limit, results[index][position])
             if cache_dir is not None:
                 cache_dir = _write_all(images[index], found, cache_dir)
             report(done, len(images))
@@ -218,7 +215,10 @@ def _filter_by_higra(padded: Array, areas: list[int]) -> Array:
 
 
 def _computed(jobs: list[Job], processes: int) -> Generator[tuple[int, dict[int, Array]], None, None]:
-    """Run the jobs and yield (position of the slice, area -> (H, W) pixels) as they finish, in any order."""
+    """Run the jobs and yield (position of the slice, area -> (H, W) pixels) as they finish, in any order.
+
+    Processes and not threads, because both libraries hold Python's interpreter lock.
+    """
     workers = min(processes, len(jobs))
     if workers <= 1:
         yield from ((index, dict(zip(areas, grain_filter(image, areas), strict=True))) for index, image, areas in jobs)

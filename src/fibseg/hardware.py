@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 from statistics import median
 from time import perf_counter
 
@@ -16,7 +17,7 @@ WORTH = 1.25
 
 
 def choose_device(wanted: str) -> torch.device:
-    """ "auto" is the first GPU, else the CPU.
+    """The device of a configuration: "auto" is the first GPU, else the CPU.
 
     Raises:
         FibsegError: a GPU is asked for that is not there.
@@ -37,7 +38,7 @@ def set_threads(wanted: int | None) -> int:
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
-    """ "auto" becomes "bf16" on GPUs that have it and on CPUs where a small convolution gains from it, else "32"."""
+    """The precision of a configuration: "auto" is "bf16" where the GPU has it or the CPU gains from it, else "32"."""
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
@@ -59,13 +60,9 @@ def _seconds(dtype: torch.dtype) -> float:
 
 def versions() -> dict[str, str]:
     """Of what the numbers depend on."""
-    import pytorch_lightning
-
-    import fibseg
-
     return {
-        "fibseg": fibseg.__version__,
+        "fibseg": version("fibseg"),
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "lightning": pytorch_lightning.__version__,
+        "torch": version("torch"),
+        "lightning": version("pytorch-lightning"),
     }

@@ -46,4 +46,4 @@ def mean_f1(confusions: Counts) -> Floats:
 
 def slices_with_class(confusions: Counts) -> Counts:
     """Number of slices (K,) whose truth holds the class: those that `mean_f1` averages."""
-    return (confusions.sum(axis=-1) > 0).sum(axis=0).astype(np.int64)
+    return np.asarray((confusions.sum(axis=-1) > 0).sum(axis=0), np.int64)

@@ -60,7 +60,7 @@ class PatchSampler:
         self._shapes = np.array([one.shape for one in labels], np.int64)  # (S, 2)
         if (self._shapes < size).any():
             height, width = self._shapes[(self._shapes < size).any(axis=1)][0]
-            raise FibsegError(f"patches.size: {size} is larger than a slice of {height} x {width}; choose a smaller one.")
+            raise FibsegError(f"patches.size: {size} is larger than a slice of {height} x {width}; choose less.")
         self._low, self._high = _start_ranges(labels, size)
         present = sorted(set[int]().union(*(np.unique(one).tolist() for one in labels)) - {0, IGNORE})
         self._pixels = {value: _pixels_of(value, labels) for value in present}

@@ -47,7 +47,8 @@ class Segmentation(LightningModule):
     ):
         """`schedule` is "constant" (the paper) or "cosine" to 0 over the whole training; see DiceLoss for the loss."""
         super().__init__()
-        self.network, self.class_names, self.seed = network, class_names, seed
+        self.network = network.to(memory_format=torch.channels_last)
+        self.class_names, self.seed = class_names, seed
         self.loss = DiceLoss(class_weights, IGNORE, cross_entropy)
         self.learning_rate, self.betas, self.eps, self.schedule = learning_rate, betas, eps, schedule
         self.confusion = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE)

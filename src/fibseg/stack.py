@@ -109,7 +109,8 @@ def _open_slices(name: str, paths: list[Path]) -> Stack:
                 f"{path}: {_describe(one)}, but {paths[0].name} is {_describe(first)}; "
                 "all slices of a stack must have one size and type."
             )
-    return Stack(name, (len(slices), *first.shape[1:]), first.dtype, lambda z: slices[z].read(0))
+    _, height, width = first.shape
+    return Stack(name, (len(slices), height, width), first.dtype, lambda z: slices[z].read(0))
 
 
 def _describe(stack: Stack) -> str:
@@ -133,7 +134,8 @@ def _open_tiff(path: Path) -> Stack:
         with _damage_named(path, z):
             return np.asarray(tifffile.imread(path, key=z))
 
-    return Stack(str(path), (len(shapes), *shapes[0]), np.dtype(dtypes.pop()), read)
+    height, width = shapes[0]
+    return Stack(str(path), (len(shapes), height, width), np.dtype(dtypes.pop()), read)
 
 
 _PNG_DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32", "F": "float32"}
@@ -146,7 +148,7 @@ def _open_png(path: Path) -> Stack:
     if mode not in _PNG_DTYPES:
         raise FibsegError(f"{path}: a picture of mode {mode}; expected a grey picture (save it without colours).")
 
-    def read(z: int) -> Slice:
+    def read(_: int) -> Slice:
         with _damage_named(path), Image.open(path) as image:
             return np.asarray(image)
 

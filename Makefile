@@ -1,0 +1,35 @@
+# Each target sets up the virtual environment it needs in .venv; PYTHON is any Python from 3.11 on.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: install demo test lint bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fibseg needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# A phantom cell, a short training, the labels of its whole stack, their scores.
+demo: install
+	$(BIN)/python train.py experiment=demo
+	$(BIN)/python predict.py checkpoint=runs/demo/latest image=data/phantom/image.tif output=runs/demo/labels.tif overwrite=true
+	$(BIN)/fibseg score runs/demo/labels.tif data/phantom/labels.tif --data phantom --slices 19:24
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

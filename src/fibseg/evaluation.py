@@ -1,0 +1,89 @@
+"""What follows a training: labels and scores of the validation and test slices, figures, and a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from fibseg.dataset import AnnotatedSlice, to_8bit
+from fibseg.metrics import mean_f1, slices_with_class
+from fibseg.runs import (
+    SCORED_SPLITS,
+    RunDirectory,
+    read_scores,
+    write_components,
+    write_pages,
+    write_scores,
+    write_truth,
+)
+from fibseg.scoring import SplitScore, score_slices
+
+if TYPE_CHECKING:  # a finished run is reported without torch
+    import torch
+
+    from fibseg.checkpoint import TrainedModel
+
+
+def evaluate(
+    directory: RunDirectory,
+    model: TrainedModel,
+    slices: dict[str, list[AnnotatedSlice]],
+    provenance: dict[str, Any],
+    device: torch.device,
+    window_batch: int,
+    cache: Path,
+    processes: int,
+    console: Console,
+) -> dict[str, SplitScore]:
+    """Predict and score the validation and test slices; write labels, the shared truth and the figures."""
+    from fibseg.datamodule import slice_channels
+    from fibseg.figures import save_curves, save_panels
+    from fibseg.prediction import autocast, predict_slice
+
+    truth = directory.path.parent / "truth" / provenance["data_hash"]
+    write_truth(truth, slices, model.window, model.class_names)
+    network, scores, hidden = model.network.to(device), {}, not console.is_terminal
+    for split in SCORED_SPLITS:
+        found = slices[split]
+        images = [to_8bit(one.image, model.window) for one in found]
+        channels = slice_channels(images, model.areas, cache, processes)
+        shown = track(channels, f"scoring {split}", console=console, disable=hidden, transient=True)
+        with autocast(device, provenance["precision"]):
+            labels = [predict_slice(network, one, model.patch_size, window_batch, device) for one in shown]
+        truths, places = [one.labels for one in found], [(one.volume, one.z) for one in found]
+        scores[split] = score_slices(places, truths, labels, len(model.class_names))
+        if found:
+            write_pages(directory.labels(split), labels)
+            picked = sorted({0, len(found) // 2, len(found) - 1})
+            rows = [(f"{split}, slice {found[i].z}", images[i], truths[i], labels[i]) for i in picked]
+            save_panels(directory.figures / f"{split}.png", rows, model.class_names)
+    save_curves(directory.figures / "curves.png", directory.metrics, model.class_names)
+    return scores
+
+
+def write_results(
+    directory: RunDirectory, facts: dict[str, Any], class_names: list[str], scores: dict[str, SplitScore]
+) -> None:
+    """components.csv, then scores.json: with it the run is finished."""
+    write_components(directory, scores, class_names)
+    write_scores(directory, facts, class_names, scores)
+
+
+def report(directory: RunDirectory, console: Console) -> float:
+    """Print F1 per class from scores.json; gives the mean over the classes of the validation F1."""
+    content = read_scores(directory)
+    names, counts = content["classes"], {}
+    for split in SCORED_SPLITS:
+        confusions = [one["confusion"] for one in content["splits"][split]]
+        counts[split] = np.array(confusions, np.int64).reshape(-1, len(names), len(names))
+    table = Table("class", *(f"{split} F1 (slices)" for split in SCORED_SPLITS), title="mean of the per-slice F1")
+    for index, name in enumerate(names[1:], 1):
+        table.add_row(name, *(f"{mean_f1(c)[index]:.3f} ({slices_with_class(c)[index]})" for c in counts.values()))
+    console.print(table)
+    console.print(f"{directory.path}: scores.json, figures/, labels/, checkpoints/best.ckpt", highlight=False)
+    return float(np.nanmean(mean_f1(counts["validation"])[1:]))
