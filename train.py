@@ -218,6 +218,8 @@ def processes(config: TrainConfig) -> int:
 
 def quiet() -> None:
     """Lightning's hints are no news to a user of this program."""
+    import pytorch_lightning  # noqa: F401  (it sets the level of its logger when it is imported)
+
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")

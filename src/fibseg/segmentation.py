@@ -115,7 +115,7 @@ class Segmentation(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam (Kingma and Ba, ICLR 2015), and the cosine schedule by step."""
-        optimizer = torch.optim.Adam(self.network.parameters(), self.learning_rate, self.betas, self.eps)
+        optimizer = torch.optim.Adam(self.network.parameters(), self.learning_rate, self.betas, self.eps, fused=True)
         if self.schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)

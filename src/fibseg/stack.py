@@ -122,20 +122,24 @@ def _open_tiff(path: Path) -> Stack:
     with _damage_named(path), tifffile.TiffFile(path) as file:
         shapes = [page.shape for page in file.pages]
         dtypes = {page.dtype for page in file.pages}
+        planes = len(shapes[0]) == 3 and file.pages.first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         declared = file.shaped_metadata[0]["shape"] if file.is_shaped and file.shaped_metadata else None
     if declared is not None and int(np.prod(declared)) != sum(int(np.prod(shape)) for shape in shapes):
         raise FibsegError(f"{path}: the file is cut off: it says {tuple(declared)} and holds {len(shapes)} slices.")
+    if len(shapes) == 1 and planes:  # tifffile stores 3 or 4 slices as the planes of one colour picture
+        depth, height, width = shapes[0]
+        return Stack(str(path), (depth, height, width), np.dtype(dtypes.pop()), lambda z: _read_page(path, 0)[z])
     if any(len(shape) != 2 for shape in shapes):
         raise FibsegError(f"{path}: slices of shape {shapes[0]}; expected grey slices of (height, width).")
     if len(set(shapes)) != 1 or len(dtypes) != 1:
         raise FibsegError(f"{path}: its slices differ in size or type ({sorted(set(shapes))}); expected one.")
-
-    def read(z: int) -> Slice:
-        with _damage_named(path, z):
-            return np.asarray(tifffile.imread(path, key=z))
-
     height, width = shapes[0]
-    return Stack(str(path), (len(shapes), height, width), np.dtype(dtypes.pop()), read)
+    return Stack(str(path), (len(shapes), height, width), np.dtype(dtypes.pop()), lambda z: _read_page(path, z))
+
+
+def _read_page(path: Path, number: int) -> Slice:
+    with _damage_named(path, number):
+        return np.asarray(tifffile.imread(path, key=number))
 
 
 _PNG_DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32", "F": "float32"}

@@ -1,0 +1,207 @@
+"""A user's mistake through the command: one sentence, an exit code that is not 0, nothing lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.io
+import tifffile
+import yaml
+
+from fibseg.checkpoint import load_whole, save_whole
+from fibseg.runs import RunDirectory
+
+from .conftest import TINY, Commands
+
+
+def edit(commands: Commands, old: str, new: str) -> None:
+    """Change the tiny data description."""
+    assert old in TINY
+    (commands.folder / "conf" / "data" / "tiny.yaml").write_text(TINY.replace(old, new))
+
+
+def own_data(commands: Commands, change: Callable[[Path], None]) -> None:
+    """Change a copy of the data."""
+    folder = commands.folder / "data"
+    shutil.copytree(commands.data, folder)
+    commands.data = folder
+    change(folder)
+
+
+def rewrite(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        pixels = tifffile.imread(folder / name)
+        tifffile.imwrite(folder / name, change(pixels.copy()))
+
+    return apply
+
+
+def truncate(folder: Path) -> None:
+    content = (folder / "image.tif").read_bytes()
+    (folder / "image.tif").write_bytes(content[: len(content) // 2])
+
+
+def as_slices(folder: Path) -> list[Path]:
+    pixels = tifffile.imread(folder / "image.tif")
+    (folder / "image.tif").unlink()
+    (folder / "image.tif").mkdir()
+    for z, one in enumerate(pixels):
+        skimage.io.imsave(folder / "image.tif" / f"z{z}.png", one, check_contrast=False)
+    return sorted((folder / "image.tif").iterdir())
+
+
+def cut_png(folder: Path) -> None:
+    path = as_slices(folder)[2]
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def unequal(folder: Path) -> None:
+    skimage.io.imsave(as_slices(folder)[3], np.zeros((50, 50), np.uint8), check_contrast=False)
+
+
+def empty(folder: Path) -> None:
+    for path in as_slices(folder):
+        path.unlink()
+
+
+def with_nan(pixels: np.ndarray) -> np.ndarray:
+    pixels = pixels.astype(np.float32)
+    pixels[5, 3, 3] = np.nan
+    return pixels
+
+
+def without_er(labels: np.ndarray) -> np.ndarray:
+    labels[:4][labels[:4] == 3] = 0
+    return labels
+
+
+DATA_MISTAKES = {
+    "missing file": (lambda c: own_data(c, lambda f: (f / "image.tif").unlink()), ["image.tif", "no such file"]),
+    "empty folder": (lambda c: own_data(c, empty), ["holds no slices"]),
+    "unequal slices": (lambda c: own_data(c, unequal), ["z3.png", "50 x 50", "96 x 96"]),
+    "labels outside": (
+        lambda c: edit(c, "split:", "offset: [2, 0, 0]\n    split:"),
+        ["lie outside the image", "along z"],
+    ),
+    "unclaimed value": (lambda c: edit(c, ", er: {label: 3, weight: 0.9}", ""), ["label value 3", "no class"]),
+    "absent class": (lambda c: own_data(c, rewrite("labels.tif", without_er)), ["class er", "training slices"]),
+    "overlap": (lambda c: edit(c, '["4:6"]', '["3:6"]'), ["slice 3 is in both train and validation"]),
+    "split leaves": (lambda c: edit(c, "[7, 8]", "[8, 9]"), ["'9' is empty or leaves the image", "0 to 8"]),
+    "nan": (lambda c: own_data(c, rewrite("image.tif", with_nan)), ["slice 5", "NaN"]),
+    "cut tiff": (lambda c: own_data(c, truncate), ["image.tif", "cut off"]),
+    "cut png": (lambda c: own_data(c, cut_png), ["z2.png", "cut off"]),
+    "rgb": (lambda c: own_data(c, rewrite("image.tif", lambda p: np.stack([p] * 3, -1))), ["expected grey slices"]),
+    "misspelt in YAML": (lambda c: edit(c, "labels: labels.tif", "label: labels.tif"), ["label", "no such key"]),
+}
+
+
+@pytest.mark.parametrize("case", DATA_MISTAKES)
+def test_mistakes_in_the_data(commands: Commands, case: str) -> None:
+    make, fragments = DATA_MISTAKES[case]
+    make(commands)
+    commands.refused(commands.train(), *fragments)
+
+
+OVERRIDES = {
+    "training.epoch=3": ["training.epoch", "no such key", "Did you mean epochs?"],
+    "+speed=3": ["speed", "no such key"],
+    "training.epochs=many": ["training.epochs", "many", "Integer"],
+    "training.epochs=0": ["training.epochs: 0", "1 or more"],
+    "training.schedule=linear": ["training.schedule: linear", "constant or cosine"],
+    "training.betas=[0.9]": ["training.betas", "two of"],
+    "patches.size=500": ["500 is larger than a slice of 96 x 96"],
+    "patches.class_share=1.5": ["patches.class_share: 1.5", "0 to 1"],
+    "filter=of": ["of", "filter"],
+    "model=resnet": ["resnet", "unet"],
+    "seed=-1": ["seed: -1"],
+    "seed=1.5": ["seed", "1.5"],
+    "name=a/b": ["name: a/b"],
+    "model.width=30000": ["GB", "are free"],
+    "machine.device=cuda:77": ["cuda:77", "GPUs are visible"],
+    "machine.device=tpu": ["machine.device: tpu"],
+    "data=nothing": ["nothing", "phantom"],
+    "data.root=a=b": ["a=b"],
+}
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_mistakes_on_the_command_line(commands: Commands, override: str) -> None:
+    commands.refused(commands.train(override), *OVERRIDES[override])
+
+
+def test_run_directory_of_another_configuration(finished: Commands, commands: Commands) -> None:
+    shutil.copytree(finished.folder / "runs", commands.folder / "runs")
+    run = commands.run_directory()
+    (run / "scores.json").unlink()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["training"]["batch_size"] = 7
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    arguments = ("filter=on", "filter.areas=[20,200]")
+    commands.refused(commands.train(*arguments), "made with another configuration", "training.batch_size was 7, now 4")
+    (run / "config.yaml").write_text("{")
+    commands.refused(commands.train(*arguments), "config.yaml: damaged")
+
+
+def test_run_directory_of_other_data(finished: Commands, commands: Commands) -> None:
+    shutil.copytree(finished.folder / "runs", commands.folder / "runs")
+    (commands.run_directory() / "scores.json").unlink()
+    own_data(commands, rewrite("image.tif", lambda pixels: pixels[:, ::-1]))
+    commands.refused(commands.train("filter=on", "filter.areas=[20,200]"), "made with other images or labels")
+
+
+def test_a_run_that_another_process_is_in(finished: Commands) -> None:
+    with RunDirectory(finished.run_directory()).lock():
+        finished.refused(finished.train("filter=on", "filter.areas=[20,200]"), "another process is in this run")
+
+
+def changed_checkpoint(finished: Commands, path: Path, **change: object) -> Path:
+    save_whole(load_whole(finished.run_directory() / "checkpoints" / "best.ckpt") | change, path)
+    return path
+
+
+PREDICT = {
+    "no run": ({"checkpoint": "nowhere"}, ["nowhere", "no such checkpoint"]),
+    "empty run": ({"checkpoint": "."}, ["no run directory with a trained model"]),
+    "no checkpoint": ({"checkpoint": "text.ckpt"}, ["text.ckpt", "no checkpoint of fibseg"]),
+    "newer": ({"checkpoint": "newer.ckpt"}, ["format 2", "update it"]),
+    "other channels": ({"checkpoint": "channels.ckpt"}, ["network of 3 channels", "filter areas [650] make 2"]),
+    "output there": ({"output": "there.tif"}, ["there.tif", "exists already", "overwrite=true"]),
+    "output no TIFF": ({"output": "labels.png"}, ["labels.png", ".tif"]),
+    "no image": ({"image": "nowhere.tif"}, ["nowhere.tif", "no such file"]),
+    "no argument": ({"image": "???"}, ["image: must be given"]),
+}
+
+
+@pytest.mark.parametrize("case", PREDICT)
+def test_mistakes_in_a_prediction(finished: Commands, tmp_path: Path, case: str) -> None:
+    change, fragments = PREDICT[case]
+    (tmp_path / "text.ckpt").write_text("hello")
+    (tmp_path / "there.tif").write_text("precious")
+    changed_checkpoint(finished, tmp_path / "newer.ckpt", format=2)
+    changed_checkpoint(finished, tmp_path / "channels.ckpt", areas=[650])
+    usual = {"checkpoint": finished.run_directory(), "image": finished.data / "image.tif", "output": "out.tif"}
+    result = finished.run("predict.py", *(f"{k}={v}" for k, v in (usual | change).items()), cwd=tmp_path)
+    finished.refused(result, *fragments)
+    assert (tmp_path / "there.tif").read_text() == "precious"
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> None:
+    image, labels = finished.data / "image.tif", finished.data / "labels.tif"
+    (tmp_path / "there.tif").write_text("precious")
+    tifffile.imwrite(tmp_path / "small.tif", np.zeros((2, 5, 5), np.uint8))
+    finished.refused(finished.run("fibseg", "score", "no.tif", labels), "no.tif", "no such file")
+    finished.refused(finished.run("fibseg", "score", tmp_path / "small.tif", labels), "(2, 5, 5)", "one shape")
+    finished.refused(
+        finished.run("fibseg", "score", labels, labels, "--slices", "5:99"), "--slices", "leaves the image"
+    )
+    finished.refused(finished.run("fibseg", "score", labels, labels, "--data", "nope"), "nope", "vnc")
+    finished.refused(finished.run("fibseg", "score", image, labels), "claimed by no class")
+    finished.refused(finished.run("fibseg", "filter", image, tmp_path / "x.tif", "--area", "0"), "0")
+    finished.refused(finished.run("fibseg", "filter", image, tmp_path / "there.tif", "--area", "5"), "exists already")
+    assert (tmp_path / "there.tif").read_text() == "precious"
+    assert finished.run("fibseg", "segment").returncode == 2

@@ -1,0 +1,228 @@
+"""Whole trainings through the command: what they leave, the same twice, the same after kills."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+import yaml
+
+from fibseg.checkpoint import load_model, load_whole
+from fibseg.dataset import load_slices
+from fibseg.runs import COMPONENT_COLUMNS
+from fibseg.scoring import score_slices
+
+from .conftest import PROJECT, Commands, describe
+
+LEFT = {"config.yaml", "scores.json", "metrics.csv", "components.csv", "labels", "figures", "checkpoints", ".lock"}
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_whole(run / "checkpoints" / "best.ckpt")["weights"]
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    """metrics.csv without the column that is a time."""
+    with (run / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "patches_per_second"} for row in csv.DictReader(file)]
+
+
+def assert_same_run(ours: Path, theirs: Path) -> None:
+    first, second = weights(ours), weights(theirs)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert history(ours) == history(theirs)
+    scores = [json.loads((run / "scores.json").read_text())["splits"] for run in (ours, theirs)]
+    assert scores[0] == scores[1]
+    for run in (ours, theirs):
+        assert {path.name for path in run.iterdir()} == LEFT
+        assert [path.name for path in (run / "checkpoints").iterdir()] == ["best.ckpt"]
+
+
+def test_a_finished_run_holds_what_the_contract_says(finished: Commands) -> None:
+    run = finished.run_directory()
+    assert run.name.startswith("unet-on-areas_20x200-")
+    assert {path.name for path in run.iterdir()} == LEFT
+    assert {path.name for path in (run / "figures").iterdir()} == {"validation.png", "test.png", "curves.png"}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["filter"] == {"name": "on", "areas": [20, 200]}
+    assert config["provenance"]["threads"] == 1
+    content = json.loads((run / "scores.json").read_text())
+    assert content["classes"] == ["background", "mitochondrion", "membrane", "er"]
+    facts = content["run"]
+    assert (facts["model"], facts["filter"], facts["seed"], facts["windows"]) == ("unet", "on", 0, "paper")
+    assert facts["config_hash"] == run.name[-8:] == config["provenance"]["config_hash"]
+    assert {"data_hash", "seconds", "device", "threads", "versions", "overrides", "precision"} <= facts.keys()
+    rows = history(run)
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [row["step"] for row in rows] == ["4", "8", "12"]
+    shares = [float(rows[0][f"share_{name}"]) for name in content["classes"]]
+    assert sum(shares) == pytest.approx(1, abs=1e-5)
+    model = load_model(run / "checkpoints" / "best.ckpt")
+    assert model.areas == [20, 200]
+    assert model.arguments["channels"] == 3
+
+
+def test_scores_and_components_follow_from_the_written_labels(finished: Commands) -> None:
+    run = finished.run_directory()
+    truth = run.parent / "truth" / json.loads((run / "scores.json").read_text())["run"]["data_hash"]
+    content = json.loads((run / "scores.json").read_text())
+    with (run / "components.csv").open() as file:
+        reader = csv.DictReader(file)
+        components = list(reader)
+        assert tuple(reader.fieldnames or ()) == COMPONENT_COLUMNS
+    for split, slices in (("validation", load_slices(describe(finished.data))["validation"]), ("test", None)):
+        labels = [page.asarray() for page in tifffile.TiffFile(run / "labels" / f"{split}.tif").pages]
+        truths = [page.asarray() for page in tifffile.TiffFile(truth / f"{split}-labels.tif").pages]
+        places = [(one["volume"], one["slice"]) for one in content["splits"][split]]
+        again = score_slices(places, truths, labels, 4)
+        assert again.slices == content["splits"][split]
+        assert sum(map(len, again.components)) == sum(row["split"] == split for row in components)
+        if slices is not None:
+            np.testing.assert_array_equal(truths, [one.labels for one in slices])
+
+
+def test_the_same_command_again_skips_a_finished_run(finished: Commands) -> None:
+    before = (finished.run_directory() / "checkpoints" / "best.ckpt").stat().st_mtime_ns
+    result = finished.train("filter=on", "filter.areas=[20,200]")
+    assert result.returncode == 0
+    assert "finished already" in result.stdout
+    assert "mitochondrion" in result.stdout
+    assert (finished.run_directory() / "checkpoints" / "best.ckpt").stat().st_mtime_ns == before
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Path:
+    """A run of 12 epochs that nobody disturbed, one more time for being the same twice."""
+    runs = []
+    for name in ("first", "second"):
+        commands = Commands(tmp_path_factory.mktemp(name), phantom_folder)
+        result = commands.train("training.epochs=12", "seed=5", "training.schedule=cosine")
+        assert result.returncode == 0, result.stderr
+        runs.append(commands.run_directory())
+    assert_same_run(*runs)
+    assert len(history(runs[0])) == 12
+    return runs[0]
+
+
+LONG = ("training.epochs=12", "seed=5", "training.schedule=cosine")
+
+
+@pytest.mark.slow
+def test_killed_five_times_at_random_moments(commands: Commands, undisturbed: Path) -> None:
+    generator = random.Random(0)
+    kills = 0
+    for epoch in (1, 3, 5, 7, 10):
+        process = subprocess.Popen(
+            commands.line("train.py", *commands.recipe, *LONG), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None:
+            found = list(commands.folder.glob("runs/tiny/*/metrics.csv"))
+            if found and len(history(found[0].parent)) >= epoch:
+                time.sleep(generator.uniform(0, 0.1))
+                process.kill()
+                break
+            time.sleep(0.005)
+        process.wait()
+        kills += process.returncode == -signal.SIGKILL
+    result = commands.train(*LONG)
+    assert result.returncode == 0, result.stderr
+    assert kills == 5
+    assert_same_run(commands.run_directory(), undisturbed)
+
+
+SCRIPT = """
+import os, runpy, signal, sys, torch
+save, count = torch.save, 0
+def dies(content, file):
+    global count
+    count += 1
+    save(content, file)
+    if count == {number}:
+        file.truncate(file.tell() // 2)
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+torch.save = dies
+sys.argv = {arguments}
+sys.path.insert(0, {folder})
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_checkpoint_writes(commands: Commands, undisturbed: Path) -> None:
+    """Every write of a checkpoint is one that best.ckpt or last.ckpt could have lost."""
+    arguments = commands.line("train.py", *commands.recipe, *LONG)[1:]
+    for number in (1, 2, 5, 8):
+        script = SCRIPT.format(number=number, arguments=arguments, folder=repr(str(PROJECT)))
+        result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+        assert result.returncode == -signal.SIGKILL, result.stderr
+    result = commands.train(*LONG)
+    assert result.returncode == 0, result.stderr
+    assert_same_run(commands.run_directory(), undisturbed)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: flip(folder / "last.ckpt"), "resuming from previous.ckpt"),
+        (lambda folder: (folder / "last.ckpt").write_bytes(b""), "resuming from previous.ckpt"),
+        (lambda folder: (folder / "last.ckpt").unlink(), "resuming from previous.ckpt"),
+        (lambda folder: flip(folder / "best.ckpt"), "epoch 1/12"),
+    ],
+    ids=["flipped", "empty", "gone", "best"],
+)
+def test_a_damaged_checkpoint_is_found_and_an_older_one_used(
+    commands: Commands, undisturbed: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    arguments = commands.line("train.py", *commands.recipe, *LONG)[1:]
+    script = SCRIPT.format(number=11, arguments=arguments, folder=repr(str(PROJECT)))
+    subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    damage(commands.run_directory() / "checkpoints")
+    result = commands.train(*LONG)
+    assert result.returncode == 0, result.stderr
+    assert said in result.stdout
+    assert_same_run(commands.run_directory(), undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system at /dev/shm")
+def test_temporary_files_on_another_file_system(commands: Commands, undisturbed: Path) -> None:
+    elsewhere = Path("/dev/shm") / f"fibseg-{os.getpid()}"
+    elsewhere.mkdir()
+    try:
+        result = commands.run("train.py", *commands.recipe, *LONG, env=os.environ | {"TMPDIR": str(elsewhere)})
+        assert result.returncode == 0, result.stderr
+        assert_same_run(commands.run_directory(), undisturbed)
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_every_seed(commands: Commands) -> None:
+    result = commands.train("-m", "seed=0,1", "training.epochs=1")
+    assert result.returncode == 0, result.stderr
+    runs = sorted(path.parent for path in commands.folder.glob("runs/tiny/*/scores.json"))
+    assert [run.name.rsplit("-", 2)[1] for run in runs] == ["s0", "s1"]
+    assert runs[0].name.rsplit("-", 1)[1] == runs[1].name.rsplit("-", 1)[1]
+    assert not torch.equal(weights(runs[0])["head.weight"], weights(runs[1])["head.weight"])
