@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 # A phantom cell, a short training, the labels of its whole stack, their scores.
 demo: install
 	$(BIN)/python train.py experiment=demo
-	$(BIN)/python predict.py checkpoint=runs/demo/latest image=data/phantom/image.tif output=runs/demo/labels.tif overwrite=true
+	$(BIN)/python predict.py checkpoint=$$(ls -td runs/demo/unet-* | head -n 1) image=data/phantom/image.tif output=runs/demo/labels.tif overwrite=true
 	$(BIN)/fibseg score runs/demo/labels.tif data/phantom/labels.tif --data phantom --slices 19:24
 
 lint: install

@@ -168,7 +168,7 @@ def build(run: Run) -> tuple[TrainedModel, Segmentation]:
 
 def fit(run: Run, trained: TrainedModel, module: Segmentation) -> float:
     """Train, from the last whole checkpoint where there is one; gives the seconds it took, resumed ones included."""
-    from fibseg.callbacks import RunCheckpoints, usable_checkpoint
+    from fibseg.callbacks import FilterProgress, RunCheckpoints, usable_checkpoint
     from fibseg.datamodule import StackDataModule
 
     config, resume_from = run.config, usable_checkpoint(run.directory)
@@ -178,7 +178,7 @@ def fit(run: Run, trained: TrainedModel, module: Segmentation) -> float:
         run.slices["train"], run.slices["validation"], run.window, config.filter.areas, config.patches.size,
         config.patches.class_share, config.training.batch_size, config.training.batches,
         config.training.validation_batches, config.patches.validation_seed, config.seed,
-        cache=Path(config.machine.cache), processes=processes(config), report=None,
+        cache=Path(config.machine.cache), processes=processes(config), report=FilterProgress(run.console),
     )  # fmt: skip
     checkpoints = RunCheckpoints(run.directory, trained)
     trainer(run, checkpoints).fit(module, data, ckpt_path=resume_from, weights_only=True)

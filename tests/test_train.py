@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 import yaml
 
 from fibseg.checkpoint import load_model, load_whole
 from fibseg.dataset import load_slices
-from fibseg.runs import COMPONENT_COLUMNS
+from fibseg.runs import COMPONENT_COLUMNS, read_pages
 from fibseg.scoring import score_slices
 
 from .conftest import PROJECT, Commands, describe
@@ -85,8 +84,8 @@ def test_scores_and_components_follow_from_the_written_labels(finished: Commands
         components = list(reader)
         assert tuple(reader.fieldnames or ()) == COMPONENT_COLUMNS
     for split, slices in (("validation", load_slices(describe(finished.data))["validation"]), ("test", None)):
-        labels = [page.asarray() for page in tifffile.TiffFile(run / "labels" / f"{split}.tif").pages]
-        truths = [page.asarray() for page in tifffile.TiffFile(truth / f"{split}-labels.tif").pages]
+        labels = read_pages(run / "labels" / f"{split}.tif")
+        truths = read_pages(truth / f"{split}-labels.tif")
         places = [(one["volume"], one["slice"]) for one in content["splits"][split]]
         again = score_slices(places, truths, labels, 4)
         assert again.slices == content["splits"][split]
@@ -106,33 +105,33 @@ def test_the_same_command_again_skips_a_finished_run(finished: Commands) -> None
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Path:
-    """A run of 12 epochs that nobody disturbed, one more time for being the same twice."""
+    """A run of 24 epochs that nobody disturbed, one more time for being the same twice."""
     runs = []
     for name in ("first", "second"):
         commands = Commands(tmp_path_factory.mktemp(name), phantom_folder)
-        result = commands.train("training.epochs=12", "seed=5", "training.schedule=cosine")
+        result = commands.train("training.epochs=24", "seed=5", "training.schedule=cosine")
         assert result.returncode == 0, result.stderr
         runs.append(commands.run_directory())
     assert_same_run(*runs)
-    assert len(history(runs[0])) == 12
+    assert len(history(runs[0])) == 24
     return runs[0]
 
 
-LONG = ("training.epochs=12", "seed=5", "training.schedule=cosine")
+LONG = ("training.epochs=24", "seed=5", "training.schedule=cosine")
 
 
 @pytest.mark.slow
 def test_killed_five_times_at_random_moments(commands: Commands, undisturbed: Path) -> None:
     generator = random.Random(0)
     kills = 0
-    for epoch in (1, 3, 5, 7, 10):
+    for epoch in (1, 5, 9, 13, 17):
         process = subprocess.Popen(
             commands.line("train.py", *commands.recipe, *LONG), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         while process.poll() is None:
             found = list(commands.folder.glob("runs/tiny/*/metrics.csv"))
             if found and len(history(found[0].parent)) >= epoch:
-                time.sleep(generator.uniform(0, 0.1))
+                time.sleep(generator.uniform(0, 0.08))
                 process.kill()
                 break
             time.sleep(0.005)
@@ -188,7 +187,7 @@ def flip(path: Path) -> None:
         (lambda folder: flip(folder / "last.ckpt"), "resuming from previous.ckpt"),
         (lambda folder: (folder / "last.ckpt").write_bytes(b""), "resuming from previous.ckpt"),
         (lambda folder: (folder / "last.ckpt").unlink(), "resuming from previous.ckpt"),
-        (lambda folder: flip(folder / "best.ckpt"), "epoch 1/12"),
+        (lambda folder: flip(folder / "best.ckpt"), "epoch 1/24"),
     ],
     ids=["flipped", "empty", "gone", "best"],
 )

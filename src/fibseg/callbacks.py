@@ -84,6 +84,22 @@ def usable_checkpoint(run: RunDirectory) -> Path | None:
     return kept[0] if kept and run.best.exists() else None
 
 
+class FilterProgress:
+    """A bar of slices filtered, for StackDataModule's `report`; it goes when the last one is done."""
+
+    def __init__(self, console: Console):
+        columns = (TextColumn("filtering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._bar.add_task("filtering", total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` slices are filtered."""
+        self._bar.start()
+        self._bar.update(self._task, completed=done, total=total)
+        if done == total:
+            self._bar.stop()
+
+
 class TrainingProgress(Callback):
     """One bar over the whole training with loss, F1 and time left; in a log file one plain line per epoch."""
 

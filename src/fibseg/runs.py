@@ -233,6 +233,12 @@ def write_pages(path: Path, pages: Sequence[NDArray[np.uint8]]) -> None:
     os.replace(partial, path)
 
 
+def read_pages(path: Path) -> list[NDArray[np.uint8]]:
+    """What `write_pages` wrote."""
+    with tifffile.TiffFile(path) as file:
+        return [page.asarray() for page in file.pages]
+
+
 def write_truth(
     folder: Path, slices: dict[str, list[AnnotatedSlice]], window: tuple[float, float], names: Sequence[str]
 ) -> None:
