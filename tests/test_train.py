@@ -185,11 +185,9 @@ def flip(path: Path) -> None:
     ("damage", "said"),
     [
         (lambda folder: flip(folder / "last.ckpt"), "resuming from previous.ckpt"),
-        (lambda folder: (folder / "last.ckpt").write_bytes(b""), "resuming from previous.ckpt"),
-        (lambda folder: (folder / "last.ckpt").unlink(), "resuming from previous.ckpt"),
         (lambda folder: flip(folder / "best.ckpt"), "epoch 1/24"),
     ],
-    ids=["flipped", "empty", "gone", "best"],
+    ids=["last", "best"],
 )
 def test_a_damaged_checkpoint_is_found_and_an_older_one_used(
     commands: Commands, undisturbed: Path, damage: Callable[[Path], None], said: str
@@ -219,7 +217,7 @@ def test_temporary_files_on_another_file_system(commands: Commands, undisturbed:
 
 @pytest.mark.slow
 def test_a_sweep_runs_every_seed(commands: Commands) -> None:
-    result = commands.train("-m", "seed=0,1", "training.epochs=1")
+    result = commands.run("train.py", "-m", *commands.recipe, "seed=0,1", "training.epochs=1")
     assert result.returncode == 0, result.stderr
     runs = sorted(path.parent for path in commands.folder.glob("runs/tiny/*/scores.json"))
     assert [run.name.rsplit("-", 2)[1] for run in runs] == ["s0", "s1"]

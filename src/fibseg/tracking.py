@@ -23,10 +23,10 @@ class MetricsFile(Callback):
         self._rows: list[dict[str, str]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the rows of epochs that are done."""
+        """Keep the rows of epochs that are done, by their steps: the epoch's number rises only after this hook."""
         if self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch]
+                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) <= trainer.global_step]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the row of this epoch."""
