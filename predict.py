@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from fibseg import config as configuration
 from fibseg.config import PredictConfig
 from fibseg.errors import FibsegError
+from fibseg.sentences import run_with_sentences
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +66,7 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     from rich.progress import track
 
     from fibseg.checkpoint import load_model
-    from fibseg.hardware import choose_device, choose_precision, set_threads
+    from fibseg.hardware import choose_device, set_threads
     from fibseg.prediction import predict_stack
     from fibseg.stack import TiffWriter
 
@@ -73,7 +74,7 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     warn_of_voxels(config.voxel_size, model.voxel_sizes, console)
     set_threads(config.threads)
     device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
+    precision = model.precision if config.precision == "auto" else config.precision
     values = np.array(model.label_values)
     values = values.astype(np.min_scalar_type(int(values.max())) if values.min() >= 0 else np.int32)
     sizes = config.voxel_size or list(model.voxel_sizes[0])
@@ -100,4 +101,4 @@ def warn_of_voxels(ours: list[float] | None, trained: Sequence[Sequence[float]],
 
 
 if __name__ == "__main__":
-    sys.exit(configuration.run_with_sentences(main))
+    sys.exit(run_with_sentences(main))

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from fibseg import config as configuration
 from fibseg.config import TrainConfig
 from fibseg.runs import RunDirectory
+from fibseg.sentences import run_with_sentences
 
 if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers at once
     from pytorch_lightning import Trainer
@@ -157,6 +158,7 @@ def build(run: Run) -> tuple[TrainedModel, Segmentation]:
     trained = TrainedModel(
         network, config.model.architecture, arguments, names, label_values(config.data), list(config.filter.areas),
         run.window, [list(volume.voxel_size) for volume in config.data.volumes], config.patches.size,
+        run.provenance["precision"],
     )  # fmt: skip
     t = config.training
     module = Segmentation(
@@ -226,4 +228,4 @@ def quiet() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(configuration.run_with_sentences(main))
+    sys.exit(run_with_sentences(main))

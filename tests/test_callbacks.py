@@ -19,7 +19,7 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda run: None, "last.ckpt"),
+        (lambda _: None, "last.ckpt"),
         (lambda run: cut(run.last), "previous.ckpt"),
         (lambda run: run.last.unlink(), "previous.ckpt"),
         (lambda run: run.last.write_bytes(b""), "previous.ckpt"),

@@ -21,7 +21,7 @@ def trained(areas: list[int], channels: int) -> TrainedModel:
     }  # fmt: skip
     network = create_model("unet", **arguments)
     return TrainedModel(
-        network, "unet", arguments, ["background", "a", "b"], [0, 7, 9], areas, (3.0, 234.0), [[20, 5, 5]], 32
+        network, "unet", arguments, ["background", "a", "b"], [0, 7, 9], areas, (3.0, 234.0), [[20, 5, 5]], 32, "32"
     )
 
 
@@ -32,7 +32,16 @@ def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) ->
     assert not back.network.training
     image = torch.rand(1, 2, 32, 32)
     torch.testing.assert_close(back.network(image), model.network.eval()(image))
-    for name in ("class_names", "label_values", "areas", "window", "voxel_sizes", "patch_size", "architecture"):
+    for name in (
+        "class_names",
+        "label_values",
+        "areas",
+        "window",
+        "voxel_sizes",
+        "patch_size",
+        "architecture",
+        "precision",
+    ):
         assert getattr(back, name) == getattr(model, name)
     content = torch.load(tmp_path / "best.ckpt", weights_only=True)
     assert {type(v).__name__ for v in content.values()} <= {"int", "str", "list", "tuple", "dict", "OrderedDict"}

@@ -59,13 +59,13 @@ class RunCheckpoints(Callback):
         self.seconds = state_dict["seconds"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save; a loss that is NaN is never the best, but the first epoch always is saved."""
+        """Save. The first epoch is always the best so far; a loss that is NaN is replaced by any other."""
         assert isinstance(pl_module, Segmentation)
         loss = pl_module.epoch_metrics["val_loss"]
         self.run.best.parent.mkdir(exist_ok=True)
         self.seconds = monotonic() - self._start
-        if loss < self.best_loss or self.best_epoch < 0:
-            self.best_loss, self.best_epoch = loss, trainer.current_epoch
+        if self.best_epoch < 0 or loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss if loss == loss else float("inf"), trainer.current_epoch
             save_model(self.model, self.run.best)
         if self.run.last.exists():
             os.replace(self.run.last, self.run.previous)

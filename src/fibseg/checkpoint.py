@@ -82,6 +82,7 @@ class TrainedModel:
         window: grey values that become 0 and 255.
         voxel_sizes: (z, y, x) in nm of each training volume.
         patch_size: side of a training patch, and of a window, in pixels.
+        precision: "32" or "bf16", of its training.
     """
 
     network: nn.Module
@@ -93,9 +94,13 @@ class TrainedModel:
     window: tuple[float, float]
     voxel_sizes: Sequence[Sequence[float]]
     patch_size: int
+    precision: str
 
 
-_PLAIN = ("architecture", "arguments", "class_names", "label_values", "areas", "window", "voxel_sizes", "patch_size")
+_PLAIN = (
+    "architecture", "arguments", "class_names", "label_values", "areas", "window", "voxel_sizes", "patch_size",
+    "precision",
+)  # fmt: skip
 
 
 def save_model(model: TrainedModel, path: Path) -> None:

@@ -1,30 +1,34 @@
-"""Typed schemas of conf/, range checks, and what a user reads when a key is wrong.
+"""Typed schemas of conf/ and range checks.
 
 Values live in YAML; these dataclasses hold types only. Touched by train.py, predict.py and cli.py alone.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import yaml
 from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fibseg.description import DataDescription
+from fibseg.description import (
+    BackgroundDescription,
+    ClassDescription,
+    DataDescription,
+    IntensityDescription,
+    PhantomDescription,
+    SecondExpert,
+    VolumeDescription,
+)  # fmt: skip
 from fibseg.errors import FibsegError
+from fibseg.sentences import SCHEMAS, refuse_additions, sentence
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The project's own YAML files."""
@@ -116,6 +120,16 @@ class PredictConfig:
     window_batch: int
 
 
+SCHEMAS.update(
+    (schema.__name__, schema)
+    for schema in (
+        TrainConfig, FilterConfig, UNetConfig, PatchesConfig, TrainingConfig, MachineConfig, PredictConfig,
+        DataDescription, ClassDescription, BackgroundDescription, IntensityDescription, VolumeDescription,
+        SecondExpert, PhantomDescription,
+    )
+)  # fmt: skip
+
+
 def register() -> None:
     """Make the schemas known to Hydra, under names that conf/ starts its defaults lists with."""
     store = ConfigStore.instance()
@@ -143,6 +157,12 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
         ("model.norm_momentum", m.norm_momentum, lambda v: 0 < v <= 1, "above 0, to 1"),
         ("model.norm_eps", m.norm_eps, lambda v: v > 0, "above 0"),
         ("filter.areas", config.filter.areas, lambda v: all(area >= 1 for area in v), "areas of 1 pixel or more"),
+        (
+            "filter.areas",
+            config.filter.areas,
+            lambda v: bool(v) == (config.filter.name != "off"),
+            "areas with filter=on",
+        ),
         ("patches.size", p.size, lambda v: v >= 3, "3 or more"),
         ("patches.class_share", p.class_share, *share),
         ("patches.validation_seed", p.validation_seed, lambda v: v >= 0, "0 or more"),
@@ -190,7 +210,8 @@ def _require(*checks: Check) -> None:
 
 
 def require_values(composed: DictConfig) -> None:
-    """FibsegError naming the keys that must be given and are not."""
+    """FibsegError naming a key that must be given and is not, or one that no schema knows."""
+    refuse_additions(composed)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise FibsegError(f"{missing[0]}: must be given, as in {missing[0]}=...")
@@ -219,51 +240,3 @@ def load_description(name_or_path: str) -> DataDescription:
         raise FibsegError(f"{path}: {sentence(error)}") from error
     require_values(cast(DictConfig, merged))
     return cast(DataDescription, OmegaConf.to_object(merged))
-
-
-def sentence(error: BaseException) -> str:
-    """One line from an error of Hydra or OmegaConf: the key, what is wrong, what is allowed."""
-    while isinstance(error, HydraException) and error.__cause__ is not None:
-        error = error.__cause__
-    key, parent = getattr(error, "full_key", None), getattr(error, "parent_node", None)
-    text = str(error).strip()
-    if key and re.match(r"Key '.*' (is )?not in", text):
-        allowed = sorted(map(str, parent)) if isinstance(parent, DictConfig) else []
-        near = difflib.get_close_matches(key.rsplit(".", 1)[-1], allowed, n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        return f"{key}: no such key; expected one of {', '.join(allowed)}.{meant}"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    options = [line for line in lines[1:] if not re.match(r"(full_key|object_type|Config search path|provider=)", line)]
-    first = " ".join([lines[0], *options])[:400] if lines else type(error).__name__
-    return f"{key}: {first}" if key else first
-
-
-class _WithoutHydraLine:
-    """stderr less the line that Hydra writes before it raises the error of a job."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        return len(text) if text.startswith("Error executing job with overrides") else self._stream.write(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def run_with_sentences(main: Callable[[], Any]) -> int:
-    """Call a Hydra main; a user's mistake becomes one sentence on stderr. Returns the exit code."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and leaving
-    try:
-        with redirect_stderr(cast(TextIO, _WithoutHydraLine(sys.stderr))):
-            main()
-    except FibsegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped.", file=sys.stderr)
-        return 130
-    return 0

@@ -166,8 +166,8 @@ class StackDataModule(LightningDataModule):
         """The patches of one epoch; those of validation do not depend on it."""
         count = self._batches[split] * self._batch_size
         if split == "train":
-            return self._samplers[split].draw(count, (self._seed, epoch), augment=True)
-        return self._samplers[split].draw(count, (self._validation_seed,), augment=False)
+            return self._samplers[split].draw(count, (0, self._seed, epoch), augment=True)
+        return self._samplers[split].draw(count, (1, self._validation_seed), augment=False)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the trainer's current epoch."""
