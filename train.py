@@ -52,49 +52,55 @@ def main(composed: DictConfig) -> float:
     """Train and score one run; gives the mean F1 of the classes over the validation slices."""
     from rich.console import Console
 
-    from fibseg.description import check_description
+    from fibseg.dataset import data_hash, load_slices
+    from fibseg.description import class_names
     from fibseg.evaluation import report
-    from fibseg.runs import read_config, run_name
+    from fibseg.runs import check_same, config_hash, read_config, run_name
 
     config, plain = configuration.train_config(composed)
-    check_description(config.data)
+    slices = load_slices(config.data)  # before there is a directory: a mistake in the data leaves none
     experiment, usual = configuration.usual_config()
+    told = {
+        "config_hash": config_hash(plain),
+        "data_hash": data_hash(slices, class_names(config.data)),
+        "overrides": list(HydraConfig.get().overrides.task),
+    }
     directory = RunDirectory(Path(config.machine.runs) / config.name / run_name(plain, experiment, usual))
     console = Console(soft_wrap=True)
     with directory.lock():
         console.print(f"run {directory.path}", highlight=False)
+        before = read_config(directory)
+        if before is not None:
+            check_same(directory, before, plain | {"provenance": told})
         if directory.scores.exists():
             console.print("finished already; its scores:")
+            directory.remove_state()
             return report(directory, console)
-        before = read_config(directory)
         directory.error.unlink(missing_ok=True)
         try:
-            train(open_run(config, plain, before, directory, console))
-        except Exception:
+            train(open_run(config, plain, told, before, directory, slices, console))
+        except (Exception, KeyboardInterrupt):
             directory.error.write_text(traceback.format_exc(), encoding="utf-8")
             raise
         return report(directory, console)
 
 
 def open_run(
-    config: TrainConfig, plain: dict[str, Any], before: dict[str, Any] | None, directory: RunDirectory, console: Console
+    config: TrainConfig,
+    plain: dict[str, Any],
+    told: dict[str, Any],
+    before: dict[str, Any] | None,
+    directory: RunDirectory,
+    slices: dict[str, list[AnnotatedSlice]],
+    console: Console,
 ) -> Run:
-    """Read the slices, check the directory against what it holds, write config.yaml."""
-    from fibseg.dataset import data_hash, intensity_window, load_slices
-    from fibseg.runs import check_same, config_hash, write_config
+    """Settle what the machine decides, or keep what the directory says; write config.yaml."""
+    from fibseg.dataset import intensity_window
+    from fibseg.runs import write_config
 
-    slices = load_slices(config.data)
     window = intensity_window(slices["train"], config.data.intensity)
-    provenance = {
-        "config_hash": config_hash(plain),
-        "data_hash": data_hash(slices),
-        "overrides": list(HydraConfig.get().overrides.task),
-    }
-    if before is not None:
-        check_same(directory, before, plain | {"provenance": provenance})
-        provenance = before["provenance"]
-    else:
-        provenance |= settle(config)
+    provenance = before["provenance"] if before is not None else told | settle(config)
+    if before is None:
         write_config(directory, plain | {"provenance": provenance})
     counts = ", ".join(f"{len(found)} {split.replace('_', ' ')}" for split, found in slices.items() if found)
     console.print(f"data {config.data.name}: {counts} slices; grey values {window[0]:g} to {window[1]:g}")
@@ -133,8 +139,7 @@ def train(run: Run) -> None:
         "seconds": round(fit_seconds + time.perf_counter() - start, 1), **run.provenance,
     }  # fmt: skip
     write_results(run.directory, facts, class_names(config.data), scores)
-    for checkpoint in (run.directory.last, run.directory.previous):
-        checkpoint.unlink(missing_ok=True)
+    run.directory.remove_state()
 
 
 def build(run: Run) -> tuple[TrainedModel, Segmentation]:
@@ -183,7 +188,10 @@ def fit(run: Run, trained: TrainedModel, module: Segmentation) -> float:
         cache=Path(config.machine.cache), processes=processes(config), report=FilterProgress(run.console),
     )  # fmt: skip
     checkpoints = RunCheckpoints(run.directory, trained)
-    trainer(run, checkpoints).fit(module, data, ckpt_path=resume_from, weights_only=True)
+    try:
+        trainer(run, checkpoints).fit(module, data, ckpt_path=resume_from, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
     return checkpoints.seconds
 
 

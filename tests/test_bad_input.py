@@ -95,6 +95,8 @@ DATA_MISTAKES = {
     "cut tiff": (lambda c: own_data(c, truncate), ["image.tif", "cut off"]),
     "cut png": (lambda c: own_data(c, cut_png), ["z2.png", "cut off"]),
     "rgb": (lambda c: own_data(c, rewrite("image.tif", lambda p: np.stack([p] * 3, -1))), ["expected grey slices"]),
+    "broken YAML": (lambda c: edit(c, "[0]", "[0"), ["expected", "line"]),
+    "empty labels": (lambda c: edit(c, "labels: labels.tif", "labels:"), ["labels", "expected a path"]),
     "misspelt in YAML": (lambda c: edit(c, "labels: labels.tif", "label: labels.tif"), ["label", "no such key"]),
 }
 
@@ -115,6 +117,7 @@ OVERRIDES = {
     "training.betas=[0.9]": ["training.betas", "two of"],
     "patches.size=500": ["500 is larger than a slice of 96 x 96"],
     "patches.class_share=1.5": ["patches.class_share: 1.5", "0 to 1"],
+    "filter.areas=[650]": ["filter.areas", "areas with filter=on"],
     "filter=of": ["of", "filter"],
     "model=resnet": ["resnet", "unet"],
     "seed=-1": ["seed: -1"],
@@ -147,8 +150,8 @@ def test_run_directory_of_another_configuration(finished: Commands, commands: Co
 
 
 def test_run_directory_of_other_data(finished: Commands, commands: Commands) -> None:
+    """A finished run too: its scores are not those of these labels."""
     shutil.copytree(finished.folder / "runs", commands.folder / "runs")
-    (commands.run_directory() / "scores.json").unlink()
     own_data(commands, rewrite("image.tif", lambda pixels: pixels[:, ::-1]))
     commands.refused(commands.train("filter=on", "filter.areas=[20,200]"), "made with other images or labels")
 
@@ -170,6 +173,8 @@ PREDICT = {
     "newer": ({"checkpoint": "newer.ckpt"}, ["format 2", "update it"]),
     "other channels": ({"checkpoint": "channels.ckpt"}, ["network of 3 channels", "filter areas [650] make 2"]),
     "output there": ({"output": "there.tif"}, ["there.tif", "exists already", "overwrite=true"]),
+    "NaN": ({"image": "nan.tif"}, ["nan.tif, slice 0", "NaN"]),
+    "output under a file": ({"output": "there.tif/x.tif"}, ["there.tif"]),
     "output no TIFF": ({"output": "labels.png"}, ["labels.png", ".tif"]),
     "no image": ({"image": "nowhere.tif"}, ["nowhere.tif", "no such file"]),
     "no argument": ({"image": "???"}, ["image: must be given"]),
@@ -181,13 +186,14 @@ def test_mistakes_in_a_prediction(finished: Commands, tmp_path: Path, case: str)
     change, fragments = PREDICT[case]
     (tmp_path / "text.ckpt").write_text("hello")
     (tmp_path / "there.tif").write_text("precious")
+    tifffile.imwrite(tmp_path / "nan.tif", np.full((2, 40, 40), np.nan, np.float32))
     changed_checkpoint(finished, tmp_path / "newer.ckpt", format=2)
     changed_checkpoint(finished, tmp_path / "channels.ckpt", areas=[650])
     usual = {"checkpoint": finished.run_directory(), "image": finished.data / "image.tif", "output": "out.tif"}
     result = finished.run("predict.py", *(f"{k}={v}" for k, v in (usual | change).items()), cwd=tmp_path)
     finished.refused(result, *fragments)
     assert (tmp_path / "there.tif").read_text() == "precious"
-    assert not (tmp_path / "out.tif").exists()
+    assert not list(tmp_path.glob("*out.tif*"))
 
 
 def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> None:
@@ -203,5 +209,10 @@ def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> N
     finished.refused(finished.run("fibseg", "score", image, labels), "claimed by no class")
     finished.refused(finished.run("fibseg", "filter", image, tmp_path / "x.tif", "--area", "0"), "0")
     finished.refused(finished.run("fibseg", "filter", image, tmp_path / "there.tif", "--area", "5"), "exists already")
+    finished.refused(
+        finished.run("fibseg", "filter", image, tmp_path / "there.tif" / "x.tif", "--area", "5"), "there.tif"
+    )
+    twice = finished.run("fibseg", "filter", image, tmp_path / "x.tif", "--area", "5", "--area", "5")
+    finished.refused(twice, "names an area twice")
     assert (tmp_path / "there.tif").read_text() == "precious"
     assert finished.run("fibseg", "segment").returncode == 2

@@ -69,13 +69,17 @@ def test_mask_second_expert_and_several_volumes(folder: Path) -> None:
     mask = np.ones(IMAGE.shape, np.uint8)
     mask[:, :, 7:] = 0
     tifffile.imwrite(folder / "mask.tif", mask)
-    expert = SecondExpert("labels.tif", [4])
+    tifffile.imwrite(folder / "expert.tif", LABELS[2:4], photometric="minisblack")
+    expert = SecondExpert("expert.tif", [5, 0])
     description = crop(folder, {"mask": "mask.tif", "second_expert": expert})
-    description.volumes += crop(folder, {"split": {"train": [4]}}).volumes
+    tifffile.imwrite(folder / "copy.tif", IMAGE)
+    description.volumes += crop(folder, {"image": "copy.tif", "split": {"train": [4]}}).volumes
     slices = load_slices(description)
     assert [(one.volume, one.z) for one in slices["train"]] == [(0, 1), (0, 2), (1, 4)]
     assert (slices["train"][0].labels[:, 7:] == IGNORE).all()
-    np.testing.assert_array_equal(slices["second_expert"][0].labels[2:8, 3:11] == 2, LABELS[3] == 9)
+    assert [one.z for one in slices["second_expert"]] == [5, 0]
+    np.testing.assert_array_equal(slices["second_expert"][1].image, IMAGE[0])
+    np.testing.assert_array_equal(slices["second_expert"][1].labels[2:8, 3:11] == 2, LABELS[3] == 9)
 
 
 def test_order_of_classes_weights_and_values(folder: Path) -> None:
@@ -99,6 +103,9 @@ def test_order_of_classes_weights_and_values(folder: Path) -> None:
         ({"split": {"train": [1]}}, {}, "no slice in the validation split"),
         ({"labels": {"c": "labels.tif"}}, {}, "c is none of data.classes"),
         ({"labels": {}}, {}, "there is none"),
+        ({"labels": None}, {}, "None; expected a path"),
+        ({"labels": {"a": None}}, {}, "expected a path"),
+        ({"second_expert": SecondExpert("labels.tif", [4])}, {}, "4 pages of labels for 1 slices"),
         ({"mask": "labels.tif"}, {}, "but the image is"),
         ({}, {"ignore": None}, "label value 255 is claimed by no class"),
         ({}, {"ignore": 7}, "label value 7 is claimed twice"),
@@ -116,6 +123,13 @@ def test_contradictions_are_named(folder: Path, volume: dict[str, Any], changes:
         load_slices(crop(folder, volume, **changes))
 
 
+def test_a_slice_is_in_one_split_through_two_entries_too(folder: Path) -> None:
+    description = crop(folder)
+    description.volumes += crop(folder, {"split": {"test": [2]}}).volumes
+    with pytest.raises(FibsegError, match=r"slice 2 of image.tif is in both train and test"):
+        load_slices(description)
+
+
 def test_bad_pixels_are_named(folder: Path) -> None:
     broken = IMAGE.astype(np.float32)
     broken[3, 5, 5] = np.nan
@@ -131,7 +145,7 @@ def test_phantom_is_made_once_and_another_one_is_not_taken_for_it(tmp_path: Path
     phantom = PhantomDescription(list(SHAPE), 0)
     first = load_slices(describe(tmp_path, phantom=phantom))
     stamp = (tmp_path / "image.tif").stat().st_mtime_ns
-    assert data_hash(load_slices(describe(tmp_path, phantom=phantom))) == data_hash(first)
+    assert data_hash(load_slices(describe(tmp_path, phantom=phantom)), ["a"]) == data_hash(first, ["a"])
     assert (tmp_path / "image.tif").stat().st_mtime_ns == stamp
     for other in (PhantomDescription(list(SHAPE), 1), PhantomDescription([9, 64, 64], 0)):
         with pytest.raises(FibsegError, match="not the phantom of this shape and seed"):
@@ -139,15 +153,16 @@ def test_phantom_is_made_once_and_another_one_is_not_taken_for_it(tmp_path: Path
 
 
 def test_data_hash_sees_one_pixel_and_one_label(folder: Path) -> None:
-    before = data_hash(load_slices(crop(folder)))
+    before = data_hash(load_slices(crop(folder)), ["a"])
     changed = IMAGE.copy()
     changed[4, 0, 0] += 1
     tifffile.imwrite(folder / "image.tif", changed)
-    second = data_hash(load_slices(crop(folder)))
+    second = data_hash(load_slices(crop(folder)), ["a"])
     other = np.where(LABELS == 9, 7, LABELS).astype(np.uint8)
     tifffile.imwrite(folder / "labels.tif", other, photometric="minisblack")
-    third = data_hash(load_slices(crop(folder, classes={"a": CLASSES["a"]})))
-    assert len({before, second, third}) == 3
+    third = data_hash(load_slices(crop(folder, classes={"a": CLASSES["a"]})), ["a"])
+    renamed = data_hash(load_slices(crop(folder, classes={"a": CLASSES["a"]})), ["b"])
+    assert len({before, second, third, renamed}) == 4
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])

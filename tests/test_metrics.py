@@ -38,6 +38,15 @@ def test_mean_leaves_slices_without_the_class_out_and_pooled_counts_them() -> No
     assert pooled[3] < scores[3]
 
 
+def test_what_the_prediction_ignores_counts_nowhere() -> None:
+    """A second expert's labels may have gaps of their own."""
+    prediction = PREDICTION[0].copy()
+    prediction[:10] = IGNORE
+    np.testing.assert_array_equal(
+        confusion_counts(TRUTH[0], prediction, 4), confusion_counts(TRUTH[0][10:], PREDICTION[0][10:], 4)
+    )
+
+
 def test_nothing_annotated() -> None:
     counts = confusion_counts(np.full((3, 3), IGNORE, np.uint8), np.zeros((3, 3), np.uint8), 2)
     assert not counts.any()

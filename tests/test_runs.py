@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from fibseg.dataset import load_slices
+from fibseg.dataset import intensity_window, load_slices, to_8bit
+from fibseg.description import IntensityDescription
 from fibseg.errors import FibsegError
 from fibseg.runs import (
     COMPONENT_COLUMNS,
@@ -20,6 +21,7 @@ from fibseg.runs import (
     check_same,
     config_hash,
     read_config,
+    read_pages,
     read_scores,
     require_disk,
     run_name,
@@ -71,7 +73,8 @@ def test_names_tell_what_is_special() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["seed", "name", "machine.threads", "machine.runs", "data.root", "data.volumes.0.image"]
+    "path",
+    ["seed", "name", "machine.threads", "machine.runs", "data.root", "data.volumes.0.image", "data.volumes.0.mask"],
 )
 def test_what_is_no_science_changes_no_hash(path: str) -> None:
     assert config_hash(changed(path, "x")) == config_hash(CONFIG)
@@ -87,7 +90,8 @@ def test_what_is_science_changes_it(path: str) -> None:
 def test_another_configuration_or_other_data_are_told(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     assert read_config(run) is None
-    old = CONFIG | {"provenance": {"data_hash": "a"}}
+    told = {"config_hash": "c", "data_hash": "a", "threads": 2, "precision": "32"}
+    old = CONFIG | {"provenance": told}
     write_config(run, old)
     assert read_config(run) == old
     check_same(run, old, changed("machine.threads", 4) | {"provenance": {"data_hash": "a"}})
@@ -95,7 +99,7 @@ def test_another_configuration_or_other_data_are_told(tmp_path: Path) -> None:
         check_same(run, old, changed("training.epochs", 7) | {"provenance": {"data_hash": "a"}})
     with pytest.raises(FibsegError, match=r"data hash a, now b"):
         check_same(run, old, CONFIG | {"provenance": {"data_hash": "b"}})
-    for damage in ("", "a: [", "provenance: 3", "\x00"):
+    for damage in ("", "a: [", "provenance: 3", "provenance: {data_hash: a}", "\x00"):
         run.config.write_text(damage)
         with pytest.raises(FibsegError, match="damaged"):
             read_config(run)
@@ -124,15 +128,16 @@ def test_scores_are_read_back_and_damage_is_named(tmp_path: Path) -> None:
 
 def test_truth_is_written_once_page_by_page(phantom_folder: Path, tmp_path: Path) -> None:
     slices = load_slices(describe(phantom_folder))
-    write_truth(tmp_path, slices, (0.0, 255.0), ["background", "mitochondrion", "membrane", "er"])
+    write_truth(tmp_path, slices, ["background", "mitochondrion", "membrane", "er"])
+    window = intensity_window(slices["train"], IntensityDescription(0.1, 99.9))
     index = json.loads((tmp_path / "truth.json").read_text())
     assert index["splits"]["test"] == [{"volume": 0, "slice": z} for z in SPLIT["test"]]
     assert "train" not in index["splits"]
-    for name, attribute in (("images", "image"), ("labels", "labels")):
-        pages = tifffile.imread(tmp_path / f"test-{name}.tif")
-        np.testing.assert_array_equal(pages, [getattr(one, attribute) for one in slices["test"]])
+    for page, one in zip(read_pages(tmp_path / "test-images.tif"), slices["test"], strict=True):
+        np.testing.assert_array_equal(page, to_8bit(one.image, window))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "test-labels.tif"), [one.labels for one in slices["test"]])
     stamp = (tmp_path / "test-images.tif").stat().st_mtime_ns
-    write_truth(tmp_path, slices, (0.0, 255.0), [])
+    write_truth(tmp_path, slices, [])
     assert (tmp_path / "test-images.tif").stat().st_mtime_ns == stamp
 
 

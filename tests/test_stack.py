@@ -54,7 +54,9 @@ def test_written_tiff_is_read_by_other_libraries(tmp_path: Path) -> None:
         assert image.n_frames == 12
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
         numerator, denominator = file.pages[0].tags["XResolution"].value
-        assert numerator / denominator == pytest.approx(1e7 / 4)  # pixels per cm at 4 nm
+        assert numerator / denominator == pytest.approx(1 / 4)  # pixels per nm
+        assert file.imagej_metadata is not None
+        assert (file.imagej_metadata["spacing"], file.imagej_metadata["unit"]) == (20, "nm")
 
 
 def test_nothing_stands_under_the_name_before_the_last_slice(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from sklearn.metrics import confusion_matrix
 
 from fibseg.checkpoint import load_model, load_whole
 from fibseg.dataset import load_slices
@@ -70,6 +71,7 @@ def test_a_finished_run_holds_what_the_contract_says(finished: Commands) -> None
     assert [row["step"] for row in rows] == ["4", "8", "12"]
     shares = [float(rows[0][f"share_{name}"]) for name in content["classes"]]
     assert sum(shares) == pytest.approx(1, abs=1e-5)
+    assert float(rows[0]["share_patches_centred"]) == pytest.approx(0.8, abs=0.3)
     model = load_model(run / "checkpoints" / "best.ckpt")
     assert model.areas == [20, 200]
     assert model.arguments["channels"] == 3
@@ -88,7 +90,9 @@ def test_scores_and_components_follow_from_the_written_labels(finished: Commands
         truths = read_pages(truth / f"{split}-labels.tif")
         places = [(one["volume"], one["slice"]) for one in content["splits"][split]]
         again = score_slices(places, truths, labels, 4)
-        assert again.slices == content["splits"][split]
+        for one, truth_page, page in zip(content["splits"][split], truths, labels, strict=True):
+            expected = confusion_matrix(truth_page.ravel(), page.ravel(), labels=range(4))
+            np.testing.assert_array_equal(one["confusion"], expected)
         assert sum(map(len, again.components)) == sum(row["split"] == split for row in components)
         if slices is not None:
             np.testing.assert_array_equal(truths, [one.labels for one in slices])
@@ -172,6 +176,24 @@ def test_killed_in_checkpoint_writes(commands: Commands, undisturbed: Path) -> N
     result = commands.train(*LONG)
     assert result.returncode == 0, result.stderr
     assert_same_run(commands.run_directory(), undisturbed)
+
+
+@pytest.mark.slow
+def test_interrupted_by_the_keyboard(commands: Commands) -> None:
+    """Ctrl-C ends at once with a sentence; the run is not taken for finished."""
+    process = subprocess.Popen(
+        commands.line("train.py", *commands.recipe, "training.epochs=2000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(commands.folder.glob("runs/tiny/*/checkpoints/last.ckpt")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert text == "interrupted; the same command goes on where it stopped.\n"
+    assert not (commands.run_directory() / "scores.json").exists()
 
 
 def flip(path: Path) -> None:

@@ -75,13 +75,15 @@ class RunCheckpoints(Callback):
 def usable_checkpoint(run: RunDirectory) -> Path | None:
     """The newest whole checkpoint to resume from; None to start anew, as where best.ckpt is damaged.
 
-    Damaged ones are deleted, so that they never become the one that is kept beside a newer one.
+    Damaged ones are deleted, so that they never become the one that is kept beside a newer one; without best.ckpt all
+    are, so that nothing of the old training mixes with the new one.
     """
     for path in (run.best, run.last, run.previous):
         if path.exists() and not is_whole(path):
             path.unlink()
-    kept = [path for path in (run.last, run.previous) if path.exists()]
-    return kept[0] if kept and run.best.exists() else None
+    if not run.best.exists():
+        run.remove_state()
+    return next((path for path in (run.last, run.previous) if path.exists()), None)
 
 
 class FilterProgress:

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except FibsegError as error:
+    except (FibsegError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -65,7 +65,7 @@ def _score(options: argparse.Namespace) -> None:
         )
     depth = truth.shape[0]
     chosen = parse_slices(options.slices, depth, "--slices") if options.slices else list(range(depth))
-    description = _description(options.data, truth, chosen)
+    description = _description(options.data, (truth, prediction), chosen)
     names = class_names(description)
     score = score_slices(
         [(0, z) for z in chosen],
@@ -81,8 +81,8 @@ def _score(options: argparse.Namespace) -> None:
     Console().print(table)
 
 
-def _description(name: str | None, truth: Stack, slices: Sequence[int]) -> DataDescription:
-    """The named description, or one where every value of the truth but 0 is a class."""
+def _description(name: str | None, stacks: Sequence[Stack], slices: Sequence[int]) -> DataDescription:
+    """The named description, or one where every value but 0 is a class."""
     import numpy as np
 
     from fibseg.config import load_description
@@ -91,7 +91,10 @@ def _description(name: str | None, truth: Stack, slices: Sequence[int]) -> DataD
     if name is not None:
         description = load_description(name)
     else:
-        description = describe_values(sorted(set[int]().union(*(np.unique(truth.read(z)).tolist() for z in slices))))
+        values = set[int]().union(*(np.unique(stack.read(z)).tolist() for stack in stacks for z in slices))
+        if not values - {0}:
+            raise FibsegError("both stacks hold nothing but 0 in these slices; there is nothing to score.")
+        description = describe_values(sorted(values))
     check_description(description)
     return description
 
@@ -105,6 +108,8 @@ def _filter(options: argparse.Namespace) -> None:
     from fibseg.stack import TiffWriter, open_stack
 
     output = Path(options.output)
+    if len(set(options.area)) < len(options.area):
+        raise FibsegError(f"--area: {options.area} names an area twice.")
     names = [output if len(options.area) == 1 else output.with_stem(f"{output.stem}-{a}") for a in options.area]
     for path in names:
         if path.exists() and not options.overwrite:

@@ -33,11 +33,11 @@ class Component(TypedDict):
 
 
 def find_components(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> list[Component]:
-    """Components of every foreground class of both sides of one slice (H, W); ignored pixels belong to neither."""
-    prediction = np.where(truth == IGNORE, IGNORE, prediction).astype(np.uint8)
+    """Components of every foreground class of both sides of one slice (H, W); what one side ignores belongs to none."""
+    known = (truth != IGNORE) & (prediction != IGNORE)
     found: list[Component] = []
     for index in range(1, classes):
-        sides = {"truth": _label(truth == index), "prediction": _label(prediction == index)}
+        sides = {"truth": _label(known & (truth == index)), "prediction": _label(known & (prediction == index))}
         both = (sides["truth"] > 0) & (sides["prediction"] > 0)
         pairs = np.unique(np.stack([side[both] for side in sides.values()]), axis=1)  # (2, number of meetings)
         for row, (name, components) in enumerate(sides.items()):

@@ -53,14 +53,26 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
         for split, positions in split_positions(volume, reader, f"data.volumes[{index}]").items():
             found[split] += [reader.read(z) for z in positions]
         if volume.second_expert is not None:
-            expert = VolumeReader(description, index, labels=volume.second_expert.labels)
-            slices = parse_slices(volume.second_expert.slices, reader.image.shape[0], "second_expert.slices")
-            found["second_expert"] += [expert.read(z) for z in slices]
+            found["second_expert"] += _read_second_expert(description, index)
+    _check_shared_slices(description, found)
     for split in ("train", "validation"):
         if not found[split]:
             raise FibsegError(f"data: no slice in the {split} split; every description needs one.")
     _check_classes_present(found["train"], list(description.classes))
     return found
+
+
+def _read_second_expert(description: DataDescription, index: int) -> list[AnnotatedSlice]:
+    """Page k of the second expert's labels belongs to entry k of its slices, in the place of the first expert's."""
+    expert = description.volumes[index].second_expert
+    assert expert is not None
+    where = f"data.volumes[{index}].second_expert"
+    reader = VolumeReader(description, index, labels=expert.labels)
+    positions = parse_slices(expert.slices, reader.image.shape[0], f"{where}.slices")
+    pages = reader.annotated[1] - reader.annotated[0]
+    if pages != len(positions):
+        raise FibsegError(f"{where}: {pages} pages of labels for {len(positions)} slices; expected one page per slice.")
+    return [reader.read(z, page) for page, z in enumerate(positions)]
 
 
 def _provide_phantom(description: DataDescription) -> None:
@@ -78,6 +90,16 @@ def _provide_phantom(description: DataDescription) -> None:
             (one != now).any() for one, now in zip(stack, pixels, strict=True)
         ):
             raise FibsegError(f"{path}: not the phantom of this shape and seed; delete it, or give another data.root.")
+
+
+def _check_shared_slices(description: DataDescription, found: dict[str, list[AnnotatedSlice]]) -> None:
+    """No slice of an image may be in two splits, through two entries of data.volumes either."""
+    owner: dict[tuple[str, int], str] = {}
+    for split in SPLITS:
+        for one in found[split]:
+            path = description.volumes[one.volume].image
+            if owner.setdefault((path, one.z), split) != split:
+                raise FibsegError(f"data: slice {one.z} of {path} is in both {owner[path, one.z]} and {split}.")
 
 
 def _check_classes_present(train: Sequence[AnnotatedSlice], names: list[str]) -> None:
@@ -99,7 +121,7 @@ class VolumeReader:
     """
 
     def __init__(self, description: DataDescription, index: int, labels: Any = None):
-        """`labels` replaces the volume's own, for a second expert."""
+        """`labels` replaces the volume's own, for a second expert, whose pages need not follow each other in z."""
         self._description, self._index = description, index
         volume, root = description.volumes[index], Path(description.root)
         where = f"data.volumes[{index}]"
@@ -113,7 +135,7 @@ class VolumeReader:
             raise FibsegError(f"{where}.mask: shape {self._mask.shape}, but the image is {self.image.shape}.")
         shape = next(iter(self._labels.values())).shape
         for axis, start, size, whole in zip("zyx", volume.offset, shape, self.image.shape, strict=True):
-            if start < 0 or start + size > whole:
+            if (start < 0 or start + size > whole) and not (labels is not None and axis == "z"):
                 raise FibsegError(
                     f"{where}: labels of shape {shape} at offset {list(volume.offset)} lie outside the image "
                     f"{self.image.shape} along {axis}; correct offset, or the files."
@@ -122,7 +144,11 @@ class VolumeReader:
 
     def _open_labels(self, root: Path, labels: Any) -> dict[str, Stack]:
         """Class -> mask, or "" -> integer labels."""
-        paths = {"": labels} if isinstance(labels, str) else dict(labels)
+        paths = {"": labels} if isinstance(labels, str) else labels
+        if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
+            raise FibsegError(
+                f"data.volumes[{self._index}].labels: {labels}; expected a path, or one per class: {{er: er.tif}}."
+            )
         unknown = [name for name in paths if name and name not in self._description.classes]
         if unknown:
             raise FibsegError(f"data.volumes[{self._index}].labels: {unknown[0]} is none of data.classes.")
@@ -134,14 +160,15 @@ class VolumeReader:
             raise FibsegError(f"data.volumes[{self._index}].labels: the masks differ in shape, or there is none.")
         return stacks
 
-    def read(self, z: int) -> AnnotatedSlice:
-        """Slice `z` of the image with its class indices; pixels outside labels and mask are IGNORE."""
-        image = self.image.read(z)
-        if image.dtype.kind == "f" and not np.isfinite(image).all():
-            raise FibsegError(f"{self.image.name}, slice {z}: NaN or infinite pixels; replace them in the file.")
+    def read(self, z: int, page: int | None = None) -> AnnotatedSlice:
+        """Slice `z` of the image with its class indices; pixels outside labels and mask are IGNORE.
+
+        `page` of the labels is the one that lies there, unless it is given.
+        """
+        image = read_finite(self.image, z)
         _, y, x = self._offset
         labels = np.full(image.shape, IGNORE, np.uint8)
-        crop = self._read_labels(z - self._offset[0])
+        crop = self._read_labels(z - self._offset[0] if page is None else page)
         labels[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
         if self._mask is not None:
             labels[self._mask.read(z) == 0] = IGNORE
@@ -158,6 +185,14 @@ class VolumeReader:
             if name in self._labels:
                 labels[self._labels[name].read(z) != 0] = names.index(name) + 1
         return labels
+
+
+def read_finite(stack: Stack, z: int) -> NDArray[Any]:
+    """Slice (H, W) of an image; FibsegError where a pixel is NaN or infinite."""
+    image = stack.read(z)
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise FibsegError(f"{stack.name}, slice {z}: NaN or infinite pixels; replace them in the file.")
+    return image
 
 
 def to_classes(labels: NDArray[Any], description: DataDescription, where: str) -> UInt8:
@@ -240,10 +275,10 @@ def to_8bit(image: NDArray[Any], window: tuple[float, float]) -> UInt8:
     return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
 
 
-def data_hash(slices: dict[str, list[AnnotatedSlice]]) -> str:
-    """16 hexadecimal digits over every pixel and label of every split, in order."""
-    digest = hashlib.sha256()
-    for split in sorted(slices):
+def data_hash(slices: dict[str, list[AnnotatedSlice]], class_names: Sequence[str]) -> str:
+    """16 hexadecimal digits over the classes and every pixel and label of the three splits, in order."""
+    digest = hashlib.sha256("\n".join(class_names).encode())
+    for split in SPLITS:
         for one in slices[split]:
             digest.update(f"{split} {one.volume} {one.z} {one.image.dtype} {one.image.shape}".encode())
             digest.update(one.image.tobytes())

@@ -46,7 +46,7 @@ def evaluate(
     from fibseg.prediction import autocast, predict_slice
 
     truth = directory.path.parent / "truth" / provenance["data_hash"]
-    write_truth(truth, slices, model.window, model.class_names)
+    write_truth(truth, slices, model.class_names)
     network, scores, hidden = model.network.to(device), {}, not console.is_terminal
     for split in SCORED_SPLITS:
         found = slices[split]

@@ -12,12 +12,12 @@ Floats = NDArray[np.float64]
 
 
 def confusion_counts(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> Counts:
-    """Pixels by class: (K, K), rows truth, columns prediction; pixels whose truth is IGNORE are in neither.
+    """Pixels by class: (K, K), rows truth, columns prediction; pixels that are IGNORE on either side count nowhere.
 
     >>> confusion_counts(np.array([0, 1, 1, 255], np.uint8), np.array([0, 1, 0, 1], np.uint8), 2).tolist()
     [[1, 0], [1, 1]]
     """
-    known = truth != IGNORE
+    known = (truth != IGNORE) & (prediction != IGNORE)
     pairs = truth[known].astype(np.int64) * classes + prediction[known]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fibseg.checkpoint import TrainedModel
 from fibseg.datamodule import slice_channels
-from fibseg.dataset import to_8bit
+from fibseg.dataset import read_finite, to_8bit
 from fibseg.patches import window_starts, window_third
 from fibseg.stack import Stack
 
@@ -67,7 +67,8 @@ def predict_stack(
     """Slice by slice: (H, W) class indices, and the share of pixels outside the training's intensity window."""
     network = model.network.to(device).eval()
     low, high = model.window
-    for image in stack:
+    for z in range(stack.shape[0]):
+        image = read_finite(stack, z)
         channels = slice_channels([to_8bit(image, model.window)], model.areas, cache=None, processes=1)[0]
         outside = float(((image < low) | (image > high)).mean())
         with autocast(device, precision):

@@ -23,12 +23,16 @@ import yaml
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from fibseg.dataset import AnnotatedSlice, to_8bit
+from fibseg.dataset import AnnotatedSlice, intensity_window, to_8bit
+from fibseg.description import IntensityDescription
 from fibseg.errors import FibsegError
 from fibseg.scoring import SplitScore
 
 SCHEMA = 1
 """Of scores.json; a newer one is refused."""
+
+PROVENANCE = {"config_hash", "data_hash", "threads", "precision"}
+"""What config.yaml must tell of a run's start so that it can be resumed."""
 
 SCORED_SPLITS = ("validation", "test")
 COMPONENT_COLUMNS = (
@@ -43,7 +47,7 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
     """
     kept = {key: value for key, value in config.items() if key not in ("name", "seed", "machine", "provenance")}
     data = {key: value for key, value in kept["data"].items() if key != "root"}
-    paths = ("image", "labels", "mask")
+    paths = ("image", "labels", "mask", "second_expert")
     data["volumes"] = [{k: v for k, v in volume.items() if k not in paths} for volume in data["volumes"]]
     return kept | {"data": data}
 
@@ -110,6 +114,11 @@ class RunDirectory:
         """Predicted class indices of a split, a page per scored slice."""
         return self.path / "labels" / f"{split}.tif"
 
+    def remove_state(self) -> None:
+        """Delete what only a resumed training needs; the run is finished."""
+        for path in (self.last, self.previous):
+            path.unlink(missing_ok=True)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes out; the lock of a killed process is free at once.
@@ -153,9 +162,9 @@ def read_config(run: RunDirectory) -> dict[str, Any] | None:
         return None
     try:
         config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-        if isinstance(config["provenance"], dict) and isinstance(config["data"]["volumes"], list):
+        if config["provenance"].keys() >= PROVENANCE and isinstance(config["data"]["volumes"], list):
             return dict(config)
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
         pass
     raise FibsegError(f"{run.config}: damaged; delete the directory {run.path} to train again.")
 
@@ -239,18 +248,21 @@ def read_pages(path: Path) -> list[NDArray[np.uint8]]:
         return [page.asarray() for page in file.pages]
 
 
-def write_truth(
-    folder: Path, slices: dict[str, list[AnnotatedSlice]], window: tuple[float, float], names: Sequence[str]
-) -> None:
+def write_truth(folder: Path, slices: dict[str, list[AnnotatedSlice]], names: Sequence[str]) -> None:
     """The scored slices once for all runs of a data set: 8-bit images, class indices, and truth.json beside them.
 
-    truth.json names the classes and gives volume and slice of each page; written last.
+    Images are shown in a grey window of their own (.1 and 99.9 percentiles of the training slices), whatever the run
+    was trained with. truth.json names the classes and gives volume and slice of each page; written last. Runs that end
+    at once take turns.
     """
-    if (folder / "truth.json").exists():
-        return
-    pages = {split: found for split, found in slices.items() if split != "train" and found}
-    for split, found in pages.items():
-        write_pages(folder / f"{split}-images.tif", [to_8bit(one.image, window) for one in found])
-        write_pages(folder / f"{split}-labels.tif", [one.labels for one in found])
-    places = {split: [{"volume": one.volume, "slice": one.z} for one in found] for split, found in pages.items()}
-    write_whole(folder / "truth.json", json.dumps({"classes": list(names), "splits": places}) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        if (folder / "truth.json").exists():
+            return
+        window = intensity_window(slices["train"], IntensityDescription(0.1, 99.9))
+        pages = {split: found for split, found in slices.items() if split != "train" and found}
+        for split, found in pages.items():
+            write_pages(folder / f"{split}-images.tif", [to_8bit(one.image, window) for one in found])
+            write_pages(folder / f"{split}-labels.tif", [one.labels for one in found])
+        places = {split: [{"volume": one.volume, "slice": one.z} for one in found] for split, found in pages.items()}
+        write_whole(folder / "truth.json", json.dumps({"classes": list(names), "splits": places}) + "\n")

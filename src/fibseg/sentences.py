@@ -11,6 +11,7 @@ from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass
 from typing import Any, TextIO, cast
 
+import yaml
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -82,7 +83,7 @@ def run_with_sentences(main: Callable[[], Any]) -> int:
     except FibsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

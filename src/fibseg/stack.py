@@ -84,7 +84,7 @@ def natural_key(path: Path) -> list[tuple[int, str]]:
     >>> sorted([Path("z10.png"), Path("z2.png")], key=natural_key)[0].name
     'z2.png'
     """
-    parts = re.split(r"(\d+)", path.name)
+    parts = re.split(r"(\d+)", str(path))
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
@@ -122,8 +122,11 @@ def _open_tiff(path: Path) -> Stack:
     with _damage_named(path), tifffile.TiffFile(path) as file:
         shapes = [page.shape for page in file.pages]
         dtypes = {page.dtype for page in file.pages}
+        images = int((file.imagej_metadata or {}).get("images", 1))
         planes = len(shapes[0]) == 3 and file.pages.first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         declared = file.shaped_metadata[0]["shape"] if file.is_shaped and file.shaped_metadata else None
+    if images > len(shapes):
+        raise FibsegError(f"{path}: {images} slices in one block, as ImageJ saves over 4 GB; save it as BigTIFF.")
     if declared is not None and int(np.prod(declared)) != sum(int(np.prod(shape)) for shape in shapes):
         raise FibsegError(f"{path}: the file is cut off: it says {tuple(declared)} and holds {len(shapes)} slices.")
     if len(shapes) == 1 and planes:  # tifffile stores 3 or 4 slices as the planes of one colour picture
@@ -193,7 +196,7 @@ class TiffWriter:
     """
 
     def __init__(self, path: str | Path, shape: tuple[int, int, int], dtype: str, voxel_size: list[float] | None):
-        """Voxel size is (z, y, x) in nm, written as resolution and ImageJ-style spacing; None leaves it out."""
+        """Voxel size is (z, y, x) in nm, written the way ImageJ reads it; None leaves it out."""
         self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._voxel_size = voxel_size
@@ -212,9 +215,10 @@ class TiffWriter:
         options: dict[str, Any] = {}
         if self._voxel_size is not None:
             z, y, x = self._voxel_size
-            options = {"resolution": (1e7 / x, 1e7 / y), "resolutionunit": "CENTIMETER"}  # 1 cm is 1e7 nm
+            options = {"resolution": (1 / x, 1 / y), "resolutionunit": "NONE"}  # of ImageJ's unit, in the description
             if self._written == 0:
-                options["description"] = f"spacing={z}\nunit=nm\nslices={self.shape[0]}"
+                depth = self.shape[0]
+                options["description"] = f"ImageJ=1.54f\nimages={depth}\nslices={depth}\nspacing={z}\nunit=nm\n"
         self._file.write(pixels, compression="zlib", contiguous=False, metadata=None, **options)
         self._written += 1
 
