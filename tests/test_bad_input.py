@@ -206,7 +206,10 @@ def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> N
         finished.run("fibseg", "score", labels, labels, "--slices", "5:99"), "--slices", "leaves the image"
     )
     finished.refused(finished.run("fibseg", "score", labels, labels, "--data", "nope"), "nope", "vnc")
-    finished.refused(finished.run("fibseg", "score", image, labels), "claimed by no class")
+    finished.refused(finished.run("fibseg", "score", image, labels, "--data", "phantom"), "claimed by no class")
+    tifffile.imwrite(tmp_path / "nothing.tif", np.zeros((9, 96, 96), np.uint8))
+    nothing = tmp_path / "nothing.tif"
+    finished.refused(finished.run("fibseg", "score", nothing, nothing), "nothing to score")
     finished.refused(finished.run("fibseg", "filter", image, tmp_path / "x.tif", "--area", "0"), "0")
     finished.refused(finished.run("fibseg", "filter", image, tmp_path / "there.tif", "--area", "5"), "exists already")
     finished.refused(

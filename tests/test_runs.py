@@ -74,7 +74,7 @@ def test_names_tell_what_is_special() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["seed", "name", "machine.threads", "machine.runs", "data.root", "data.volumes.0.image", "data.volumes.0.mask"],
+    ["seed", "name", "machine.threads", "data.root", "data.volumes.0.image", "data.volumes.0.mask"],
 )
 def test_what_is_no_science_changes_no_hash(path: str) -> None:
     assert config_hash(changed(path, "x")) == config_hash(CONFIG)

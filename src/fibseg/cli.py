@@ -73,8 +73,9 @@ def _score(options: argparse.Namespace) -> None:
         (to_classes(prediction.read(z), description, f"{prediction.name}, slice {z}") for z in chosen),
         len(names),
     )
-    columns = ("class", "F1", "slices", "pooled F1", "detected", "missed", "under-detected", "false")
-    table = Table(*columns, title=f"{len(chosen)} slices; F1 is the mean over the slices that hold the class")
+    columns = ("class", "F1", "slices", "pooled F1", "TP", "FN", "UD", "FP")
+    title = f"{len(chosen)} slices; F1 is the mean over the slices that hold the class"
+    table = Table(*columns, title=title, caption="components: detected, missed, under-detected, false")
     for one in summarise(score, names):
         counts = (one.detection["tp"], one.detection["fn"], one.detection["ud"], one.detection["fp"])
         table.add_row(one.name, f"{one.f1:.3f}", str(one.slices), f"{one.pooled_f1:.3f}", *map(str, counts))
