@@ -26,6 +26,7 @@ from fibseg.runs import (
     require_disk,
     run_name,
     write_config,
+    write_pages,
     write_scores,
     write_truth,
     write_whole,
@@ -171,3 +172,10 @@ def test_text_is_written_whole(tmp_path: Path) -> None:
 
 def test_component_columns_are_the_contract() -> None:
     assert ",".join(COMPONENT_COLUMNS) == "split,volume,slice,class,of,area,row,column,overlap,touched"
+
+
+def test_pages_may_differ_in_size(tmp_path: Path) -> None:
+    pages = [np.full(shape, 3, np.uint8) for shape in ((5, 7), (90, 4), (1, 1))]
+    write_pages(tmp_path / "labels" / "test.tif", pages)
+    back = read_pages(tmp_path / "labels" / "test.tif")
+    assert [page.shape for page in back] == [page.shape for page in pages]

@@ -239,7 +239,9 @@ def test_temporary_files_on_another_file_system(commands: Commands, undisturbed:
 
 @pytest.mark.slow
 def test_a_sweep_runs_every_seed(commands: Commands) -> None:
-    result = commands.run("train.py", "-m", *commands.recipe, "seed=0,1", "training.epochs=1")
+    result = commands.run(
+        "train.py", "-m", *commands.recipe, "seed=0,1", "training.epochs=1", "training.precision=auto"
+    )
     assert result.returncode == 0, result.stderr
     runs = sorted(path.parent for path in commands.folder.glob("runs/tiny/*/scores.json"))
     assert [run.name.rsplit("-", 2)[1] for run in runs] == ["s0", "s1"]
