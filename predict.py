@@ -34,7 +34,7 @@ def main(composed: DictConfig) -> None:
     """Write the labels and say what to doubt."""
     from rich.console import Console
 
-    from fibseg.runs import require_disk
+    from fibseg.runs import find_checkpoint, require_disk
     from fibseg.stack import open_stack
 
     config = configuration.predict_config(composed)
@@ -50,23 +50,13 @@ def main(composed: DictConfig) -> None:
     predict(config, checkpoint, stack, output, Console(soft_wrap=True))
 
 
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint of a run directory, or the file itself."""
-    if path.is_dir():
-        best = path / "checkpoints" / "best.ckpt"
-        if not best.is_file():
-            raise FibsegError(f"{path}: no run directory with a trained model (no checkpoints/best.ckpt).")
-        return best
-    return path
-
-
 def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path, console: Console) -> None:
     """Predict every slice into a TIFF of the label values of the training's data description."""
     import numpy as np
     from rich.progress import track
 
     from fibseg.checkpoint import load_model
-    from fibseg.hardware import choose_device, set_threads
+    from fibseg.hardware import choose_device, cores, set_threads
     from fibseg.prediction import predict_stack
     from fibseg.stack import TiffWriter
 
@@ -79,7 +69,7 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     values = values.astype(np.min_scalar_type(int(values.max())) if values.min() >= 0 else np.int32)
     sizes = config.voxel_size or list(model.voxel_sizes[0])
     outside = []
-    slices = predict_stack(model, stack, config.window_batch, device, precision)
+    slices = predict_stack(model, stack, config.window_batch, device, precision, cores())
     shown = track(slices, "predicting", total=stack.shape[0], console=console, disable=not console.is_terminal)
     with TiffWriter(output, stack.shape, str(values.dtype), sizes) as writer:
         for labels, share in shown:

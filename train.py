@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from fibseg import config as configuration
 from fibseg.config import TrainConfig
+from fibseg.errors import FibsegError
 from fibseg.runs import RunDirectory
 from fibseg.sentences import run_with_sentences
 
@@ -58,6 +59,7 @@ def main(composed: DictConfig) -> float:
     from fibseg.runs import check_same, config_hash, read_config, run_name
 
     config, plain = configuration.train_config(composed)
+    check_network(config)
     slices = load_slices(config.data)  # before there is a directory: a mistake in the data leaves none
     experiment, usual = configuration.usual_config()
     told = {
@@ -119,6 +121,7 @@ def settle(config: TrainConfig) -> dict[str, Any]:
 
 def train(run: Run) -> None:
     """Fit, then score the best weights and write everything."""
+    from fibseg.callbacks import usable_checkpoint
     from fibseg.checkpoint import load_model
     from fibseg.description import class_names
     from fibseg.evaluation import evaluate, write_results
@@ -126,8 +129,9 @@ def train(run: Run) -> None:
 
     quiet()
     set_threads(run.provenance["threads"])
-    trained, module = build(run)
-    fit_seconds = fit(run, trained, module)
+    resume_from = usable_checkpoint(run.directory)
+    trained, module = build(run, resume_from is not None)
+    fit_seconds = fit(run, trained, module, resume_from)
     start, config = time.perf_counter(), run.config
     scores = evaluate(
         run.directory, load_model(run.directory.best), run.slices, run.provenance, choose_device(config.machine.device),
@@ -142,10 +146,24 @@ def train(run: Run) -> None:
     run.directory.remove_state()
 
 
-def build(run: Run) -> tuple[TrainedModel, Segmentation]:
-    """The network with its start from the seed, and the module that trains it."""
+def check_network(config: TrainConfig) -> int:
+    """Number of the network's weights; FibsegError where it cannot be built or a patch is too small for it."""
     import torch
 
+    from fibseg.models import create_model
+
+    with torch.device("meta"):
+        arguments = configuration.model_arguments(config, 1 + len(config.data.classes))
+        network = create_model(config.model.architecture, **arguments)
+    smallest = 2 * network.stride  # below it the deepest activations are a single pixel
+    if config.patches.size < smallest:
+        name = config.model.architecture
+        raise FibsegError(f"patches.size: {config.patches.size} is too small for {name}; expected {smallest} or more.")
+    return sum(p.numel() for p in network.parameters())
+
+
+def build(run: Run, resumed: bool) -> tuple[TrainedModel, Segmentation]:
+    """The network with its start, and the module that trains it."""
     from fibseg.checkpoint import TrainedModel
     from fibseg.description import class_names, class_weights, label_values
     from fibseg.models import create_model
@@ -153,38 +171,55 @@ def build(run: Run) -> tuple[TrainedModel, Segmentation]:
     from fibseg.segmentation import Segmentation, seed_everything_of
 
     config, names = run.config, class_names(run.config.data)
-    arguments = {k: v for k, v in vars(config.model).items() if k != "architecture"}
-    arguments |= {"channels": 1 + len(config.filter.areas), "classes": len(names)}
-    with torch.device("meta"):
-        size = sum(p.numel() for p in create_model(config.model.architecture, **arguments).parameters())
-    require_disk(run.directory.path, 4 * size * (3 * 3 + 2), "this run (weights and optimizer, three copies)")
+    needed = 4 * check_network(config) * (3 * 3 + 2)
+    require_disk(run.directory.path, needed, "this run (weights and optimizer, three copies)")
     seed_everything_of(config.seed, epoch=-1)
+    arguments = configuration.model_arguments(config, len(names))
     network = create_model(config.model.architecture, **arguments)
     trained = TrainedModel(
         network, config.model.architecture, arguments, names, label_values(config.data), list(config.filter.areas),
-        run.window, [list(volume.voxel_size) for volume in config.data.volumes], config.patches.size,
-        run.provenance["precision"],
+        config.filter.scope, run.window, [list(volume.voxel_size) for volume in config.data.volumes],
+        config.patches.size, run.provenance["precision"],
     )  # fmt: skip
+    if not resumed:
+        start(trained, config, run.console)
     t = config.training
     module = Segmentation(
         network, names, class_weights(config.data), t.learning_rate, (t.betas[0], t.betas[1]), t.eps, t.schedule,
-        t.cross_entropy, config.seed,
+        t.cross_entropy, config.seed, t.compile,
     )  # fmt: skip
     return trained, module
 
 
-def fit(run: Run, trained: TrainedModel, module: Segmentation) -> float:
+def start(trained: TrainedModel, config: TrainConfig, console: Console) -> None:
+    """Replace the random start by ImageNet's or an earlier run's weights, where the configuration says so."""
+    from fibseg.checkpoint import load_model
+    from fibseg.models import EfficientUNet
+    from fibseg.runs import find_checkpoint
+    from fibseg.transfer import imagenet_weights, load_encoder, read_weights, start_from
+
+    if isinstance(trained.network, EfficientUNet) and (config.model.pretrained or config.model.weights):
+        encoder, file = config.model.encoder, config.model.weights
+        load_encoder(trained.network, read_weights(Path(file)) if file else imagenet_weights(encoder), encoder)
+        console.print(f"encoder starts from {file or 'ImageNet weights of timm'}", highlight=False)
+    if config.init_from is not None:
+        console.print(f"starting from {config.init_from}", highlight=False)
+        for line in start_from(trained, load_model(find_checkpoint(Path(config.init_from)))):
+            console.print(f"  {line}", highlight=False)
+
+
+def fit(run: Run, trained: TrainedModel, module: Segmentation, resume_from: Path | None) -> float:
     """Train, from the last whole checkpoint where there is one; gives the seconds it took, resumed ones included."""
-    from fibseg.callbacks import FilterProgress, RunCheckpoints, usable_checkpoint
+    from fibseg.callbacks import FilterProgress, RunCheckpoints
     from fibseg.datamodule import StackDataModule
 
-    config, resume_from = run.config, usable_checkpoint(run.directory)
+    config, patches = run.config, run.config.patches
     if resume_from is not None:
         run.console.print(f"resuming from {resume_from.name}")
     data = StackDataModule(
-        run.slices["train"], run.slices["validation"], run.window, config.filter.areas, config.patches.size,
-        config.patches.class_share, config.training.batch_size, config.training.batches,
-        config.training.validation_batches, config.patches.validation_seed, config.seed,
+        run.slices["train"], run.slices["validation"], run.window, config.filter.areas, config.filter.scope,
+        patches.size, patches.class_share, config.training.batch_size, config.training.batches,
+        config.training.validation_batches, patches.validation_seed, patches.fresh_validation, config.seed,
         cache=Path(config.machine.cache), processes=processes(config), report=FilterProgress(run.console),
     )  # fmt: skip
     checkpoints = RunCheckpoints(run.directory, trained)
@@ -220,10 +255,10 @@ def trainer(run: Run, checkpoints: RunCheckpoints) -> Trainer:
 
 
 def processes(config: TrainConfig) -> int:
-    """Processes that filter slices."""
-    import os
+    """Processes that filter slices or patches."""
+    from fibseg.hardware import cores
 
-    return config.machine.processes or len(os.sched_getaffinity(0))
+    return config.machine.processes or cores()
 
 
 def quiet() -> None:

@@ -21,8 +21,8 @@ def module(folder: Path, **changes: Any) -> StackDataModule:
     slices = load_slices(describe(folder))
     window = intensity_window(slices["train"], describe(folder).intensity)
     options: dict[str, Any] = {
-        "areas": [], "patch_size": SIZE, "class_share": 0.8, "batch_size": 3, "batches": 5, "validation_batches": 2,
-        "validation_seed": 0, "seed": 7,
+        "areas": [], "filter_scope": "slice", "patch_size": SIZE, "class_share": 0.8, "batch_size": 3,
+        "batches": 5, "validation_batches": 2, "validation_seed": 0, "fresh_validation": False, "seed": 7,
     }  # fmt: skip
     data = StackDataModule(slices["train"], slices["validation"], window, **(options | changes))
     data.setup("fit")
@@ -35,15 +35,15 @@ def test_patches_are_cut_turned_and_mirrored_like_numpy_does() -> None:
     labels = [rng.integers(0, 4, (40, 50)).astype(np.uint8) for _ in range(2)]
     patches = PatchSampler(labels, SIZE, 0.5).draw(64, seed=(0,), augment=True)
     batch = cut([torch.from_numpy(i) for i in images], [torch.from_numpy(one) for one in labels], patches, SIZE)
-    assert (batch.images.shape, batch.images.dtype) == ((64, 3, SIZE, SIZE), torch.float32)
+    assert (batch.images.shape, batch.images.dtype) == ((64, 3, SIZE, SIZE), torch.uint8)
     assert (batch.labels.shape, batch.labels.dtype) == ((64, SIZE, SIZE), torch.int64)
     for i in range(64):
         where = np.s_[..., patches.row[i] : patches.row[i] + SIZE, patches.column[i] : patches.column[i] + SIZE]
-        for source, result in ((images, batch.images[i] * 255), (labels, batch.labels[i])):
+        for source, result in ((images, batch.images[i]), (labels, batch.labels[i])):
             expected = np.rot90(source[patches.index[i]][where], patches.quarter_turns[i], axes=(-2, -1))
             expected = expected[..., ::-1] if patches.flip_columns[i] else expected
             expected = expected[..., ::-1, :] if patches.flip_rows[i] else expected
-            np.testing.assert_allclose(result.numpy(), expected, atol=1e-4)
+            np.testing.assert_array_equal(result.numpy(), expected)
 
 
 def test_channels_are_the_slice_and_its_filtered_versions(phantom_folder: Path) -> None:
@@ -63,6 +63,28 @@ def test_batches_of_an_epoch(phantom_folder: Path, tmp_path: Path) -> None:
     assert 0 <= batches[0].images.min() < batches[0].images.max() <= 1
     assert len(list(data.val_dataloader())) == 2
     assert len(list(tmp_path.iterdir())) == 2 * 6  # two areas of 4 + 2 slices
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_patches_are_filtered_by_themselves_where_the_scope_says_so(phantom_folder: Path, processes: int) -> None:
+    by_patch = module(phantom_folder, areas=[20, 200], filter_scope="patch", processes=processes)
+    plain = module(phantom_folder)
+    for split in ("train", "val"):
+        loaders = (getattr(one, f"{split}_dataloader")() for one in (by_patch, plain))
+        for found, raw in zip(*loaders, strict=True):
+            assert torch.equal(found.labels, raw.labels)
+            images = (raw.images[:, 0] * 255).round().numpy().astype(np.uint8)
+            expected = [np.concatenate([one[None], grain_filter(one, [20, 200], backend="higra")]) for one in images]
+            np.testing.assert_array_equal((found.images * 255).round().numpy(), np.stack(expected))
+    by_patch.teardown("fit")
+
+
+def test_fresh_validation_patches(phantom_folder: Path) -> None:
+    data = module(phantom_folder, fresh_validation=True)
+    assert data.draw("validation", 0).quarter_turns.any()
+    assert not np.array_equal(data.draw("validation", 0).row, data.draw("validation", 1).row)
+    other_seed = module(phantom_folder, fresh_validation=True, seed=1)
+    np.testing.assert_array_equal(data.draw("validation", 2).row, other_seed.draw("validation", 2).row)
 
 
 def test_the_stream_depends_on_seed_and_epoch_and_not_on_the_filter(phantom_folder: Path) -> None:

@@ -508,7 +508,7 @@ def test_one_missing_slice_needs_no_pool(stack, monkeypatch, tmp_path) -> None:
 
 
 def test_a_worker_that_dies_is_one_sentence(stack: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_end_with_parent", functools.partial(os._exit, 1))
+    monkeypatch.setattr(module, "end_with_parent", functools.partial(os._exit, 1))
     with pytest.raises(FibsegError, match="one of 2 filter processes died: out of memory"):
         filter_slices(stack, [3], None, 2)
 
@@ -526,9 +526,9 @@ def test_workers_end_when_their_parent_is_killed() -> None:
     code = """if True:
         import multiprocessing, os, time
         from concurrent.futures import ProcessPoolExecutor
-        from fibseg.grain_filter import _end_with_parent
+        from fibseg.grain_filter import end_with_parent
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent)
+        pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
         print(pool.submit(os.getpid).result(), flush=True)
         time.sleep(60)
     """

@@ -59,16 +59,32 @@ def test_a_stack_gets_the_channels_of_its_training(phantom_folder: Path) -> None
 
     stack = open_stack(phantom_folder / "image.tif")
     model = replace(trained([50], 2), network=Spy(), patch_size=48, window=(0.0, 255.0))
-    labels, outside = next(predict_stack(model, stack, 100, CPU, "32"))
+    labels, outside = next(predict_stack(model, stack, 100, CPU, "32", 1))
     assert (labels.shape, outside) == ((96, 96), 0.0)
     channels = np.stack([stack.read(0), grain_filter(stack.read(0), [50])[0]])
     np.testing.assert_allclose(seen[0][0], channels[:, 0, 0], atol=1e-3)  # pixel 16 of the first window is pixel 0
 
 
+def test_each_window_is_filtered_by_itself_where_the_scope_says_so(phantom_folder: Path) -> None:
+    seen: list[torch.Tensor] = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images * 255)
+            return torch.zeros(len(images), 3, 48, 48)
+
+    stack = open_stack(phantom_folder / "image.tif")
+    model = replace(trained([50], 2), network=Spy(), patch_size=48, window=(0.0, 255.0), filter_scope="patch")
+    next(predict_stack(model, stack, 100, CPU, "32", 2))
+    window = np.pad(stack.read(0), 16, mode="reflect")[:48, :48]
+    expected = np.stack([window, grain_filter(window, [50])[0]])
+    np.testing.assert_allclose(seen[0][0], expected, atol=1e-3)
+
+
 def test_pixels_outside_the_training_window_are_told(phantom_folder: Path) -> None:
     stack = open_stack(phantom_folder / "image.tif")
     model = replace(trained([], 1), network=brightest_module(), patch_size=48, window=(100.0, 150.0))
-    _, outside = next(predict_stack(model, stack, 100, CPU, "32"))
+    _, outside = next(predict_stack(model, stack, 100, CPU, "32", 1))
     first = stack.read(0)
     assert outside == pytest.approx(((first < 100) | (first > 150)).mean())
 

@@ -58,7 +58,7 @@ def test_a_finished_run_holds_what_the_contract_says(finished: Commands) -> None
     assert {path.name for path in run.iterdir()} == LEFT
     assert {path.name for path in (run / "figures").iterdir()} == {"validation.png", "test.png", "curves.png"}
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["filter"] == {"name": "on", "areas": [20, 200]}
+    assert config["filter"] == {"name": "on", "areas": [20, 200], "scope": "slice"}
     assert config["provenance"]["threads"] == 1
     content = json.loads((run / "scores.json").read_text())
     assert content["classes"] == ["background", "mitochondrion", "membrane", "er"]

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from fibseg.errors import FibsegError
-from fibseg.models import create_model
+from fibseg.models import EfficientUNet, UNet, create_model
 
 FORMAT = 1
 """Of a model checkpoint; a newer one is refused."""
@@ -79,18 +78,20 @@ class TrainedModel:
         class_names: background first.
         label_values: value of each class in label files.
         areas: of the grain filter in pixels; the network has 1 + len(areas) channels.
+        filter_scope: "slice" or "patch": what is filtered.
         window: grey values that become 0 and 255.
         voxel_sizes: (z, y, x) in nm of each training volume.
         patch_size: side of a training patch, and of a window, in pixels.
         precision: "32" or "bf16", of its training.
     """
 
-    network: nn.Module
+    network: UNet | EfficientUNet
     architecture: str
     arguments: dict[str, Any]
     class_names: Sequence[str]
     label_values: Sequence[int]
     areas: Sequence[int]
+    filter_scope: str
     window: tuple[float, float]
     voxel_sizes: Sequence[Sequence[float]]
     patch_size: int
@@ -98,8 +99,8 @@ class TrainedModel:
 
 
 _PLAIN = (
-    "architecture", "arguments", "class_names", "label_values", "areas", "window", "voxel_sizes", "patch_size",
-    "precision",
+    "architecture", "arguments", "class_names", "label_values", "areas", "filter_scope", "window", "voxel_sizes",
+    "patch_size", "precision",
 )  # fmt: skip
 
 

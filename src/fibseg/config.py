@@ -36,10 +36,11 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 @dataclass
 class FilterConfig:
-    """Areas of the grain filter in pixels: one more channel each."""
+    """Areas of the grain filter in pixels: one more channel each; scope: slice or patch."""
 
     name: str
     areas: list[int]
+    scope: str
 
 
 @dataclass
@@ -51,6 +52,24 @@ class UNetConfig:
     dropout: float
     norm_momentum: float
     norm_eps: float
+    block_order: str
+
+
+@dataclass
+class EfficientUNetConfig:
+    """Arguments of models.efficient_unet.EfficientUNet, and where its encoder starts."""
+
+    architecture: str
+    encoder: str
+    width: int
+    drop_path: float
+    norm_momentum: float
+    norm_eps: float
+    pretrained: bool
+    weights: str | None
+
+
+ModelConfig = UNetConfig | EfficientUNetConfig
 
 
 @dataclass
@@ -60,6 +79,7 @@ class PatchesConfig:
     size: int
     class_share: float
     validation_seed: int
+    fresh_validation: bool
 
 
 @dataclass
@@ -76,6 +96,7 @@ class TrainingConfig:
     schedule: str
     cross_entropy: float
     precision: str
+    compile: bool
 
 
 @dataclass
@@ -98,10 +119,11 @@ class TrainConfig:
     seed: int
     data: DataDescription
     filter: FilterConfig
-    model: UNetConfig
+    model: Any  # a ModelConfig: OmegaConf knows no union of schemas, so conf/model puts its own one in
     patches: PatchesConfig
     training: TrainingConfig
     windows: str
+    init_from: str | None
     machine: MachineConfig
 
 
@@ -123,11 +145,14 @@ class PredictConfig:
 SCHEMAS.update(
     (schema.__name__, schema)
     for schema in (
-        TrainConfig, FilterConfig, UNetConfig, PatchesConfig, TrainingConfig, MachineConfig, PredictConfig,
-        DataDescription, ClassDescription, BackgroundDescription, IntensityDescription, VolumeDescription,
-        SecondExpert, PhantomDescription,
+        TrainConfig, FilterConfig, UNetConfig, EfficientUNetConfig, PatchesConfig, TrainingConfig, MachineConfig,
+        PredictConfig, DataDescription, ClassDescription, BackgroundDescription, IntensityDescription,
+        VolumeDescription, SecondExpert, PhantomDescription,
     )
 )  # fmt: skip
+
+
+_MODELS: dict[str, type[ModelConfig]] = {"unet": UNetConfig, "eunet": EfficientUNetConfig}
 
 
 def register() -> None:
@@ -135,6 +160,8 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="predict_schema", node=PredictConfig)
+    for name, schema in _MODELS.items():
+        store.store(group="model_schema", name=name, node=schema)
 
 
 Check = tuple[str, Any, Callable[[Any], bool], str]
@@ -145,17 +172,13 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     require_values(composed)
     config = cast(TrainConfig, OmegaConf.to_object(composed))
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
-    t, p, m = config.training, config.patches, config.model
+    t, p = config.training, config.patches
     share = (lambda v: 0 <= v <= 1), "0 to 1"
     count = (lambda v: v >= 1), "1 or more"
     _require(
         ("seed", config.seed, lambda v: v >= 0, "0 or more"),
         ("name", config.name, *_NAME),
-        ("model.architecture", m.architecture, lambda v: v == "unet", "unet"),
-        ("model.width", m.width, *count),
-        ("model.dropout", m.dropout, lambda v: 0 <= v < 1, "0 to below 1"),
-        ("model.norm_momentum", m.norm_momentum, lambda v: 0 < v <= 1, "above 0, to 1"),
-        ("model.norm_eps", m.norm_eps, lambda v: v > 0, "above 0"),
+        *_model_checks(config.model),
         ("filter.areas", config.filter.areas, lambda v: all(area >= 1 for area in v), "areas of 1 pixel or more"),
         (
             "filter.areas",
@@ -163,6 +186,7 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
             lambda v: bool(v) == (config.filter.name != "off"),
             "areas with filter=on",
         ),
+        ("filter.scope", config.filter.scope, lambda v: v in ("slice", "patch"), "slice or patch"),
         ("patches.size", p.size, lambda v: v >= 3, "3 or more"),
         ("patches.class_share", p.class_share, *share),
         ("patches.validation_seed", p.validation_seed, lambda v: v >= 0, "0 or more"),
@@ -180,6 +204,30 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
         ("machine.window_batch", config.machine.window_batch, *count),
     )
     return config, plain
+
+
+def _model_checks(model: ModelConfig) -> list[Check]:
+    below_one = (lambda v: 0 <= v < 1), "0 to below 1"
+    checks: list[Check] = [
+        ("model.architecture", model.architecture, lambda v: _MODELS.get(v) is type(model), "that of model="),
+        ("model.width", model.width, lambda v: v >= 1, "1 or more"),
+        ("model.norm_momentum", model.norm_momentum, lambda v: 0 < v <= 1, "above 0, to 1"),
+        ("model.norm_eps", model.norm_eps, lambda v: v > 0, "above 0"),
+    ]
+    if isinstance(model, UNetConfig):
+        return [*checks, ("model.dropout", model.dropout, *below_one)]
+    both = not (model.pretrained and model.weights)
+    return [
+        *checks,
+        ("model.drop_path", model.drop_path, *below_one),
+        ("model.pretrained", model.pretrained, lambda _: both, "false beside model.weights=FILE"),
+    ]
+
+
+def model_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
+    """What `create_model` makes the network from."""
+    own = {k: v for k, v in vars(config.model).items() if k not in ("architecture", "pretrained", "weights")}
+    return own | {"channels": 1 + len(config.filter.areas), "classes": classes}
 
 
 def predict_config(composed: DictConfig) -> PredictConfig:
@@ -214,7 +262,8 @@ def require_values(composed: DictConfig) -> None:
     refuse_additions(composed)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
-        raise FibsegError(f"{missing[0]}: must be given, as in {missing[0]}=...")
+        how = "in its file, in place of ???" if "[" in missing[0] else f"as in {missing[0]}=..."
+        raise FibsegError(f"{missing[0]}: must be given, {how}")
 
 
 def usual_config() -> tuple[str | None, dict[str, Any]]:

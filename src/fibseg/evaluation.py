@@ -41,20 +41,18 @@ def evaluate(
     console: Console,
 ) -> dict[str, SplitScore]:
     """Predict and score the validation and test slices; write labels, the shared truth and the figures."""
-    from fibseg.datamodule import slice_channels
     from fibseg.figures import save_curves, save_panels
-    from fibseg.prediction import autocast, predict_slice
+    from fibseg.prediction import model_channels, predict_slices
 
     truth = directory.path.parent / "truth" / provenance["data_hash"]
     write_truth(truth, slices, model.class_names)
-    network, scores, hidden = model.network.to(device), {}, not console.is_terminal
+    scores, hidden = {}, not console.is_terminal
     for split in SCORED_SPLITS:
         found = slices[split]
         images = [to_8bit(one.image, model.window) for one in found]
-        channels = slice_channels(images, model.areas, cache, processes)
-        shown = track(channels, f"scoring {split}", console=console, disable=hidden, transient=True)
-        with autocast(device, provenance["precision"]):
-            labels = [predict_slice(network, one, model.patch_size, window_batch, device) for one in shown]
+        channels = model_channels(model, images, cache, processes)
+        shown = iter(track(channels, f"scoring {split}", console=console, disable=hidden, transient=True))
+        labels = list(predict_slices(model, shown, window_batch, device, provenance["precision"], processes))
         truths, places = [one.labels for one in found], [(one.volume, one.z) for one in found]
         scores[split] = score_slices(places, truths, labels, len(model.class_names))
         if found:

@@ -224,7 +224,7 @@ def _computed(jobs: list[Job], processes: int) -> Generator[tuple[int, dict[int,
         yield from ((index, dict(zip(areas, grain_filter(image, areas), strict=True))) for index, image, areas in jobs)
         return
     context = multiprocessing.get_context("spawn")  # after a fork, a lock held by a thread of torch stays locked
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
     try:
         futures = {pool.submit(grain_filter, image, areas): (index, areas) for index, image, areas in jobs}
         for future in as_completed(futures):
@@ -237,7 +237,7 @@ def _computed(jobs: list[Job], processes: int) -> Generator[tuple[int, dict[int,
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In a worker: end when the parent was killed; by itself a worker would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -25,9 +25,14 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
+def cores() -> int:
+    """Cores of the CPU that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def set_threads(wanted: int | None) -> int:
     """Let torch use this many cores of the CPU, for None all that this process may use; gives the number."""
-    torch.set_num_threads(wanted or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(wanted or cores())
     return torch.get_num_threads()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from fibseg.checkpoint import TrainedModel
 from fibseg.datamodule import slice_channels
 from fibseg.dataset import read_finite, to_8bit
+from fibseg.patch_filter import PatchFilter
 from fibseg.patches import window_starts, window_third
 from fibseg.stack import Stack
 
@@ -20,7 +22,12 @@ UInt8 = NDArray[np.uint8]
 
 
 def predict_slice(
-    network: Callable[[Tensor], Tensor], channels: UInt8, size: int, batch_size: int, device: torch.device
+    network: Callable[[Tensor], Tensor],
+    channels: UInt8,
+    size: int,
+    batch_size: int,
+    device: torch.device,
+    window_filter: Callable[[UInt8], UInt8] | None = None,
 ) -> UInt8:
     """Class indices of one slice by the paper's windows (Meyer et al., ISBI 2021, section 2.3).
 
@@ -33,6 +40,7 @@ def predict_slice(
         size: side of a window in pixels.
         batch_size: windows at once.
         device: where the network is.
+        window_filter: makes (N, C, size, size) of (N, size, size) windows, where each window is filtered by itself.
 
     Returns:
         (H, W) class indices.
@@ -41,7 +49,8 @@ def predict_slice(
     third = window_third(size)
     rows, border_rows = window_starts(height, size)
     columns, border_columns = window_starts(width, size)
-    padded = torch.from_numpy(np.pad(channels, ((0, 0), border_rows, border_columns), mode="reflect")).to(device)
+    padded = torch.from_numpy(np.pad(channels, ((0, 0), border_rows, border_columns), mode="reflect"))
+    padded = padded.to(device if window_filter is None else "cpu")
     labels = torch.zeros((len(rows) * third, len(columns) * third), dtype=torch.uint8)
     places = [(int(row), int(column)) for row in rows for column in columns]
     centre = slice(third, 2 * third)
@@ -49,6 +58,8 @@ def predict_slice(
         for first in range(0, len(places), batch_size):
             chosen = places[first : first + batch_size]
             windows = torch.stack([padded[:, row : row + size, column : column + size] for row, column in chosen])
+            if window_filter is not None:
+                windows = torch.from_numpy(window_filter(windows[:, 0].numpy())).to(device)
             logits = network(windows.float().mul_(1 / 255))
             kept = logits[..., centre, centre].argmax(dim=1).to("cpu", torch.uint8)
             for (row, column), tile in zip(chosen, kept, strict=True):
@@ -61,15 +72,43 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
+def predict_slices(
+    model: TrainedModel,
+    channels: Sequence[UInt8] | Iterator[UInt8],
+    batch_size: int,
+    device: torch.device,
+    precision: str,
+    processes: int,
+) -> Iterator[UInt8]:
+    """Class indices (H, W) of slices that `model_channels` made."""
+    network = model.network.to(device).eval()
+    by_window = bool(model.areas) and model.filter_scope == "patch"
+    with PatchFilter(list(model.areas), processes) if by_window else nullcontext() as window_filter:
+        for one in channels:
+            with autocast(device, precision):
+                labels = predict_slice(network, one, model.patch_size, batch_size, device, window_filter)
+            yield labels
+
+
+def model_channels(
+    model: TrainedModel, images: Sequence[UInt8], cache: Path | None, processes: int
+) -> Sequence[NDArray[np.uint8]]:
+    """Channels of 8-bit slices, as far as they are made of whole slices."""
+    return slice_channels(images, model.areas if model.filter_scope == "slice" else [], cache, processes)
+
+
 def predict_stack(
-    model: TrainedModel, stack: Stack, batch_size: int, device: torch.device, precision: str
+    model: TrainedModel, stack: Stack, batch_size: int, device: torch.device, precision: str, processes: int
 ) -> Iterator[tuple[UInt8, float]]:
     """Slice by slice: (H, W) class indices, and the share of pixels outside the training's intensity window."""
-    network = model.network.to(device).eval()
     low, high = model.window
-    for z in range(stack.shape[0]):
-        image = read_finite(stack, z)
-        channels = slice_channels([to_8bit(image, model.window)], model.areas, cache=None, processes=1)[0]
-        outside = float(((image < low) | (image > high)).mean())
-        with autocast(device, precision):
-            yield predict_slice(network, channels, model.patch_size, batch_size, device), outside
+    outside = []
+
+    def channels() -> Iterator[UInt8]:
+        for z in range(stack.shape[0]):
+            image = read_finite(stack, z)
+            outside.append(float(((image < low) | (image > high)).mean()))
+            yield model_channels(model, [to_8bit(image, model.window)], cache=None, processes=1)[0]
+
+    for labels in predict_slices(model, channels(), batch_size, device, precision, processes):
+        yield labels, outside[-1]

@@ -266,3 +266,13 @@ def write_truth(folder: Path, slices: dict[str, list[AnnotatedSlice]], names: Se
             write_pages(folder / f"{split}-labels.tif", [one.labels for one in found])
         places = {split: [{"volume": one.volume, "slice": one.z} for one in found] for split, found in pages.items()}
         write_whole(folder / "truth.json", json.dumps({"classes": list(names), "splits": places}) + "\n")
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint of a run directory, or the file itself."""
+    if path.is_dir():
+        best: Path = RunDirectory(path).best
+        if not best.is_file():
+            raise FibsegError(f"{path}: no run directory with a trained model (no checkpoints/best.ckpt).")
+        return best
+    return path

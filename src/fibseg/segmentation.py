@@ -44,10 +44,16 @@ class Segmentation(LightningModule):
         schedule: str,
         cross_entropy: float,
         seed: int,
+        compiled: bool = False,
     ):
-        """`schedule` is "constant" (the paper) or "cosine" to 0 over the whole training; see DiceLoss for the loss."""
+        """`schedule` is "constant" (the paper) or "cosine" to 0 over the whole training; see DiceLoss for the loss.
+
+        `compiled` lets torch.compile make the network's steps; the first step takes long then.
+        """
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
+        if compiled:
+            self.network.compile()  # in place: names of weights stay
         self.class_names, self.seed = class_names, seed
         self.loss = DiceLoss(class_weights, IGNORE, cross_entropy)
         self.learning_rate, self.betas, self.eps, self.schedule = learning_rate, betas, eps, schedule

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from fibseg.errors import FibsegError
+from fibseg.models.efficient_unet import EfficientUNet
 from fibseg.models.unet import UNet
 
+__all__ = ["EfficientUNet", "UNet", "create_model"]
 
-def create_model(architecture: str, **arguments: Any) -> nn.Module:
+ARCHITECTURES: dict[str, type[UNet] | type[EfficientUNet]] = {"unet": UNet, "eunet": EfficientUNet}
+
+
+def create_model(architecture: str, **arguments: Any) -> UNet | EfficientUNet:
     """A network from its name and its constructor's arguments, as they stand in a checkpoint.
 
     It maps (N, channels, H, W) in [0, 1] to logits (N, classes, H, W), for any H and W.
@@ -18,9 +21,9 @@ def create_model(architecture: str, **arguments: Any) -> nn.Module:
     Raises:
         FibsegError: no such architecture, or arguments it does not know.
     """
-    if architecture != "unet":
-        raise FibsegError(f"model '{architecture}' is not known; expected unet.")
+    if architecture not in ARCHITECTURES:
+        raise FibsegError(f"model '{architecture}' is not known; expected {' or '.join(ARCHITECTURES)}.")
     try:
-        return UNet(**arguments)
+        return ARCHITECTURES[architecture](**arguments)
     except TypeError as error:
         raise FibsegError(f"model '{architecture}' does not fit its arguments {sorted(arguments)}: {error}.") from error
