@@ -65,6 +65,7 @@ def main(composed: DictConfig) -> float:
     told = {
         "config_hash": config_hash(plain),
         "data_hash": data_hash(slices, class_names(config.data)),
+        "start_hash": start_hash(config),
         "overrides": list(HydraConfig.get().overrides.task),
     }
     directory = RunDirectory(Path(config.machine.runs) / config.name / run_name(plain, experiment, usual))
@@ -189,6 +190,14 @@ def build(run: Run, resumed: bool) -> tuple[TrainedModel, Segmentation]:
         t.cross_entropy, config.seed, t.compile,
     )  # fmt: skip
     return trained, module
+
+
+def start_hash(config: TrainConfig) -> str | None:
+    """What the files hold whose weights the run starts from; None for a random start."""
+    from fibseg.runs import file_hash, find_checkpoint
+
+    given = (config.init_from, getattr(config.model, "weights", None))
+    return "-".join(file_hash(find_checkpoint(Path(path))) for path in given if path is not None) or None
 
 
 def start(trained: TrainedModel, config: TrainConfig, console: Console) -> None:

@@ -1,12 +1,16 @@
 """Medians and ranges over the seeds of finished runs, as a Markdown table; and their scores as JSON for the record.
 
 python -m benchmarks.summary runs/vnc runs/epfl [--json benchmarks/quick.json]
+
+Folders hold run directories; a JSON file holds what an earlier summary wrote. Runs whose directories are named alike,
+seed and hash apart, are a row.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,8 @@ def facts_of(path: Path) -> dict[str, Any]:
     """What a table needs of one run: no paths, no counts."""
     content = read_scores(RunDirectory(path))
     kept = ("data", "model", "filter", "seed", "config_hash", "data_hash", "seconds", "device", "threads", "precision")
-    facts = {key: content["run"][key] for key in (*kept, "versions")}
+    facts = {"recipe": re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name)}
+    facts |= {key: content["run"][key] for key in (*kept, "versions")}
     for split in SCORED_SPLITS:
         scores = mean_f1(np.array([one["confusion"] for one in content["splits"][split]], np.int64))
         facts[split] = {name: round(float(score), 4) for name, score in zip(content["classes"], scores, strict=True)}
@@ -29,25 +34,38 @@ def facts_of(path: Path) -> dict[str, Any]:
     return facts
 
 
+def collect(sources: list[Path]) -> list[dict[str, Any]]:
+    """Runs of folders and of earlier summaries, each once."""
+    found: list[dict[str, Any]] = []
+    for source in sources:
+        if source.is_file():
+            found += json.loads(source.read_text())
+        else:
+            found += [facts_of(path.parent) for path in sorted(source.glob("*/scores.json"))]
+    once = {(run["data"], run["recipe"], run["seed"], run["config_hash"]): run for run in found}
+    return [once[key] for key in sorted(once)]
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("sources", nargs="+", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    runs = [facts_of(path.parent) for folder in options.folders for path in sorted(folder.glob("*/scores.json"))]
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    runs = collect(options.sources)
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
-        groups[run["data"], run["model"], run["filter"], run["config_hash"]].append(run)
-    print("| data, model, filter | class | validation F1 | test F1 | seeds |\n|---|---|---|---|---|")
-    for (data, model, filtering, _), found in sorted(groups.items()):
+        groups[run["data"], run["recipe"]].append(run)
+    print("| data, recipe | class | validation F1 | test F1 | minutes | seeds |\n|---|---|---|---|---|---|")
+    for (data, recipe), found in groups.items():
+        minutes = np.median([run["seconds"] for run in found]) / 60
+        seeds = ", ".join(str(run["seed"]) for run in found)
         for name in found[0]["test"]:
             cells = []
             for split in SCORED_SPLITS:
                 scores = [run[split][name] for run in found]
                 cells.append(f"{np.median(scores):.3f} ({min(scores):.3f} to {max(scores):.3f})")
-            seeds = ", ".join(str(run["seed"]) for run in sorted(found, key=lambda run: run["seed"]))
-            print(f"| {data}, {model}, filter {filtering} | {name} | {' | '.join(cells)} | {seeds} |")
+            print(f"| {data}, {recipe} | {name} | {' | '.join(cells)} | {minutes:.1f} | {seeds} |")
     if options.json:
         options.json.write_text(json.dumps(runs, indent=1) + "\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import skimage.io
 import tifffile
+import torch
 import yaml
 
 from fibseg.checkpoint import load_whole, save_whole
@@ -120,6 +122,16 @@ OVERRIDES = {
     "filter.areas=[650]": ["filter.areas", "areas with filter=on"],
     "filter=of": ["of", "filter"],
     "model=resnet": ["resnet", "unet"],
+    "filter.scope=image": ["filter.scope: image", "slice or patch"],
+    "patches.size=16": ["patches.size: 16 is too small for unet; expected 32 or more"],
+    "model.block_order=relu": ["model.block_order: 'relu'", "relu_norm, norm_relu"],
+    "init_from=nowhere": ["nowhere", "cannot be read"],
+    "init_from=.": ["no run directory with a trained model"],
+    "model=eunet": ["patches.size: 32 is too small for eunet; expected 64 or more"],
+    "model=eunet model.encoder=efficientnet_b44": ["'efficientnet_b44' is not known", "efficientnet_b4"],
+    "model=eunet model.dropout=0.5": ["model.dropout", "no such key", "drop_path"],
+    "model=eunet patches.size=64 model.weights=none.pth": ["none.pth", "cannot be read"],
+    "model=eunet model.pretrained=true model.weights=a.pth": ["model.pretrained", "false beside model.weights"],
     "seed=-1": ["seed: -1"],
     "seed=1.5": ["seed", "1.5"],
     "name=a/b": ["name: a/b"],
@@ -133,7 +145,27 @@ OVERRIDES = {
 
 @pytest.mark.parametrize("override", OVERRIDES)
 def test_mistakes_on_the_command_line(commands: Commands, override: str) -> None:
-    commands.refused(commands.train(override), *OVERRIDES[override])
+    commands.refused(commands.train(*override.split()), *OVERRIDES[override])
+
+
+SMALL_EUNET = ("model=eunet", "model.encoder=efficientnet_b0", "patches.size=64")
+
+
+def test_weights_of_another_network(commands: Commands) -> None:
+    torch.save({"conv_stem.weight": torch.zeros(32, 3, 3, 3)}, commands.folder / "other.pth")
+    result = commands.train(*SMALL_EUNET, f"model.weights={commands.folder / 'other.pth'}")
+    commands.refused(result, "no weights of efficientnet_b0", "missing")
+
+
+def test_pretrained_weights_that_cannot_be_had(commands: Commands) -> None:
+    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(commands.folder / "hub")}
+    result = commands.run("train.py", *commands.recipe, *SMALL_EUNET, "model.pretrained=true", env=offline)
+    commands.refused(result, "weights of efficientnet_b0 cannot be had", "model.weights=FILE")
+
+
+def test_start_from_another_network(finished: Commands, commands: Commands) -> None:
+    result = commands.train("model.width=3", f"init_from={finished.run_directory()}")
+    commands.refused(result, "init_from", "model.width=2, this one 3")
 
 
 def test_run_directory_of_another_configuration(finished: Commands, commands: Commands) -> None:

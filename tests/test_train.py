@@ -247,3 +247,46 @@ def test_a_sweep_runs_every_seed(commands: Commands) -> None:
     assert [run.name.rsplit("-", 2)[1] for run in runs] == ["s0", "s1"]
     assert runs[0].name.rsplit("-", 1)[1] == runs[1].name.rsplit("-", 1)[1]
     assert not torch.equal(weights(runs[0])["head.weight"], weights(runs[1])["head.weight"])
+
+
+EUNET = (
+    "model=eunet", "model.encoder=efficientnet_b0", "patches.size=64", "filter=on", "filter.areas=[20,200]",
+    "filter.scope=patch", "machine.processes=2",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_efficient_unet_with_the_filter_on_patches(commands: Commands, phantom_folder: Path, tmp_path: Path) -> None:
+    """Killed after an epoch and resumed, it is the run that nobody disturbed; its labels are those of predict.py."""
+    disturbed = Commands(tmp_path / "disturbed", phantom_folder)
+    process = subprocess.Popen(
+        disturbed.line("train.py", *disturbed.recipe, *EUNET), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not list(disturbed.folder.glob("runs/tiny/*/checkpoints/last.ckpt")):
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    for one in (disturbed, commands):
+        result = one.train(*EUNET)
+        assert result.returncode == 0, result.stderr
+    run = commands.run_directory()
+    assert run.name.startswith("eunet-on-")
+    assert_same_run(disturbed.run_directory(), run)
+    image, output = phantom_folder / "image.tif", tmp_path / "labels.tif"
+    result = commands.run("predict.py", f"checkpoint={run}", f"image={image}", f"output={output}")
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(read_pages(output)[7:], read_pages(run / "labels" / "test.tif"))
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_another(finished: Commands, commands: Commands) -> None:
+    """Without a step of training worth the name, the second run is the first one; its channel less is told."""
+    source = finished.run_directory()
+    result = commands.train(f"init_from={source}", "training.epochs=1", "training.learning_rate=1e-12")
+    assert result.returncode == 0, result.stderr
+    assert "channel grain 20 of that run is left out" in result.stdout
+    ours, theirs = weights(commands.run_directory()), weights(source)
+    torch.testing.assert_close(ours["down.0.0.weight"], theirs["down.0.0.weight"][:, :1])
+    torch.testing.assert_close(ours["head.weight"], theirs["head.weight"])
+    config = yaml.safe_load((commands.run_directory() / "config.yaml").read_text())
+    assert len(config["provenance"]["start_hash"]) == 16

@@ -103,25 +103,22 @@ class FilterProgress:
 
 
 class TrainingProgress(Callback):
-    """One bar over the whole training with loss, F1 and time left; in a log file one plain line per epoch."""
+    """One plain line per epoch with losses, F1 and time left; in a terminal a bar below them."""
 
     def __init__(self, console: Console):
         self.console = console
         self._shown, self._start, self._first_epoch = 0.0, 0.0, 0
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  val loss {task.fields[val_loss]:.3f}  F1 {task.fields[f1]:.3f}"),
-            TimeRemainingColumn(compact=True), console=console, disable=not console.is_terminal, transient=True,
+            TextColumn("{task.fields[loss]}"), TimeRemainingColumn(compact=True), console=console,
+            disable=not console.is_terminal, transient=True,
         )  # fmt: skip
         self._task: TaskID | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the bar, at the first step that is not done yet."""
-        nothing = float("nan")
-        total = int(trainer.estimated_stepping_batches)
-        self._task = self._progress.add_task(
-            "train", total=total, completed=trainer.global_step, epoch=0, loss=nothing, val_loss=nothing, f1=nothing
-        )
+        total, epoch = int(trainer.estimated_stepping_batches), self._epoch(trainer)
+        self._task = self._progress.add_task("train", total=total, completed=trainer.global_step, epoch=epoch, loss="")
         self._progress.start()
         self._start, self._first_epoch = monotonic(), trainer.current_epoch
 
@@ -131,16 +128,16 @@ class TrainingProgress(Callback):
         """Move the bar, four times a second at most: reading a loss waits for the device."""
         if self.console.is_terminal and monotonic() - self._shown > 0.25 and self._task is not None:
             self._shown = monotonic()
-            epoch, loss = trainer.current_epoch, float(outputs["loss"])
+            epoch, loss = self._epoch(trainer), f"loss {float(outputs['loss']):.3f}"
             self._progress.update(self._task, completed=trainer.global_step, epoch=epoch, loss=loss)
+
+    def _epoch(self, trainer: Trainer) -> str:
+        return f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show what the epoch reached."""
         assert isinstance(pl_module, Segmentation)
         figures = pl_module.epoch_metrics
-        if self.console.is_terminal and self._task is not None:
-            self._progress.update(self._task, val_loss=figures["val_loss"], f1=figures["val_f1"])
-            return
         done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
         left = (monotonic() - self._start) / (done - self._first_epoch) * (epochs - done)
         self.console.print(

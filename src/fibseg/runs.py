@@ -58,6 +58,15 @@ def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def file_hash(path: Path) -> str:
+    """16 hexadecimal digits of what is in a file; FibsegError where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise FibsegError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings -> {"training.epochs": 100}; lists stay whole.
 
@@ -176,12 +185,13 @@ def check_same(run: RunDirectory, old: dict[str, Any], new: dict[str, Any]) -> N
         before, now = flatten(scientific(old)), flatten(scientific(new))
         shown = "; ".join(f"{key} was {before.get(key)}, now {now.get(key)}" for key in changes)
         raise FibsegError(f"{run.path}: made with another configuration: {shown}. Give another name=, or delete it.")
-    was, now_is = old["provenance"]["data_hash"], new["provenance"]["data_hash"]
-    if was != now_is:
-        raise FibsegError(
-            f"{run.path}: made with other images or labels (data hash {was}, now {now_is}). "
-            "Give another name=, or delete it."
-        )
+    for key, what in (("data_hash", "images or labels"), ("start_hash", "starting weights")):
+        was, now_is = old["provenance"].get(key), new["provenance"].get(key)
+        if was != now_is:
+            raise FibsegError(
+                f"{run.path}: made with other {what} ({key.replace('_', ' ')} {was}, now {now_is}). "
+                "Give another name=, or delete it."
+            )
 
 
 def require_disk(path: Path, needed: float, purpose: str) -> None:
