@@ -69,7 +69,7 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     values = values.astype(np.min_scalar_type(int(values.max())) if values.min() >= 0 else np.int32)
     sizes = config.voxel_size or list(model.voxel_sizes[0])
     outside = []
-    slices = predict_stack(model, stack, config.window_batch, device, precision, cores())
+    slices = predict_stack(model, stack, config.window_batch, device, precision, config.threads or cores())
     shown = track(slices, "predicting", total=stack.shape[0], console=console, disable=not console.is_terminal)
     with TiffWriter(output, stack.shape, str(values.dtype), sizes) as writer:
         for labels, share in shown:

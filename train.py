@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers a
     from fibseg.checkpoint import TrainedModel
     from fibseg.dataset import AnnotatedSlice
     from fibseg.segmentation import Segmentation
+    from fibseg.transfer import Start
 
 configuration.register()
 
@@ -45,6 +46,8 @@ class Run:
     directory: RunDirectory
     slices: dict[str, list[AnnotatedSlice]]
     window: tuple[float, float]
+    resume_from: Path | None
+    start: Start | None
     console: Console
 
 
@@ -59,17 +62,17 @@ def main(composed: DictConfig) -> float:
     from fibseg.runs import check_same, config_hash, read_config, run_name
 
     config, plain = configuration.train_config(composed)
-    check_network(config)
     slices = load_slices(config.data)  # before there is a directory: a mistake in the data leaves none
     experiment, usual = configuration.usual_config()
     told = {
         "config_hash": config_hash(plain),
         "data_hash": data_hash(slices, class_names(config.data)),
-        "start_hash": start_hash(config),
         "overrides": list(HydraConfig.get().overrides.task),
     }
     directory = RunDirectory(Path(config.machine.runs) / config.name / run_name(plain, experiment, usual))
     console = Console(soft_wrap=True)
+    if not directory.scores.exists():
+        check_network(config)
     with directory.lock():
         console.print(f"run {directory.path}", highlight=False)
         before = read_config(directory)
@@ -98,16 +101,26 @@ def open_run(
     console: Console,
 ) -> Run:
     """Settle what the machine decides, or keep what the directory says; write config.yaml."""
+    from fibseg.callbacks import usable_checkpoint
     from fibseg.dataset import intensity_window
     from fibseg.runs import write_config
 
     window = intensity_window(slices["train"], config.data.intensity)
-    provenance = before["provenance"] if before is not None else told | settle(config)
+    resume_from = usable_checkpoint(directory)
+    start = None if resume_from is not None else read_start(config)
+    if start is not None:
+        start.apply(make_model(config, window, "32"))  # a file that does not fit leaves no config.yaml
+    start_hash = start.identity() if start is not None else None
     if before is None:
+        provenance = told | {"start_hash": start_hash} | settle(config)
         write_config(directory, plain | {"provenance": provenance})
+    else:
+        provenance = before["provenance"]
+        if resume_from is None and provenance.get("start_hash") != start_hash:
+            raise FibsegError(f"{directory.path}: began with other starting weights; give another name=, or delete it.")
     counts = ", ".join(f"{len(found)} {split.replace('_', ' ')}" for split, found in slices.items() if found)
     console.print(f"data {config.data.name}: {counts} slices; grey values {window[0]:g} to {window[1]:g}")
-    return Run(config, provenance, directory, slices, window, console)
+    return Run(config, provenance, directory, slices, window, resume_from, start, console)
 
 
 def settle(config: TrainConfig) -> dict[str, Any]:
@@ -122,7 +135,6 @@ def settle(config: TrainConfig) -> dict[str, Any]:
 
 def train(run: Run) -> None:
     """Fit, then score the best weights and write everything."""
-    from fibseg.callbacks import usable_checkpoint
     from fibseg.checkpoint import load_model
     from fibseg.description import class_names
     from fibseg.evaluation import evaluate, write_results
@@ -130,9 +142,8 @@ def train(run: Run) -> None:
 
     quiet()
     set_threads(run.provenance["threads"])
-    resume_from = usable_checkpoint(run.directory)
-    trained, module = build(run, resume_from is not None)
-    fit_seconds = fit(run, trained, module, resume_from)
+    trained, module = build(run)
+    fit_seconds = fit(run, trained, module)
     start, config = time.perf_counter(), run.config
     scores = evaluate(
         run.directory, load_model(run.directory.best), run.slices, run.provenance, choose_device(config.machine.device),
@@ -163,68 +174,68 @@ def check_network(config: TrainConfig) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def build(run: Run, resumed: bool) -> tuple[TrainedModel, Segmentation]:
-    """The network with its start, and the module that trains it."""
+def make_model(config: TrainConfig, window: tuple[float, float], precision: str) -> TrainedModel:
+    """A network with the random start of the seed, and what a prediction must know of it."""
     from fibseg.checkpoint import TrainedModel
-    from fibseg.description import class_names, class_weights, label_values
+    from fibseg.description import class_names, label_values
     from fibseg.models import create_model
-    from fibseg.runs import require_disk
-    from fibseg.segmentation import Segmentation, seed_everything_of
+    from fibseg.segmentation import seed_everything_of
 
-    config, names = run.config, class_names(run.config.data)
-    needed = 4 * check_network(config) * (3 * 3 + 2)
-    require_disk(run.directory.path, needed, "this run (weights and optimizer, three copies)")
     seed_everything_of(config.seed, epoch=-1)
+    names = class_names(config.data)
     arguments = configuration.model_arguments(config, len(names))
     network = create_model(config.model.architecture, **arguments)
-    trained = TrainedModel(
+    return TrainedModel(
         network, config.model.architecture, arguments, names, label_values(config.data), list(config.filter.areas),
-        config.filter.scope, run.window, [list(volume.voxel_size) for volume in config.data.volumes],
-        config.patches.size, run.provenance["precision"],
+        config.filter.scope, window, [list(volume.voxel_size) for volume in config.data.volumes],
+        config.patches.size, precision,
     )  # fmt: skip
-    if not resumed:
-        start(trained, config, run.console)
-    t = config.training
+
+
+def read_start(config: TrainConfig) -> Start | None:
+    """The weights to start from, where the configuration says so."""
+    from fibseg.checkpoint import load_model
+    from fibseg.runs import find_checkpoint
+    from fibseg.transfer import Start, imagenet_weights, read_weights
+
+    if config.init_from is not None:
+        return Start(config.init_from, run=load_model(find_checkpoint(Path(config.init_from))))
+    if getattr(config.model, "weights", None):
+        return Start(config.model.weights, encoder=read_weights(Path(config.model.weights)))
+    if getattr(config.model, "pretrained", False):
+        return Start("timm's ImageNet weights", encoder=imagenet_weights(config.model.encoder))
+    return None
+
+
+def build(run: Run) -> tuple[TrainedModel, Segmentation]:
+    """The network with its start, and the module that trains it."""
+    from fibseg.description import class_weights
+    from fibseg.runs import require_disk
+    from fibseg.segmentation import Segmentation
+
+    config, t = run.config, run.config.training
+    needed = 4 * check_network(config) * (3 * 3 + 2)
+    require_disk(run.directory.path, needed, "this run (weights and optimizer, three copies)")
+    trained = make_model(config, run.window, run.provenance["precision"])
+    if run.start is not None:
+        run.console.print(f"starting from {run.start.where}", highlight=False)
+        for line in run.start.apply(trained):
+            run.console.print(f"  {line}", highlight=False)
     module = Segmentation(
-        network, names, class_weights(config.data), t.learning_rate, (t.betas[0], t.betas[1]), t.eps, t.schedule,
-        t.cross_entropy, config.seed, t.compile,
+        trained.network, list(trained.class_names), class_weights(config.data), t.learning_rate,
+        (t.betas[0], t.betas[1]), t.eps, t.schedule, t.cross_entropy, config.seed, t.compile,
     )  # fmt: skip
     return trained, module
 
 
-def start_hash(config: TrainConfig) -> str | None:
-    """What the files hold whose weights the run starts from; None for a random start."""
-    from fibseg.runs import file_hash, find_checkpoint
-
-    given = (config.init_from, getattr(config.model, "weights", None))
-    return "-".join(file_hash(find_checkpoint(Path(path))) for path in given if path is not None) or None
-
-
-def start(trained: TrainedModel, config: TrainConfig, console: Console) -> None:
-    """Replace the random start by ImageNet's or an earlier run's weights, where the configuration says so."""
-    from fibseg.checkpoint import load_model
-    from fibseg.models import EfficientUNet
-    from fibseg.runs import find_checkpoint
-    from fibseg.transfer import imagenet_weights, load_encoder, read_weights, start_from
-
-    if isinstance(trained.network, EfficientUNet) and (config.model.pretrained or config.model.weights):
-        encoder, file = config.model.encoder, config.model.weights
-        load_encoder(trained.network, read_weights(Path(file)) if file else imagenet_weights(encoder), encoder)
-        console.print(f"encoder starts from {file or 'ImageNet weights of timm'}", highlight=False)
-    if config.init_from is not None:
-        console.print(f"starting from {config.init_from}", highlight=False)
-        for line in start_from(trained, load_model(find_checkpoint(Path(config.init_from)))):
-            console.print(f"  {line}", highlight=False)
-
-
-def fit(run: Run, trained: TrainedModel, module: Segmentation, resume_from: Path | None) -> float:
+def fit(run: Run, trained: TrainedModel, module: Segmentation) -> float:
     """Train, from the last whole checkpoint where there is one; gives the seconds it took, resumed ones included."""
     from fibseg.callbacks import FilterProgress, RunCheckpoints
     from fibseg.datamodule import StackDataModule
 
     config, patches = run.config, run.config.patches
-    if resume_from is not None:
-        run.console.print(f"resuming from {resume_from.name}")
+    if run.resume_from is not None:
+        run.console.print(f"resuming from {run.resume_from.name}")
     data = StackDataModule(
         run.slices["train"], run.slices["validation"], run.window, config.filter.areas, config.filter.scope,
         patches.size, patches.class_share, config.training.batch_size, config.training.batches,
@@ -233,7 +244,7 @@ def fit(run: Run, trained: TrainedModel, module: Segmentation, resume_from: Path
     )  # fmt: skip
     checkpoints = RunCheckpoints(run.directory, trained)
     try:
-        trainer(run, checkpoints).fit(module, data, ckpt_path=resume_from, weights_only=True)
+        trainer(run, checkpoints).fit(module, data, ckpt_path=run.resume_from, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     return checkpoints.seconds

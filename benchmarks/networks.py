@@ -2,31 +2,36 @@
 
 python -m benchmarks.networks [--size quick] [--device cpu] [--steps 10] [--no-compile] [--json FILE]
 
-A training step is forward, Dice, backward and Adam on one fixed batch of four patches, as a bare loop; "Lightning" is
-the same step through the project's module, data module and trainer: what it takes beyond the bare loop is cutting,
-moving and logging.
+A training step is forward with Dice, backward and Adam on one fixed batch of four patches, as a bare loop. "Lightning"
+is the same step through the project's module, data module, callbacks and progress bar, epochs in turn with bare ones;
+"waiting" is what of it goes to cutting the patches. Rows are for 32 bits and what precision=auto chooses.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import logging
 import multiprocessing
 import resource
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from pytorch_lightning import Callback, Trainer
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from fibseg import config as configuration
+from fibseg.callbacks import TrainingProgress
 from fibseg.datamodule import StackDataModule
 from fibseg.dataset import AnnotatedSlice
 from fibseg.hardware import choose_device, choose_precision, set_threads, versions
@@ -35,21 +40,17 @@ from fibseg.models import create_model
 from fibseg.phantom import make_phantom
 from fibseg.prediction import autocast
 from fibseg.segmentation import Segmentation
+from fibseg.tracking import MetricsFile
 
 WEIGHTS = [0.1, 0.7, 1.0, 0.9]
 NAMES = ["background", "mitochondrion", "membrane", "er"]
 
 
-def timed(step: Callable[[], object], steps: int, device: torch.device) -> float:
-    """Median seconds of a step, after two that do not count."""
-    found = []
-    for _ in range(steps + 2):
-        start = perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        found.append(perf_counter() - start)
-    return median(found[2:])
+def now(device: torch.device) -> float:
+    """Seconds, once the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return perf_counter()
 
 
 def recipe(name: str, size: str) -> configuration.TrainConfig:
@@ -77,75 +78,112 @@ class Step:
         self.loss = DiceLoss(WEIGHTS, 255, self.config.training.cross_entropy).to(device)
         self.adam = torch.optim.Adam(self.network.parameters(), 1e-3, fused=True)
 
-    def forward(self) -> torch.Tensor:
+    def train(self) -> list[float]:
+        """Seconds of forward with loss, backward, and Adam."""
+        times = [now(self.device)]
         with autocast(self.device, self.precision):
-            return self.loss(self.network(self.images), self.labels)
-
-    def train(self) -> None:
+            loss = self.loss(self.network(self.images), self.labels)
+        times.append(now(self.device))
         self.adam.zero_grad()
-        self.forward().backward()
+        loss.backward()
+        times.append(now(self.device))
         self.adam.step()
+        times.append(now(self.device))
+        return [after - before for before, after in pairwise(times)]
 
-    def infer(self) -> None:
+    def infer(self) -> float:
+        """Seconds of a forward pass of 16 patches."""
+        images = self.images.repeat(4, 1, 1, 1)
+        start = now(self.device)
         with torch.inference_mode(), autocast(self.device, self.precision):
-            self.network(self.images)
+            self.network(images)
+        return now(self.device) - start
 
 
 def memory_of(device: torch.device) -> float:
-    """Peak GiB of this process so far: of the GPU, or of the host."""
+    """Peak GiB of this process so far: of the GPU, or of the host with all that Python imports."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def lightning_step(step: Step, steps: int) -> float:
-    """Seconds of a step through the project's module, data module and trainer, over one epoch after a first one."""
-    from pytorch_lightning import Callback, Trainer
+class Clock(Callback):
+    """Mean seconds of a training step, epoch by epoch, and what of it was waiting for the batch."""
 
-    side, epochs = step.config.patches.size, []
+    def __init__(self, device: torch.device):
+        self.device, self.steps, self.waits = device, [], []
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.start = self.ready = now(self.device)
+        self.waited, self.count = 0.0, 0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.waited += perf_counter() - self.ready
+        self.count += 1
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.ready = perf_counter()
+        if trainer.is_last_batch:
+            self.steps.append((now(self.device) - self.start) / self.count)
+            self.waits.append(self.waited / self.count)
+
+
+def through_lightning(step: Step, steps: int, folder: Path) -> dict[str, float]:
+    """The same network through the project's module, data module and callbacks, epochs in turn with bare steps."""
+    side, bare = step.config.patches.size, []
     images, labels = make_phantom((2, 2 * side, 2 * side), 0)
     slices = [AnnotatedSlice(0, z, image, label) for z, (image, label) in enumerate(zip(images, labels, strict=True))]
     data = StackDataModule(
-        slices, slices, (0, 255), [650, 3200], "slice", side, 0.8, batch_size=4, batches=max(10, steps),
-        validation_batches=1, validation_seed=0, fresh_validation=False, seed=0,
+        slices, slices, (0, 255), [650, 3200], "slice", side, 0.8, batch_size=4, batches=steps, validation_batches=1,
+        validation_seed=0, fresh_validation=False, seed=0,
     )  # fmt: skip
+    start = perf_counter()
+    data.setup("fit")
+    loading, clock = perf_counter() - start, Clock(step.device)
     module = Segmentation(step.network, NAMES, WEIGHTS, 1e-3, (0.9, 0.999), 1e-7, "constant", 0.0, 0)
 
-    class Clock(Callback):
-        def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
-            self.start = perf_counter()
+    class Bare(Callback):
+        def on_train_epoch_end(self, *_: Any) -> None:
+            bare.append(sum(sum(step.train()) for _ in range(steps)) / steps)
 
-        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            if trainer.is_last_batch:
-                if step.device.type == "cuda":
-                    torch.cuda.synchronize(step.device)
-                epochs.append(perf_counter() - self.start)
-
+    terminal = TrainingProgress(Console(force_terminal=True, file=io.StringIO()))
     Trainer(
-        max_epochs=2, accelerator="gpu" if step.device.type == "cuda" else "cpu", devices=1, logger=False,
+        max_epochs=4, accelerator="gpu" if step.device.type == "cuda" else "cpu", devices=1, logger=False,
         precision="bf16-mixed" if step.precision == "bf16" else "32-true", enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=[Clock()],
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        callbacks=[clock, MetricsFile(folder / "metrics.csv"), terminal, Bare()],
     ).fit(module, data)  # fmt: skip
-    return epochs[-1] / max(10, steps)
+    return {
+        "loading_s": loading,
+        "lightning_step_s": median(clock.steps[1:]),
+        "lightning_over_bare": median(a / b for a, b in zip(clock.steps[1:], bare[1:], strict=True)),
+        "waiting_for_a_batch_s": median(clock.waits[1:]),
+    }
 
 
-def measure(name: str, size: str, device_name: str, steps: int, compiled: bool) -> dict[str, Any]:
+def measure(name: str, size: str, device_name: str, precision: str, steps: int, compiled: bool) -> dict[str, Any]:
     """One row, in a process of its own so that its peak memory is its own."""
-    device = choose_device(device_name)
-    threads, precision = set_threads(None), choose_precision("auto", device)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    device, threads = choose_device(device_name), set_threads(None)
     step = Step(name, size, device, precision, compiled)
-    train = timed(step.train, steps, device)
-    forward, adam = timed(step.forward, steps, device), timed(step.adam.step, steps, device)
+    step.train(), step.train()
+    forward, backward, adam = (median(part) for part in zip(*(step.train() for _ in range(steps)), strict=True))
     row: dict[str, Any] = {
         "network": name, "size": size, "side": step.config.patches.size, "compiled": compiled, "precision": precision,
         "threads": threads, "parameters": sum(p.numel() for p in step.network.parameters()),
-        "training_patches_per_second": 4 / train, "forward_s": forward, "optimizer_s": adam,
-        "backward_s": train - forward - adam, "step_s": train, "peak_gib_training": memory_of(device),
+        "training_patches_per_second": 4 / (forward + backward + adam), "forward_s": forward, "backward_s": backward,
+        "optimizer_s": adam, "peak_gib_training": memory_of(device),
     }  # fmt: skip
     if not compiled:
-        row["lightning_step_s"] = lightning_step(step, steps)
+        with TemporaryDirectory() as folder:
+            row |= through_lightning(step, steps, Path(folder))
     step.network.eval()
-    row["inference_patches_per_second"] = 4 / timed(step.infer, steps, device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    step.infer()
+    row["inference_patches_per_second"] = 16 / median(step.infer() for _ in range(steps))
+    if device.type == "cuda":
+        row["peak_gib_inference"] = memory_of(device)
     if not compiled:
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             step.network(step.images[:1])
@@ -166,18 +204,19 @@ def device_name(device: torch.device) -> str:
 def show(rows: list[dict[str, Any]], device: str) -> None:
     """The table."""
     columns = (
-        "network", "side", "compiled", "parameters", "GMAC a patch", "training patches/s", "inference patches/s",
-        "forward / backward / Adam, ms", "Lightning / bare", "peak GiB",
+        "network", "side", "bits", "compiled", "parameters", "GMAC a patch", "training patches/s",
+        "inference patches/s", "forward / backward / Adam, ms", "waiting, ms", "Lightning / bare", "peak GiB",
     )  # fmt: skip
     table = Table(*columns, title=device)
     for row in rows:
-        macs, lightning = row.get("multiply_adds_per_patch"), row.get("lightning_step_s")
+        macs, lightning = row.get("multiply_adds_per_patch"), row.get("lightning_over_bare")
         parts = " / ".join(f"{1000 * row[part]:.1f}" for part in ("forward_s", "backward_s", "optimizer_s"))
         table.add_row(
-            row["network"], str(row["side"]), str(row["compiled"]), f"{row['parameters']:,}",
+            row["network"], str(row["side"]), row["precision"], str(row["compiled"]), f"{row['parameters']:,}",
             f"{macs / 1e9:.2f}" if macs else "", f"{row['training_patches_per_second']:.2f}",
             f"{row['inference_patches_per_second']:.2f}", parts,
-            f"{lightning / row['step_s']:.3f}" if lightning else "", f"{row['peak_gib_training']:.2f}",
+            f"{1000 * row['waiting_for_a_batch_s']:.1f}" if lightning else "",
+            f"{lightning:.3f}" if lightning else "", f"{row['peak_gib_training']:.2f}",
         )  # fmt: skip
     Console(width=150).print(table)
 
@@ -192,10 +231,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     context, rows = multiprocessing.get_context("spawn"), []
+    auto = choose_precision("auto", choose_device(options.device))
+    ways = [(precision, False) for precision in dict.fromkeys(("32", auto))]
+    ways += [] if options.no_compile else [(auto, True)]
     for name in ("unet", "eunet"):
-        for compiled in (False,) if options.no_compile else (False, True):
+        for way in ways:
             with ProcessPoolExecutor(1, mp_context=context) as pool:
-                rows.append(pool.submit(measure, name, options.size, options.device, options.steps, compiled).result())
+                given = (name, options.size, options.device, way[0], options.steps, way[1])
+                rows.append(pool.submit(measure, *given).result())
     device = device_name(choose_device(options.device))
     show(rows, device)
     if options.json:

@@ -125,12 +125,13 @@ OVERRIDES = {
     "filter.scope=image": ["filter.scope: image", "slice or patch"],
     "patches.size=16": ["patches.size: 16 is too small for unet; expected 32 or more"],
     "model.block_order=relu": ["model.block_order: 'relu'", "relu_norm, norm_relu"],
-    "init_from=nowhere": ["nowhere", "cannot be read"],
+    "init_from=nowhere": ["nowhere", "no such checkpoint"],
     "init_from=.": ["no run directory with a trained model"],
     "model=eunet": ["patches.size: 32 is too small for eunet; expected 64 or more"],
     "model=eunet model.encoder=efficientnet_b44": ["'efficientnet_b44' is not known", "efficientnet_b4"],
     "model=eunet model.dropout=0.5": ["model.dropout", "no such key", "drop_path"],
-    "model=eunet patches.size=64 model.weights=none.pth": ["none.pth", "cannot be read"],
+    "model=eunet patches.size=64 model.weights=none.pth": ["none.pth", "does not exist"],
+    "model=eunet patches.size=64 model.pretrained=true init_from=a": ["init_from: a", "null beside model.pretrained"],
     "model=eunet model.pretrained=true model.weights=a.pth": ["model.pretrained", "false beside model.weights"],
     "seed=-1": ["seed: -1"],
     "seed=1.5": ["seed", "1.5"],
@@ -139,6 +140,8 @@ OVERRIDES = {
     "machine.device=cuda:77": ["cuda:77", "GPUs are visible"],
     "machine.device=tpu": ["machine.device: tpu"],
     "data=nothing": ["nothing", "phantom"],
+    "data=lw4": ["data.volumes[0].labels: must be given"],
+    "data=template data.root=here": ["data.volumes[0].image: must be given"],
     "data.root=a=b": ["a=b"],
 }
 
@@ -202,7 +205,7 @@ PREDICT = {
     "no run": ({"checkpoint": "nowhere"}, ["nowhere", "no such checkpoint"]),
     "empty run": ({"checkpoint": "."}, ["no run directory with a trained model"]),
     "no checkpoint": ({"checkpoint": "text.ckpt"}, ["text.ckpt", "no checkpoint of fibseg"]),
-    "newer": ({"checkpoint": "newer.ckpt"}, ["format 2", "update it"]),
+    "newer": ({"checkpoint": "newer.ckpt"}, ["format 99", "update it"]),
     "other channels": ({"checkpoint": "channels.ckpt"}, ["network of 3 channels", "filter areas [650] make 2"]),
     "output there": ({"output": "there.tif"}, ["there.tif", "exists already", "overwrite=true"]),
     "NaN": ({"image": "nan.tif"}, ["nan.tif, slice 0", "NaN"]),
@@ -219,7 +222,7 @@ def test_mistakes_in_a_prediction(finished: Commands, tmp_path: Path, case: str)
     (tmp_path / "text.ckpt").write_text("hello")
     (tmp_path / "there.tif").write_text("precious")
     tifffile.imwrite(tmp_path / "nan.tif", np.full((2, 40, 40), np.nan, np.float32))
-    changed_checkpoint(finished, tmp_path / "newer.ckpt", format=2)
+    changed_checkpoint(finished, tmp_path / "newer.ckpt", format=99)
     changed_checkpoint(finished, tmp_path / "channels.ckpt", areas=[650])
     usual = {"checkpoint": finished.run_directory(), "image": finished.data / "image.tif", "output": "out.tif"}
     result = finished.run("predict.py", *(f"{k}={v}" for k, v in (usual | change).items()), cwd=tmp_path)

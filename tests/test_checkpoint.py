@@ -87,7 +87,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99, but this fibseg reads up to 1"),
+        ({"format": 99}, "format 99, but this fibseg reads up to 2"),
         ({"format": None}, "not of fibseg"),
         ({"areas": [650, 3200]}, r"network of 1 channels, but filter areas \[650, 3200\] make 3"),
         ({"architecture": "os.system"}, "model 'os.system' is not known"),
@@ -136,3 +136,17 @@ def test_channels_must_fit_the_areas_at_saving_too(tmp_path: Path) -> None:
     save_model(replace(trained([650], 1)), tmp_path / "x.ckpt")
     with pytest.raises(FibsegError, match="network of 1 channels"):
         load_model(tmp_path / "x.ckpt")
+
+
+def test_format_1_is_read(tmp_path: Path) -> None:
+    """It knew neither the filter's scope nor the order of a block."""
+    model = trained([650], 2)
+    save_model(model, tmp_path / "best.ckpt")
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    del content["filter_scope"], content["arguments"]["block_order"]
+    save_whole(content | {"format": 1}, tmp_path / "old.ckpt")
+    back = load_model(tmp_path / "old.ckpt")
+    assert (back.filter_scope, back.arguments) == ("slice", model.arguments)
+    save_whole(content | {"format": 2}, tmp_path / "cut.ckpt")
+    with pytest.raises(FibsegError, match="incomplete checkpoint: no filter_scope"):
+        load_model(tmp_path / "cut.ckpt")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -76,13 +77,19 @@ def test_patches_are_filtered_by_themselves_where_the_scope_says_so(phantom_fold
             images = (raw.images[:, 0] * 255).round().numpy().astype(np.uint8)
             expected = [np.concatenate([one[None], grain_filter(one, [20, 200], backend="higra")]) for one in images]
             np.testing.assert_array_equal((found.images * 255).round().numpy(), np.stack(expected))
-    by_patch.teardown("fit")
+    by_patch.on_exception(KeyboardInterrupt())
+    assert by_patch._patch_filter is None  # its processes are gone
 
 
 def test_fresh_validation_patches(phantom_folder: Path) -> None:
     data = module(phantom_folder, fresh_validation=True)
     assert data.draw("validation", 0).quarter_turns.any()
     assert not np.array_equal(data.draw("validation", 0).row, data.draw("validation", 1).row)
+    shown = []
+    for epoch in (0, 1):
+        data.trainer = SimpleNamespace(current_epoch=epoch)  # what Lightning sets
+        shown.append(torch.cat([batch.images for batch in data.val_dataloader()]))
+    assert not torch.equal(*shown)
     other_seed = module(phantom_folder, fresh_validation=True, seed=1)
     np.testing.assert_array_equal(data.draw("validation", 2).row, other_seed.draw("validation", 2).row)
 

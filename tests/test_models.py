@@ -175,12 +175,17 @@ def test_an_efficient_unets_pixel_depends_on_the_whole_patch() -> None:
 
 
 def test_he_normal_start() -> None:
+    """Truncated at two deviations of the normal that is cut, as Keras' he_normal; fan-in as Keras counts it."""
+    unet, eunet = small("unet", width=32), small("eunet", width=32)
     for weight, fan_in in (
-        (small("unet", width=32).merge[0][0].weight, 512 * 9),
-        (small("eunet", width=32).decoder[1][0].weight, (8 * 32 + 240) * 9),
+        (unet.merge[0][0].weight, 512 * 9),
+        (unet.up[0].weight, 256 * 4),  # of a transposed convolution, its outputs
+        (eunet.decoder[1][0].weight, (8 * 32 + 240) * 9),
     ):
-        assert weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.01)
-    assert not small("unet").merge[0][0].bias.any()
+        deviation = (2 / fan_in) ** 0.5
+        assert weight.std().item() == pytest.approx(deviation, rel=0.01)
+        assert 1.9 < weight.abs().max() / (deviation / 0.8796) <= 2.0001
+    assert not unet.merge[0][0].bias.any()
 
 
 def test_encoder_starts_as_efficientnet_does() -> None:

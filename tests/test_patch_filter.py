@@ -30,9 +30,14 @@ def test_each_patch_has_a_tree_of_its_own(processes: int) -> None:
 
 
 def test_a_dead_worker_is_one_sentence() -> None:
+    """For patches that it had, and for those that come after."""
     with PatchFilter(AREAS, 2) as patch_filter:
         patch_filter(patches(2))
+        waiting = [patch_filter.submit(patches(200)) for _ in range(4)]
         for worker in list(patch_filter._pool._processes.values()):
             os.kill(worker.pid, signal.SIGKILL)
-        with pytest.raises(FibsegError, match="a filter process died"):
-            patch_filter(patches(2))
+        with pytest.raises(FibsegError, match="a process that filters patches died"):
+            for future in waiting:
+                channels_of(future)
+        with pytest.raises(FibsegError, match="a process that filters patches died"):
+            patch_filter.submit(patches(2))

@@ -81,6 +81,17 @@ def test_what_is_no_science_changes_no_hash(path: str) -> None:
     assert config_hash(changed(path, "x")) == config_hash(CONFIG)
 
 
+def test_folders_of_starting_weights_change_no_hash() -> None:
+    digests = {
+        config_hash(CONFIG | {"init_from": path})
+        for path in ("runs/a-s1-9f", "/elsewhere/a-s1-9f/", "a-s1-9f/checkpoints/best.ckpt")
+    }
+    assert len(digests) == 1
+    assert digests != {config_hash(CONFIG | {"init_from": "runs/a-s2-9f"})}
+    digests = {config_hash(changed("model.weights", path)) for path in ("w.pth", "here/w.pth")}
+    assert len(digests | {config_hash(changed("model.weights", "v.pth"))}) == 2
+
+
 @pytest.mark.parametrize(
     "path", ["training.epochs", "model.width", "filter.areas", "data.name", "data.volumes.0.offset"]
 )

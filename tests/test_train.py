@@ -179,17 +179,19 @@ def test_killed_in_checkpoint_writes(commands: Commands, undisturbed: Path) -> N
 
 
 @pytest.mark.slow
-def test_interrupted_by_the_keyboard(commands: Commands) -> None:
-    """Ctrl-C ends at once with a sentence; the run is not taken for finished."""
+@pytest.mark.parametrize("arguments", [(), ("filter=on", "filter.scope=patch", "machine.processes=2")])
+def test_interrupted_by_the_keyboard(commands: Commands, arguments: tuple[str, ...]) -> None:
+    """Ctrl-C, which reaches every process of a terminal, ends at once with a sentence; the run is not finished."""
     process = subprocess.Popen(
-        commands.line("train.py", *commands.recipe, "training.epochs=2000"),
+        commands.line("train.py", *commands.recipe, "training.epochs=2000", *arguments),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     while not list(commands.folder.glob("runs/tiny/*/checkpoints/last.ckpt")):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     _, text = process.communicate(timeout=60)
     assert process.returncode == 130
     assert text == "interrupted; the same command goes on where it stopped.\n"
@@ -265,10 +267,10 @@ def test_efficient_unet_with_the_filter_on_patches(commands: Commands, phantom_f
     while process.poll() is None and not list(disturbed.folder.glob("runs/tiny/*/checkpoints/last.ckpt")):
         time.sleep(0.05)
     process.kill()
-    process.wait()
-    for one in (disturbed, commands):
-        result = one.train(*EUNET)
-        assert result.returncode == 0, result.stderr
+    assert process.wait() == -signal.SIGKILL
+    resumed, undisturbed = (one.train(*EUNET) for one in (disturbed, commands))
+    assert (resumed.returncode, undisturbed.returncode) == (0, 0), resumed.stderr + undisturbed.stderr
+    assert "resuming from last.ckpt" in resumed.stdout
     run = commands.run_directory()
     assert run.name.startswith("eunet-on-")
     assert_same_run(disturbed.run_directory(), run)

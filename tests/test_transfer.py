@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from fibseg.checkpoint import TrainedModel, save_whole
 from fibseg.errors import FibsegError
 from fibseg.models import EfficientUNet, create_model
-from fibseg.transfer import imagenet_weights, load_encoder, read_weights, start_from
+from fibseg.transfer import Start, imagenet_weights, load_encoder, read_weights, start_from
 from tests.test_models import SMALL
 
 B0 = "efficientnet_b0"
@@ -36,33 +37,40 @@ def eunet(channels: int) -> EfficientUNet:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_encoder_sees_a_grey_image_as_timm_sees_its_normalised_colours(channels: int) -> None:
+    """Against timm's own network, its epsilon (1e-5, ours is 1e-3) and its normalisation of colours."""
     weights, network = pretrained(), eunet(channels)
-    load_encoder(network, weights, B0)
-    reference = timm.create_model(B0, bn_eps=1e-3).eval()
+    told = load_encoder(network, weights, B0)
+    assert told == ["its colours are taken to have mean [0.485, 0.456, 0.406] and deviation [0.229, 0.224, 0.225]"]
+    reference = timm.create_model(B0).eval()
     reference.load_state_dict(weights)
     mean, deviation = (torch.tensor(reference.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
-    grey = torch.rand(1, 1, 64, 64)
+    grey = torch.rand(1, 1, 256, 256)
     with torch.inference_mode():
         expected = reference.bn1(reference.conv_stem((grey.expand(-1, 3, -1, -1) - mean) / deviation))
         image = grey.expand(-1, channels, -1, -1)
         found = network.encoder.bn1(network.encoder.conv_stem(network.to_three(image)))
-    inside = (..., slice(1, -1), slice(1, -1))  # zeros around the image are not those around the normalised one
-    torch.testing.assert_close(found[inside], expected[inside], rtol=1e-4, atol=1e-4)
+        inside = (..., slice(1, -1), slice(1, -1))  # zeros around the image are not those around the normalised one
+        torch.testing.assert_close(found[inside], expected[inside], rtol=1e-4, atol=1e-4)
+        after = (one.bn2(one.conv_head(one.blocks(expected))) for one in (network.encoder, reference))
+        torch.testing.assert_close(*after, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("channels", [2, 4, 5])
 def test_other_numbers_of_channels_are_adapted(channels: int) -> None:
+    """Repeated and scaled, so that equal channels give activations of the usual size."""
     network, weights = eunet(channels), pretrained()
     load_encoder(network, weights, B0)
-    assert network.encoder.conv_stem.weight.shape[1] == channels
-    torch.testing.assert_close(network.encoder.blocks[3][0].conv_pw.weight, weights["blocks.3.0.conv_pw.weight"])
+    deviation = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    repeated = torch.cat([weights["conv_stem.weight"] / deviation] * 2, 1)[:, :channels]
+    torch.testing.assert_close(network.encoder.conv_stem.weight, repeated * 3 / channels)
 
 
 def test_weights_come_from_safetensors_and_from_a_state_dict(tmp_path: Path) -> None:
     weights = pretrained()
     save_file(weights, tmp_path / "w.safetensors")
     torch.save(weights, tmp_path / "w.pth")
-    for name in ("w.safetensors", "w.pth"):
+    torch.save(weights, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("w.safetensors", "w.pth", "old.pth"):
         found = read_weights(tmp_path / name)
         assert found.keys() == weights.keys()
         assert all(torch.equal(found[key], weights[key]) for key in weights)
@@ -72,11 +80,14 @@ def test_bad_weights_get_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FibsegError, match="does not exist"):
         read_weights(tmp_path / "none.pth")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
-    with pytest.raises(FibsegError, match="no whole safetensors file"):
+    with pytest.raises(FibsegError, match="no whole file of weights"):
         read_weights(tmp_path / "cut.safetensors")
     save_whole({"a": Path}, tmp_path / "pickle.pth")
-    with pytest.raises(FibsegError, match="no checkpoint"):
+    with pytest.raises(FibsegError, match=r"pickle\.pth is no whole file of weights"):
         read_weights(tmp_path / "pickle.pth")
+    torch.save([1], tmp_path / "list.pth")
+    with pytest.raises(FibsegError, match="holds a list, expected a state dict"):
+        read_weights(tmp_path / "list.pth")
     other = timm.create_model("efficientnet_b1").state_dict()
     with pytest.raises(FibsegError, match=r"no weights of efficientnet_b0: blocks\.0\.1\..* expected none"):
         load_encoder(eunet(1), other, B0)
@@ -180,3 +191,17 @@ def test_another_network_is_refused() -> None:
         start_from(model("unet", CLASSES, [], 1, width=8), model("unet", CLASSES, [], 2))
     with pytest.raises(FibsegError, match=r"model\.architecture=eunet, this one unet"):
         start_from(model("unet", CLASSES, [], 1), model("eunet", CLASSES, [], 2))
+
+
+def test_changed_settings_are_told() -> None:
+    ours, theirs = model("unet", CLASSES, [9], 1, norm_eps=1e-5), model("unet", CLASSES, [9], 2)
+    theirs = replace(theirs, filter_scope="patch")
+    assert start_from(ours, theirs) == ["model.norm_eps was 0.001, is 1e-05", "filter.scope was patch, is slice"]
+
+
+def test_a_start_is_known_by_its_weights() -> None:
+    ours, theirs = (Start("", run=model("unet", CLASSES, [], seed)) for seed in (1, 2))
+    assert ours.identity() != theirs.identity()
+    assert ours.identity() == Start("elsewhere", run=ours.run).identity()
+    weights = pretrained()
+    assert Start("", encoder=weights).identity() != Start("", encoder=weights | {"bn1.bias": torch.ones(32)}).identity()

@@ -14,8 +14,8 @@ import torch
 from fibseg.errors import FibsegError
 from fibseg.models import EfficientUNet, UNet, create_model
 
-FORMAT = 1
-"""Of a model checkpoint; a newer one is refused."""
+FORMAT = 2
+"""Of a model checkpoint; a newer one is refused. 2 came with the filter's scope and the order of a UNet's blocks."""
 
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
@@ -117,9 +117,13 @@ def load_model(path: Path) -> TrainedModel:
         raise FibsegError(f"{path}: a checkpoint, but not of fibseg; expected best.ckpt of a run directory.")
     if content["format"] > FORMAT:
         raise FibsegError(f"{path}: format {content['format']}, but this fibseg reads up to {FORMAT}; update it.")
+    if content["format"] == 1:
+        content.setdefault("filter_scope", "slice")
     missing = [name for name in (*_PLAIN, "weights") if name not in content]
     if missing:
         raise FibsegError(f"{path}: incomplete checkpoint: no {missing[0]}.")
+    if content["format"] == 1:
+        content["arguments"].setdefault("block_order", "relu_norm")
     channels, areas = content["arguments"].get("channels"), content["areas"]
     if channels != 1 + len(areas):
         raise FibsegError(

@@ -84,7 +84,7 @@ class PatchesConfig:
 
 @dataclass
 class TrainingConfig:
-    """Length, optimizer and loss; `precision` is 32, bf16 or auto (bf16 where a short measurement shows a gain)."""
+    """Length, optimizer and loss; `precision` is 32, bf16 or auto (bf16 where the device computes with it)."""
 
     epochs: int
     batches: int
@@ -197,6 +197,12 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
         ("training.schedule", t.schedule, lambda v: v in ("constant", "cosine"), "constant or cosine"),
         ("training.cross_entropy", t.cross_entropy, lambda v: 0 <= v < float("inf"), "0 or more"),
         ("training.precision", t.precision, *_PRECISION),
+        (
+            "init_from",
+            config.init_from,
+            lambda v: v is None or not _pretrained(config.model),
+            "null beside model.pretrained or model.weights",
+        ),
         ("windows", config.windows, lambda v: v == "paper", "paper"),
         ("machine.device", config.machine.device, *_DEVICE),
         ("machine.threads", config.machine.threads, *_CORES),
@@ -216,12 +222,15 @@ def _model_checks(model: ModelConfig) -> list[Check]:
     ]
     if isinstance(model, UNetConfig):
         return [*checks, ("model.dropout", model.dropout, *below_one)]
-    both = not (model.pretrained and model.weights)
     return [
         *checks,
         ("model.drop_path", model.drop_path, *below_one),
-        ("model.pretrained", model.pretrained, lambda _: both, "false beside model.weights=FILE"),
+        ("model.pretrained", model.pretrained, lambda v: not (v and model.weights), "false beside model.weights=FILE"),
     ]
+
+
+def _pretrained(model: ModelConfig) -> bool:
+    return isinstance(model, EfficientUNetConfig) and bool(model.pretrained or model.weights)
 
 
 def model_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:

@@ -205,6 +205,10 @@ class StackDataModule(LightningDataModule):
             self._patch_filter.close()
             self._patch_filter = None
 
+    def on_exception(self, exception: BaseException) -> None:
+        """Lightning tears no data module down after an error."""
+        self.teardown("fit")
+
     def _device(self, needed: int) -> torch.device:
         """The training device; the host for patches still to filter, or if half its free memory is too little."""
         if self._by_patch:

@@ -28,6 +28,7 @@ import multiprocessing.connection
 import operator
 import os
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -238,15 +239,12 @@ def _computed(jobs: list[Job], processes: int) -> Generator[tuple[int, dict[int,
 
 
 def end_with_parent() -> None:
-    """In a worker: end when the parent was killed; by itself a worker would wait for work for ever."""
+    """In a worker: end when the parent was killed, not on Ctrl-C, which is the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_after(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
+        wait = multiprocessing.connection.wait
+        threading.Thread(target=lambda: wait([parent.sentinel]) and os._exit(1), daemon=True).start()
 
 
 def _fill_from_cache(result: Array, image: Array, areas: list[int], cache_dir: Path | None) -> list[int]:

@@ -39,9 +39,9 @@ def set_threads(wanted: int | None) -> int:
 def choose_precision(wanted: str, device: torch.device) -> str:
     """The precision of a configuration: "auto" is "bf16" where the device computes with it, else "32".
 
-    A CPU does so with AVX512-BF16 or AMX: training steps and predictions take about half the time there, by measurement
-    on networks of this project; on other CPUs bf16 is emulated and slower. The choice follows from the device alone, so
-    that a command repeated on a busy machine takes the same arithmetic.
+    A CPU does so with AVX512-BF16 or AMX; on others bf16 is emulated and slower (`python -m benchmarks.networks`
+    measures both). The choice follows from the device alone, not from a timing at the start, so that a command repeated
+    on a busy machine takes the same arithmetic.
     """
     if wanted != "auto":
         return wanted
@@ -58,4 +58,5 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": version("torch"),
         "lightning": version("pytorch-lightning"),
+        "timm": version("timm"),
     }

@@ -18,6 +18,8 @@ from fibseg.grain_filter import end_with_parent, grain_filter
 
 UInt8 = NDArray[np.uint8]
 
+_DIED = "a process that filters patches died, perhaps out of memory; take fewer (machine.processes, or threads)."
+
 
 def filter_patches(patches: UInt8, areas: list[int]) -> UInt8:
     """(N, H, W) -> (N, 1 + len(areas), H, W): each patch and its filtered versions, from a tree of its own."""
@@ -38,7 +40,10 @@ class PatchFilter:
     def submit(self, patches: UInt8) -> Future[UInt8]:
         """Begin with (N, H, W) patches; `channels_of` gives what comes out."""
         if self._pool is not None:
-            return self._pool.submit(filter_patches, patches, self.areas)
+            try:
+                return self._pool.submit(filter_patches, patches, self.areas)
+            except BrokenProcessPool:
+                raise FibsegError(_DIED) from None
         done: Future[UInt8] = Future()
         done.set_result(filter_patches(patches, self.areas))
         return done
@@ -67,4 +72,4 @@ def channels_of(future: Future[UInt8]) -> UInt8:
     try:
         return future.result()
     except BrokenProcessPool:
-        raise FibsegError("a filter process died, perhaps out of memory: take fewer by machine.processes.") from None
+        raise FibsegError(_DIED) from None

@@ -43,28 +43,29 @@ COMPONENT_COLUMNS = (
 def scientific(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that can change a result; not the seed, which stands beside it.
 
-    Left out: names, paths, devices, cores. What is in the files is told by the data hash.
+    Left out: names, devices, cores, and folders of paths. What is in the files is told by the data hash and, for the
+    weights that a run starts from, by the start hash.
     """
     kept = {key: value for key, value in config.items() if key not in ("name", "seed", "machine", "provenance")}
     data = {key: value for key, value in kept["data"].items() if key != "root"}
     paths = ("image", "labels", "mask", "second_expert")
     data["volumes"] = [{k: v for k, v in volume.items() if k not in paths} for volume in data["volumes"]]
+    if kept.get("init_from"):
+        kept["init_from"] = _name_of(Path(kept["init_from"]))
+    if kept["model"].get("weights"):
+        kept["model"] = kept["model"] | {"weights": Path(kept["model"]["weights"]).name}
     return kept | {"data": data}
+
+
+def _name_of(run: Path) -> str:
+    """Name of a run directory, also from the path of its checkpoint."""
+    return run.parents[1].name if run.parent.name == "checkpoints" else run.name
 
 
 def config_hash(config: dict[str, Any]) -> str:
     """8 hexadecimal digits of the scientific configuration; runs that differ in the seed only share it."""
     text = json.dumps(scientific(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def file_hash(path: Path) -> str:
-    """16 hexadecimal digits of what is in a file; FibsegError where there is none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise FibsegError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -185,13 +186,12 @@ def check_same(run: RunDirectory, old: dict[str, Any], new: dict[str, Any]) -> N
         before, now = flatten(scientific(old)), flatten(scientific(new))
         shown = "; ".join(f"{key} was {before.get(key)}, now {now.get(key)}" for key in changes)
         raise FibsegError(f"{run.path}: made with another configuration: {shown}. Give another name=, or delete it.")
-    for key, what in (("data_hash", "images or labels"), ("start_hash", "starting weights")):
-        was, now_is = old["provenance"].get(key), new["provenance"].get(key)
-        if was != now_is:
-            raise FibsegError(
-                f"{run.path}: made with other {what} ({key.replace('_', ' ')} {was}, now {now_is}). "
-                "Give another name=, or delete it."
-            )
+    was, now_is = old["provenance"]["data_hash"], new["provenance"]["data_hash"]
+    if was != now_is:
+        raise FibsegError(
+            f"{run.path}: made with other images or labels (data hash {was}, now {now_is}). "
+            "Give another name=, or delete it."
+        )
 
 
 def require_disk(path: Path, needed: float, purpose: str) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.models import adapt_input_conv
 from torch import Tensor
 
-from fibseg.checkpoint import TrainedModel, load_whole
+from fibseg.checkpoint import TrainedModel
 from fibseg.errors import FibsegError
 from fibseg.models import EfficientUNet
 
@@ -23,12 +22,47 @@ FREE_ARGUMENTS = {"channels", "classes", "dropout", "drop_path", "norm_momentum"
 """Arguments of a network in which a run may differ from the one it starts from."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """Weights that were read for a network to start from.
+
+    Attributes:
+        where: file, run or collection, for people.
+        encoder: of a timm EfficientNet, or None.
+        run: an earlier run's model, or None.
+    """
+
+    where: str
+    encoder: Weights | None = None
+    run: TrainedModel | None = None
+
+    def identity(self) -> str:
+        """16 hexadecimal digits of the weights themselves."""
+        weights = self.encoder if self.run is None else self.run.network.state_dict()
+        digest = hashlib.sha256()
+        for name, value in sorted((weights or {}).items()):
+            digest.update(
+                name.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
+        return digest.hexdigest()[:16]
+
+    def apply(self, model: TrainedModel) -> list[str]:
+        """Put the weights into a model's network; gives a sentence for all that is adapted."""
+        if self.run is not None:
+            return start_from(model, self.run)
+        assert self.encoder is not None
+        assert isinstance(model.network, EfficientUNet)
+        return load_encoder(model.network, self.encoder, model.arguments["encoder"])
+
+
 def imagenet_weights(encoder: str) -> Weights:
     """ImageNet weights of an encoder, as timm has them, from its cache or by download.
 
     Raises:
         FibsegError: neither can be had.
     """
+    import timm
+
     try:
         weights: Weights = timm.create_model(encoder, pretrained=True).state_dict()
     except Exception as error:  # hub, network and disk raise many kinds
@@ -46,28 +80,38 @@ def read_weights(path: Path) -> Weights:
     Raises:
         FibsegError: missing, damaged, or neither of the two.
     """
-    if not path.is_file():
-        raise FibsegError(f"model.weights: {path} does not exist.")
-    if path.suffix == ".safetensors":
-        try:
+    try:
+        if path.suffix == ".safetensors":
             return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise FibsegError(f"model.weights: {path} is no whole safetensors file ({error}).") from error
-    content = load_whole(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise FibsegError(f"model.weights: {path} does not exist.") from error
+    except Exception as error:  # torch, pickle and safetensors raise many kinds on bytes that are none of theirs
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise FibsegError(f"model.weights: {path} is no whole file of weights ({reason}).") from error
+    if not isinstance(content, dict):
+        raise FibsegError(f"model.weights: {path} holds a {type(content).__name__}, expected a state dict.")
     return {str(name): value for name, value in content.items() if torch.is_tensor(value)}
 
 
-def load_encoder(network: EfficientUNet, weights: Weights, encoder: str) -> None:
-    """Start the encoder from a timm EfficientNet of the same name; the classifier is left out.
+def load_encoder(network: EfficientUNet, weights: Weights, encoder: str) -> list[str]:
+    """Start the encoder from timm's EfficientNet of the same name; the classifier is left out.
 
-    ImageNet pictures have three colours, less a mean and over a deviation; ours are grey and in [0, 1]. Both are worked
-    into the first convolution and the batch norm after it. Grey becomes all three colours; other numbers of channels
-    are adapted as timm does it, by repeating and scaling.
+    timm's network sees three colours less a mean and over a deviation, ours grey in [0, 1], and another epsilon in its
+    batch norms. All of it is worked into weights, so that both give the same activations in evaluation mode, but at
+    the borders. One channel becomes all three colours; other numbers of channels are adapted as timm does it, by
+    repeating and scaling.
+
+    Returns:
+        A sentence on the colours that are assumed: those of timm's default weights for this encoder.
 
     Raises:
         FibsegError: weights of another network.
     """
-    own, stem, norm = network.encoder.state_dict(), "conv_stem.weight", "bn1.running_mean"
+    import timm
+    from timm.models import adapt_input_conv
+
+    own, stem = network.encoder.state_dict(), "conv_stem.weight"
     shapes = {name: tuple(value.shape) for name, value in own.items() if value.is_floating_point()}
     shapes[stem] = (shapes[stem][0], 3, *shapes[stem][2:])
     theirs = {name: tuple(value.shape) for name, value in weights.items() if value.is_floating_point()}
@@ -82,11 +126,19 @@ def load_encoder(network: EfficientUNet, weights: Weights, encoder: str) -> None
     found = {name: weights[name].float() if name in shapes else value for name, value in own.items()}
     facts: Any = network.encoder.pretrained_cfg  # timm sets it after construction
     mean, deviation = torch.tensor(facts["mean"]).view(1, 3, 1, 1), torch.tensor(facts["std"]).view(1, 3, 1, 1)
-    found[norm] = found[norm] + (found[stem] * mean / deviation).sum((1, 2, 3))
+    found["bn1.running_mean"] = found["bn1.running_mean"] + (found[stem] * mean / deviation).sum((1, 2, 3))
     found[stem] = adapt_input_conv(own[stem].shape[1], found[stem] / deviation)
+    with torch.device("meta"):
+        reference = timm.create_model(encoder)
+    eps = {name: norm.eps for name, norm in reference.named_modules() if isinstance(norm, torch.nn.BatchNorm2d)}
+    for name, norm in network.encoder.named_modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            variance = found[f"{name}.running_var"]
+            found[f"{name}.weight"] = found[f"{name}.weight"] * ((variance + norm.eps) / (variance + eps[name])).sqrt()
     network.encoder.load_state_dict(found)
     if isinstance(network.to_three, torch.nn.Conv2d):
         torch.nn.init.ones_(network.to_three.weight)
+    return [f"its colours are taken to have mean {list(facts['mean'])} and deviation {list(facts['std'])}"]
 
 
 def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:
@@ -95,7 +147,7 @@ def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:
     What the earlier run cannot give keeps its random start.
 
     Returns:
-        One sentence for each class or channel that is new, or that the earlier run had and this one has not.
+        One sentence for each class or channel that is new or left out, and each setting that changes.
 
     Raises:
         FibsegError: the earlier run's network is another one.
@@ -113,8 +165,12 @@ def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:
     if channels != had:
         _match_channels(model.network.entry, weights, own, channels, had)
     model.network.load_state_dict(weights)
+    shared = ours.keys() & FREE_ARGUMENTS - {"channels", "classes"}
+    changes = [f"model.{key} was {theirs[key]}, is {ours[key]}" for key in sorted(shared) if ours[key] != theirs[key]]
+    if model.areas and source.areas and model.filter_scope != source.filter_scope:
+        changes.append(f"filter.scope was {source.filter_scope}, is {model.filter_scope}")
     kinds = (("class", model.class_names, source.class_names), ("channel", channels, had))
-    return [
+    return changes + [
         line
         for kind, now, then in kinds
         for line in (

@@ -8,16 +8,17 @@ al., ECCV 2016 (doi:10.1007/978-3-319-46493-0_39).
 from __future__ import annotations
 
 import difflib
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import timm
 import torch
-from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fibseg.errors import FibsegError
 from fibseg.models.unet import he_normal
+
+if TYPE_CHECKING:  # a UNet needs no timm
+    from timm.models.efficientnet import EfficientNet
 
 ENCODERS = tuple(f"{prefix}efficientnet_b{size}" for prefix in ("", "tf_") for size in range(8))
 """Names in timm; `tf_` pads at one side as TensorFlow does, and has ImageNet weights for every size."""
@@ -110,7 +111,9 @@ def make_encoder(name: str, **arguments: Any) -> EfficientNet:
     if name not in ENCODERS:
         near = difflib.get_close_matches(name, ENCODERS, n=3, cutoff=0.3) or ENCODERS[:3]
         raise FibsegError(f"model.encoder: '{name}' is not known; the nearest are {', '.join(near)}.")
-    return cast(EfficientNet, timm.create_model(name, num_classes=0, **arguments))
+    import timm
+
+    return cast("EfficientNet", timm.create_model(name, num_classes=0, **arguments))
 
 
 def _merge(inputs: int, outputs: int, momentum: float, eps: float) -> nn.Sequential:
