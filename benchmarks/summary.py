@@ -2,8 +2,7 @@
 
 python -m benchmarks.summary runs/vnc runs/epfl [--json benchmarks/quick.json]
 
-Folders hold run directories; a JSON file holds what an earlier summary wrote. Runs whose directories are named alike,
-seed and hash apart, are a row.
+Folders hold run directories; a JSON file holds what an earlier summary wrote. Runs of one configuration are a row.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def collect(sources: list[Path]) -> list[dict[str, Any]]:
             found += json.loads(source.read_text())
         else:
             found += [facts_of(path.parent) for path in sorted(source.glob("*/scores.json"))]
-    once = {(run["data"], run["recipe"], run["seed"], run["config_hash"]): run for run in found}
+    once = {(run["data"], run["recipe"], run["config_hash"], run["seed"]): run for run in found}
     return [once[key] for key in sorted(once)]
 
 
@@ -53,11 +52,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     runs = collect(options.sources)
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
-        groups[run["data"], run["recipe"]].append(run)
+        groups[run["data"], run["recipe"], run["config_hash"]].append(run)
     print("| data, recipe | class | validation F1 | test F1 | minutes | seeds |\n|---|---|---|---|---|---|")
-    for (data, recipe), found in groups.items():
+    for (data, recipe, _), found in sorted(groups.items()):
         minutes = np.median([run["seconds"] for run in found]) / 60
         seeds = ", ".join(str(run["seed"]) for run in found)
         for name in found[0]["test"]:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; many threads each would wait for each other
+
 import pytest
 
 from fibseg.description import (

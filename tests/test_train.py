@@ -253,7 +253,7 @@ def test_a_sweep_runs_every_seed(commands: Commands) -> None:
 
 EUNET = (
     "model=eunet", "model.encoder=efficientnet_b0", "patches.size=64", "filter=on", "filter.areas=[20,200]",
-    "filter.scope=patch", "machine.processes=2",
+    "filter.scope=patch", "machine.processes=2", "training.epochs=2",
 )  # fmt: skip
 
 
