@@ -1,8 +1,10 @@
 """Medians and ranges over the seeds of finished runs, as a Markdown table; and their scores as JSON for the record.
 
-python -m benchmarks.summary runs/vnc runs/epfl [--json benchmarks/quick.json]
+python -m benchmarks.summary runs/vnc runs/epfl [--json benchmarks/quick.json] [--pair unet-on-quick unet-off-quick]
 
 Folders hold run directories; a JSON file holds what an earlier summary wrote. Runs of one configuration are a row.
+A pair of recipes is compared seed by seed: the mean of the first less the second, and Student's 95 % interval over the
+seeds that both have, on these test slices.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from fibseg.metrics import mean_f1
 from fibseg.runs import SCORED_SPLITS, RunDirectory, read_scores
@@ -45,11 +48,24 @@ def collect(sources: list[Path]) -> list[dict[str, Any]]:
     return [once[key] for key in sorted(once)]
 
 
+def compare(runs: list[dict[str, Any]], first: str, second: str) -> None:
+    """Print a row per class of mean difference and interval."""
+    arms = [{run["seed"]: run["test"] for run in runs if run["recipe"] == recipe} for recipe in (first, second)]
+    seeds = sorted(arms[0].keys() & arms[1].keys())
+    print(f"\n| {first} less {second} | test F1 | 95 % interval | seeds |\n|---|---|---|---|")
+    for name in arms[0][seeds[0]]:
+        differences = np.array([arms[0][seed][name] - arms[1][seed][name] for seed in seeds])
+        half = stats.t.ppf(0.975, len(seeds) - 1) * differences.std(ddof=1) / len(seeds) ** 0.5
+        mean = differences.mean()
+        print(f"| {name} | {mean:+.3f} | {mean - half:+.3f} to {mean + half:+.3f} | {', '.join(map(str, seeds))} |")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--pair", nargs=2, action="append", default=[], metavar="RECIPE")
     options = parser.parse_args()
     runs = collect(options.sources)
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -65,6 +81,8 @@ def main() -> None:
                 scores = [run[split][name] for run in found]
                 cells.append(f"{np.median(scores):.3f} ({min(scores):.3f} to {max(scores):.3f})")
             print(f"| {data}, {recipe} | {name} | {' | '.join(cells)} | {minutes:.1f} | {seeds} |")
+    for pair in options.pair:
+        compare(runs, *pair)
     if options.json:
         options.json.write_text(json.dumps(runs, indent=1) + "\n")
 
