@@ -14,8 +14,8 @@ import hydra
 from omegaconf import DictConfig
 
 from fibseg import config as configuration
-from fibseg.config import PredictConfig
 from fibseg.errors import FibsegError
+from fibseg.schemas import PredictConfig
 from fibseg.sentences import run_with_sentences
 
 if TYPE_CHECKING:

@@ -5,11 +5,10 @@ python train.py data=vnc data.root=DIR experiment=quick seed=1
 
 from __future__ import annotations
 
-import logging
+import secrets
 import sys
 import time
 import traceback
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,19 +18,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fibseg import config as configuration
-from fibseg.config import TrainConfig
 from fibseg.errors import FibsegError
 from fibseg.runs import RunDirectory
+from fibseg.schemas import TrainConfig
 from fibseg.sentences import run_with_sentences
 
 if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers at once
-    from pytorch_lightning import Trainer
     from rich.console import Console
 
-    from fibseg.callbacks import RunCheckpoints
     from fibseg.checkpoint import TrainedModel
     from fibseg.dataset import AnnotatedSlice
     from fibseg.segmentation import Segmentation
+    from fibseg.tracking import Tracking
     from fibseg.transfer import Start
 
 configuration.register()
@@ -48,6 +46,7 @@ class Run:
     window: tuple[float, float]
     resume_from: Path | None
     start: Start | None
+    plain: dict[str, Any]
     console: Console
 
 
@@ -112,7 +111,7 @@ def open_run(
         start.apply(make_model(config, window, "32"))  # a file that does not fit leaves no config.yaml
     start_hash = start.identity() if start is not None else None
     if before is None:
-        provenance = told | {"start_hash": start_hash} | settle(config)
+        provenance = told | {"start_hash": start_hash, "tracking_id": secrets.token_hex(6)} | settle(config)
         write_config(directory, plain | {"provenance": provenance})
     else:
         provenance = before["provenance"]
@@ -120,7 +119,7 @@ def open_run(
             raise FibsegError(f"{directory.path}: began with other starting weights; give another name=, or delete it.")
     counts = ", ".join(f"{len(found)} {split.replace('_', ' ')}" for split, found in slices.items() if found)
     console.print(f"data {config.data.name}: {counts} slices; grey values {window[0]:g} to {window[1]:g}")
-    return Run(config, provenance, directory, slices, window, resume_from, start, console)
+    return Run(config, provenance, directory, slices, window, resume_from, start, plain, console)
 
 
 def settle(config: TrainConfig) -> dict[str, Any]:
@@ -137,25 +136,52 @@ def train(run: Run) -> None:
     """Fit, then score the best weights and write everything."""
     from fibseg.checkpoint import load_model
     from fibseg.description import class_names
-    from fibseg.evaluation import evaluate, write_results
+    from fibseg.evaluation import evaluate, final_scores, write_results
     from fibseg.hardware import choose_device, set_threads
 
-    quiet()
     set_threads(run.provenance["threads"])
-    trained, module = build(run)
-    fit_seconds = fit(run, trained, module)
-    start, config = time.perf_counter(), run.config
-    scores = evaluate(
-        run.directory, load_model(run.directory.best), run.slices, run.provenance, choose_device(config.machine.device),
-        config.machine.window_batch, Path(config.machine.cache), processes(config), run.console,
-    )  # fmt: skip
-    facts = {
-        "name": config.name, "model": config.model.architecture, "filter": config.filter.name, "seed": config.seed,
-        "data": config.data.name, "windows": config.windows,
-        "seconds": round(fit_seconds + time.perf_counter() - start, 1), **run.provenance,
-    }  # fmt: skip
-    write_results(run.directory, facts, class_names(config.data), scores)
+    tracking = make_tracking(run)
+    with tracking.running() as final:
+        trained, module = build(run)
+        fit_seconds = fit(run, trained, module, tracking)
+        start, config, names = time.perf_counter(), run.config, class_names(run.config.data)
+        scores = evaluate(
+            run.directory, load_model(run.directory.best), run.slices, run.provenance,
+            choose_device(config.machine.device), config.machine.window_batch, Path(config.machine.cache),
+            processes(config), run.console,
+        )  # fmt: skip
+        facts = {
+            "name": config.name, "model": config.model.architecture, "filter": config.filter.name,
+            "seed": config.seed, "data": config.data.name, "windows": config.windows,
+            "seconds": round(fit_seconds + time.perf_counter() - start, 1), **run.provenance,
+        }  # fmt: skip
+        write_results(run.directory, facts, names, scores)
+        final |= final_scores(run.directory)
     run.directory.remove_state()
+
+
+def make_tracking(run: Run) -> Tracking:
+    """Boards that show the run while it trains, as the configuration names them."""
+    from fibseg.datamodule import slice_channels
+    from fibseg.dataset import to_8bit
+    from fibseg.tracking import Panel, Tracking, open_boards
+
+    config, tracking, name = run.config, run.config.tracking, run.directory.path.name
+    identity = {
+        "project": tracking.project, "entity": tracking.entity, "id": run.provenance["tracking_id"],
+        "group": name.replace(f"-s{config.seed}-", "-"), "name": f"seed {config.seed}",
+        "tags": [config.data.name, config.model.architecture, f"filter {config.filter.name}", *tracking.tags],
+    }  # fmt: skip
+    boards = open_boards(config.logger, run.directory, identity, run.plain, run.console.print)
+    if not boards or not tracking.images_every or not run.slices["validation"]:
+        return Tracking(run.directory, boards, None, 0)
+    one = run.slices["validation"][len(run.slices["validation"]) // 2]
+    panel = Panel(
+        to_8bit(one.image, run.window),
+        one.labels,
+        lambda image: slice_channels([image], config.filter.areas, None, 1)[0],
+    )
+    return Tracking(run.directory, boards, panel, tracking.images_every)
 
 
 def check_network(config: TrainConfig) -> int:
@@ -228,10 +254,12 @@ def build(run: Run) -> tuple[TrainedModel, Segmentation]:
     return trained, module
 
 
-def fit(run: Run, trained: TrainedModel, module: Segmentation) -> float:
+def fit(run: Run, trained: TrainedModel, module: Segmentation, tracking: Tracking) -> float:
     """Train, from the last whole checkpoint where there is one; gives the seconds it took, resumed ones included."""
-    from fibseg.callbacks import FilterProgress, RunCheckpoints
+    from fibseg.callbacks import FilterProgress, RunCheckpoints, TrainingProgress, make_trainer
     from fibseg.datamodule import StackDataModule
+    from fibseg.hardware import choose_device
+    from fibseg.tracking import MetricsFile
 
     config, patches = run.config, run.config.patches
     if run.resume_from is not None:
@@ -243,35 +271,15 @@ def fit(run: Run, trained: TrainedModel, module: Segmentation) -> float:
         cache=Path(config.machine.cache), processes=processes(config), report=FilterProgress(run.console),
     )  # fmt: skip
     checkpoints = RunCheckpoints(run.directory, trained)
+    shown = [MetricsFile(run.directory.metrics), tracking, TrainingProgress(run.console), checkpoints]
+    device, precision = choose_device(config.machine.device), run.provenance["precision"]
     try:
-        trainer(run, checkpoints).fit(module, data, ckpt_path=run.resume_from, weights_only=True)
+        make_trainer(config.training.epochs, device, precision, shown).fit(
+            module, data, ckpt_path=run.resume_from, weights_only=True
+        )
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     return checkpoints.seconds
-
-
-def trainer(run: Run, checkpoints: RunCheckpoints) -> Trainer:
-    """Lightning's trainer with the project's callbacks and nothing else that writes."""
-    from pytorch_lightning import Trainer
-
-    from fibseg.callbacks import TrainingProgress, WholeCheckpointIO
-    from fibseg.hardware import choose_device
-    from fibseg.tracking import MetricsFile
-
-    device = choose_device(run.config.machine.device)
-    return Trainer(
-        max_epochs=run.config.training.epochs,
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision="bf16-mixed" if run.provenance["precision"] == "bf16" else "32-true",
-        callbacks=[MetricsFile(run.directory.metrics), TrainingProgress(run.console), checkpoints],
-        plugins=[WholeCheckpointIO()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
 
 
 def processes(config: TrainConfig) -> int:
@@ -279,15 +287,6 @@ def processes(config: TrainConfig) -> int:
     from fibseg.hardware import cores
 
     return config.machine.processes or cores()
-
-
-def quiet() -> None:
-    """Lightning's hints are no news to a user of this program."""
-    import pytorch_lightning  # noqa: F401  (it sets the level of its logger when it is imported)
-
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from fibseg.losses import DiceLoss
 from fibseg.models import create_model
 from fibseg.phantom import make_phantom
 from fibseg.prediction import autocast
+from fibseg.schemas import TrainConfig
 from fibseg.segmentation import Segmentation
 from fibseg.tracking import MetricsFile
 
@@ -53,7 +54,7 @@ def now(device: torch.device) -> float:
     return perf_counter()
 
 
-def recipe(name: str, size: str) -> configuration.TrainConfig:
+def recipe(name: str, size: str) -> TrainConfig:
     """The configuration that train.py would make."""
     configuration.register()
     with initialize_config_dir(str(configuration.CONF), version_base="1.3"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import CheckpointIO
 from rich.console import Console
@@ -149,3 +152,23 @@ class TrainingProgress(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar away, after an error too."""
         self._progress.stop()
+
+
+def make_trainer(epochs: int, device: torch.device, precision: str, callbacks: list[Callback]) -> Trainer:
+    """Lightning's trainer with these callbacks and nothing else that writes or speaks."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its hints are no news to a user of train.py
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
+    return Trainer(
+        max_epochs=epochs,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        callbacks=callbacks,
+        plugins=[WholeCheckpointIO()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )

@@ -1,13 +1,12 @@
-"""Typed schemas of conf/ and range checks.
+"""From conf/ to dataclasses: registration of the schemas, range checks.
 
-Values live in YAML; these dataclasses hold types only. Touched by train.py, predict.py and cli.py alone.
+Touched by train.py, predict.py and cli.py alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,125 +27,29 @@ from fibseg.description import (
     VolumeDescription,
 )  # fmt: skip
 from fibseg.errors import FibsegError
+from fibseg.schemas import (
+    EfficientUNetConfig,
+    FilterConfig,
+    MachineConfig,
+    ModelConfig,
+    PatchesConfig,
+    PredictConfig,
+    TrackingConfig,
+    TrainConfig,
+    TrainingConfig,
+    UNetConfig,
+)  # fmt: skip
 from fibseg.sentences import SCHEMAS, refuse_additions, sentence
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The project's own YAML files."""
 
 
-@dataclass
-class FilterConfig:
-    """Areas of the grain filter in pixels: one more channel each; scope: slice or patch."""
-
-    name: str
-    areas: list[int]
-    scope: str
-
-
-@dataclass
-class UNetConfig:
-    """Arguments of models.unet.UNet."""
-
-    architecture: str
-    width: int
-    dropout: float
-    norm_momentum: float
-    norm_eps: float
-    block_order: str
-
-
-@dataclass
-class EfficientUNetConfig:
-    """Arguments of models.efficient_unet.EfficientUNet, and where its encoder starts."""
-
-    architecture: str
-    encoder: str
-    width: int
-    drop_path: float
-    norm_momentum: float
-    norm_eps: float
-    pretrained: bool
-    weights: str | None
-
-
-ModelConfig = UNetConfig | EfficientUNetConfig
-
-
-@dataclass
-class PatchesConfig:
-    """Side of a patch in pixels, share of patches centred on a class, seed of the validation patches."""
-
-    size: int
-    class_share: float
-    validation_seed: int
-    fresh_validation: bool
-
-
-@dataclass
-class TrainingConfig:
-    """Length, optimizer and loss; `precision` is 32, bf16 or auto (bf16 where the device computes with it)."""
-
-    epochs: int
-    batches: int
-    validation_batches: int
-    batch_size: int
-    learning_rate: float
-    betas: list[float]
-    eps: float
-    schedule: str
-    cross_entropy: float
-    precision: str
-    compile: bool
-
-
-@dataclass
-class MachineConfig:
-    """Where things are and run; none of it is science."""
-
-    runs: str
-    cache: str
-    device: str
-    threads: int | None
-    processes: int | None
-    window_batch: int
-
-
-@dataclass
-class TrainConfig:
-    """conf/train.yaml."""
-
-    name: str
-    seed: int
-    data: DataDescription
-    filter: FilterConfig
-    model: Any  # a ModelConfig: OmegaConf knows no union of schemas, so conf/model puts its own one in
-    patches: PatchesConfig
-    training: TrainingConfig
-    windows: str
-    init_from: str | None
-    machine: MachineConfig
-
-
-@dataclass
-class PredictConfig:
-    """conf/predict.yaml."""
-
-    checkpoint: str
-    image: str
-    output: str
-    overwrite: bool
-    voxel_size: list[float] | None
-    precision: str
-    device: str
-    threads: int | None
-    window_batch: int
-
-
 SCHEMAS.update(
     (schema.__name__, schema)
     for schema in (
         TrainConfig, FilterConfig, UNetConfig, EfficientUNetConfig, PatchesConfig, TrainingConfig, MachineConfig,
-        PredictConfig, DataDescription, ClassDescription, BackgroundDescription, IntensityDescription,
+        TrackingConfig, PredictConfig, DataDescription, ClassDescription, BackgroundDescription, IntensityDescription,
         VolumeDescription, SecondExpert, PhantomDescription,
     )
 )  # fmt: skip
@@ -203,6 +106,12 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
             lambda v: v is None or not _pretrained(config.model),
             "null beside model.pretrained or model.weights",
         ),
+        *(
+            ("logger", name, lambda v: v in ("csv", "wandb", "tensorboard"), "csv, wandb or tensorboard")
+            for name in config.logger
+        ),
+        ("tracking.project", config.tracking.project, *_NAME),
+        ("tracking.images_every", config.tracking.images_every, lambda v: v >= 0, "0 or more"),
         ("windows", config.windows, lambda v: v == "paper", "paper"),
         ("machine.device", config.machine.device, *_DEVICE),
         ("machine.threads", config.machine.threads, *_CORES),

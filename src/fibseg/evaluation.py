@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -72,13 +73,24 @@ def write_results(
     write_scores(directory, facts, class_names, scores)
 
 
+def final_scores(directory: RunDirectory) -> dict[str, dict[str, float]]:
+    """Mean per-slice F1, split -> class -> score, from scores.json."""
+    content = read_scores(directory)
+    counts = split_counts(content)
+    return {s: dict(zip(content["classes"][1:], mean_f1(c)[1:].tolist(), strict=True)) for s, c in counts.items()}
+
+
+def split_counts(content: dict[str, Any]) -> dict[str, NDArray[np.int64]]:
+    """Confusion counts (slices, K, K) by split, from what scores.json holds."""
+    found = {s: [one["confusion"] for one in content["splits"][s]] for s in SCORED_SPLITS}
+    k = len(content["classes"])
+    return {split: np.array(confusions, np.int64).reshape(-1, k, k) for split, confusions in found.items()}
+
+
 def report(directory: RunDirectory, console: Console) -> float:
     """Print F1 per class from scores.json; gives the mean over the classes of the validation F1."""
     content = read_scores(directory)
-    names, counts = content["classes"], {}
-    for split in SCORED_SPLITS:
-        confusions = [one["confusion"] for one in content["splits"][split]]
-        counts[split] = np.array(confusions, np.int64).reshape(-1, len(names), len(names))
+    names, counts = content["classes"], split_counts(content)
     table = Table("class", *(f"{split} F1 (slices)" for split in SCORED_SPLITS), title="mean of the per-slice F1")
     for index, name in enumerate(names[1:], 1):
         table.add_row(name, *(f"{mean_f1(c)[index]:.3f} ({slices_with_class(c)[index]})" for c in counts.values()))

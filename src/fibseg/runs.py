@@ -34,6 +34,9 @@ SCHEMA = 1
 PROVENANCE = {"config_hash", "data_hash", "threads", "precision"}
 """What config.yaml must tell of a run's start so that it can be resumed."""
 
+NO_SCIENCE = ("name", "seed", "logger", "tracking", "machine", "provenance")
+"""Keys of a configuration that change no result; the seed stands beside the hash."""
+
 SCORED_SPLITS = ("validation", "test")
 COMPONENT_COLUMNS = (
     "split", "volume", "slice", "class", "of", "area", "row", "column", "overlap", "touched",
@@ -46,7 +49,7 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
     Left out: names, devices, cores, and folders of paths. What is in the files is told by the data hash and, for the
     weights that a run starts from, by the start hash.
     """
-    kept = {key: value for key, value in config.items() if key not in ("name", "seed", "machine", "provenance")}
+    kept = {key: value for key, value in config.items() if key not in NO_SCIENCE}
     data = {key: value for key, value in kept["data"].items() if key != "root"}
     paths = ("image", "labels", "mask", "second_expert")
     data["volumes"] = [{k: v for k, v in volume.items() if k not in paths} for volume in data["volumes"]]
