@@ -172,7 +172,8 @@ def make_tracking(run: Run) -> Tracking:
         "group": name.replace(f"-s{config.seed}-", "-"), "name": f"seed {config.seed}",
         "tags": [config.data.name, config.model.architecture, f"filter {config.filter.name}", *tracking.tags],
     }  # fmt: skip
-    boards = open_boards(config.logger, run.directory, identity, run.plain, run.console.print)
+    told = run.plain | {"provenance": run.provenance}
+    boards = open_boards(config.logger, run.directory, identity, told, run.console.print)
     if not boards or not tracking.images_every or not run.slices["validation"]:
         return Tracking(run.directory, boards, None, 0)
     one = run.slices["validation"][len(run.slices["validation"]) // 2]
