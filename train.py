@@ -77,6 +77,7 @@ def main(composed: DictConfig) -> float:
         before = read_config(directory)
         if before is not None:
             check_same(directory, before, plain | {"provenance": told})
+            check_start(config, before, directory)
         if directory.scores.exists():
             console.print("finished already; its scores:")
             directory.remove_state()
@@ -109,14 +110,10 @@ def open_run(
     start = None if resume_from is not None else read_start(config)
     if start is not None:
         start.apply(make_model(config, window, "32"))  # a file that does not fit leaves no config.yaml
-    start_hash = start.identity() if start is not None else None
+    told |= {"start_hash": start.identity() if start is not None else None}
+    provenance = before["provenance"] if before is not None else told | settle(config)
     if before is None:
-        provenance = told | {"start_hash": start_hash, "tracking_id": secrets.token_hex(6)} | settle(config)
         write_config(directory, plain | {"provenance": provenance})
-    else:
-        provenance = before["provenance"]
-        if resume_from is None and provenance.get("start_hash") != start_hash:
-            raise FibsegError(f"{directory.path}: began with other starting weights; give another name=, or delete it.")
     counts = ", ".join(f"{len(found)} {split.replace('_', ' ')}" for split, found in slices.items() if found)
     console.print(f"data {config.data.name}: {counts} slices; grey values {window[0]:g} to {window[1]:g}")
     return Run(config, provenance, directory, slices, window, resume_from, start, plain, console)
@@ -129,7 +126,8 @@ def settle(config: TrainConfig) -> dict[str, Any]:
     device = choose_device(config.machine.device)
     threads = set_threads(config.machine.threads)
     precision = choose_precision(config.training.precision, device)
-    return {"device": device.type, "threads": threads, "precision": precision, "versions": versions()}
+    found = {"device": device.type, "threads": threads, "precision": precision, "versions": versions()}
+    return found | {"tracking_id": secrets.token_hex(6)}
 
 
 def train(run: Run) -> None:
@@ -225,13 +223,21 @@ def read_start(config: TrainConfig) -> Start | None:
     from fibseg.runs import find_checkpoint
     from fibseg.transfer import Start, imagenet_weights, read_weights
 
+    source = configuration.start_source(config)
+    if source is None:
+        return None
     if config.init_from is not None:
-        return Start(config.init_from, run=load_model(find_checkpoint(Path(config.init_from))))
-    if getattr(config.model, "weights", None):
-        return Start(config.model.weights, encoder=read_weights(Path(config.model.weights)))
-    if getattr(config.model, "pretrained", False):
-        return Start("timm's ImageNet weights", encoder=imagenet_weights(config.model.encoder))
-    return None
+        return Start(source, run=load_model(find_checkpoint(Path(source))))
+    return Start(source, imagenet_weights(config.model.encoder) if source == "imagenet" else read_weights(Path(source)))
+
+
+def check_start(config: TrainConfig, before: dict[str, Any], directory: RunDirectory) -> None:
+    """FibsegError if the weights that the run began from have changed; they may be gone."""
+    source = configuration.start_source(config)
+    if source is None or source == "imagenet" or not Path(source).exists():
+        return
+    if (start := read_start(config)) and start.identity() != before["provenance"].get("start_hash"):
+        raise FibsegError(f"{directory.path}: began with other weights of {source}; give another name=, or delete it.")
 
 
 def build(run: Run) -> tuple[TrainedModel, Segmentation]:

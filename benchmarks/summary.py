@@ -49,15 +49,20 @@ def collect(sources: list[Path]) -> list[dict[str, Any]]:
 
 
 def compare(runs: list[dict[str, Any]], first: str, second: str) -> None:
-    """Print a row per class of mean difference and interval."""
-    arms = [{run["seed"]: run["test"] for run in runs if run["recipe"] == recipe} for recipe in (first, second)]
-    seeds = sorted(arms[0].keys() & arms[1].keys())
+    """Print a row per data set and class of mean difference and interval."""
     print(f"\n| {first} less {second} | test F1 | 95 % interval | seeds |\n|---|---|---|---|")
-    for name in arms[0][seeds[0]]:
-        differences = np.array([arms[0][seed][name] - arms[1][seed][name] for seed in seeds])
-        half = stats.t.ppf(0.975, len(seeds) - 1) * differences.std(ddof=1) / len(seeds) ** 0.5
-        mean = differences.mean()
-        print(f"| {name} | {mean:+.3f} | {mean - half:+.3f} to {mean + half:+.3f} | {', '.join(map(str, seeds))} |")
+    for data in sorted({run["data"] for run in runs}):
+        arms = [[run for run in runs if (run["data"], run["recipe"]) == (data, recipe)] for recipe in (first, second)]
+        scores = [{run["seed"]: run["test"] for run in arm} for arm in arms]
+        seeds = sorted(scores[0].keys() & scores[1].keys())
+        if any(len({run["config_hash"] for run in arm}) > 1 for arm in arms) or len(seeds) < 2:
+            print(f"| {data} | not compared: two configurations under one name, or fewer than two common seeds | | |")
+            continue
+        for name in scores[0][seeds[0]]:
+            differences = np.array([scores[0][seed][name] - scores[1][seed][name] for seed in seeds])
+            half = stats.t.ppf(0.975, len(seeds) - 1) * differences.std(ddof=1) / len(seeds) ** 0.5
+            mean, shown = differences.mean(), ", ".join(map(str, seeds))
+            print(f"| {data}, {name} | {mean:+.3f} | {mean - half:+.3f} to {mean + half:+.3f} | {shown} |")
 
 
 def main() -> None:

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
 from sklearn.metrics import confusion_matrix
 
-from fibseg.checkpoint import load_model, load_whole
+from fibseg.checkpoint import load_model, load_whole, save_whole
+from fibseg.config import CONF, register, train_config
 from fibseg.dataset import load_slices
 from fibseg.runs import COMPONENT_COLUMNS, read_pages
 from fibseg.scoring import score_slices
@@ -275,7 +277,9 @@ def test_efficient_unet_with_the_filter_on_patches(commands: Commands, phantom_f
     assert run.name.startswith("eunet-on-")
     assert_same_run(disturbed.run_directory(), run)
     image, output = phantom_folder / "image.tif", tmp_path / "labels.tif"
-    result = commands.run("predict.py", f"checkpoint={run}", f"image={image}", f"output={output}")
+    result = commands.run(
+        "predict.py", f"checkpoint={run}", f"image={image}", f"output={output}", "device=cpu", "threads=1"
+    )
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(read_pages(output)[7:], read_pages(run / "labels" / "test.tif"))
 
@@ -283,12 +287,41 @@ def test_efficient_unet_with_the_filter_on_patches(commands: Commands, phantom_f
 @pytest.mark.slow
 def test_a_run_starts_from_another(finished: Commands, commands: Commands) -> None:
     """Without a step of training worth the name, the second run is the first one; its channel less is told."""
-    source = finished.run_directory()
-    result = commands.train(f"init_from={source}", "training.epochs=1", "training.learning_rate=1e-12")
+    source = commands.folder / "source" / "checkpoints" / "best.ckpt"
+    source.parent.mkdir(parents=True)
+    command = (f"init_from={source}", "training.epochs=1", "training.learning_rate=1e-12")
+    source.write_text("no checkpoint")
+    commands.refused(commands.train(*command), "no checkpoint of fibseg")
+    assert not list(commands.folder.glob("runs/tiny/*/config.yaml"))  # so that the same command works once it is mended
+    shutil.copy(finished.run_directory() / "checkpoints" / "best.ckpt", source)
+    result = commands.train(*command)
     assert result.returncode == 0, result.stderr
     assert "channel grain 20 of that run is left out" in result.stdout
-    ours, theirs = weights(commands.run_directory()), weights(source)
+    run = commands.run_directory()
+    ours, theirs = weights(run), weights(finished.run_directory())
     torch.testing.assert_close(ours["down.0.0.weight"], theirs["down.0.0.weight"][:, :1])
     torch.testing.assert_close(ours["head.weight"], theirs["head.weight"])
-    config = yaml.safe_load((commands.run_directory() / "config.yaml").read_text())
-    assert len(config["provenance"]["start_hash"]) == 16
+    assert len(yaml.safe_load((run / "config.yaml").read_text())["provenance"]["start_hash"]) == 16
+    content = load_whole(source)
+    content["weights"]["head.bias"] += 1
+    save_whole(content, source)
+    commands.refused(commands.train(*command), "began with other weights")
+    source.unlink()
+    assert "finished already" in commands.train(*command).stdout
+
+
+def test_the_papers_recipe() -> None:
+    """As METHOD of the paper has it: sections 2.1, 2.3 and 3.2."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for model, momentum in (("unet", 0.01), ("eunet", 0.01)):
+            config, _ = train_config(compose("train", [f"model={model}", "experiment=paper", "filter=on"]))
+            t, p = config.training, config.patches
+            assert (t.epochs, t.batches, t.validation_batches, t.batch_size, p.size) == (100, 256, 64, 4, 256)
+            assert (t.learning_rate, t.betas, t.eps, t.schedule) == (1e-3, [0.9, 0.999], 1e-7, "constant")
+            assert (t.cross_entropy, p.class_share, config.filter.areas) == (0.0, 0.8, [650, 3200])
+            assert (config.model.norm_momentum, config.model.norm_eps, config.model.width) == (momentum, 1e-3, 64)
+            assert (config.data.intensity.low, config.data.intensity.high) == (0, 100)
+            assert [one.weight for one in config.data.classes.values()] == [0.7, 1.0, 0.9]
+            assert config.data.background.weight == 0.1
+    assert (config.model.encoder, config.model.drop_path) == ("efficientnet_b4", 0.2)

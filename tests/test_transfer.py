@@ -62,7 +62,11 @@ def test_other_numbers_of_channels_are_adapted(channels: int) -> None:
     load_encoder(network, weights, B0)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     repeated = torch.cat([weights["conv_stem.weight"] / deviation] * 2, 1)[:, :channels]
-    torch.testing.assert_close(network.encoder.conv_stem.weight, repeated * 3 / channels)
+    kernel = repeated * 3 / channels
+    torch.testing.assert_close(network.encoder.conv_stem.weight, kernel)
+    mean = torch.tensor([0.485, 0.456, 0.406] * 2).view(1, 6, 1, 1)[:, :channels]
+    shifted = weights["bn1.running_mean"] + (kernel * mean).sum((1, 2, 3))
+    torch.testing.assert_close(network.encoder.bn1.running_mean, shifted)
 
 
 def test_weights_come_from_safetensors_and_from_a_state_dict(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     t, p = config.training, config.patches
     share = (lambda v: 0 <= v <= 1), "0 to 1"
     count = (lambda v: v >= 1), "1 or more"
+    plain_start = not (plain["model"].get("pretrained") or plain["model"].get("weights"))
     _require(
         ("seed", config.seed, lambda v: v >= 0, "0 or more"),
         ("name", config.name, *_NAME),
@@ -100,12 +101,7 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
         ("training.schedule", t.schedule, lambda v: v in ("constant", "cosine"), "constant or cosine"),
         ("training.cross_entropy", t.cross_entropy, lambda v: 0 <= v < float("inf"), "0 or more"),
         ("training.precision", t.precision, *_PRECISION),
-        (
-            "init_from",
-            config.init_from,
-            lambda v: v is None or not _pretrained(config.model),
-            "null beside model.pretrained or model.weights",
-        ),
+        ("init_from", config.init_from, lambda v: v is None or plain_start, "null beside model.pretrained or weights"),
         *(
             ("logger", name, lambda v: v in ("csv", "wandb", "tensorboard"), "csv, wandb or tensorboard")
             for name in config.logger
@@ -138,8 +134,11 @@ def _model_checks(model: ModelConfig) -> list[Check]:
     ]
 
 
-def _pretrained(model: ModelConfig) -> bool:
-    return isinstance(model, EfficientUNetConfig) and bool(model.pretrained or model.weights)
+def start_source(config: TrainConfig) -> str | None:
+    """The file or run whose weights a run starts from, "imagenet" for timm's, None for a random start."""
+    if config.init_from is not None or not isinstance(config.model, EfficientUNetConfig):
+        return config.init_from
+    return config.model.weights or ("imagenet" if config.model.pretrained else None)
 
 
 def model_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def take(patches: Patches, which: NDArray[np.int64]) -> Patches:
 
 
 class StackDataModule(LightningDataModule):
-    """Training patches drawn anew each epoch from (seed, epoch), and validation patches drawn once.
+    """Training patches drawn anew each epoch from (seed, epoch), and validation patches drawn once (unless fresh).
 
     The patch stream depends on the seed, the epoch, the labels and the patch size alone, so that runs of other models
     and filters see the same patches and can be compared in pairs. Slices stay on the training device as uint8.
@@ -232,7 +232,7 @@ class StackDataModule(LightningDataModule):
         return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The fixed validation batches."""
+        """The validation batches."""
         return self._loader("validation")
 
     def _loader(self, split: str) -> DataLoader[Batch]:

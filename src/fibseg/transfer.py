@@ -126,8 +126,10 @@ def load_encoder(network: EfficientUNet, weights: Weights, encoder: str) -> list
     found = {name: weights[name].float() if name in shapes else value for name, value in own.items()}
     facts: Any = network.encoder.pretrained_cfg  # timm sets it after construction
     mean, deviation = torch.tensor(facts["mean"]).view(1, 3, 1, 1), torch.tensor(facts["std"]).view(1, 3, 1, 1)
-    found["bn1.running_mean"] = found["bn1.running_mean"] + (found[stem] * mean / deviation).sum((1, 2, 3))
-    found[stem] = adapt_input_conv(own[stem].shape[1], found[stem] / deviation)
+    channels = own[stem].shape[1]  # three for one channel, which a 1x1 convolution makes of it
+    found[stem] = adapt_input_conv(channels, found[stem] / deviation)
+    means = mean.repeat(1, -(-channels // 3), 1, 1)[:, :channels]
+    found["bn1.running_mean"] = found["bn1.running_mean"] + (found[stem] * means).sum((1, 2, 3))
     with torch.device("meta"):
         reference = timm.create_model(encoder)
     eps = {name: norm.eps for name, norm in reference.named_modules() if isinstance(norm, torch.nn.BatchNorm2d)}
