@@ -164,12 +164,8 @@ def make_tracking(run: Run) -> Tracking:
     from fibseg.dataset import to_8bit
     from fibseg.tracking import Panel, Tracking, open_boards
 
-    config, tracking, name = run.config, run.config.tracking, run.directory.path.name
-    identity = {
-        "project": tracking.project, "entity": tracking.entity, "id": run.provenance["tracking_id"],
-        "group": name.replace(f"-s{config.seed}-", "-"), "name": f"seed {config.seed}",
-        "tags": [config.data.name, config.model.architecture, f"filter {config.filter.name}", *tracking.tags],
-    }  # fmt: skip
+    config, tracking = run.config, run.config.tracking
+    identity = configuration.wandb_identity(config, run.directory.path.name, run.provenance["tracking_id"])
     told = run.plain | {"provenance": run.provenance}
     boards = open_boards(config.logger, run.directory, identity, told, run.console.print)
     if not boards or not tracking.images_every or not run.slices["validation"]:

@@ -102,7 +102,7 @@ def test_what_is_science_changes_it(path: str) -> None:
 def test_another_configuration_or_other_data_are_told(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     assert read_config(run) is None
-    told = {"config_hash": "c", "data_hash": "a", "threads": 2, "precision": "32"}
+    told = {"config_hash": "c", "data_hash": "a", "threads": 2, "precision": "32", "tracking_id": "t"}
     old = CONFIG | {"provenance": told}
     write_config(run, old)
     assert read_config(run) == old

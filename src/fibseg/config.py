@@ -147,6 +147,16 @@ def model_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
     return own | {"channels": 1 + len(config.filter.areas), "classes": classes}
 
 
+def wandb_identity(config: TrainConfig, run: str, tracking_id: str) -> dict[str, Any]:
+    """What a run of this directory name is called on W&B, as wandb.init takes it: group = all but the seed."""
+    t = config.tracking
+    return {
+        "project": t.project, "entity": t.entity, "id": tracking_id, "name": f"seed {config.seed}",
+        "group": run.replace(f"-s{config.seed}-", "-"),
+        "tags": [config.data.name, config.model.architecture, f"filter {config.filter.name}", *t.tags],
+    }  # fmt: skip
+
+
 def predict_config(composed: DictConfig) -> PredictConfig:
     """The composed configuration of a prediction as a dataclass; FibsegError on an impossible value."""
     require_values(composed)

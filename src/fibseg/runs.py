@@ -31,7 +31,7 @@ from fibseg.scoring import SplitScore
 SCHEMA = 1
 """Of scores.json; a newer one is refused."""
 
-PROVENANCE = {"config_hash", "data_hash", "threads", "precision"}
+PROVENANCE = {"config_hash", "data_hash", "threads", "precision", "tracking_id"}
 """What config.yaml must tell of a run's start so that it can be resumed."""
 
 NO_SCIENCE = ("name", "seed", "logger", "tracking", "machine", "provenance")
