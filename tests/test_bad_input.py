@@ -139,6 +139,7 @@ OVERRIDES = {
     "model.width=30000": ["GB", "are free"],
     "machine.device=cuda:77": ["cuda:77", "GPUs are visible"],
     "machine.device=tpu": ["machine.device: tpu"],
+    "logger=[mlflow]": ["logger: mlflow", "csv, wandb or tensorboard"],
     "data=nothing": ["nothing", "phantom"],
     "data=lw4": ["data.volumes[0].labels: must be given"],
     "data=template data.root=here": ["data.volumes[0].image: must be given"],
