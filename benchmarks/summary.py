@@ -53,6 +53,8 @@ def compare(runs: list[dict[str, Any]], first: str, second: str) -> None:
     print(f"\n| {first} less {second} | test F1 | 95 % interval | seeds |\n|---|---|---|---|")
     for data in sorted({run["data"] for run in runs}):
         arms = [[run for run in runs if (run["data"], run["recipe"]) == (data, recipe)] for recipe in (first, second)]
+        if not all(arms):
+            continue
         scores = [{run["seed"]: run["test"] for run in arm} for arm in arms]
         seeds = sorted(scores[0].keys() & scores[1].keys())
         if any(len({run["config_hash"] for run in arm}) > 1 for arm in arms) or len(seeds) < 2:
