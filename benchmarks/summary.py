@@ -78,16 +78,15 @@ def main() -> None:
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
         groups[run["data"], run["recipe"], run["config_hash"]].append(run)
-    print("| data, recipe | class | validation F1 | test F1 | minutes | seeds |\n|---|---|---|---|---|---|")
+    print("| data, recipe | class | validation F1 | test F1 | seeds |\n|---|---|---|---|---|")
     for (data, recipe, _), found in sorted(groups.items()):
-        minutes = np.median([run["seconds"] for run in found]) / 60
         seeds = ", ".join(str(run["seed"]) for run in found)
         for name in found[0]["test"]:
             cells = []
             for split in SCORED_SPLITS:
                 scores = [run[split][name] for run in found]
                 cells.append(f"{np.median(scores):.3f} ({min(scores):.3f} to {max(scores):.3f})")
-            print(f"| {data}, {recipe} | {name} | {' | '.join(cells)} | {minutes:.1f} | {seeds} |")
+            print(f"| {data}, {recipe} | {name} | {' | '.join(cells)} | {seeds} |")
     for pair in options.pair:
         compare(runs, *pair)
     if options.json:
