@@ -16,6 +16,7 @@ import json
 import logging
 import multiprocessing
 import resource
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -164,6 +165,7 @@ def through_lightning(step: Step, steps: int, folder: Path) -> dict[str, float]:
 def measure(name: str, size: str, device_name: str, precision: str, steps: int, compiled: bool) -> dict[str, Any]:
     """One row, in a process of its own so that its peak memory is its own."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
     device, threads = choose_device(device_name), set_threads(None)
     step = Step(name, size, device, precision, compiled)
     step.train(), step.train()
