@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import logging
 import multiprocessing
 import resource
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +31,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from fibseg import config as configuration
-from fibseg.callbacks import TrainingProgress
+from fibseg.callbacks import TrainingProgress, make_trainer
 from fibseg.datamodule import StackDataModule
 from fibseg.dataset import AnnotatedSlice
 from fibseg.hardware import choose_device, choose_precision, cores, set_threads, versions
@@ -148,13 +146,8 @@ def through_lightning(step: Step, steps: int, folder: Path) -> dict[str, float]:
             bare.append(sum(sum(step.train()) for _ in range(steps)) / steps)
 
     terminal = TrainingProgress(Console(force_terminal=True, file=io.StringIO()))
-    Trainer(
-        max_epochs=4, accelerator="gpu" if step.device.type == "cuda" else "cpu", logger=False,
-        devices=[step.device.index or 0] if step.device.type == "cuda" else 1,
-        precision="bf16-mixed" if step.precision == "bf16" else "32-true", enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        callbacks=[MetricsFile(folder / "metrics.csv"), terminal, Bare(), clock],
-    ).fit(module, data)  # fmt: skip
+    shown = [MetricsFile(folder / "metrics.csv"), terminal, Bare(), clock]
+    make_trainer(4, step.device, step.precision, shown).fit(module, data)
     return {
         "lightning_step_s": median(clock.steps[1:]),
         "lightning_over_bare": median(a / b for a, b in zip(clock.steps[1:], bare[1:], strict=True)),
@@ -164,8 +157,6 @@ def through_lightning(step: Step, steps: int, folder: Path) -> dict[str, float]:
 
 def measure(name: str, size: str, device_name: str, precision: str, steps: int, compiled: bool) -> dict[str, Any]:
     """One row, in a process of its own so that its peak memory is its own."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
     device, threads = choose_device(device_name), set_threads(None)
     step = Step(name, size, device, precision, compiled)
     step.train(), step.train()

@@ -75,9 +75,8 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     require_values(composed)
     config = cast(TrainConfig, OmegaConf.to_object(composed))
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
-    t, p = config.training, config.patches
+    p = config.patches
     share = (lambda v: 0 <= v <= 1), "0 to 1"
-    count = (lambda v: v >= 1), "1 or more"
     plain_start = not (plain["model"].get("pretrained") or plain["model"].get("weights"))
     _require(
         ("seed", config.seed, lambda v: v >= 0, "0 or more"),
@@ -94,13 +93,7 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
         ("patches.size", p.size, lambda v: v >= 3, "3 or more"),
         ("patches.class_share", p.class_share, *share),
         ("patches.validation_seed", p.validation_seed, lambda v: v >= 0, "0 or more"),
-        *((f"training.{k}", getattr(t, k), *count) for k in ("epochs", "batches", "validation_batches", "batch_size")),
-        ("training.learning_rate", t.learning_rate, lambda v: 0 < v < float("inf"), "above 0"),
-        ("training.betas", t.betas, lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v), "two of 0 to below 1"),
-        ("training.eps", t.eps, lambda v: v > 0, "above 0"),
-        ("training.schedule", t.schedule, lambda v: v in ("constant", "cosine"), "constant or cosine"),
-        ("training.cross_entropy", t.cross_entropy, lambda v: 0 <= v < float("inf"), "0 or more"),
-        ("training.precision", t.precision, *_PRECISION),
+        *_training_checks(config.training),
         ("init_from", config.init_from, lambda v: v is None or plain_start, "null beside model.pretrained or weights"),
         *(
             ("logger", name, lambda v: v in ("csv", "wandb", "tensorboard"), "csv, wandb or tensorboard")
@@ -112,9 +105,21 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
         ("machine.device", config.machine.device, *_DEVICE),
         ("machine.threads", config.machine.threads, *_CORES),
         ("machine.processes", config.machine.processes, *_CORES),
-        ("machine.window_batch", config.machine.window_batch, *count),
+        ("machine.window_batch", config.machine.window_batch, *_COUNT),
     )
     return config, plain
+
+
+def _training_checks(t: TrainingConfig) -> list[Check]:
+    return [
+        *((f"training.{k}", getattr(t, k), *_COUNT) for k in ("epochs", "batches", "validation_batches", "batch_size")),
+        ("training.learning_rate", t.learning_rate, lambda v: 0 < v < float("inf"), "above 0"),
+        ("training.betas", t.betas, lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v), "two of 0 to below 1"),
+        ("training.eps", t.eps, lambda v: v > 0, "above 0"),
+        ("training.schedule", t.schedule, lambda v: v in ("constant", "cosine"), "constant or cosine"),
+        ("training.cross_entropy", t.cross_entropy, lambda v: 0 <= v < float("inf"), "0 or more"),
+        ("training.precision", t.precision, *_PRECISION),
+    ]
 
 
 def _model_checks(model: ModelConfig) -> list[Check]:
@@ -173,6 +178,7 @@ def predict_config(composed: DictConfig) -> PredictConfig:
 
 
 _NAME = (lambda v: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", v))), "letters, digits, . _ and -"
+_COUNT = (lambda v: v >= 1), "1 or more"
 _PRECISION = (lambda v: v in ("auto", "32", "bf16")), "auto, 32 or bf16"
 _DEVICE = (lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v))), "auto, cpu, cuda or cuda:0"
 _CORES = (lambda v: v is None or v >= 1), "1 or more, or null for all"
