@@ -122,10 +122,13 @@ def open_run(
 def settle(config: TrainConfig) -> dict[str, Any]:
     """What this machine decides at the start of a run, and a resumed run keeps."""
     from fibseg.hardware import choose_device, choose_precision, set_threads, versions
+    from fibseg.models import ARCHITECTURES
 
     device = choose_device(config.machine.device)
     threads = set_threads(config.machine.threads)
-    precision = choose_precision(config.training.precision, device)
+    precision = choose_precision(
+        config.training.precision, device, ARCHITECTURES[config.model.architecture].depthwise
+    )
     found = {"device": device.type, "threads": threads, "precision": precision, "versions": versions()}
     return found | {"tracking_id": secrets.token_hex(6)}
 

@@ -5,7 +5,7 @@ python -m benchmarks.networks [--size quick] [--device cpu] [--steps 10] [--no-c
 A training step is forward with Dice, backward and Adam on one fixed batch of four patches, as a bare loop. "Lightning"
 is the same step through the project's module, data module, callbacks and progress bar, epochs in turn with bare ones;
 "waiting" is what of it goes to cutting and moving the patches, and to Lightning's loop between two steps. Rows are for
-32 bits and what precision=auto chooses.
+32 bits and bf16 where the device computes with it; the compiled ones are of what precision=auto chooses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from fibseg.datamodule import StackDataModule
 from fibseg.dataset import AnnotatedSlice
 from fibseg.hardware import choose_device, choose_precision, cores, set_threads, versions
 from fibseg.losses import DiceLoss
-from fibseg.models import create_model
+from fibseg.models import ARCHITECTURES, create_model
 from fibseg.phantom import make_phantom
 from fibseg.prediction import autocast
 from fibseg.schemas import TrainConfig
@@ -225,11 +225,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     context, rows = multiprocessing.get_context("spawn"), []
-    auto = choose_precision("auto", choose_device(options.device))
-    ways = [(precision, False) for precision in dict.fromkeys(("32", auto))]
-    ways += [] if options.no_compile else [(auto, True)]
+    best = choose_precision("auto", choose_device(options.device), depthwise=False)
     for name in ("unet", "eunet"):
-        for way in ways:
+        auto = choose_precision("auto", choose_device(options.device), ARCHITECTURES[name].depthwise)
+        ways = [(precision, False) for precision in dict.fromkeys(("32", best))]
+        for way in ways if options.no_compile else [*ways, (auto, True)]:
             with ProcessPoolExecutor(1, mp_context=context) as pool:
                 given = (name, options.size, options.device, way[0], options.steps, way[1])
                 rows.append(pool.submit(measure, *given).result())

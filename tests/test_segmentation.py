@@ -15,6 +15,7 @@ from fibseg.callbacks import RunCheckpoints
 from fibseg.checkpoint import load_model
 from fibseg.hardware import choose_device, choose_precision
 from fibseg.losses import DiceLoss
+from fibseg.models import ARCHITECTURES
 from fibseg.runs import RunDirectory
 from fibseg.segmentation import Segmentation, seed_everything_of
 from fibseg.tracking import MetricsFile
@@ -126,8 +127,10 @@ def test_seeds_of_epochs_differ_and_seed_zero_is_one() -> None:
 
 def test_choices_of_the_machine() -> None:
     cpu = choose_device("cpu")
-    assert choose_precision("32", cpu) == "32"
-    assert choose_precision("bf16", cpu) == "bf16"
-    assert choose_precision("auto", cpu) == choose_precision("auto", cpu)
+    for depthwise in (False, True):
+        assert choose_precision("32", cpu, depthwise) == "32"
+        assert choose_precision("bf16", cpu, depthwise) == "bf16"
     able = torch.cpu.get_capabilities()
-    assert choose_precision("auto", cpu) == ("bf16" if able["avx512_bf16"] or able["amx_bf16"] else "32")
+    assert choose_precision("auto", cpu, False) == ("bf16" if able["avx512_bf16"] or able["amx_bf16"] else "32")
+    assert choose_precision("auto", cpu, True) == "32"
+    assert (ARCHITECTURES["unet"].depthwise, ARCHITECTURES["eunet"].depthwise) == (False, True)

@@ -36,19 +36,20 @@ def set_threads(wanted: int | None) -> int:
     return torch.get_num_threads()
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """The precision of a configuration: "auto" is "bf16" where the device computes with it, else "32".
+def choose_precision(wanted: str, device: torch.device, depthwise: bool) -> str:
+    """The precision of a configuration: "auto" is "bf16" where the device gains from it, else "32".
 
-    A CPU does so with AVX512-BF16 or AMX; on others bf16 is emulated and slower (`python -m benchmarks.networks`
-    measures both). The choice follows from the device alone, not from a timing at the start, so that a command repeated
-    on a busy machine takes the same arithmetic.
+    A CPU gains with AVX512-BF16 or AMX, on others bf16 is emulated; and none gains with depthwise convolutions, whose
+    backward pass is twice as slow in bf16 (`python -m benchmarks.networks` measures both). The choice follows from the
+    device and the network alone, not from a timing at the start, so that a command repeated on a busy machine takes the
+    same arithmetic.
     """
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
     able = torch.cpu.get_capabilities()
-    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "32"
+    return "bf16" if not depthwise and (able.get("avx512_bf16") or able.get("amx_bf16")) else "32"
 
 
 def versions() -> dict[str, str]:

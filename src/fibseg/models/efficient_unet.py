@@ -34,11 +34,13 @@ class EfficientUNet(nn.Module):
     Attributes:
         stride: how much smaller the deepest activations are than the input, per side.
         entry: name of the weights that see the channels first, or the three that one channel becomes.
+        depthwise: whether its convolutions see one channel each; bf16 trains those slowly on a CPU.
         skips: (channels, stride) of each skip, shallow first, the deepest activations last.
     """
 
     stride = 32
     entry = "encoder.conv_stem.weight"
+    depthwise = True
 
     def __init__(
         self,
