@@ -126,9 +126,7 @@ def settle(config: TrainConfig) -> dict[str, Any]:
 
     device = choose_device(config.machine.device)
     threads = set_threads(config.machine.threads)
-    precision = choose_precision(
-        config.training.precision, device, ARCHITECTURES[config.model.architecture].depthwise
-    )
+    precision = choose_precision(config.training.precision, device, ARCHITECTURES[config.model.architecture].depthwise)
     found = {"device": device.type, "threads": threads, "precision": precision, "versions": versions()}
     return found | {"tracking_id": secrets.token_hex(6)}
 
