@@ -58,17 +58,16 @@ def main(composed: DictConfig) -> float:
     from fibseg.dataset import data_hash, load_slices
     from fibseg.description import class_names
     from fibseg.evaluation import report
-    from fibseg.runs import check_same, config_hash, read_config, run_name
+    from fibseg.runs import check_same, config_hash, read_config
 
     config, plain = configuration.train_config(composed)
     slices = load_slices(config.data)  # before there is a directory: a mistake in the data leaves none
-    experiment, usual = configuration.usual_config()
     told = {
         "config_hash": config_hash(plain),
         "data_hash": data_hash(slices, class_names(config.data)),
         "overrides": list(HydraConfig.get().overrides.task),
     }
-    directory = RunDirectory(Path(config.machine.runs) / config.name / run_name(plain, experiment, usual))
+    directory = RunDirectory(configuration.run_path(config, plain))
     console = Console(soft_wrap=True)
     if not directory.scores.exists():
         check_network(config)
@@ -182,18 +181,10 @@ def make_tracking(run: Run) -> Tracking:
 
 def check_network(config: TrainConfig) -> int:
     """Number of the network's weights; FibsegError where it cannot be built or a patch is too small for it."""
-    import torch
+    from fibseg.models import network_size
 
-    from fibseg.models import create_model
-
-    with torch.device("meta"):
-        arguments = configuration.model_arguments(config, 1 + len(config.data.classes))
-        network = create_model(config.model.architecture, **arguments)
-    smallest = 2 * network.stride  # below it the deepest activations are a single pixel
-    if config.patches.size < smallest:
-        name = config.model.architecture
-        raise FibsegError(f"patches.size: {config.patches.size} is too small for {name}; expected {smallest} or more.")
-    return sum(p.numel() for p in network.parameters())
+    arguments = configuration.model_arguments(config, 1 + len(config.data.classes))
+    return network_size(config.model.architecture, arguments, config.patches.size)
 
 
 def make_model(config: TrainConfig, window: tuple[float, float], precision: str) -> TrainedModel:
@@ -260,6 +251,8 @@ def build(run: Run) -> tuple[TrainedModel, Segmentation]:
 
 def fit(run: Run, trained: TrainedModel, module: Segmentation, tracking: Tracking) -> float:
     """Train, from the last whole checkpoint where there is one; gives the seconds it took, resumed ones included."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
     from fibseg.callbacks import FilterProgress, RunCheckpoints, TrainingProgress, make_trainer
     from fibseg.datamodule import StackDataModule
     from fibseg.hardware import choose_device
@@ -281,8 +274,10 @@ def fit(run: Run, trained: TrainedModel, module: Segmentation, tracking: Trackin
         make_trainer(config.training.epochs, device, precision, shown).fit(
             module, data, ckpt_path=run.resume_from, weights_only=True
         )
-    except SystemExit:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from None
+    except SystemExit as error:  # Lightning makes 1 of Ctrl-C, and its own one of SIGTERM, after the mini-batch
+        if error.code == 1 or isinstance(error, SIGTERMException):
+            raise KeyboardInterrupt from None
+        raise
     return checkpoints.seconds
 
 

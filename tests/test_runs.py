@@ -21,17 +21,16 @@ from fibseg.runs import (
     check_same,
     config_hash,
     read_config,
-    read_pages,
     read_scores,
     require_disk,
     run_name,
     write_config,
-    write_pages,
     write_scores,
     write_truth,
     write_whole,
 )
 from fibseg.scoring import SplitScore
+from fibseg.stack import read_pages, write_pages
 
 from .conftest import SPLIT, describe
 

@@ -24,8 +24,9 @@ from sklearn.metrics import confusion_matrix
 from fibseg.checkpoint import load_model, load_whole, save_whole
 from fibseg.config import CONF, register, train_config
 from fibseg.dataset import load_slices
-from fibseg.runs import COMPONENT_COLUMNS, read_pages
+from fibseg.runs import COMPONENT_COLUMNS
 from fibseg.scoring import score_slices
+from fibseg.stack import read_pages
 
 from .conftest import PROJECT, Commands, describe
 
@@ -42,10 +43,14 @@ def history(run: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "patches_per_second"} for row in csv.DictReader(file)]
 
 
-def assert_same_run(ours: Path, theirs: Path) -> None:
+def same_weights(ours: Path, theirs: Path) -> bool:
+    """Bit for bit, those of the best model."""
     first, second = weights(ours), weights(theirs)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def assert_same_run(ours: Path, theirs: Path) -> None:
+    assert same_weights(ours, theirs)
     assert history(ours) == history(theirs)
     scores = [json.loads((run / "scores.json").read_text())["splits"] for run in (ours, theirs)]
     assert scores[0] == scores[1]

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import CheckpointIO
 from rich.console import Console
@@ -165,7 +166,7 @@ def make_trainer(epochs: int, device: torch.device, precision: str, callbacks: l
         devices=[device.index or 0] if device.type == "cuda" else 1,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         callbacks=callbacks,
-        plugins=[WholeCheckpointIO()],
+        plugins=[WholeCheckpointIO(), LightningEnvironment()],  # one process, inside a job of Slurm too
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from fibseg.description import (
     VolumeDescription,
 )  # fmt: skip
 from fibseg.errors import FibsegError
+from fibseg.runs import run_name
 from fibseg.schemas import (
     EfficientUNetConfig,
     FilterConfig,
@@ -76,6 +78,7 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     config = cast(TrainConfig, OmegaConf.to_object(composed))
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
     p = config.patches
+    config.filter.areas = plain["filter"]["areas"] = areas_in_pixels(config.filter.areas, p.size)
     share = (lambda v: 0 <= v <= 1), "0 to 1"
     plain_start = not (plain["model"].get("pretrained") or plain["model"].get("weights"))
     _require(
@@ -108,6 +111,24 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
         ("machine.window_batch", config.machine.window_batch, *_COUNT),
     )
     return config, plain
+
+
+def areas_in_pixels(areas: list[Any], patch_size: int) -> list[int]:
+    """Whole pixels as they are, and shares of a patch as pixels.
+
+    >>> areas_in_pixels([650, "1%", "5%"], 256)
+    [650, 655, 3277]
+    """
+    found = []
+    for area in areas:
+        share = re.fullmatch(r"(\d+\.?\d*|\.\d+)%", str(area))
+        if share:
+            found.append(round(float(share[1]) / 100 * patch_size**2))
+        elif isinstance(area, int) and not isinstance(area, bool):
+            found.append(area)
+        else:
+            raise FibsegError(f"filter.areas: {area} is impossible; expected pixels, or a share of a patch as 1%.")
+    return found
 
 
 def _training_checks(t: TrainingConfig) -> list[Check]:
@@ -199,13 +220,21 @@ def require_values(composed: DictConfig) -> None:
         raise FibsegError(f"{missing[0]}: must be given, {how}")
 
 
-def usual_config() -> tuple[str | None, dict[str, Any]]:
-    """Of the job that runs: its experiment, and the configuration of the same choices with no key changed."""
+def run_path(config: TrainConfig, plain: dict[str, Any]) -> Path:
+    """Where the run of the configuration that Hydra holds now has its directory."""
     chosen = HydraConfig.get().runtime.choices
     choices = {str(group): choice for group, choice in chosen.items() if not str(group).startswith("hydra/")}
-    told = [f"{group}={choice}" for group, choice in choices.items() if choice is not None]
-    usual = compose("train", overrides=told)
-    return choices.get("experiment"), cast(dict[str, Any], OmegaConf.to_container(usual, resolve=True))
+    usual = _usual_config(tuple(f"{group}={choice}" for group, choice in choices.items() if choice is not None))
+    return Path(config.machine.runs) / config.name / run_name(plain, choices.get("experiment"), usual)
+
+
+@cache
+def _usual_config(choices: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of these choices with no key changed."""
+    composed = compose("train", overrides=list(choices))
+    usual = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+    usual["filter"]["areas"] = areas_in_pixels(usual["filter"]["areas"], usual["patches"]["size"])
+    return usual
 
 
 def load_description(name_or_path: str) -> DataDescription:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from fibseg.dataset import AnnotatedSlice, to_8bit
-from fibseg.grain_filter import filter_slices
+from fibseg.filtered_slices import filter_slices
 from fibseg.patch_filter import PatchFilter, channels_of
 from fibseg.patches import Patches, PatchSampler
 

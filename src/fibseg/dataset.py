@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from fibseg import IGNORE
@@ -83,13 +84,17 @@ def _provide_phantom(description: DataDescription) -> None:
     if len(shape) != 3:
         raise FibsegError(f"data.phantom.shape: {list(shape)}; expected [slices, height, width].")
     image, labels = make_phantom((shape[0], shape[1], shape[2]), description.phantom.seed)
-    for path, pixels in ((root / "labels.tif", labels), (root / "image.tif", image)):
-        if not path.exists():
-            write_stack(path, pixels, voxels)
-        elif (stack := open_stack(path)).shape != image.shape or any(
-            (one != now).any() for one, now in zip(stack, pixels, strict=True)
-        ):
-            raise FibsegError(f"{path}: not the phantom of this shape and seed; delete it, or give another data.root.")
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / ".lock"):  # runs that begin at once take turns
+        for path, pixels in ((root / "labels.tif", labels), (root / "image.tif", image)):
+            if not path.exists():
+                write_stack(path, pixels, voxels)
+            elif (stack := open_stack(path)).shape != image.shape or any(
+                (one != now).any() for one, now in zip(stack, pixels, strict=True)
+            ):
+                raise FibsegError(
+                    f"{path}: not the phantom of this shape and seed; delete it, or give another data.root."
+                )
 
 
 def _check_shared_slices(description: DataDescription, found: dict[str, list[AnnotatedSlice]]) -> None:

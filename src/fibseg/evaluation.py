@@ -18,11 +18,11 @@ from fibseg.runs import (
     RunDirectory,
     read_scores,
     write_components,
-    write_pages,
     write_scores,
     write_truth,
 )
 from fibseg.scoring import SplitScore, score_slices
+from fibseg.stack import write_pages
 
 if TYPE_CHECKING:  # a finished run is reported without torch
     import torch
@@ -87,8 +87,13 @@ def split_counts(content: dict[str, Any]) -> dict[str, NDArray[np.int64]]:
     return {split: np.array(confusions, np.int64).reshape(-1, k, k) for split, confusions in found.items()}
 
 
+def mean_validation_f1(directory: RunDirectory) -> float:
+    """Mean over the classes of the per-slice F1 of the validation slices: what a search over configurations raises."""
+    return float(np.nanmean(list(final_scores(directory)["validation"].values())))
+
+
 def report(directory: RunDirectory, console: Console) -> float:
-    """Print F1 per class from scores.json; gives the mean over the classes of the validation F1."""
+    """Print F1 per class from scores.json; gives `mean_validation_f1`."""
     content = read_scores(directory)
     names, counts = content["classes"], split_counts(content)
     table = Table("class", *(f"{split} F1 (slices)" for split in SCORED_SPLITS), title="mean of the per-slice F1")
@@ -96,4 +101,4 @@ def report(directory: RunDirectory, console: Console) -> float:
         table.add_row(name, *(f"{mean_f1(c)[index]:.3f} ({slices_with_class(c)[index]})" for c in counts.values()))
     console.print(table)
     console.print(f"{directory.path}: scores.json, figures/, labels/, checkpoints/best.ckpt", highlight=False)
-    return float(np.nanmean(mean_f1(counts["validation"])[1:]))
+    return mean_validation_f1(directory)

@@ -19,22 +19,10 @@ is always padded by hand. What follows, each line a test:
 - A grain is 4-connected, what is around it 8-connected: two pixels that touch at a corner only are two grains.
 """
 
-import hashlib
 import importlib
-import io
-import logging
 import math
-import multiprocessing.connection
 import operator
-import os
-import secrets
-import signal
-import threading
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Literal
 
@@ -45,11 +33,7 @@ from fibseg.errors import FibsegError
 
 Array = npt.NDArray[Any]
 Backend = Literal["auto", "pylena", "higra"]
-Progress = Callable[[int, int], None] | None  # (slices done, slices in total)
-Job = tuple[int, Array, list[int]]  # position of the slice, (H, W) pixels, areas to compute
 
-_CACHE_FORMAT = 1  # part of every key: raise it when the filter's result or the file format changes
-_logger = logging.getLogger(__name__)
 
 # Pixel type of an image -> pixel type handed to Higra, which casts int8, int16, uint32 and float16 to uint8, silently.
 _TREE_DTYPES = {"uint8": "uint8", "uint16": "uint16", "int16": "int32", "float32": "float32", "float64": "float64"}
@@ -77,8 +61,8 @@ def grain_filter(image: Array, areas: Sequence[int], *, backend: Backend = "auto
         >>> kept[3].tolist(), no_hole[3].tolist(), flat[3].tolist()
         ([100, 100, 20, 250, 20, 100, 100], [100, 100, 20, 20, 20, 100, 100], [100, 100, 100, 100, 100, 100, 100])
     """
-    limits = _checked_areas(areas)
-    _check_image(image)
+    limits = check_areas(areas)
+    check_image(image)
     if not limits:
         return np.empty((0, *image.shape), image.dtype)
     padded = np.full(np.add(image.shape, 2), border_level(image), _TREE_DTYPES[image.dtype.name])
@@ -110,58 +94,7 @@ def border_level(image: Array) -> Any:
     return image.dtype.type(level + round_up)
 
 
-def filter_slices(
-    images: Sequence[Array], areas: Sequence[int], cache_dir: Path | None, processes: int, progress: Progress = None
-) -> list[Array]:
-    """Filter many slices, over processes, and keep the results on disk.
-
-    Args:
-        images: Slices, each (H, W) as in `grain_filter`; their sizes may differ.
-        areas: Limits in pixels, as in `grain_filter`.
-        cache_dir: Folder of the cache, made when missing; None keeps nothing. What it lacks, or holds damaged, is
-            computed; where it cannot be written a warning is logged, and the results are used all the same.
-        processes: Worker processes; none is started for 1, or for one slice to compute. For more the calling script
-            needs ``if __name__ == "__main__":``, because the workers import it.
-        progress: Called as ``progress(done, total)``, in slices, each time a slice is finished.
-
-    Returns:
-        One (len(areas), H, W) array per slice, in the order of ``images``.
-
-    Raises:
-        FibsegError: As in `grain_filter`, before anything is computed; or a worker process died.
-    """
-    limits = _checked_areas(areas)
-    report = progress or (lambda _done, _total: None)
-    results = [np.empty((len(limits), *image.shape), image.dtype) for image in images]
-    jobs: list[Job] = []
-    for index, image in enumerate(images):
-        _check_image(image)
-        missing = _fill_from_cache(results[index], image, limits, cache_dir)
-        if missing:
-            jobs.append((index, image, missing))
-        else:
-            report(index + 1 - len(jobs), len(images))
-    with closing(_computed(jobs, processes)) as finished:
-        for done, (index, found) in enumerate(finished, len(images) - len(jobs) + 1):
-            for position, limit in enumerate(limits):
-                results[index][position] = found.get(limit, results[index][position])
-            if cache_dir is not None:
-                cache_dir = _write_all(images[index], found, cache_dir)
-            report(done, len(images))
-    return results
-
-
-def cache_key(image: Array, area: int) -> str:
-    """Name of the cached result of one slice and one area, without ``.npy``.
-
-    A SHA-256, 64 hexadecimal digits, of the (H, W) pixels, their type and shape, the area in pixels, the scope and the
-    version of the format. The backend does not count, because both give equal pixels.
-    """
-    head = f"fibseg grain filter {_CACHE_FORMAT}|scope slice|area {area}|{image.dtype.str}|{image.shape}|"
-    return hashlib.sha256(head.encode() + image.tobytes()).hexdigest()
-
-
-def _checked_areas(areas: Sequence[int]) -> list[int]:
+def check_areas(areas: Sequence[int]) -> list[int]:
     """The areas as Python integers, all at least 1."""
     limits = []
     for area in areas:
@@ -174,7 +107,8 @@ def _checked_areas(areas: Sequence[int]) -> list[int]:
     return limits
 
 
-def _check_image(image: Array) -> None:
+def check_image(image: Array) -> None:
+    """FibsegError where an image is not (H, W), or of a type or with levels that no tree can be made of."""
     if image.ndim != 2 or image.size == 0:
         raise FibsegError(f"image of shape {image.shape}: expected (H, W) and at least one pixel; pass one grey slice")
     if image.dtype.name not in _TREE_DTYPES:
@@ -213,85 +147,3 @@ def _filter_by_higra(padded: Array, areas: list[int]) -> Array:
     tree, altitudes = higra.component_tree_tree_of_shapes_image2d(padded, padding="none")
     tree_areas = higra.attribute_area(tree)
     return np.stack([higra.reconstruct_leaf_data(tree, altitudes, tree_areas < area) for area in areas])
-
-
-def _computed(jobs: list[Job], processes: int) -> Generator[tuple[int, dict[int, Array]], None, None]:
-    """Run the jobs and yield (position of the slice, area -> (H, W) pixels) as they finish, in any order.
-
-    Processes and not threads, because both libraries hold Python's interpreter lock.
-    """
-    workers = min(processes, len(jobs))
-    if workers <= 1:
-        yield from ((index, dict(zip(areas, grain_filter(image, areas), strict=True))) for index, image, areas in jobs)
-        return
-    context = multiprocessing.get_context("spawn")  # after a fork, a lock held by a thread of torch stays locked
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
-    try:
-        futures = {pool.submit(grain_filter, image, areas): (index, areas) for index, image, areas in jobs}
-        for future in as_completed(futures):
-            index, areas = futures.pop(future)
-            yield index, dict(zip(areas, future.result(), strict=True))
-    except BrokenProcessPool:
-        cause = "out of memory (take fewer), or the script lacks `if __name__ == '__main__':` (add it)"
-        raise FibsegError(f"one of {workers} filter processes died: {cause}") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def end_with_parent() -> None:
-    """In a worker: end when the parent was killed, not on Ctrl-C, which is the parent's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait = multiprocessing.connection.wait
-        threading.Thread(target=lambda: wait([parent.sentinel]) and os._exit(1), daemon=True).start()
-
-
-def _fill_from_cache(result: Array, image: Array, areas: list[int], cache_dir: Path | None) -> list[int]:
-    """Fill (len(areas), H, W) in place with what the cache has; return the areas it lacks, each once."""
-    missing = []
-    for position, area in enumerate(areas):
-        pixels = None if cache_dir is None else _read(cache_dir / f"{cache_key(image, area)}.npy", image)
-        if pixels is None:
-            missing.append(area)
-        else:
-            result[position] = pixels
-    return list(dict.fromkeys(missing))
-
-
-def _write_all(image: Array, found: dict[int, Array], cache_dir: Path) -> Path | None:
-    """Write the pixels of each area; return the folder for the next slice, None once writing has failed."""
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        for area, pixels in found.items():
-            _write(cache_dir / f"{cache_key(image, area)}.npy", pixels)
-    except OSError as error:
-        _logger.warning("the filter cache %s cannot be written (%s): results are used, not kept", cache_dir, error)
-        return None
-    return cache_dir
-
-
-def _read(path: Path, image: Array) -> Array | None:
-    """The cached (H, W) pixels, None where the file is missing, damaged, or of another size or type."""
-    try:
-        content = path.read_bytes()
-        body, digest = content[:-32], content[-32:]
-        if hashlib.sha256(body).digest() != digest:
-            return None
-        pixels: Array = np.load(io.BytesIO(body), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return pixels if pixels.shape == image.shape and pixels.dtype == image.dtype else None
-
-
-def _write(path: Path, pixels: Array) -> None:
-    """Write (H, W) pixels as .npy plus the SHA-256 of that, whole or not at all; `np.load` reads it too."""
-    buffer = io.BytesIO()
-    np.save(buffer, pixels, allow_pickle=False)
-    buffer.write(hashlib.sha256(buffer.getvalue()).digest())
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibseg.errors import FibsegError
-from fibseg.grain_filter import end_with_parent, grain_filter
+from fibseg.filtered_slices import end_with_parent
+from fibseg.grain_filter import grain_filter
 
 UInt8 = NDArray[np.uint8]
 

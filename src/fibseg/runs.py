@@ -12,21 +12,20 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 import yaml
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from fibseg.dataset import AnnotatedSlice, intensity_window, to_8bit
 from fibseg.description import IntensityDescription
-from fibseg.errors import FibsegError
+from fibseg.errors import FibsegError, RunTakenError
 from fibseg.scoring import SplitScore
+from fibseg.stack import write_pages
 
 SCHEMA = 1
 """Of scores.json; a newer one is refused."""
@@ -118,6 +117,7 @@ class RunDirectory:
     metrics = property(lambda self: self.path / "metrics.csv")
     components = property(lambda self: self.path / "components.csv")
     error = property(lambda self: self.path / "error.txt")
+    log = property(lambda self: self.path / "log.txt")
     figures = property(lambda self: self.path / "figures")
     best = property(lambda self: self.path / "checkpoints" / "best.ckpt")
     last = property(lambda self: self.path / "checkpoints" / "last.ckpt")
@@ -132,6 +132,14 @@ class RunDirectory:
         for path in (self.last, self.previous):
             path.unlink(missing_ok=True)
 
+    def is_free(self) -> bool:
+        """Whether no process is in this run."""
+        try:
+            with self.lock() if self.path.exists() else nullcontext():
+                return True
+        except RunTakenError:
+            return False
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes out; the lock of a killed process is free at once.
@@ -144,7 +152,7 @@ class RunDirectory:
             lock = FileLock(self.path / ".lock", timeout=0)
             lock.acquire()
         except Timeout:
-            raise FibsegError(f"{self.path}: another process is in this run; wait for it, or stop it.") from None
+            raise RunTakenError(f"{self.path}: another process is in this run; wait for it, or stop it.") from None
         except OSError as error:
             raise FibsegError(f"{self.path}: the run directory cannot be made ({error}).") from error
         try:
@@ -245,20 +253,10 @@ def read_scores(run: RunDirectory) -> dict[str, Any]:
     return dict(content)
 
 
-def write_pages(path: Path, pages: Sequence[NDArray[np.uint8]]) -> None:
-    """Slices of any sizes as pages of one TIFF."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with tifffile.TiffWriter(partial) as file:
-        for page in pages:
-            file.write(page, compression="zlib", contiguous=False, metadata=None)
-    os.replace(partial, path)
-
-
-def read_pages(path: Path) -> list[NDArray[np.uint8]]:
-    """What `write_pages` wrote."""
-    with tifffile.TiffFile(path) as file:
-        return [page.asarray() for page in file.pages]
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of metrics.csv as numbers."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def write_truth(folder: Path, slices: dict[str, list[AnnotatedSlice]], names: Sequence[str]) -> None:

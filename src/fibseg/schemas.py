@@ -10,10 +10,10 @@ from fibseg.description import DataDescription
 
 @dataclass
 class FilterConfig:
-    """Areas of the grain filter in pixels: one more channel each; scope: slice or patch."""
+    """Areas of the grain filter in pixels, or as shares of a patch ("1%"): a channel each; scope: slice or patch."""
 
     name: str
-    areas: list[int]
+    areas: list[Any]
     scope: str
 
 

@@ -10,7 +10,7 @@ import glob
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,3 +237,19 @@ def write_stack(path: str | Path, slices: NDArray[Any], voxel_size: list[float] 
     with TiffWriter(path, slices.shape, str(slices.dtype), voxel_size) as writer:
         for pixels in slices:
             writer.write(pixels)
+
+
+def write_pages(path: Path, pages: Sequence[NDArray[np.uint8]]) -> None:
+    """Slices of any sizes as pages of one TIFF."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with tifffile.TiffWriter(partial) as file:
+        for page in pages:
+            file.write(page, compression="zlib", contiguous=False, metadata=None)
+    os.replace(partial, path)
+
+
+def read_pages(path: Path) -> list[NDArray[np.uint8]]:
+    """What `write_pages` wrote."""
+    with tifffile.TiffFile(path) as file:
+        return [page.asarray() for page in file.pages]

@@ -25,7 +25,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.nn import Module
 
 from fibseg.figures import overlay
-from fibseg.runs import RunDirectory, write_whole
+from fibseg.runs import RunDirectory, read_metrics, write_whole
 from fibseg.segmentation import Segmentation
 
 UInt8 = NDArray[np.uint8]
@@ -57,12 +57,6 @@ class MetricsFile(Callback):
         writer.writeheader()
         writer.writerows(self._rows)
         write_whole(self.path, text.getvalue())
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of metrics.csv as numbers."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 class Board(Protocol):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from fibseg.errors import FibsegError
 from fibseg.models.efficient_unet import EfficientUNet
 from fibseg.models.unet import UNet
 
-__all__ = ["EfficientUNet", "UNet", "create_model"]
+__all__ = ["EfficientUNet", "UNet", "create_model", "network_size"]
 
 ARCHITECTURES: dict[str, type[UNet] | type[EfficientUNet]] = {"unet": UNet, "eunet": EfficientUNet}
 
@@ -27,3 +29,17 @@ def create_model(architecture: str, **arguments: Any) -> UNet | EfficientUNet:
         return ARCHITECTURES[architecture](**arguments)
     except TypeError as error:
         raise FibsegError(f"model '{architecture}' does not fit its arguments {sorted(arguments)}: {error}.") from error
+
+
+def network_size(architecture: str, arguments: dict[str, Any], patch_size: int) -> int:
+    """Number of a network's weights, without making them.
+
+    Raises:
+        FibsegError: it cannot be made, or patches of this side are too small for it.
+    """
+    with torch.device("meta"):
+        network = create_model(architecture, **arguments)
+    smallest = 2 * network.stride  # below it the deepest activations are a single pixel
+    if patch_size < smallest:
+        raise FibsegError(f"patches.size: {patch_size} is too small for {architecture}; expected {smallest} or more.")
+    return sum(p.numel() for p in network.parameters())

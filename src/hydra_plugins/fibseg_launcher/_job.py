@@ -1,0 +1,99 @@
+"""One run of a sweep, as the process sees it that trains it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from fibseg.errors import FibsegError, RunTakenError
+from fibseg.runs import RunDirectory
+from fibseg.sentences import sentence
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs: Hydra's context and state, the function to call, and the composed configuration."""
+
+    context: HydraContext
+    function: TaskFunction
+    singletons: dict[Any, Any]
+    config: DictConfig
+    directory: RunDirectory
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes:
+        result: what Hydra gives; its return value is a FibsegError of one sentence if the run failed.
+        taken: another process is in the run.
+        seconds: life of the process so far.
+    """
+
+    result: JobReturn
+    taken: bool
+    seconds: float
+
+
+def run_task(task: Task, place: str) -> Outcome:
+    """Run, with all that is printed added to log.txt of the run; an error of the run is told, not raised."""
+    started = process_start()
+    setup_globals()
+    Singleton.set_state(task.singletons)
+    with output_to(task.directory.log):
+        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}, process {os.getpid()}, {place}", flush=True)
+        result = run_job(task.function, task.config, "hydra.sweep.dir", "hydra.sweep.subdir", task.context)
+        taken = False
+        if result.status == JobStatus.FAILED:
+            error = result._return_value
+            taken = isinstance(error, RunTakenError)
+            if not taken:
+                keep_error(task.directory, error)
+            result.return_value = FibsegError(sentence(error))
+    return Outcome(result, taken, time.time() - started)
+
+
+def keep_error(directory: RunDirectory, error: BaseException) -> None:
+    """Write error.txt, where the run could not do so itself, and print what happened."""
+    text = "".join(traceback.format_exception(error))
+    print(text, file=sys.stderr, flush=True)
+    if not directory.error.exists():
+        directory.error.write_text(text, encoding="utf-8")
+
+
+def process_start() -> float:
+    """Time of the clock when this process began (Linux)."""
+    ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+    boot = time.time() - float(Path("/proc/uptime").read_text().split()[0])
+    return boot + ticks / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Add what this process and its children print to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = os.dup(1), os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, kept in zip((1, 2), before, strict=True):
+            os.dup2(kept, descriptor)
+            os.close(kept)

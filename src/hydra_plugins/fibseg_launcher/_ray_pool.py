@@ -1,0 +1,106 @@
+"""Tasks of a sweep on this machine's GPUs or cores, or on those of a Ray cluster."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from fibseg.errors import FibsegError
+from hydra_plugins.fibseg_launcher._job import Outcome, Task, run_task
+from hydra_plugins.fibseg_launcher._slots import own_place
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry; Ray reads these when it is imported
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+try:
+    ray: Any = importlib.import_module("ray")
+except ImportError as error:
+    raise FibsegError(f"hydra/launcher=ray needs Ray ({error}); `pip install ray`, or hydra/launcher=basic.") from error
+
+OBJECT_STORE = 78_643_200
+"""Bytes, the least that Ray takes: configurations and results are all that passes through."""
+
+
+class RayPool:
+    """One process per task: Ray gives it a GPU or a share of one, or cores, and starts none anew by itself."""
+
+    def __init__(
+        self, runs_per_gpu: int, cores_per_run: int | None, gpus: int | None, retries: int, address: str | None
+    ):
+        """The keys of conf/hydra/launcher/ray.yaml; connects to the cluster, or starts Ray here."""
+        for name, value in (("runs_per_gpu", runs_per_gpu), ("cores_per_run", cores_per_run)):
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise FibsegError(f"hydra.launcher.{name}: {value} is impossible; expected 1 or more.")
+        for name, value in (("retries", retries), ("gpus", gpus)):
+            if value is not None and not (isinstance(value, int) and value >= 0):
+                raise FibsegError(f"hydra.launcher.{name}: {value} is impossible; expected 0 or more.")
+        self.retries, self.runs_per_gpu = retries, runs_per_gpu
+        self._connect(address, gpus)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self.gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+        cores = int(min(node.get("CPU", 1) for node in nodes))
+        self.runs_per_node = runs_per_gpu * max(int(node.get("GPU", 0)) for node in nodes)
+        share = max(1, cores // self.runs_per_node) if self.gpus else 1
+        self.cores_per_run = min(cores_per_run or share, cores)
+        what = f"{self.gpus} GPUs" if self.gpus else f"{sum(int(node.get('CPU', 1)) for node in nodes)} cores"
+        self.where = f"{what}, {self.cores_per_run} cores a run"
+        self._running: dict[Any, int] = {}
+        self._count = 0
+
+    def _connect(self, address: str | None, gpus: int | None) -> None:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+        if address is not None:
+            try:
+                ray.init(address=address, **quiet)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise FibsegError(f"hydra.launcher.address: no Ray cluster at {address} ({reason}).") from error
+            return
+        ray.init(
+            address="local", num_cpus=len(os.sched_getaffinity(0)), num_gpus=gpus, include_dashboard=False,
+            object_store_memory=OBJECT_STORE, **quiet,
+        )  # fmt: skip
+
+    def slots(self) -> int:
+        """Of the cluster as it is now: nodes come and go."""
+        found = ray.cluster_resources()
+        if self.gpus:
+            return int(found.get("GPU", 0)) * self.runs_per_gpu
+        return max(1, int(found.get("CPU", 0)) // self.cores_per_run)
+
+    def start(self, task: Task) -> int:
+        """Hand a task to Ray."""
+        needed = {"num_gpus": 1 / self.runs_per_gpu, "num_cpus": 0} if self.gpus else {"num_cpus": self.cores_per_run}
+        remote = ray.remote(max_retries=0, max_calls=1, **needed)(run_in_place)
+        self._count += 1
+        place = (self.runs_per_gpu, self.runs_per_node, self.cores_per_run)
+        self._running[remote.remote(task, bool(self.gpus), place)] = self._count
+        return self._count
+
+    def wait(self, seconds: float) -> dict[int, Outcome | str]:
+        """Tasks that ended: what they gave, or why their process is gone."""
+        if not self._running:
+            return {}
+        ended, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds)
+        found: dict[int, Outcome | str] = {}
+        for reference in ended:
+            number = self._running.pop(reference)
+            try:
+                found[number] = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                found[number] = str(error).strip().splitlines()[0]
+        return found
+
+    def close(self) -> None:
+        """End Ray and all it started here; on a cluster, the tasks of this sweep."""
+        for reference in self._running:
+            ray.cancel(reference, force=True)
+        ray.shutdown()
+
+
+def run_in_place(task: Task, on_gpu: bool, place: tuple[int, int, int]) -> Outcome:
+    """In the worker: wait for a place, then run."""
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "") if on_gpu else None
+    with own_place(gpu, *place) as found:
+        return run_task(task, found)

@@ -1,0 +1,98 @@
+"""Tasks of a sweep as jobs of Slurm, by submitit: job arrays, queued again when their time is up."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import Any
+
+from fibseg.errors import FibsegError
+from fibseg.hardware import cores
+from hydra_plugins.fibseg_launcher._job import Outcome, Task, run_task
+from hydra_plugins.fibseg_launcher._slots import own_place
+
+
+class SlurmTask:
+    """A task that submitit can queue again: the run goes on from its last checkpoint."""
+
+    def __init__(self, task: Task, local_cores: int | None):
+        """`local_cores`: of a task on this machine; None where Slurm sees to it."""
+        self.task, self.local_cores = task, local_cores
+
+    def __call__(self) -> Outcome:
+        """In the job."""
+        if self.local_cores is None:
+            return run_task(self.task, socket.gethostname())
+        with own_place(None, 1, 1, self.local_cores) as place:
+            return run_task(self.task, place)
+
+    def checkpoint(self) -> Any:
+        """In the job, when its time is up: what to queue."""
+        return importlib.import_module("submitit").helpers.DelayedSubmission(self)
+
+
+class SlurmPool:
+    """One job per task. The queue is Slurm's: tasks are submitted together, as an array."""
+
+    def __init__(
+        self, cluster: str, folder: str, retries: int, max_num_timeout: int, array_parallelism: int, **resources: Any
+    ):
+        """The keys of conf/hydra/launcher/slurm.yaml; `cluster` is slurm, or local to try it without one."""
+        try:
+            submitit = importlib.import_module("submitit")
+            self._executor = submitit.AutoExecutor(
+                folder, cluster=cluster, **{f"{cluster}_max_num_timeout": max_num_timeout}
+            )
+            own = {"slurm_array_parallelism": array_parallelism} if cluster == "slurm" else {}
+            given = {key: value for key, value in resources.items() if value is not None}
+            self._executor.update_parameters(**given, **own)
+        except ImportError as error:
+            raise FibsegError(f"hydra/launcher=slurm needs submitit ({error}); `pip install submitit`.") from error
+        except (RuntimeError, ValueError, TypeError, NameError) as error:
+            raise FibsegError(f"hydra/launcher=slurm: {str(error).splitlines()[0]}") from error
+        self._local_cores = resources["cpus_per_task"] if cluster == "local" else None
+        most = array_parallelism if self._local_cores is None else max(1, cores() // self._local_cores)
+        self.retries, self._parallel = retries, min(most, array_parallelism)
+        self.where = f"{cluster} jobs"
+        self._queued: list[tuple[int, Task]] = []
+        self._jobs: dict[int, Any] = {}
+        self._count = 0
+
+    def slots(self) -> int:
+        """Jobs that may run at once; how many do is Slurm's affair."""
+        return self._parallel
+
+    def start(self, task: Task) -> int:
+        """Submitted at the next `wait`."""
+        self._count += 1
+        self._queued.append((self._count, task))
+        return self._count
+
+    def wait(self, seconds: float) -> dict[int, Outcome | str]:
+        """Submit what is new, then look at the jobs until one has ended."""
+        if self._queued:
+            with self._executor.batch():
+                new = {
+                    number: self._executor.submit(SlurmTask(task, self._local_cores)) for number, task in self._queued
+                }
+            self._jobs |= new
+            self._queued.clear()
+        end = monotonic() + seconds
+        while not (ended := [number for number, job in self._jobs.items() if job.done()]) and monotonic() < end:
+            sleep(0.2)
+        return {number: _outcome(self._jobs.pop(number).results) for number in ended}
+
+    def close(self) -> None:
+        """Cancel what is left."""
+        for job in self._jobs.values():
+            job.cancel(check=False)
+
+
+def _outcome(results: Callable[[], list[Outcome]]) -> Outcome | str:
+    try:
+        return results()[0]
+    except Exception as error:  # whatever the job died of
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return lines[0]

@@ -1,0 +1,256 @@
+"""The driver of a sweep: checks every run before the first begins, keeps the places busy, and loses none."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict, read_write
+from rich.console import Console
+from rich.live import Live
+
+from fibseg import config as configuration
+from fibseg.dataset import data_hash, load_slices
+from fibseg.description import class_names
+from fibseg.errors import FibsegError
+from fibseg.evaluation import mean_validation_f1
+from fibseg.models import network_size
+from fibseg.runs import RunDirectory, read_scores, require_disk
+from fibseg.schemas import TrainConfig
+from fibseg.sweep import SweepRun, ending_table, event_line, group_table, live_table
+from hydra_plugins.fibseg_launcher._job import Outcome, Task
+from hydra_plugins.fibseg_launcher._pool import Pool
+
+BYTES_PER_WEIGHT = 4
+STATE = 9
+"""Weights and Adam's two moments, in three checkpoints: last, the one before, and the one being written."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run before the start."""
+
+    task: Task
+    typed: TrainConfig
+    overrides: list[str]
+
+
+def launch(
+    context: HydraContext,
+    function: TaskFunction,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+    make_pool: Callable[..., Pool],
+    options: dict[str, Any],
+) -> list[JobReturn]:
+    """Train every run that is not finished; one result per job, in their order.
+
+    Results of runs that failed hold a FibsegError; Hydra's own sweeper raises the first one.
+    """
+    setup_globals()
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # of the tables in a log file
+    planned = [
+        plan(context, function, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)
+    ]
+    once = {one.task.directory.path: one for one in planned}
+    labels = groups_of([one.overrides for one in once.values()])
+    runs = [
+        SweepRun(one.task.directory, label, one.typed.training.epochs)
+        for one, label in zip(once.values(), labels, strict=True)
+    ]
+    results = finished_before(list(once.values()), runs)
+    pool = make_pool(**options)
+    try:
+        check_disk(list(once.values()), pool.slots())
+        console.print(f"{len(runs)} runs, {pool.slots()} at a time ({pool.where})")
+        start = time.monotonic()
+        Sweep([one.task for one in once.values()], runs, results, pool, console).drive()
+    finally:
+        pool.close()
+    busy, took = sum(run.seconds for run in runs), time.monotonic() - start
+    console.print(group_table(runs))
+    console.print(f"{busy:.1f} s of runs in {took:.1f} s")
+    order = list(once)
+    return [results[order.index(one.task.directory.path)] for one in planned]
+
+
+def plan(context: HydraContext, function: TaskFunction, config: DictConfig, overrides: list[str], n: int) -> Planned:
+    """Compose and check one job; FibsegError on an impossible value."""
+    composed = context.config_loader.load_sweep_config(config, overrides)
+    with open_dict(composed):
+        composed.hydra.job.id, composed.hydra.job.num = str(n), n
+    HydraConfig.instance().set_config(composed)
+    own = copy.deepcopy(composed)
+    with read_write(own), open_dict(own):
+        del own["hydra"]
+    typed, plain = configuration.train_config(own)
+    directory = RunDirectory(configuration.run_path(typed, plain))
+    return Planned(Task(context, function, Singleton.get_state(), composed, directory), typed, overrides)
+
+
+def groups_of(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+    """What varies between the jobs, the seed aside.
+
+    >>> groups_of([["data=vnc", "filter=on", "seed=0"], ["data=vnc", "filter=off", "seed=0"]])
+    ['filter=on', 'filter=off']
+    """
+    common = set(job_overrides[0]).intersection(*job_overrides[1:])
+    labels = []
+    for overrides in job_overrides:
+        own = [one for one in overrides if one not in common and not one.startswith("seed=")]
+        labels.append(" ".join(own) or "all")
+    return labels
+
+
+def finished_before(planned: Sequence[Planned], runs: Sequence[SweepRun]) -> dict[int, JobReturn]:
+    """Results of runs that need no process: finished, with the data as it is now. Reads each data set once.
+
+    A mistake in the data ends the sweep here, before anything begins.
+    """
+    hashes: dict[str, str] = {}
+    results = {}
+    for index, one in enumerate(planned):
+        data = one.typed.data
+        if repr(data) not in hashes:
+            hashes[repr(data)] = data_hash(load_slices(data), class_names(data))
+        directory = one.task.directory
+        if directory.scores.exists() and read_scores(directory)["run"]["data_hash"] == hashes[repr(data)]:
+            runs[index].state = "skipped"
+            results[index] = JobReturn(
+                overrides=one.overrides, status=JobStatus.COMPLETED, _return_value=mean_validation_f1(directory)
+            )
+    return results
+
+
+def check_disk(planned: Sequence[Planned], slots: int) -> None:
+    """FibsegError if the checkpoints of all runs, or a network, will not fit."""
+    sizes: dict[str, int] = {}
+    kept, state = 0, 0
+    for one in planned:
+        if one.task.directory.scores.exists():
+            continue
+        arguments = configuration.model_arguments(one.typed, 1 + len(one.typed.data.classes))
+        key = repr((one.typed.model.architecture, arguments, one.typed.patches.size))
+        if key not in sizes:
+            sizes[key] = network_size(one.typed.model.architecture, arguments, one.typed.patches.size)
+        kept += BYTES_PER_WEIGHT * sizes[key]
+        state = max(state, BYTES_PER_WEIGHT * sizes[key] * (STATE + 1))
+    left = sum(not one.task.directory.scores.exists() for one in planned)
+    purpose = f"this sweep ({left} runs to train: best weights of each, and the state of those at work)"
+    require_disk(planned[0].task.directory.path, kept + state * min(slots, left), purpose)
+
+
+class Sweep:
+    """Starts tasks while there are places, and starts again those whose process died."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        runs: Sequence[SweepRun],
+        results: dict[int, JobReturn],
+        pool: Pool,
+        console: Console,
+    ):
+        """A run for each task; `results` by position holds those that are there already, and takes the others."""
+        self.tasks, self.runs, self.results, self.pool, self.console = tasks, runs, results, pool, console
+        self.waiting = deque(index for index in range(len(tasks)) if index not in results)
+        self._at_work: dict[int, int] = {}  # number in the pool -> task
+        self._live: Live | None = None
+
+    def drive(self) -> None:
+        """Until every run has ended; then the table of how."""
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, refresh_per_second=1, transient=True, get_renderable=self._table)
+        try:
+            with self._live or nullcontext():
+                while len(self.results) < len(self.tasks):
+                    self._step()
+        finally:
+            self.console.print(ending_table(self.runs))
+        failed = [run for run in self.runs if run.state == "failed"]
+        for index, run in enumerate(self.runs):
+            if run.state == "failed":
+                more = f"{len(failed)} of {len(self.runs)} runs failed, see error.txt in their directories; "
+                self.results[index].return_value = FibsegError(f"{more}{run.directory.path}: {run.error}")
+
+    def _step(self) -> None:
+        while self.waiting and len(self._at_work) < self.pool.slots():
+            self._start(self.waiting.popleft())
+        if not self._at_work:
+            time.sleep(1)
+        for number, outcome in self.pool.wait(1.0).items():
+            index = self._at_work.pop(number)
+            if isinstance(outcome, str):
+                self._died(index, outcome)
+            else:
+                self._ended(index, outcome)
+        for index, run in enumerate(self.runs):
+            if run.state == "elsewhere" and run.directory.is_free():
+                run.state = "waiting"
+                self.waiting.append(index)
+
+    def _start(self, index: int) -> None:
+        run = self.runs[index]
+        if not run.directory.is_free():
+            self._tell(run, "elsewhere")
+            return
+        run.tries, run.started, run.done_before = run.tries + 1, time.monotonic(), run.done()
+        run.finished_before = run.directory.scores.exists()
+        self._at_work[self.pool.start(self.tasks[index])] = index
+        self._tell(run, "running")
+
+    def _died(self, index: int, why: str) -> None:
+        run = self.runs[index]
+        run.seconds += time.monotonic() - run.started
+        if run.tries <= self.pool.retries:
+            self.console.print(f"{run.directory.path.name}: its process died ({why}); it will go on")
+            run.state = "waiting"
+            self.waiting.append(index)
+            return
+        text = f"its process died {run.tries} times, killed or out of memory ({why})"
+        run.directory.error.write_text(f"{text}\n", encoding="utf-8")
+        result = JobReturn(overrides=list(self.tasks[index].config.hydra.overrides.task), status=JobStatus.FAILED)
+        self._keep(index, result, text)
+
+    def _ended(self, index: int, outcome: Outcome) -> None:
+        run = self.runs[index]
+        run.seconds += outcome.seconds
+        if outcome.taken:
+            run.tries -= 1
+            self._tell(run, "elsewhere")
+        elif outcome.result.status == JobStatus.FAILED:
+            self._keep(index, outcome.result, str(outcome.result._return_value))
+        else:
+            self._keep(index, outcome.result, "")
+
+    def _keep(self, index: int, result: JobReturn, error: str) -> None:
+        run = self.runs[index]
+        self.results[index] = result
+        run.error = error.removeprefix(f"{run.directory.path}: ")
+        if error:
+            self._tell(run, "failed")
+        elif run.finished_before:
+            self._tell(run, "skipped")
+        else:
+            self._tell(run, "resumed" if run.done_before else "finished")
+
+    def _tell(self, run: SweepRun, state: str) -> None:
+        run.state = state
+        self.console.print(event_line(run, self.runs, self.pool.slots(), time.monotonic()))
+
+    def _table(self) -> Any:
+        rows = self.console.size.height - 8
+        return live_table(self.runs, self.pool.slots(), time.monotonic(), rows)
