@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -53,11 +55,23 @@ def choose_precision(wanted: str, device: torch.device, depthwise: bool) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what the numbers depend on."""
-    return {
+    """Of what the numbers depend on; "commit" where fibseg runs from a git checkout, with "-dirty" if it is changed."""
+    return _commit() | {
         "fibseg": version("fibseg"),
         "python": platform.python_version(),
         "torch": version("torch"),
         "lightning": version("pytorch-lightning"),
         "timm": version("timm"),
     }
+
+
+def _commit() -> dict[str, str]:
+    here = Path(__file__)
+    try:
+        for command in (["ls-files", "--error-unmatch", here.name], ["describe", "--always", "--dirty", "--abbrev=12"]):
+            told = subprocess.run(
+                ["git", *command], cwd=here.parent, capture_output=True, text=True, timeout=20, check=True
+            )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": told.stdout.strip()}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from fibseg.evaluation import final_scores
 from fibseg.runs import SCORED_SPLITS, RunDirectory, read_metrics
@@ -25,7 +25,8 @@ class SweepRun:
 
     Attributes:
         directory: of the run.
-        group: the configuration without the seed, in short.
+        group: what varies in the sweep, without the seed, as filter=on.
+        seed: of the run.
         epochs: of a whole training.
         state: "waiting", "running", "elsewhere" (another process is in it) or one of ENDED.
         tries: how often it was started here.
@@ -37,6 +38,7 @@ class SweepRun:
 
     directory: RunDirectory
     group: str
+    seed: int
     epochs: int
     state: str = "waiting"
     tries: int = 0
@@ -119,8 +121,9 @@ def live_table(runs: Sequence[SweepRun], slots: int, now: float, rows: int) -> T
         shown = (f"{figures['val_loss']:.4f}", f"{figures['val_f1']:.3f}") if figures else ("", "")
         epochs = f"{int(figures['epoch']) + 1 if figures else 0}/{run.epochs}"
         left = ahead.left.get(str(run.directory.path)) if run.state in ("running", "elsewhere") else None
-        state = run.state if run.tries < 2 else f"{run.state}, try {run.tries}"
-        table.add_row(run.directory.path.name, epochs, *shown, "" if left is None else duration(left), state)
+        state = "scoring" if run.state == "running" and run.epochs == run.done() else run.state
+        state += f", try {run.tries}" if run.tries > 1 else ""
+        table.add_row(f"{run.group} seed={run.seed}", epochs, *shown, "" if left is None else duration(left), state)
     return table
 
 
@@ -144,7 +147,7 @@ def event_line(run: SweepRun, runs: Sequence[SweepRun], slots: int, now: float) 
 def ending_table(runs: Sequence[SweepRun]) -> Table:
     """Every run with how it ended; times are the lives of its processes."""
     counts = ", ".join(f"{n} {s}" for s in (*ENDED, "running", "elsewhere", "waiting") if (n := _count(runs, s)))
-    table = Table("run", "state", "tries", "epochs", "seconds", "why", title=counts)
+    table = Table(Column("run", overflow="fold"), "state", "tries", "epochs", "seconds", "why", title=counts)
     for run in runs:
         seconds, tries = (f"{run.seconds:.0f}", str(run.tries)) if run.tries else ("", "")
         table.add_row(run.directory.path.name, run.state, tries, f"{run.done()}/{run.epochs}", seconds, run.error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 from typing import Any
 
 from fibseg.errors import FibsegError
@@ -52,8 +53,11 @@ class RayPool:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
         if address is not None:
             try:
+                if ":" in address:  # Ray itself would knock for minutes
+                    host, _, port = address.rpartition(":")
+                    socket.create_connection((host, int(port)), timeout=10).close()
                 ray.init(address=address, **quiet)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
                 raise FibsegError(f"hydra.launcher.address: no Ray cluster at {address} ({reason}).") from error
             return

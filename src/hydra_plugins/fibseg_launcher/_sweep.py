@@ -68,7 +68,7 @@ def launch(
     once = {one.task.directory.path: one for one in planned}
     labels = groups_of([one.overrides for one in once.values()])
     runs = [
-        SweepRun(one.task.directory, label, one.typed.training.epochs)
+        SweepRun(one.task.directory, label, one.typed.seed, one.typed.training.epochs)
         for one, label in zip(once.values(), labels, strict=True)
     ]
     results = finished_before(list(once.values()), runs)
