@@ -5,6 +5,7 @@ Reads run directories only, so it shows runs on other machines too.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import mean
@@ -144,18 +145,19 @@ def event_line(run: SweepRun, runs: Sequence[SweepRun], slots: int, now: float) 
     return line + (f"; about {duration(ahead.seconds)} left" if ahead.ended < len(runs) else "")
 
 
+def counts(runs: Sequence[SweepRun]) -> str:
+    """How many runs are in which state: "11 finished, 1 failed"."""
+    found = Counter(run.state for run in runs)
+    return ", ".join(f"{found[s]} {s}" for s in (*ENDED, "running", "elsewhere", "waiting") if found[s])
+
+
 def ending_table(runs: Sequence[SweepRun]) -> Table:
     """Every run with how it ended; times are the lives of its processes."""
-    counts = ", ".join(f"{n} {s}" for s in (*ENDED, "running", "elsewhere", "waiting") if (n := _count(runs, s)))
-    table = Table(Column("run", overflow="fold"), "state", "tries", "epochs", "seconds", "why", title=counts)
+    table = Table(Column("run", overflow="fold"), "state", "tries", "epochs", "seconds", "why")
     for run in runs:
         seconds, tries = (f"{run.seconds:.0f}", str(run.tries)) if run.tries else ("", "")
         table.add_row(run.directory.path.name, run.state, tries, f"{run.done()}/{run.epochs}", seconds, run.error)
     return table
-
-
-def _count(runs: Sequence[SweepRun], state: str) -> int:
-    return sum(run.state == state for run in runs)
 
 
 def group_table(runs: Sequence[SweepRun]) -> Table:

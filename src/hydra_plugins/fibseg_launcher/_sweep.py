@@ -26,7 +26,7 @@ from fibseg.evaluation import mean_validation_f1
 from fibseg.models import network_size
 from fibseg.runs import RunDirectory, read_scores, require_disk
 from fibseg.schemas import TrainConfig
-from fibseg.sweep import SweepRun, ending_table, event_line, group_table, live_table
+from fibseg.sweep import SweepRun, counts, ending_table, event_line, group_table, live_table
 from hydra_plugins.fibseg_launcher._job import Outcome, Task
 from hydra_plugins.fibseg_launcher._pool import Pool
 
@@ -179,7 +179,7 @@ class Sweep:
                 while len(self.results) < len(self.tasks):
                     self._step()
         finally:
-            self.console.print(ending_table(self.runs))
+            self.console.print(ending_table(self.runs), counts(self.runs))
         failed = [run for run in self.runs if run.state == "failed"]
         for index, run in enumerate(self.runs):
             if run.state == "failed":

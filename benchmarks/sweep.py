@@ -1,0 +1,72 @@
+"""How well a sweep keeps this machine busy: 2 models x 2 filters x 3 seeds of a tiny recipe through `train.py -m`.
+
+python -m benchmarks.sweep [--seeds 3] [--basic] [--json benchmarks/sweep.json]
+
+Makespan is the time from the start of the first run to the end of the last one; a run's time is the life of its
+process, so importing torch counts as work. What comes before (composing, reading the data, starting Ray) is start-up.
+--basic also runs the same with hydra/launcher=basic: one after the other in one process with all cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from fibseg.hardware import cores, versions
+
+PROJECT = Path(__file__).resolve().parents[1]
+TINY = [
+    "model=unet,eunet", "filter=on,off", "size=quick", "patches.size=64", "training.epochs=2", "training.batches=40",
+    "training.validation_batches=4", "machine.device=cpu",
+]  # fmt: skip
+
+
+def sweep(folder: Path, *more: str) -> tuple[float, str]:
+    """Seconds of the whole command, and what it printed."""
+    places = [f"data.root={folder}/data", f"machine.runs={folder}/runs", f"machine.cache={folder}/cache"]
+    start = perf_counter()
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "train.py"), "-m", *TINY, *places, *more],
+        env=os.environ | {"TMPDIR": str(folder)}, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return perf_counter() - start, done.stdout
+
+
+def main() -> None:
+    """Print and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--basic", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    seeds = f"seed=range({options.seeds})"
+    with tempfile.TemporaryDirectory(prefix="fs") as folder:
+        whole, printed = sweep(Path(folder), seeds)
+    runs, slots = map(int, re.findall(r"^(\d+) runs, (\d+) at a time", printed, re.M)[0])
+    busy, makespan = map(float, re.findall(r"^([\d.]+) s of runs in ([\d.]+) s", printed, re.M)[-1])
+    figures: dict[str, Any] = {
+        "cores": cores(), "cpu": torch.cpu.get_capabilities().get("cpu_name", ""), "versions": versions(),
+        "runs": runs, "slots": slots, "run_time_s": busy, "makespan_s": makespan, "start_up_s": whole - makespan,
+        "makespan_over_run_time_per_slot": makespan / (busy / slots),
+    }  # fmt: skip
+    if options.basic:
+        with tempfile.TemporaryDirectory(prefix="fs") as folder:
+            figures["basic_s"], _ = sweep(Path(folder), seeds, "hydra/launcher=basic")
+        figures["whole_over_basic"] = whole / figures["basic_s"]
+    print(json.dumps(figures, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
