@@ -24,13 +24,14 @@ from fibseg.sentences import sentence
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs: Hydra's context and state, the function to call, and the composed configuration."""
+    """What a worker needs: Hydra's context and state, the function to call, the composed configuration, its folder."""
 
     context: HydraContext
     function: TaskFunction
     singletons: dict[Any, Any]
     config: DictConfig
     directory: RunDirectory
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Outcome:
 def run_task(task: Task, place: str) -> Outcome:
     """Run, with all that is printed added to log.txt of the run; an error of the run is told, not raised."""
     started = process_start()
+    os.chdir(task.folder)  # paths of the configuration may be relative
     setup_globals()
     Singleton.set_state(task.singletons)
     with output_to(task.directory.log):

@@ -92,6 +92,8 @@ class RayPool:
             number = self._running.pop(reference)
             try:
                 found[number] = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                found[number] = str(error).strip().splitlines()[-1]
             except ray.exceptions.RayError as error:
                 found[number] = str(error).strip().splitlines()[0]
         return found
@@ -105,6 +107,8 @@ class RayPool:
 
 def run_in_place(task: Task, on_gpu: bool, place: tuple[int, int, int]) -> Outcome:
     """In the worker: wait for a place, then run."""
-    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "") if on_gpu else None
+    if not on_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from a task that asks for none
+    gpu = os.environ["CUDA_VISIBLE_DEVICES"] if on_gpu else None
     with own_place(gpu, *place) as found:
         return run_task(task, found)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -98,7 +99,7 @@ def plan(context: HydraContext, function: TaskFunction, config: DictConfig, over
         del own["hydra"]
     typed, plain = configuration.train_config(own)
     directory = RunDirectory(configuration.run_path(typed, plain))
-    return Planned(Task(context, function, Singleton.get_state(), composed, directory), typed, overrides)
+    return Planned(Task(context, function, Singleton.get_state(), composed, directory, Path.cwd()), typed, overrides)
 
 
 def groups_of(job_overrides: Sequence[Sequence[str]]) -> list[str]:
