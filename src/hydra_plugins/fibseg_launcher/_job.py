@@ -72,7 +72,7 @@ def keep_error(directory: RunDirectory, error: BaseException) -> None:
     """Write error.txt, where the run could not do so itself, and print what happened."""
     text = "".join(traceback.format_exception(error))
     print(text, file=sys.stderr, flush=True)
-    if not directory.error.exists():
+    if not directory.error.exists() and not directory.scores.exists():
         directory.error.write_text(text, encoding="utf-8")
 
 

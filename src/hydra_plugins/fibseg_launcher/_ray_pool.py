@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fibseg.errors import FibsegError
@@ -68,7 +70,8 @@ class RayPool:
 
     def slots(self) -> int:
         """Of the cluster as it is now: nodes come and go."""
-        found = ray.cluster_resources()
+        with told("cannot be asked"):
+            found = ray.cluster_resources()
         if self.gpus:
             return int(found.get("GPU", 0)) * self.runs_per_gpu
         return max(1, int(found.get("CPU", 0)) // self.cores_per_run)
@@ -86,7 +89,8 @@ class RayPool:
         """Tasks that ended: what they gave, or why their process is gone."""
         if not self._running:
             return {}
-        ended, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds)
+        with told("is gone"):
+            ended, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds)
         found: dict[int, Outcome | str] = {}
         for reference in ended:
             number = self._running.pop(reference)
@@ -103,6 +107,16 @@ class RayPool:
         for reference in self._running:
             ray.cancel(reference, force=True)
         ray.shutdown()
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """One sentence where Ray itself fails, and not a task."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FibsegError(f"Ray {what} ({reason}); the same command goes on where the sweep stopped.") from error
 
 
 def run_in_place(task: Task, on_gpu: bool, place: tuple[int, int, int]) -> Outcome:

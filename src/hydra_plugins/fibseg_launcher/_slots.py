@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import tempfile
 import time
@@ -43,7 +42,7 @@ def own_place(gpu: str | None, runs_per_gpu: int, runs_here: int, cores_per_run:
 
 def _claim(names: Sequence[str]) -> tuple[FileLock, int]:
     """The first lock of these that is free, and its position; waits until one is."""
-    folder = Path(tempfile.gettempdir()) / f"fibseg-{getpass.getuser()}"
+    folder = Path(tempfile.gettempdir()) / f"fibseg-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     while True:
         for number, name in enumerate(names):

@@ -52,7 +52,7 @@ class SlurmPool:
             raise FibsegError(f"hydra/launcher=slurm needs submitit ({error}); `pip install submitit`.") from error
         except (RuntimeError, ValueError, TypeError, NameError) as error:
             raise FibsegError(f"hydra/launcher=slurm: {str(error).splitlines()[0]}") from error
-        self._local_cores = resources["cpus_per_task"] if cluster == "local" else None
+        self._local_cores = (resources.get("cpus_per_task") or 1) if cluster == "local" else None
         most = array_parallelism if self._local_cores is None else max(1, cores() // self._local_cores)
         self.retries, self._parallel = retries, min(most, array_parallelism)
         self.where = f"{cluster} jobs"

@@ -60,7 +60,7 @@ def launch(
     """
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 160  # of the tables in a log file
     planned = [
@@ -128,11 +128,16 @@ def finished_before(planned: Sequence[Planned], runs: Sequence[SweepRun]) -> dic
         if repr(data) not in hashes:
             hashes[repr(data)] = data_hash(load_slices(data), class_names(data))
         directory = one.task.directory
-        if directory.scores.exists() and read_scores(directory)["run"]["data_hash"] == hashes[repr(data)]:
+        if not directory.scores.exists():
+            continue
+        try:
+            same = read_scores(directory)["run"]["data_hash"] == hashes[repr(data)]
+            score = mean_validation_f1(directory)
+        except FibsegError:  # damaged: the run itself will say so, and fail alone
+            continue
+        if same:
             runs[index].state = "skipped"
-            results[index] = JobReturn(
-                overrides=one.overrides, status=JobStatus.COMPLETED, _return_value=mean_validation_f1(directory)
-            )
+            results[index] = JobReturn(overrides=one.overrides, status=JobStatus.COMPLETED, _return_value=score)
     return results
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class RayLauncher(Launcher):
@@ -16,7 +16,7 @@ class RayLauncher(Launcher):
 
     def __init__(self, **options: Any):
         """The keys of conf/hydra/launcher/ray.yaml."""
-        self.options = options
+        self.options = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over."""
