@@ -182,6 +182,22 @@ def test_the_driver_killed(sweeps: Sweeps, undisturbed: Sweeps) -> None:
     assert_same_sweep(sweeps, undisturbed)
 
 
+def test_no_run_is_blamed_where_ray_itself_was_stopped() -> None:
+    """On this machine every run would die at once, as often as it is tried; on a cluster other nodes go on."""
+    from ray.exceptions import LocalRayletDiedError, NodeDiedError, WorkerCrashedError
+
+    from hydra_plugins.fibseg_launcher._ray_pool import RayPool
+
+    for local, errors in ((True, [LocalRayletDiedError(), NodeDiedError("gone")]), (False, [LocalRayletDiedError()])):
+        pool = object.__new__(RayPool)
+        pool.local = local
+        for error in errors:
+            with pytest.raises(FibsegError, match=r"Ray was stopped .*; the same command goes on"):
+                pool._check_alive(error)
+        pool._check_alive(WorkerCrashedError())
+    pool._check_alive(NodeDiedError("gone"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system at /dev/shm")
 def test_killed_in_checkpoint_writes_with_temporary_files_elsewhere(commands: Commands, undisturbed: Sweeps) -> None:

@@ -38,7 +38,7 @@ class RayPool:
         for name, value in (("retries", retries), ("gpus", gpus)):
             if value is not None and not (isinstance(value, int) and value >= 0):
                 raise FibsegError(f"hydra.launcher.{name}: {value} is impossible; expected 0 or more.")
-        self.retries, self.runs_per_gpu = retries, runs_per_gpu
+        self.retries, self.runs_per_gpu, self.local = retries, runs_per_gpu, address is None
         self._connect(address, gpus)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self.gpus = sum(int(node.get("GPU", 0)) for node in nodes)
@@ -59,9 +59,14 @@ class RayPool:
                     host, _, port = address.rpartition(":")
                     socket.create_connection((host, int(port)), timeout=10).close()
                 ray.init(address=address, **quiet)
-            except (OSError, ValueError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
-                raise FibsegError(f"hydra.launcher.address: no Ray cluster at {address} ({reason}).") from error
+            except ray.exceptions.AuthenticationError as error:
+                why = "it asks for a token: set RAY_AUTH_MODE=token, with the cluster's token in ~/.ray/auth_token"
+                raise FibsegError(
+                    f"hydra.launcher.address: the Ray cluster at {address} lets nobody in; {why}."
+                ) from error
+            except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+                found = f"no Ray cluster at {address} ({_brief(error)})"
+                raise FibsegError(f"hydra.launcher.address: {found}.") from error
             return
         ray.init(
             address="local", num_cpus=len(os.sched_getaffinity(0)), num_gpus=gpus, include_dashboard=False,
@@ -99,8 +104,15 @@ class RayPool:
             except ray.exceptions.RayTaskError as error:
                 found[number] = str(error).strip().splitlines()[-1]
             except ray.exceptions.RayError as error:
-                found[number] = str(error).strip().splitlines()[0]
+                self._check_alive(error)
+                found[number] = _brief(error)
         return found
+
+    def _check_alive(self, error: Exception) -> None:
+        """FibsegError where Ray itself was stopped here: no run is to blame, and none could be started again."""
+        lost = [ray.exceptions.LocalRayletDiedError] + ([ray.exceptions.NodeDiedError] if self.local else [])
+        if isinstance(error, tuple(lost)):
+            raise FibsegError(f"Ray was stopped ({_brief(error)}); the same command goes on where the sweep stopped.")
 
     def close(self) -> None:
         """End Ray and all it started here; on a cluster, the tasks of this sweep."""
@@ -109,14 +121,18 @@ class RayPool:
         ray.shutdown()
 
 
+def _brief(error: Exception) -> str:
+    """The first sentence."""
+    return str(error).strip().partition(". ")[0].splitlines()[0]
+
+
 @contextmanager
 def told(what: str) -> Iterator[None]:
     """One sentence where Ray itself fails, and not a task."""
     try:
         yield
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FibsegError(f"Ray {what} ({reason}); the same command goes on where the sweep stopped.") from error
+        raise FibsegError(f"Ray {what} ({_brief(error)}); the same command goes on where the sweep stopped.") from error
 
 
 def run_in_place(task: Task, on_gpu: bool, place: tuple[int, int, int]) -> Outcome:
