@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,15 +52,29 @@ class Sweeps:
 
     def __init__(self, commands: Commands, temporary: Path):
         self.commands, self.temporary = commands, temporary
+        self.started: list[subprocess.Popen[str]] = []
 
     def start(self, *overrides: str, **variables: str) -> subprocess.Popen[str]:
         """Begin in a process group of its own."""
         line = self.commands.line("train.py", "-m", *self.commands.recipe, *overrides)
         environment = os.environ | {"TMPDIR": str(self.temporary), "WANDB_MODE": "offline"} | variables
         with (self.commands.folder / "out.txt").open("a") as out:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 line, stdout=out, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
             )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill what a failed test has left."""
+        for driver in self.started:
+            if driver.poll() is None:
+                driver.kill()
+                driver.communicate()
+        for log in self.commands.folder.glob("runs/tiny/*/log.txt"):
+            for process in processes(log.parent):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
     def run(self, *overrides: str, **variables: str) -> tuple[int, str]:
         """To the end: exit code and stderr."""
@@ -114,7 +129,9 @@ def alive(process: int) -> bool:
 @pytest.fixture
 def sweeps(commands: Commands) -> Iterator[Sweeps]:
     temporary = Path(tempfile.mkdtemp(prefix="fs", dir="/tmp"))  # short: Ray's sockets lie below it
-    yield Sweeps(commands, temporary)
+    found = Sweeps(commands, temporary)
+    yield found
+    found.end()
     shutil.rmtree(temporary)
 
 

@@ -162,7 +162,8 @@ def ending_table(runs: Sequence[SweepRun]) -> Table:
 
 def group_table(runs: Sequence[SweepRun]) -> Table:
     """Mean and sample standard deviation of the per-slice F1 over the seeds of each group, as far as they ended."""
-    scores = {str(run.directory.path): final_scores(run.directory) for run in runs if run.directory.scores.exists()}
+    ended = [run for run in runs if run.state in ("finished", "resumed", "skipped")]
+    scores = {str(run.directory.path): final_scores(run.directory) for run in ended}
     groups: dict[str, list[dict[str, dict[str, float]]]] = {}
     for run in runs:
         if str(run.directory.path) in scores:

@@ -41,7 +41,7 @@ class Outcome:
     Attributes:
         result: what Hydra gives; its return value is a FibsegError of one sentence if the run failed.
         taken: another process is in the run.
-        seconds: life of the process so far.
+        seconds: from its place on a GPU or on cores to the end.
     """
 
     result: JobReturn
@@ -51,7 +51,7 @@ class Outcome:
 
 def run_task(task: Task, place: str) -> Outcome:
     """Run, with all that is printed added to log.txt of the run; an error of the run is told, not raised."""
-    started = process_start()
+    started = time.time()
     os.chdir(task.folder)  # paths of the configuration may be relative
     setup_globals()
     Singleton.set_state(task.singletons)
@@ -74,13 +74,6 @@ def keep_error(directory: RunDirectory, error: BaseException) -> None:
     print(text, file=sys.stderr, flush=True)
     if not directory.error.exists() and not directory.scores.exists():
         directory.error.write_text(text, encoding="utf-8")
-
-
-def process_start() -> float:
-    """Time of the clock when this process began (Linux)."""
-    ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
-    boot = time.time() - float(Path("/proc/uptime").read_text().split()[0])
-    return boot + ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -68,10 +69,13 @@ class RayPool:
                 found = f"no Ray cluster at {address} ({_brief(error)})"
                 raise FibsegError(f"hydra.launcher.address: {found}.") from error
             return
-        ray.init(
-            address="local", num_cpus=len(os.sched_getaffinity(0)), num_gpus=gpus, include_dashboard=False,
-            object_store_memory=OBJECT_STORE, **quiet,
-        )  # fmt: skip
+        try:
+            ray.init(
+                address="local", num_cpus=len(os.sched_getaffinity(0)), num_gpus=gpus, include_dashboard=False,
+                object_store_memory=OBJECT_STORE, **quiet,
+            )  # fmt: skip
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise FibsegError(f"hydra/launcher=ray: Ray does not start ({_brief(error)}).") from error
 
     def slots(self) -> int:
         """Of the cluster as it is now: nodes come and go."""
@@ -83,7 +87,8 @@ class RayPool:
 
     def start(self, task: Task) -> int:
         """Hand a task to Ray."""
-        needed = {"num_gpus": 1 / self.runs_per_gpu, "num_cpus": 0} if self.gpus else {"num_cpus": self.cores_per_run}
+        share = math.floor(10_000 / self.runs_per_gpu) / 10_000  # Ray rounds to this, and six times .1667 are too much
+        needed = {"num_gpus": share, "num_cpus": 0} if self.gpus else {"num_cpus": self.cores_per_run}
         remote = ray.remote(max_retries=0, max_calls=1, **needed)(run_in_place)
         self._count += 1
         place = (self.runs_per_gpu, self.runs_per_node, self.cores_per_run)

@@ -40,13 +40,19 @@ class SlurmPool:
         self, cluster: str, folder: str, retries: int, max_num_timeout: int, array_parallelism: int, **resources: Any
     ):
         """The keys of conf/hydra/launcher/slurm.yaml; `cluster` is slurm, or local to try it without one."""
+        counts = {"retries": (retries, 0), "max_num_timeout": (max_num_timeout, 0)}
+        for name, (value, least) in (counts | {"array_parallelism": (array_parallelism, 1)}).items():
+            if not (isinstance(value, int) and value >= least):
+                raise FibsegError(f"hydra.launcher.{name}: {value} is impossible; expected {least} or more.")
         try:
             submitit = importlib.import_module("submitit")
             self._executor = submitit.AutoExecutor(
                 folder, cluster=cluster, **{f"{cluster}_max_num_timeout": max_num_timeout}
             )
-            own = {"slurm_array_parallelism": array_parallelism} if cluster == "slurm" else {}
             given = {key: value for key, value in resources.items() if value is not None}
+            own: dict[str, Any] = {"slurm_array_parallelism": array_parallelism} if cluster == "slurm" else {}
+            if cluster == "slurm" and "cpus_per_task" in given:  # srun no longer takes it over from sbatch
+                own["slurm_srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}"]
             self._executor.update_parameters(**given, **own)
         except ImportError as error:
             raise FibsegError(f"hydra/launcher=slurm needs submitit ({error}); `pip install submitit`.") from error
@@ -73,10 +79,12 @@ class SlurmPool:
     def wait(self, seconds: float) -> dict[int, Outcome | str]:
         """Submit what is new, then look at the jobs until one has ended."""
         if self._queued:
-            with self._executor.batch():
-                new = {
-                    number: self._executor.submit(SlurmTask(task, self._local_cores)) for number, task in self._queued
-                }
+            try:
+                with self._executor.batch():
+                    new = {n: self._executor.submit(SlurmTask(task, self._local_cores)) for n, task in self._queued}
+            except Exception as error:  # sbatch's word on a partition, an account, a limit
+                why = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                raise FibsegError(f"hydra/launcher=slurm: the jobs were not taken ({why}).") from error
             self._jobs |= new
             self._queued.clear()
         end = monotonic() + seconds

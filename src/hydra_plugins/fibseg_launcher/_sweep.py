@@ -73,7 +73,10 @@ def launch(
         for one, label in zip(once.values(), labels, strict=True)
     ]
     results = finished_before(list(once.values()), runs)
-    pool = make_pool(**options)
+    try:
+        pool = make_pool(**options)
+    except TypeError as error:
+        raise FibsegError(f"hydra.launcher: {error}.") from error
     try:
         check_disk(list(once.values()), pool.slots())
         console.print(f"{len(runs)} runs, {pool.slots()} at a time ({pool.where})")
@@ -227,6 +230,7 @@ class Sweep:
             self.waiting.append(index)
             return
         text = f"its process died {run.tries} times, killed or out of memory ({why})"
+        run.directory.path.mkdir(parents=True, exist_ok=True)  # it may have died before it made one
         run.directory.error.write_text(f"{text}\n", encoding="utf-8")
         result = JobReturn(overrides=list(self.tasks[index].config.hydra.overrides.task), status=JobStatus.FAILED)
         self._keep(index, result, text)
