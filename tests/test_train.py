@@ -247,10 +247,11 @@ def test_temporary_files_on_another_file_system(commands: Commands, undisturbed:
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_every_seed(commands: Commands) -> None:
+def test_a_sweep_by_hydras_own_launcher(commands: Commands) -> None:
     result = commands.run(
-        "train.py", "-m", *commands.recipe, "seed=0,1", "training.epochs=1", "training.precision=auto"
-    )
+        "train.py", "-m", *commands.recipe, "hydra/launcher=basic", "seed=0,1", "training.epochs=1",
+        "training.precision=auto",
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     runs = sorted(path.parent for path in commands.folder.glob("runs/tiny/*/scores.json"))
     assert [run.name.rsplit("-", 2)[1] for run in runs] == ["s0", "s1"]
