@@ -134,7 +134,7 @@ def train(run: Run) -> None:
     """Fit, then score the best weights and write everything."""
     from fibseg.checkpoint import load_model
     from fibseg.description import class_names
-    from fibseg.evaluation import evaluate, final_scores, write_results
+    from fibseg.evaluation import evaluate, f1_by_class, write_results
     from fibseg.hardware import choose_device, set_threads
 
     set_threads(run.provenance["threads"])
@@ -153,8 +153,8 @@ def train(run: Run) -> None:
             "seed": config.seed, "data": config.data.name, "windows": config.windows,
             "seconds": round(fit_seconds + time.perf_counter() - start, 1), **run.provenance,
         }  # fmt: skip
-        write_results(run.directory, facts, names, scores)
-        final |= final_scores(run.directory)
+        final |= f1_by_class({"classes": names, "splits": {split: score.slices for split, score in scores.items()}})
+    write_results(run.directory, facts, names, scores)  # last: a kill while boards are closed is no end of the run
     run.directory.remove_state()
 
 

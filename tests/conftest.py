@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,11 @@ volumes:
 phantom: null
 """
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def hear_the_keyboard() -> None:
+    """In a child before it begins: take Ctrl-C, which a shell's background jobs are told to ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Commands:

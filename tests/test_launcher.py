@@ -23,7 +23,7 @@ from fibseg.errors import FibsegError
 from fibseg.runs import RunDirectory
 from hydra_plugins.fibseg_launcher import _sweep
 
-from .conftest import PROJECT, Commands
+from .conftest import PROJECT, Commands, hear_the_keyboard
 from .test_tracking import read_back
 from .test_train import history, same_weights
 
@@ -60,8 +60,9 @@ class Sweeps:
         environment = os.environ | {"TMPDIR": str(self.temporary), "WANDB_MODE": "offline"} | variables
         with (self.commands.folder / "out.txt").open("a") as out:
             process = subprocess.Popen(
-                line, stdout=out, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-            )
+                line, stdout=out, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+                preexec_fn=hear_the_keyboard,
+            )  # fmt: skip
         self.started.append(process)
         return process
 

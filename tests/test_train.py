@@ -28,7 +28,7 @@ from fibseg.runs import COMPONENT_COLUMNS
 from fibseg.scoring import score_slices
 from fibseg.stack import read_pages
 
-from .conftest import PROJECT, Commands, describe
+from .conftest import PROJECT, Commands, describe, hear_the_keyboard
 
 LEFT = {"config.yaml", "scores.json", "metrics.csv", "components.csv", "labels", "figures", "checkpoints", ".lock"}
 
@@ -195,6 +195,7 @@ def test_interrupted_by_the_keyboard(commands: Commands, arguments: tuple[str, .
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_the_keyboard,
     )
     while not list(commands.folder.glob("runs/tiny/*/checkpoints/last.ckpt")):
         time.sleep(0.05)

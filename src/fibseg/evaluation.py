@@ -74,8 +74,12 @@ def write_results(
 
 
 def final_scores(directory: RunDirectory) -> dict[str, dict[str, float]]:
-    """Mean per-slice F1, split -> class -> score, from scores.json."""
-    content = read_scores(directory)
+    """`f1_by_class` of scores.json."""
+    return f1_by_class(read_scores(directory))
+
+
+def f1_by_class(content: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Mean per-slice F1, split -> class -> score, from what scores.json holds or will hold."""
     counts = split_counts(content)
     return {s: dict(zip(content["classes"][1:], mean_f1(c)[1:].tolist(), strict=True)) for s, c in counts.items()}
 

@@ -63,16 +63,17 @@ def run_task(task: Task, place: str) -> Outcome:
             error = result._return_value
             taken = isinstance(error, RunTakenError)
             if not taken:
-                keep_error(task.directory, error)
+                keep_error(task.directory, error, started)
             result.return_value = FibsegError(sentence(error))
     return Outcome(result, taken, time.time() - started)
 
 
-def keep_error(directory: RunDirectory, error: BaseException) -> None:
-    """Write error.txt, where the run could not do so itself, and print what happened."""
+def keep_error(directory: RunDirectory, error: BaseException, started: float) -> None:
+    """Print what happened, and write error.txt where the run has not done so itself since it started."""
     text = "".join(traceback.format_exception(error))
     print(text, file=sys.stderr, flush=True)
-    if not directory.error.exists() and not directory.scores.exists():
+    told = directory.error.exists() and directory.error.stat().st_mtime >= started - 1
+    if not told and not directory.scores.exists():
         directory.error.write_text(text, encoding="utf-8")
 
 

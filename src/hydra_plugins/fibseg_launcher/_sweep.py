@@ -136,9 +136,11 @@ def finished_before(planned: Sequence[Planned], runs: Sequence[SweepRun]) -> dic
         try:
             same = read_scores(directory)["run"]["data_hash"] == hashes[repr(data)]
             score = mean_validation_f1(directory)
-        except FibsegError:  # damaged: the run itself will say so, and fail alone
+        except (FibsegError, KeyError):  # damaged: the run itself will say so, and fail alone
             continue
         if same:
+            if directory.is_free():
+                directory.remove_state()  # what a kill after the scores has left
             runs[index].state = "skipped"
             results[index] = JobReturn(overrides=one.overrides, status=JobStatus.COMPLETED, _return_value=score)
     return results
@@ -178,6 +180,7 @@ class Sweep:
         self.waiting = deque(index for index in range(len(tasks)) if index not in results)
         self._at_work: dict[int, int] = {}  # number in the pool -> task
         self._live: Live | None = None
+        self._slots = pool.slots()  # as last seen: the live table is drawn by a thread of its own
 
     def drive(self) -> None:
         """Until every run has ended; then the table of how."""
@@ -196,7 +199,8 @@ class Sweep:
                 self.results[index].return_value = FibsegError(f"{more}{run.directory.path}: {run.error}")
 
     def _step(self) -> None:
-        while self.waiting and len(self._at_work) < self.pool.slots():
+        self._slots = self.pool.slots()
+        while self.waiting and len(self._at_work) < self._slots:
             self._start(self.waiting.popleft())
         if not self._at_work:
             time.sleep(1)
@@ -259,8 +263,8 @@ class Sweep:
 
     def _tell(self, run: SweepRun, state: str) -> None:
         run.state = state
-        self.console.print(event_line(run, self.runs, self.pool.slots(), time.monotonic()))
+        self.console.print(event_line(run, self.runs, self._slots, time.monotonic()))
 
     def _table(self) -> Any:
         rows = self.console.size.height - 8
-        return live_table(self.runs, self.pool.slots(), time.monotonic(), rows)
+        return live_table(self.runs, self._slots, time.monotonic(), rows)
