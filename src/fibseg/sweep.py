@@ -32,7 +32,7 @@ class SweepRun:
         state: "waiting", "running", "elsewhere" (another process is in it) or one of ENDED.
         tries: how often it was started here.
         started: seconds of the clock at its last start, and `done_before`, its epochs then.
-        seconds: lives of its processes here, added up.
+        seconds: of its attempts here, added up.
         finished_before: it was finished when it last started here, and had only to be looked at.
         error: why it failed.
     """
@@ -152,7 +152,7 @@ def counts(runs: Sequence[SweepRun]) -> str:
 
 
 def ending_table(runs: Sequence[SweepRun]) -> Table:
-    """Every run with how it ended; times are the lives of its processes."""
+    """Every run with how it ended; seconds are those of all its attempts here."""
     table = Table(Column("run", overflow="fold"), "state", "tries", "epochs", "seconds", "why")
     for run in runs:
         seconds, tries = (f"{run.seconds:.0f}", str(run.tries)) if run.tries else ("", "")
