@@ -2,9 +2,10 @@
 
 python -m benchmarks.sweep [--seeds 3] [--basic] [--json benchmarks/sweep.json]
 
-Makespan is the time from the start of the first run to the end of the last one; a run's time goes from
-its place on cores to its end, so importing torch counts as work, and starting its process does not. What comes before (composing, reading the data, starting Ray) is start-up.
---basic also runs the same with hydra/launcher=basic: one after the other in one process with all cores.
+Makespan is the time from the start of the first run to the end of the last one; a run's time goes from its place on
+cores to its end, so importing torch counts as work, and starting its process does not. What comes before (composing,
+reading the data, starting Ray) is start-up. --basic also runs the same with hydra/launcher=basic: one after the other
+in one process with all cores.
 """
 
 from __future__ import annotations
