@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_a_second_call_computes_nothing(stack: list[np.ndarray], tmp_path: Path,
     assert counted == [[3, 7]] * 4
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)] * 2
     names = {f"{cache_key(image, area)}.npy" for image in stack for area in (3, 7)}
-    assert {path.name for path in (tmp_path / "new" / "cache").iterdir()} == names | {".lock"}
+    assert {path.name for path in (tmp_path / "new" / "cache").iterdir() if path.suffix != ".lock"} == names
 
 
 def test_only_what_is_missing_is_computed(stack: list[np.ndarray], tmp_path: Path, counted: list[list[int]]) -> None:
@@ -148,7 +149,7 @@ def test_a_full_disk(stack, tmp_path, caplog, monkeypatch) -> None:
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
     assert equal(filter_slices(stack, [3], tmp_path, 1), stack, [3])
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".lock"}
     assert "No space left on device" in caplog.text
 
 
@@ -162,7 +163,7 @@ def test_nobody_sees_a_half_written_file(stack, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Path, "write_bytes", write_and_look)
     filter_slices(stack[:1], [3, 4], tmp_path, 1)
     assert seen == [".tmp", ".tmp"]
-    assert {path.suffix for path in tmp_path.iterdir() if path.name != ".lock"} == {".npy"}
+    assert {path.suffix for path in tmp_path.iterdir() if path.suffix != ".lock"} == {".npy"}
 
 
 def run_python(code: str) -> subprocess.Popen[str]:
@@ -221,3 +222,13 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         while status.exists() and "Z (zombie)" not in status.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_who_filters_with_another_area_does_not_wait(stack: list[np.ndarray], tmp_path: Path) -> None:
+    with module._my_turn(tmp_path, stack, [3, 7]):
+        assert equal(filter_slices(stack, [5], tmp_path, 1), stack, [5])
+        for areas in ([7], [3, 5], [7, 9]):
+            waiting = threading.Thread(target=filter_slices, args=(stack, areas, tmp_path, 1), daemon=True)
+            waiting.start()
+            waiting.join(0.3)
+            assert waiting.is_alive(), areas

@@ -12,20 +12,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.utils import JobStatus
 
 from fibseg.errors import FibsegError
 from fibseg.runs import RunDirectory
-from hydra_plugins.fibseg_launcher import _sweep
+from hydra_plugins.fibseg_launcher import _job, _sweep
 
 from .conftest import PROJECT, Commands, hear_the_keyboard
 from .test_tracking import read_back
 from .test_train import history, same_weights
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two runs at a time need two cores")
 
 EPOCHS = 24
 SWEEP = (f"training.epochs={EPOCHS}", "seed=5,6", "training.schedule=cosine")
@@ -216,6 +219,15 @@ def test_no_run_is_blamed_where_ray_itself_was_stopped() -> None:
     pool._check_alive(NodeDiedError("gone"))
 
 
+def test_an_error_before_the_training_is_no_death(tmp_path: Path) -> None:
+    """It would come again with every attempt."""
+    task = SimpleNamespace(folder=tmp_path / "gone", directory=RunDirectory(tmp_path))
+    outcome = _job.run_task(task, nullcontext(""))
+    assert outcome.result.status == JobStatus.FAILED
+    with pytest.raises(FibsegError, match="gone"):
+        outcome.result.return_value  # noqa: B018
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system at /dev/shm")
 def test_killed_in_checkpoint_writes_with_temporary_files_elsewhere(commands: Commands, undisturbed: Sweeps) -> None:
@@ -236,6 +248,8 @@ def test_two_drivers_at_once_share_the_runs(sweeps: Sweeps, undisturbed: Sweeps)
         _, errors = driver.communicate(timeout=300)
         assert (driver.returncode, errors) == (0, "")
     assert_same_sweep(sweeps, undisturbed)
+    told = [(int(number), state) for number, state in re.findall(r"(\d+) (finished|skipped|resumed)", sweeps.printed)]
+    assert {state: sum(n for n, s in told if s == state) for _, state in told} == {"finished": 2, "skipped": 2}
     for seed in ("-s5-", "-s6-"):
         log = (sweeps.directory(seed) / "log.txt").read_text()
         assert len(re.findall(r"^epoch 1/", log, re.M)) == 1
@@ -293,19 +307,18 @@ def test_each_run_is_given_a_gpu_of_its_own(sweeps: Sweeps) -> None:
 
 
 @pytest.mark.slow
-def test_slurm_jobs_are_queued_again(sweeps: Sweeps, undisturbed: Sweeps) -> None:
+def test_slurm_jobs_are_queued_again_and_submitted_again(sweeps: Sweeps, undisturbed: Sweeps) -> None:
     """With submitit's local executor, which answers the signal of a time limit as it does under Slurm."""
     local = ("hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.gpus_per_node=0")
     driver = sweeps.start(*SWEEP, *local, "hydra.launcher.cpus_per_task=1")
     wait_until(lambda: sweeps.epochs("-s5-") >= 3)
-    first = processes(sweeps.directory("-s5-"))[0]
-    while len(processes(sweeps.directory("-s5-"))) == 1 and driver.poll() is None:
-        with suppress(ProcessLookupError):  # again, should Python have ignored the handler's exit in a callback
-            os.kill(first, signal.SIGUSR2)
-        time.sleep(1.5)
+    os.kill(processes(sweeps.directory("-s5-"))[0], signal.SIGUSR2)
+    wait_until(lambda: sweeps.epochs("-s6-") >= 8)
+    os.kill(processes(sweeps.directory("-s6-"))[0], signal.SIGKILL)
     _, errors = driver.communicate(timeout=300)
     assert (driver.returncode, errors) == (0, "")
-    assert len(processes(sweeps.directory("-s5-"))) == 2
+    assert [len(processes(sweeps.directory(seed))) for seed in ("-s5-", "-s6-")] == [2, 2]
+    assert "its process died (state: " in sweeps.printed
     assert_same_sweep(sweeps, undisturbed)
 
 
@@ -366,3 +379,58 @@ def test_the_disk_is_asked_for_before_the_start(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "scores.json").write_text(json.dumps({}))
     _sweep.check_disk(runs[:1], slots=2)
+
+
+HEAD = """
+import sys, ray
+ray.init(address="local", num_cpus=3, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_by_its_address(sweeps: Sweeps, undisturbed: Sweeps) -> None:
+    """Of one node, started by somebody else, who keeps it."""
+    variables = {"TMPDIR": str(sweeps.temporary), "RAY_AUTH_MODE": "disabled"}
+    head = subprocess.Popen(
+        [sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | variables, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert head.stdout is not None
+        address = head.stdout.readline().strip()
+        code, errors = sweeps.run(*SWEEP, f"hydra.launcher.address={address}", **variables)
+        assert (code, errors) == (0, "")
+        assert "2 runs, 3 at a time (3 cores, 1 cores a run)" in sweeps.printed
+        assert_same_sweep(sweeps, undisturbed)
+        raylet = [one for one in children(head.pid) if "raylet" in Path(f"/proc/{one}/cmdline").read_text()]
+        assert all(map(alive, raylet)) and head.poll() is None
+    finally:
+        head.communicate("", timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_ray_itself_killed(sweeps: Sweeps, undisturbed: Sweeps, name: str) -> None:
+    driver = sweeps.start(*SWEEP)
+    wait_until(lambda: min(sweeps.epochs("-s5-"), sweeps.epochs("-s6-")) >= 2)
+    workers = [one for seed in ("-s5-", "-s6-") for one in processes(sweeps.directory(seed))]
+    (killed,) = (one for one in children(driver.pid) if name in Path(f"/proc/{one}/cmdline").read_text().split("\0")[0])
+    os.kill(killed, signal.SIGKILL)
+    _, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 2
+    assert errors.startswith("error: Ray was stopped")
+    assert errors.endswith("; the same command goes on where the sweep stopped.\n")
+    assert len(errors.splitlines()) == 1
+    wait_until(lambda: not any(map(alive, workers)), 30)
+    assert sweeps.run(*SWEEP) == (0, "")
+    assert "2 resumed" in sweeps.printed
+    assert_same_sweep(sweeps, undisturbed)
+
+
+def children(parent: int) -> list[int]:
+    """Processes that this one has started."""
+    return [
+        int(one) for task in Path(f"/proc/{parent}/task").iterdir() for one in (task / "children").read_text().split()
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fibseg.runs import RunDirectory
-from fibseg.sweep import SweepRun, counts, ending_table, event_line, group_table, live_table, outlook
+from fibseg.sweep import CLOCK, SweepRun, counts, ending_table, event_line, group_table, live_table, outlook
 
 
 def make_run(
@@ -126,3 +127,15 @@ def test_a_half_written_metrics_file_is_no_epoch(tmp_path: Path) -> None:
     run = make_run(tmp_path, "x", 0, 0)
     run.directory.metrics.write_text("epoch,step\n0,x\n")
     assert (run.figures(), run.done()) == ({}, 0)
+
+
+def test_time_in_a_queue_is_no_part_of_the_pace(tmp_path: Path) -> None:
+    """Started at 0, given its place at 1000, as its log says; 5 epochs until 1010 leave 5 more of 2 s."""
+    run = make_run(tmp_path, "x", 0, 5, state="running", started=0.0, tries=1)
+    assert outlook([run], 1, 1010.0).seconds == pytest.approx(5 * 1010 / 5)
+    place = time.strftime(CLOCK, time.localtime(1000))
+    run.directory.log.write_text(f"--- {place}, process 7, cores [0]\nepoch 1/10\n")
+    assert run.began() == 1000.0
+    assert outlook([run], 1, 1010.0).seconds == pytest.approx(5 * 10 / 5)
+    run.started = 2000.0  # the next attempt, which the log does not know yet
+    assert run.began() == 2000.0

@@ -206,6 +206,26 @@ def test_interrupted_by_the_keyboard(commands: Commands, arguments: tuple[str, .
     assert not (commands.run_directory() / "scores.json").exists()
 
 
+@pytest.mark.slow
+def test_sigterm_lets_the_epoch_end_and_saves_it(commands: Commands, undisturbed: Path) -> None:
+    """Nothing of the epochs that have begun is lost, and the run goes on to the same weights."""
+    line = commands.line("train.py", *commands.recipe, *LONG)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(commands.folder.glob("runs/tiny/*/checkpoints/previous.ckpt")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert text == "interrupted; the same command goes on where it stopped.\n"
+    run = commands.run_directory()
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["epoch"] + 1 == len(history(run)) < len(history(undisturbed))
+    result = commands.run(*line[1:])
+    assert result.returncode == 0, result.stderr
+    assert same_weights(run, undisturbed)
+    assert history(run) == history(undisturbed)
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 from typing import Any
 
 import torch
@@ -41,6 +44,8 @@ class RunCheckpoints(Callback):
     """After each validation: best.ckpt where the validation loss fell, then last.ckpt; the one before stays.
 
     best.ckpt is written first: a kill between the two only makes the resumed run write the same best.ckpt again.
+    SIGTERM lets the epoch end and be saved, then raises KeyboardInterrupt; a second one raises it at once. Who has
+    another answer to SIGTERM, as a job of Slurm, keeps it.
     """
 
     def __init__(self, run: RunDirectory, model: TrainedModel):
@@ -48,10 +53,20 @@ class RunCheckpoints(Callback):
         self.run, self.model = run, model
         self.best_loss, self.best_epoch = float("inf"), -1
         self.seconds, self._start = 0.0, 0.0
+        self._stopping = False
+        before = signal.getsignal(signal.SIGTERM)
+        self._answer = before if callable(before) else self._stop
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on counting the seconds of training."""
+        """Go on counting the seconds of training; take SIGTERM from Lightning, which would stop within the epoch."""
         self._start = monotonic() - self.seconds
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._answer)  # Lightning puts back the one before at the end
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            raise KeyboardInterrupt
+        self._stopping = True
 
     def state_dict(self) -> dict[str, Any]:
         """Goes into last.ckpt."""
@@ -74,6 +89,8 @@ class RunCheckpoints(Callback):
         if self.run.last.exists():
             os.replace(self.run.last, self.run.previous)
         trainer.save_checkpoint(self.run.last)
+        if self._stopping:
+            raise KeyboardInterrupt
 
 
 def usable_checkpoint(run: RunDirectory) -> Path | None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def filter_slices(
     for image in images:
         check_image(image)
     jobs = _missing(results, images, limits, cache_dir)
-    with _my_turn(cache_dir) if jobs else nullcontext():
+    with _my_turn(cache_dir, images, sorted({area for _, _, lacking in jobs for area in lacking})):
         jobs = _missing(results, images, limits, cache_dir) if jobs else []  # another process may have filled it
         for done in range(len(images) - len(jobs)):
             report(done + 1, len(images))
@@ -74,21 +74,22 @@ def _missing(results: list[Array], images: Sequence[Array], limits: list[int], c
 
 
 @contextmanager
-def _my_turn(cache_dir: Path | None) -> Iterator[None]:
-    """Processes that would filter the same slices at once take turns: the first fills the cache for the others."""
-    lock = None
-    if cache_dir is not None:
-        try:
-            cache_dir.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(cache_dir / ".lock")
-            lock.acquire()
-        except OSError:
-            lock = None  # a cache that cannot be written; _write_all says so
-    try:
+def _my_turn(cache_dir: Path | None, images: Sequence[Array], areas: list[int]) -> Iterator[None]:
+    """Processes that would filter the same slices with the same area take turns: the first fills the cache for all.
+
+    A lock for each area, taken in order of size, so that nobody waits in a circle.
+    """
+    with ExitStack() as held:
+        for area in areas:
+            if cache_dir is None:
+                break
+            digest = hashlib.sha256("".join(cache_key(image, area) for image in images).encode()).hexdigest()
+            try:
+                cache_dir.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(cache_dir / f".{digest}.lock"))
+            except OSError:
+                break  # a cache that cannot be written; _write_all says so
         yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 def cache_key(image: Array, area: int) -> str:

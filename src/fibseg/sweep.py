@@ -5,6 +5,8 @@ Reads run directories only, so it shows runs on other machines too.
 
 from __future__ import annotations
 
+import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,14 @@ ENDED = ("finished", "resumed", "skipped", "failed")
 """Trained here from its start, or from a checkpoint; finished before or elsewhere; failed for good."""
 
 
+CLOCK = "%Y-%m-%d %H:%M:%S"
+
+
+def begin_line(process: int, place: str) -> str:
+    """What log.txt of a run says when an attempt has found its place; `SweepRun.began` reads it."""
+    return f"--- {time.strftime(CLOCK)}, process {process}, {place}"
+
+
 @dataclass
 class SweepRun:
     """One run of a sweep.
@@ -31,9 +41,9 @@ class SweepRun:
         epochs: of a whole training.
         state: "waiting", "running", "elsewhere" (another process is in it) or one of ENDED.
         tries: how often it was started here.
-        started: seconds of the clock at its last start, and `done_before`, its epochs then.
+        started: seconds of the clock (`time.time`) at its last start, and `done_before`, its epochs then.
         seconds: of its attempts here, added up.
-        finished_before: it was finished when it last started here, and had only to be looked at.
+        finished_before: it was finished when its last attempt began, and had only to be looked at.
         error: why it failed.
     """
 
@@ -48,6 +58,14 @@ class SweepRun:
     seconds: float = 0.0
     finished_before: bool = False
     error: str = ""
+
+    def began(self) -> float:
+        """When its last attempt found its place, or was started where log.txt does not tell: runs wait in a queue."""
+        try:
+            told = re.findall(r"^--- ([^,]*), process ", self.directory.log.read_text(errors="replace"), re.M)
+            return max(self.started, time.mktime(time.strptime(told[-1], CLOCK)))
+        except (OSError, IndexError, ValueError):
+            return self.started
 
     def figures(self) -> dict[str, float]:
         """The last row of metrics.csv, nothing before the first epoch."""
@@ -75,13 +93,13 @@ class Outlook:
 def outlook(runs: Sequence[SweepRun], slots: int, now: float) -> Outlook:
     """Estimate from the pace of the runs of the same group, or of all where the group has none yet.
 
-    `now` is a time of the same clock as `SweepRun.started`.
+    `now` is on the clock of `SweepRun.started`.
     """
     paces: dict[str, list[float]] = {}
     done = {str(run.directory.path): run.done() for run in runs if run.state not in ENDED}
     for run in runs:
         epochs = done.get(str(run.directory.path), run.epochs) - run.done_before
-        spent = now - run.started if run.state == "running" else run.seconds
+        spent = now - run.began() if run.state == "running" else run.seconds
         if run.state in ("running", "finished") and epochs > 0 and spent > 0:
             paces.setdefault(run.group, []).append(spent / epochs)
     everywhere = mean(mean(found) for found in paces.values()) if paces else None

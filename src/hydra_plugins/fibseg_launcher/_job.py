@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from fibseg.errors import FibsegError, RunTakenError
 from fibseg.runs import RunDirectory
 from fibseg.sentences import sentence
+from fibseg.sweep import begin_line
 
 
 @dataclass(frozen=True)
@@ -41,31 +42,51 @@ class Outcome:
     Attributes:
         result: what Hydra gives; its return value is a FibsegError of one sentence if the run failed.
         taken: another process is in the run.
+        finished_before: the run had been finished when it had found its place, and was only looked at.
         seconds: from its place on a GPU or on cores to the end.
     """
 
     result: JobReturn
-    taken: bool
-    seconds: float
+    taken: bool = False
+    finished_before: bool = False
+    seconds: float = 0.0
 
 
-def run_task(task: Task, place: str) -> Outcome:
-    """Run, with all that is printed added to log.txt of the run; an error of the run is told, not raised."""
-    started = time.time()
-    os.chdir(task.folder)  # paths of the configuration may be relative
-    setup_globals()
-    Singleton.set_state(task.singletons)
-    with output_to(task.directory.log):
-        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}, process {os.getpid()}, {place}", flush=True)
-        result = run_job(task.function, task.config, "hydra.sweep.dir", "hydra.sweep.subdir", task.context)
-        taken = False
-        if result.status == JobStatus.FAILED:
-            error = result._return_value
-            taken = isinstance(error, RunTakenError)
-            if not taken:
-                keep_error(task.directory, error, started)
-            result.return_value = FibsegError(sentence(error))
-    return Outcome(result, taken, time.time() - started)
+def failure(error: Exception) -> Outcome:
+    """An attempt that failed before Hydra's part of it began."""
+    result = JobReturn(status=JobStatus.FAILED)
+    result.return_value = FibsegError(sentence(error))
+    return Outcome(result)
+
+
+def run_task(task: Task, place: AbstractContextManager[str]) -> Outcome:
+    """Wait for the place and run, with all that is printed added to log.txt of the run.
+
+    An error of the run is told, not raised.
+    """
+    try:
+        os.chdir(task.folder)  # paths of the configuration may be relative
+        setup_globals()
+        Singleton.set_state(task.singletons)
+        with output_to(task.directory.log), place as where:
+            print(begin_line(os.getpid(), where), flush=True)
+            return _run(task)
+    except Exception as error:  # no place, no log: it would be the same with the next attempt
+        return failure(error)
+
+
+def _run(task: Task) -> Outcome:
+    if not task.directory.is_free():  # asked first: it may end while we begin, and would look like ours
+        return Outcome(JobReturn(status=JobStatus.FAILED), taken=True)
+    started, finished_before, taken = time.time(), task.directory.scores.exists(), False
+    result = run_job(task.function, task.config, "hydra.sweep.dir", "hydra.sweep.subdir", task.context)
+    if result.status == JobStatus.FAILED:
+        error = result._return_value
+        taken = isinstance(error, RunTakenError)
+        if not taken:
+            keep_error(task.directory, error, started)
+        result.return_value = FibsegError(sentence(error))
+    return Outcome(result, taken, finished_before, time.time() - started)
 
 
 def keep_error(directory: RunDirectory, error: BaseException, started: float) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib
 import math
 import os
+import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
 from typing import Any
 
 from fibseg.errors import FibsegError
-from hydra_plugins.fibseg_launcher._job import Outcome, Task, run_task
-from hydra_plugins.fibseg_launcher._slots import own_place
+from hydra_plugins.fibseg_launcher._job import Outcome, Task, failure, run_task
+from hydra_plugins.fibseg_launcher._slots import own_place, require_gpu
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry; Ray reads these when it is imported
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -21,6 +26,9 @@ try:
     ray: Any = importlib.import_module("ray")
 except ImportError as error:
     raise FibsegError(f"hydra/launcher=ray needs Ray ({error}); `pip install ray`, or hydra/launcher=basic.") from error
+
+MARK = "FIBSEG_SWEEP"
+"""Variable of the environment, by which the processes of one sweep are known."""
 
 OBJECT_STORE = 78_643_200
 """Bytes, the least that Ray takes: configurations and results are all that passes through."""
@@ -39,16 +47,16 @@ class RayPool:
         for name, value in (("retries", retries), ("gpus", gpus)):
             if value is not None and not (isinstance(value, int) and value >= 0):
                 raise FibsegError(f"hydra.launcher.{name}: {value} is impossible; expected 0 or more.")
-        self.retries, self.runs_per_gpu, self.local = retries, runs_per_gpu, address is None
+        self.retries, self.runs_per_gpu, self.cores_per_run = retries, runs_per_gpu, cores_per_run
+        self.local, self._asked_gpus = address is None, gpus
+        self._mark = secrets.token_hex(8)
         self._connect(address, gpus)
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        self.gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-        cores = int(min(node.get("CPU", 1) for node in nodes))
-        self.runs_per_node = runs_per_gpu * max(int(node.get("GPU", 0)) for node in nodes)
-        share = max(1, cores // self.runs_per_node) if self.gpus else 1
-        self.cores_per_run = min(cores_per_run or share, cores)
-        what = f"{self.gpus} GPUs" if self.gpus else f"{sum(int(node.get('CPU', 1)) for node in nodes)} cores"
-        self.where = f"{what}, {self.cores_per_run} cores a run"
+        nodes = self._nodes()
+        self.on_gpu = bool(gpus if gpus is not None else sum(node.get("GPU", 0) for node in nodes))
+        self.cores_needed = min(cores_per_run or 1, int(max(node.get("CPU", 1) for node in nodes)))
+        what = f"{self._gpus(nodes)} GPUs" if self.on_gpu else f"{int(sum(n.get('CPU', 0) for n in nodes))} cores"
+        each = "an even share of the" if self.on_gpu and cores_per_run is None else self.cores_needed
+        self.where = f"{what}, {each} cores a run"
         self._running: dict[Any, int] = {}
         self._count = 0
 
@@ -69,6 +77,7 @@ class RayPool:
                 found = f"no Ray cluster at {address} ({_brief(error)})"
                 raise FibsegError(f"hydra.launcher.address: {found}.") from error
             return
+        os.environ |= {MARK: self._mark, "SPT_NOENV": "1"}  # inherited, and not overwritten by the title of a process
         try:
             ray.init(
                 address="local", num_cpus=len(os.sched_getaffinity(0)), num_gpus=gpus, include_dashboard=False,
@@ -77,28 +86,38 @@ class RayPool:
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise FibsegError(f"hydra/launcher=ray: Ray does not start ({_brief(error)}).") from error
 
-    def slots(self) -> int:
-        """Of the cluster as it is now: nodes come and go."""
+    def _nodes(self) -> list[dict[str, float]]:
+        """What each node has, as things are now: nodes come and go."""
         with told("cannot be asked"):
-            found = ray.cluster_resources()
-        if self.gpus:
-            return int(found.get("GPU", 0)) * self.runs_per_gpu
-        return max(1, int(found.get("CPU", 0)) // self.cores_per_run)
+            return [node["Resources"] for node in ray.nodes() if node["Alive"]] or [{}]
+
+    def _gpus(self, nodes: list[dict[str, float]]) -> int:
+        """That are there, or were asked for: a cluster that grows brings them when there is work for them."""
+        there = int(sum(node.get("GPU", 0) for node in nodes))
+        return there if self._asked_gpus is None else self._asked_gpus
+
+    def slots(self) -> int:
+        """Of the cluster as it is now."""
+        self._see_it_lives()
+        nodes = self._nodes()
+        if self.on_gpu:
+            return self._gpus(nodes) * self.runs_per_gpu
+        return max(1, sum(int(node.get("CPU", 0)) // self.cores_needed for node in nodes))
 
     def start(self, task: Task) -> int:
         """Hand a task to Ray."""
         share = math.floor(10_000 / self.runs_per_gpu) / 10_000  # Ray rounds to this, and six times .1667 are too much
-        needed = {"num_gpus": share, "num_cpus": 0} if self.gpus else {"num_cpus": self.cores_per_run}
+        needed = {"num_gpus": share, "num_cpus": 0} if self.on_gpu else {"num_cpus": self.cores_needed}
         remote = ray.remote(max_retries=0, max_calls=1, **needed)(run_in_place)
         self._count += 1
-        place = (self.runs_per_gpu, self.runs_per_node, self.cores_per_run)
-        self._running[remote.remote(task, bool(self.gpus), place)] = self._count
+        self._running[remote.remote(task, self.runs_per_gpu if self.on_gpu else 0, self.cores_per_run)] = self._count
         return self._count
 
     def wait(self, seconds: float) -> dict[int, Outcome | str]:
         """Tasks that ended: what they gave, or why their process is gone."""
         if not self._running:
             return {}
+        self._see_it_lives()
         with told("is gone"):
             ended, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds)
         found: dict[int, Outcome | str] = {}
@@ -107,11 +126,18 @@ class RayPool:
             try:
                 found[number] = ray.get(reference)
             except ray.exceptions.RayTaskError as error:
-                found[number] = str(error).strip().splitlines()[-1]
+                found[number] = failure(error)
             except ray.exceptions.RayError as error:
                 self._check_alive(error)
                 found[number] = _brief(error)
         return found
+
+    def _see_it_lives(self) -> None:
+        """FibsegError where a process of the Ray that was started here was killed: Ray itself would wait for it."""
+        if self.local and ray._private.worker._global_node.dead_processes():
+            self._running.clear()  # there is nobody to cancel them
+            end_marked(self._mark)
+            raise FibsegError("Ray was stopped (killed?); the same command goes on where the sweep stopped.")
 
     def _check_alive(self, error: Exception) -> None:
         """FibsegError where Ray itself was stopped here: no run is to blame, and none could be started again."""
@@ -124,6 +150,18 @@ class RayPool:
         for reference in self._running:
             ray.cancel(reference, force=True)
         ray.shutdown()
+        if self.local:
+            end_marked(self._mark)
+
+
+def end_marked(mark: str) -> None:
+    """Kill every process that Ray started here, and all that they started: Ray leaves some where a part of it died."""
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"{MARK}={mark}".encode() in entry.read_bytes().split(b"\0") and entry.parent.name != str(os.getpid()):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+        except OSError:  # ended, or another user's
+            continue
 
 
 def _brief(error: Exception) -> str:
@@ -140,10 +178,33 @@ def told(what: str) -> Iterator[None]:
         raise FibsegError(f"Ray {what} ({_brief(error)}); the same command goes on where the sweep stopped.") from error
 
 
-def run_in_place(task: Task, on_gpu: bool, place: tuple[int, int, int]) -> Outcome:
-    """In the worker: wait for a place, then run."""
-    if not on_gpu:
+def run_in_place(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Outcome:
+    """In the worker: wait for a place, then run; `runs_per_gpu` is 0 for a run without a GPU."""
+    threading.Thread(target=end_without, args=(os.getppid(),), daemon=True).start()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the run has an answer of its own
+    return run_task(task, _place(task, runs_per_gpu, cores_per_run))
+
+
+@contextmanager
+def _place(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Iterator[str]:
+    """On this node: its GPU from Ray, its cores from us."""
+    gpu, cores, runs_here = None, len(os.sched_getaffinity(0)), 1
+    if runs_per_gpu:
+        gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+        require_gpu(task.config.machine.device)
+        own = ray.get_runtime_context().get_node_id()
+        (here,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == own)
+        runs_here = runs_per_gpu * int(here.get("GPU", 1))
+        cores_per_run = cores_per_run or max(1, cores // runs_here)
+    else:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from a task that asks for none
-    gpu = os.environ["CUDA_VISIBLE_DEVICES"] if on_gpu else None
-    with own_place(gpu, *place) as found:
-        return run_task(task, found)
+        cores_per_run = cores_per_run or 1
+    with own_place(gpu, runs_per_gpu, runs_here, cores_per_run) as found:
+        yield found
+
+
+def end_without(parent: int) -> None:
+    """In the worker: end when Ray was killed on this machine; it would train on, and nobody would hear of it."""
+    while os.getppid() == parent:
+        sleep(1)
+    os._exit(1)

@@ -3,34 +3,67 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from time import monotonic, sleep
+from types import FrameType
 from typing import Any
 
 from fibseg.errors import FibsegError
 from fibseg.hardware import cores
 from hydra_plugins.fibseg_launcher._job import Outcome, Task, run_task
-from hydra_plugins.fibseg_launcher._slots import own_place
+from hydra_plugins.fibseg_launcher._slots import own_place, require_gpu
+
+RETRY_SECONDS = 60.0
+"""Until jobs that Slurm did not take are submitted once more."""
 
 
 class SlurmTask:
     """A task that submitit can queue again: the run goes on from its last checkpoint."""
 
-    def __init__(self, task: Task, local_cores: int | None):
-        """`local_cores`: of a task on this machine; None where Slurm sees to it."""
-        self.task, self.local_cores = task, local_cores
+    def __init__(self, task: Task, local_cores: int | None, gpus: int):
+        """`local_cores`: of a task on this machine; None where Slurm sees to it. `gpus`: that Slurm gives it."""
+        self.task, self.local_cores, self.gpus = task, local_cores, gpus
 
     def __call__(self) -> Outcome:
-        """In the job."""
-        if self.local_cores is None:
-            return run_task(self.task, socket.gethostname())
-        with own_place(None, 1, 1, self.local_cores) as place:
-            return run_task(self.task, place)
+        """In the job. SIGTERM of a preemption goes unheard, as submitit has it: every epoch saves until the end."""
+        time_is_up = importlib.import_module("submitit").JobEnvironment._usr_sig()
+        signal.signal(time_is_up, partial(requeue, signal.getsignal(time_is_up)))
+        return run_task(self.task, self._place())
+
+    @contextmanager
+    def _place(self) -> Iterator[str]:
+        if self.local_cores is not None:
+            with own_place(None, 1, 1, self.local_cores) as place:
+                yield place
+            return
+        if self.gpus:
+            require_gpu(self.task.config.machine.device)
+        yield socket.gethostname()
 
     def checkpoint(self) -> Any:
         """In the job, when its time is up: what to queue."""
         return importlib.import_module("submitit").helpers.DelayedSubmission(self)
+
+
+def requeue(submitit_handler: Any, number: int, frame: FrameType | None) -> None:
+    """Signal handler: queue the job again and end it, whatever code it is in.
+
+    submitit ends it by an exception, which the code that was interrupted may catch or ignore; and where queueing fails,
+    the exception would look like an error of the training.
+    """
+    try:
+        submitit_handler(number, frame)
+    except SystemExit:
+        print("queued again; this process ends", flush=True)
+    except BaseException as error:
+        print(f"not queued again ({error}); the sweep submits it once more", flush=True)
+    os._exit(1)
 
 
 class SlurmPool:
@@ -62,6 +95,8 @@ class SlurmPool:
         most = array_parallelism if self._local_cores is None else max(1, cores() // self._local_cores)
         self.retries, self._parallel = retries, min(most, array_parallelism)
         self.where = f"{cluster} jobs"
+        self._own = (self._local_cores, int(resources.get("gpus_per_node") or 0))
+        self._next_try = 0.0
         self._queued: list[tuple[int, Task]] = []
         self._jobs: dict[int, Any] = {}
         self._count = 0
@@ -78,15 +113,18 @@ class SlurmPool:
 
     def wait(self, seconds: float) -> dict[int, Outcome | str]:
         """Submit what is new, then look at the jobs until one has ended."""
-        if self._queued:
+        if self._queued and monotonic() >= self._next_try:
             try:
                 with self._executor.batch():
-                    new = {n: self._executor.submit(SlurmTask(task, self._local_cores)) for n, task in self._queued}
+                    new = {n: self._executor.submit(SlurmTask(task, *self._own)) for n, task in self._queued}
             except Exception as error:  # sbatch's word on a partition, an account, a limit
                 why = (str(error).strip() or type(error).__name__).splitlines()[-1]
-                raise FibsegError(f"hydra/launcher=slurm: the jobs were not taken ({why}).") from error
-            self._jobs |= new
-            self._queued.clear()
+                if not self._jobs:
+                    raise FibsegError(f"hydra/launcher=slurm: the jobs were not taken ({why}).") from error
+                self._next_try = monotonic() + RETRY_SECONDS  # a limit on jobs, perhaps: others of ours are there
+            else:
+                self._jobs |= new
+                self._queued.clear()
         end = monotonic() + seconds
         while not (ended := [number for number, job in self._jobs.items() if job.done()]) and monotonic() < end:
             sleep(0.2)
@@ -102,5 +140,16 @@ def _outcome(results: Callable[[], list[Outcome]]) -> Outcome | str:
     try:
         return results()[0]
     except Exception as error:  # whatever the job died of
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return lines[0]
+        return _brief(str(error)) or type(error).__name__
+
+
+def _brief(message: str) -> str:
+    r"""Slurm's state of the job, or the last line of the trace that submitit quotes.
+
+    >>> _brief("Job 7_0 with path x\nhas not produced any output (state: OUT_OF_MEMORY)\nError stream ...")
+    'state: OUT_OF_MEMORY'
+    """
+    if state := re.search(r"\((state: [^)]*)\)", message):
+        return state[1]
+    lines = [line for line in message.partition("\n------")[2].rpartition("\n------")[0].splitlines() if line.strip()]
+    return (lines or message.splitlines() or [""])[-1].strip()

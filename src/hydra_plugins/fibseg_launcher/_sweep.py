@@ -220,28 +220,34 @@ class Sweep:
         if not run.directory.is_free():
             self._tell(run, "elsewhere")
             return
-        run.tries, run.started, run.done_before = run.tries + 1, time.monotonic(), run.done()
-        run.finished_before = run.directory.scores.exists()
+        run.tries, run.started, run.done_before = run.tries + 1, time.time(), run.done()
         self._at_work[self.pool.start(self.tasks[index])] = index
         self._tell(run, "running")
 
     def _died(self, index: int, why: str) -> None:
         run = self.runs[index]
-        run.seconds += time.monotonic() - run.started
-        if run.tries <= self.pool.retries:
+        run.seconds += max(0.0, time.time() - run.began())
+        result = JobReturn(overrides=list(self.tasks[index].config.hydra.overrides.task), status=JobStatus.COMPLETED)
+        if run.directory.scores.exists():  # on its way out
+            result.return_value = mean_validation_f1(run.directory)
+            self._keep(index, result, "")
+        elif not run.directory.is_free():
+            self._tell(run, "elsewhere")
+        elif run.tries <= self.pool.retries:
             self.console.print(f"{run.directory.path.name}: its process died ({why}); it will go on")
             run.state = "waiting"
             self.waiting.append(index)
-            return
-        text = f"its process died {run.tries} times, killed or out of memory ({why})"
-        run.directory.path.mkdir(parents=True, exist_ok=True)  # it may have died before it made one
-        run.directory.error.write_text(f"{text}\n", encoding="utf-8")
-        result = JobReturn(overrides=list(self.tasks[index].config.hydra.overrides.task), status=JobStatus.FAILED)
-        self._keep(index, result, text)
+        else:
+            text = f"its process died {run.tries} times, killed or out of memory ({why})"
+            run.directory.path.mkdir(parents=True, exist_ok=True)  # it may have died before it made one
+            run.directory.error.write_text(f"{text}\n", encoding="utf-8")
+            result.status = JobStatus.FAILED
+            self._keep(index, result, text)
 
     def _ended(self, index: int, outcome: Outcome) -> None:
         run = self.runs[index]
         run.seconds += outcome.seconds
+        run.finished_before = outcome.finished_before
         if outcome.taken:
             run.tries -= 1
             self._tell(run, "elsewhere")
@@ -263,8 +269,8 @@ class Sweep:
 
     def _tell(self, run: SweepRun, state: str) -> None:
         run.state = state
-        self.console.print(event_line(run, self.runs, self._slots, time.monotonic()))
+        self.console.print(event_line(run, self.runs, self._slots, time.time()))
 
     def _table(self) -> Any:
         rows = self.console.size.height - 8
-        return live_table(self.runs, self._slots, time.monotonic(), rows)
+        return live_table(self.runs, self._slots, time.time(), rows)
