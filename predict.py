@@ -14,7 +14,6 @@ import hydra
 from omegaconf import DictConfig
 
 from fibseg import config as configuration
-from fibseg.errors import FibsegError
 from fibseg.schemas import PredictConfig
 from fibseg.sentences import run_with_sentences
 
@@ -35,14 +34,11 @@ def main(composed: DictConfig) -> None:
     from rich.console import Console
 
     from fibseg.runs import find_checkpoint, require_disk
-    from fibseg.stack import open_stack
+    from fibseg.stack import check_output, open_stack
 
     config = configuration.predict_config(composed)
     output = Path(config.output)
-    if output.exists() and not config.overwrite:
-        raise FibsegError(f"{output}: exists already; give another output=, or overwrite=true.")
-    if output.suffix.lower() not in (".tif", ".tiff"):
-        raise FibsegError(f"{output}: labels are written as TIFF; give an output= that ends in .tif.")
+    check_output(output, config.overwrite)
     stack = open_stack(config.image)
     checkpoint = find_checkpoint(Path(config.checkpoint))
     depth, height, width = stack.shape
@@ -58,7 +54,7 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     from fibseg.checkpoint import load_model
     from fibseg.hardware import choose_device, cores, set_threads
     from fibseg.prediction import predict_stack
-    from fibseg.stack import TiffWriter
+    from fibseg.stack import stack_writer
 
     model = load_model(checkpoint)
     warn_of_voxels(config.voxel_size, model.voxel_sizes, console)
@@ -71,7 +67,7 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     outside = []
     slices = predict_stack(model, stack, config.window_batch, device, precision, config.threads or cores())
     shown = track(slices, "predicting", total=stack.shape[0], console=console, disable=not console.is_terminal)
-    with TiffWriter(output, stack.shape, str(values.dtype), sizes) as writer:
+    with stack_writer(output, stack.shape, str(values.dtype), sizes) as writer:
         for labels, share in shown:
             writer.write(values[labels])
             outside.append(share)

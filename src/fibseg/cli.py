@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     score.set_defaults(run=_score)
     filtering = commands.add_parser("filter", help="the grain filter alone")
     filtering.add_argument("input", help="stack to filter")
-    filtering.add_argument("output", help="TIFF to write; with several areas their number is put before .tif")
+    filtering.add_argument("output", help="TIFF or .zarr to write; several areas put their number into the name")
     filtering.add_argument("--area", type=int, action="append", required=True, metavar="PIXELS")
     filtering.add_argument("--overwrite", action="store_true", help="replace files that exist")
     filtering.set_defaults(run=_filter)
@@ -106,20 +106,20 @@ def _filter(options: argparse.Namespace) -> None:
     from rich.progress import track
 
     from fibseg.grain_filter import grain_filter
-    from fibseg.stack import TiffWriter, open_stack
+    from fibseg.stack import check_output, open_stack, stack_writer
 
     output = Path(options.output)
     if len(set(options.area)) < len(options.area):
         raise FibsegError(f"--area: {options.area} names an area twice.")
     names = [output if len(options.area) == 1 else output.with_stem(f"{output.stem}-{a}") for a in options.area]
     for path in names:
-        if path.exists() and not options.overwrite:
-            raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
-        if path.suffix.lower() not in (".tif", ".tiff"):
-            raise FibsegError(f"{path}: filtered slices are written as TIFF; give a name that ends in .tif.")
+        check_output(path, options.overwrite, "--overwrite")
     stack, console = open_stack(options.input), Console(stderr=True)
+    size = list(stack.voxel_size) if stack.voxel_size else None
     with ExitStack() as files:
-        writers = [files.enter_context(TiffWriter(path, stack.shape, str(stack.dtype), None)) for path in names]
+        writers = [stack_writer(path, stack.shape, str(stack.dtype), size) for path in names]
+        for writer in writers:
+            files.enter_context(writer)
         for image in track(stack, "filtering", stack.shape[0], console=console, disable=not console.is_terminal):
             for writer, filtered in zip(writers, grain_filter(image, options.area), strict=True):
                 writer.write(filtered)

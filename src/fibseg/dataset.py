@@ -16,7 +16,7 @@ from fibseg import IGNORE
 from fibseg.description import SPLITS, DataDescription, IntensityDescription, VolumeDescription, check_description
 from fibseg.errors import FibsegError
 from fibseg.phantom import make_phantom
-from fibseg.stack import Stack, open_stack, write_stack
+from fibseg.stack import Stack, located, open_stack, write_stack
 
 UInt8 = NDArray[np.uint8]
 
@@ -128,14 +128,14 @@ class VolumeReader:
     def __init__(self, description: DataDescription, index: int, labels: Any = None):
         """`labels` replaces the volume's own, for a second expert, whose pages need not follow each other in z."""
         self._description, self._index = description, index
-        volume, root = description.volumes[index], Path(description.root)
+        volume, root = description.volumes[index], description.root
         where = f"data.volumes[{index}]"
         self._offset = volume.offset
         if len(volume.offset) != 3 or len(volume.voxel_size) != 3 or not all(size > 0 for size in volume.voxel_size):
             raise FibsegError(f"{where}: offset and voxel_size are three numbers (z, y, x); sizes are in nm, above 0.")
-        self.image = open_stack(root / volume.image)
+        self.image = open_stack(located(root, volume.image))
         self._labels = self._open_labels(root, volume.labels if labels is None else labels)
-        self._mask = None if volume.mask is None else open_stack(root / volume.mask)
+        self._mask = None if volume.mask is None else open_stack(located(root, volume.mask))
         if self._mask is not None and self._mask.shape != self.image.shape:
             raise FibsegError(f"{where}.mask: shape {self._mask.shape}, but the image is {self.image.shape}.")
         shape = next(iter(self._labels.values())).shape
@@ -147,7 +147,7 @@ class VolumeReader:
                 )
         self.annotated = (volume.offset[0], volume.offset[0] + shape[0])
 
-    def _open_labels(self, root: Path, labels: Any) -> dict[str, Stack]:
+    def _open_labels(self, root: str, labels: Any) -> dict[str, Stack]:
         """Class -> mask, or "" -> integer labels."""
         paths = {"": labels} if isinstance(labels, str) else labels
         if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
@@ -157,7 +157,7 @@ class VolumeReader:
         unknown = [name for name in paths if name and name not in self._description.classes]
         if unknown:
             raise FibsegError(f"data.volumes[{self._index}].labels: {unknown[0]} is none of data.classes.")
-        stacks = {name: open_stack(root / path) for name, path in paths.items()}
+        stacks = {name: open_stack(located(root, path)) for name, path in paths.items()}
         for stack in stacks.values():
             if stack.dtype.kind not in "uib":
                 raise FibsegError(f"{stack.name}: labels of type {stack.dtype}; expected integers.")

@@ -1,0 +1,31 @@
+"""Which writer a name asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fibseg.errors import FibsegError
+from fibseg.stack.tiff import TiffWriter
+from fibseg.stack.zarr import ZarrWriter
+
+WRITERS: dict[str, type[TiffWriter] | type[ZarrWriter]] = {
+    ".tif": TiffWriter, ".tiff": TiffWriter, ".zarr": ZarrWriter,
+}  # fmt: skip
+"""File ending -> writer."""
+
+
+def check_output(path: Path, overwrite: bool, how: str = "overwrite=true") -> None:
+    """FibsegError where a stack cannot be written: the name is taken, or its ending unknown."""
+    if path.suffix.lower() not in WRITERS:
+        raise FibsegError(f"{path}: stacks are written as {', '.join(WRITERS)}; give a name with such an ending.")
+    if path.exists() and not overwrite:
+        raise FibsegError(f"{path}: exists already; give another name, or {how}.")
+    if path.exists() and path.is_dir() != (path.suffix.lower() == ".zarr"):
+        raise FibsegError(f"{path}: exists and is {'a folder' if path.is_dir() else 'a file'}; give another name.")
+
+
+def stack_writer(
+    path: Path, shape: tuple[int, int, int], dtype: str, voxel_size: list[float] | None
+) -> TiffWriter | ZarrWriter:
+    """A context that writes (H, W) slices in order; TIFF or OME-Zarr, by the ending of the name."""
+    return WRITERS[path.suffix.lower()](path, shape, dtype, voxel_size)
