@@ -75,7 +75,7 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     if doubtful:
         console.print(
             f"warning: {doubtful} of {len(outside)} slices have over {DOUBTFUL:.0%} of their pixels outside the grey "
-            f"values of the training ({model.window[0]:g} to {model.window[1]:g}); look at these labels with care."
+            f"values of the training ({model.window.low:g} to {model.window.high:g}); look at these labels with care."
         )
     console.print(f"{output}: labels of {stack.shape[0]} slices", highlight=False)
 

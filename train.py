@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers a
 
     from fibseg.checkpoint import TrainedModel
     from fibseg.dataset import AnnotatedSlice
+    from fibseg.intensity import Window
     from fibseg.segmentation import Segmentation
     from fibseg.tracking import Tracking
     from fibseg.transfer import Start
@@ -43,7 +44,7 @@ class Run:
     provenance: dict[str, Any]
     directory: RunDirectory
     slices: dict[str, list[AnnotatedSlice]]
-    window: tuple[float, float]
+    window: Window
     resume_from: Path | None
     start: Start | None
     plain: dict[str, Any]
@@ -101,10 +102,10 @@ def open_run(
 ) -> Run:
     """Settle what the machine decides, or keep what the directory says; write config.yaml."""
     from fibseg.callbacks import usable_checkpoint
-    from fibseg.dataset import intensity_window
+    from fibseg.intensity import intensity_window
     from fibseg.runs import write_config
 
-    window = intensity_window(slices["train"], config.data.intensity)
+    window = intensity_window([one.image for one in slices["train"]], config.data.intensity)
     resume_from = usable_checkpoint(directory)
     start = None if resume_from is not None else read_start(config)
     if start is not None:
@@ -114,7 +115,7 @@ def open_run(
     if before is None:
         write_config(directory, plain | {"provenance": provenance})
     counts = ", ".join(f"{len(found)} {split.replace('_', ' ')}" for split, found in slices.items() if found)
-    console.print(f"data {config.data.name}: {counts} slices; grey values {window[0]:g} to {window[1]:g}")
+    console.print(f"data {config.data.name}: {counts} slices; grey values {window.low:g} to {window.high:g}")
     return Run(config, provenance, directory, slices, window, resume_from, start, plain, console)
 
 
@@ -161,7 +162,7 @@ def train(run: Run) -> None:
 def make_tracking(run: Run) -> Tracking:
     """Boards that show the run while it trains, as the configuration names them."""
     from fibseg.datamodule import slice_channels
-    from fibseg.dataset import to_8bit
+    from fibseg.intensity import to_8bit
     from fibseg.tracking import Panel, Tracking, open_boards
 
     config, tracking = run.config, run.config.tracking
@@ -187,7 +188,7 @@ def check_network(config: TrainConfig) -> int:
     return network_size(config.model.architecture, arguments, config.patches.size)
 
 
-def make_model(config: TrainConfig, window: tuple[float, float], precision: str) -> TrainedModel:
+def make_model(config: TrainConfig, window: Window, precision: str) -> TrainedModel:
     """A network with the random start of the seed, and what a prediction must know of it."""
     from fibseg.checkpoint import TrainedModel
     from fibseg.description import class_names, label_values

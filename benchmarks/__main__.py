@@ -24,8 +24,9 @@ from rich.table import Table
 
 from fibseg.callbacks import TrainingProgress
 from fibseg.datamodule import StackDataModule
-from fibseg.dataset import AnnotatedSlice, to_8bit
+from fibseg.dataset import AnnotatedSlice
 from fibseg.grain_filter import grain_filter
+from fibseg.intensity import Window, to_8bit
 from fibseg.losses import DiceLoss
 from fibseg.models import create_model
 from fibseg.phantom import make_phantom
@@ -130,7 +131,7 @@ def main() -> None:
     images, labels = make_phantom((2, 1024, 1024), 0)
     if options.data:
         stack = open_stack(options.data)
-        images = np.stack([to_8bit(stack.read(z), (0, 255)) for z in range(2)])
+        images = np.stack([to_8bit(stack.read(z), Window(0, 255)) for z in range(2)])
         labels = np.resize(labels, images.shape)
     slices = [AnnotatedSlice(0, z, image, label) for z, (image, label) in enumerate(zip(images, labels, strict=True))]
     rows = [filter_row(images[0]), batch_row(slices), step_row(slices)]

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from fibseg.datamodule import StackDataModule, cut, slice_channels
-from fibseg.dataset import intensity_window, load_slices, to_8bit
+from fibseg.dataset import load_slices
 from fibseg.grain_filter import grain_filter
+from fibseg.intensity import Window, intensity_window, to_8bit
 from fibseg.patches import PatchSampler
 
 from .conftest import describe
@@ -20,7 +21,7 @@ SIZE = 32
 
 def module(folder: Path, **changes: Any) -> StackDataModule:
     slices = load_slices(describe(folder))
-    window = intensity_window(slices["train"], describe(folder).intensity)
+    window = intensity_window([one.image for one in slices["train"]], describe(folder).intensity)
     options: dict[str, Any] = {
         "areas": [], "filter_scope": "slice", "patch_size": SIZE, "class_share": 0.8, "batch_size": 3,
         "batches": 5, "validation_batches": 2, "validation_seed": 0, "fresh_validation": False, "seed": 7,
@@ -49,7 +50,7 @@ def test_patches_are_cut_turned_and_mirrored_like_numpy_does() -> None:
 
 def test_channels_are_the_slice_and_its_filtered_versions(phantom_folder: Path) -> None:
     slices = load_slices(describe(phantom_folder))["train"][:2]
-    images = [to_8bit(one.image, (0, 255)) for one in slices]
+    images = [to_8bit(one.image, Window(0, 255)) for one in slices]
     channels = slice_channels(images, [20, 200], cache=None, processes=1)
     for image, found in zip(images, channels, strict=True):
         np.testing.assert_array_equal(found[0], image)

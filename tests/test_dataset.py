@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from fibseg import IGNORE
-from fibseg.dataset import data_hash, intensity_window, load_slices, parse_slices, to_8bit
+from fibseg.dataset import data_hash, load_slices, parse_slices
 from fibseg.description import (
     BackgroundDescription,
     ClassDescription,
@@ -115,6 +115,7 @@ def test_order_of_classes_weights_and_values(folder: Path) -> None:
         ({}, {"background": BackgroundDescription([], 1.0)}, "background.labels: empty"),
         ({}, {"background": BackgroundDescription([0], -1.0)}, "weights must be 0 or more"),
         ({}, {"intensity": IntensityDescription(50, 50)}, "expected 0 <= low < high <= 100"),
+        ({}, {"intensity": IntensityDescription(1, 99, "volume")}, "per: volume; expected stack or slice"),
         ({}, {"volumes": []}, "volumes: empty"),
     ],
 )
@@ -163,28 +164,6 @@ def test_data_hash_sees_one_pixel_and_one_label(folder: Path) -> None:
     third = data_hash(load_slices(crop(folder, classes={"a": CLASSES["a"]})), ["a"])
     renamed = data_hash(load_slices(crop(folder, classes={"a": CLASSES["a"]})), ["b"])
     assert len({before, second, third, renamed}) == 4
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-def test_window_and_8bit_against_numpy(folder: Path, dtype: str) -> None:
-    image = (IMAGE // 16).astype(dtype)
-    tifffile.imwrite(folder / "image.tif", image)
-    train = load_slices(crop(folder))["train"]
-    low, high = intensity_window(train, IntensityDescription(1, 99))
-    assert (low, high) == tuple(np.percentile(image[1:3], [1, 99]))
-    exact = (image[1].astype(float) - low) / (high - low) * 255
-    assert np.abs(to_8bit(image[1], (low, high)) - np.clip(exact, 0, 255)).max() <= 0.5 + 1e-3
-
-
-def test_8bit_of_a_full_window_changes_nothing() -> None:
-    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    np.testing.assert_array_equal(to_8bit(image, (0.0, 255.0)), image)
-
-
-def test_one_grey_value_has_no_window(folder: Path) -> None:
-    tifffile.imwrite(folder / "image.tif", np.full(IMAGE.shape, 7, np.uint8))
-    with pytest.raises(FibsegError, match="one grey value only"):
-        intensity_window(load_slices(crop(folder))["train"], IntensityDescription(0.1, 99.9))
 
 
 def test_parse_slices() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fibseg.grain_filter import grain_filter
+from fibseg.intensity import Window
 from fibseg.prediction import predict_slice, predict_stack
 from fibseg.stack import open_stack
 
@@ -58,7 +59,7 @@ def test_a_stack_gets_the_channels_of_its_training(phantom_folder: Path) -> None
             return torch.zeros(len(images), 3, 48, 48)
 
     stack = open_stack(phantom_folder / "image.tif")
-    model = replace(trained([50], 2), network=Spy(), patch_size=48, window=(0.0, 255.0))
+    model = replace(trained([50], 2), network=Spy(), patch_size=48, window=Window(0.0, 255.0))
     labels, outside = next(predict_stack(model, stack, 100, CPU, "32", 1))
     assert (labels.shape, outside) == ((96, 96), 0.0)
     channels = np.stack([stack.read(0), grain_filter(stack.read(0), [50])[0]])
@@ -74,7 +75,7 @@ def test_each_window_is_filtered_by_itself_where_the_scope_says_so(phantom_folde
             return torch.zeros(len(images), 3, 48, 48)
 
     stack = open_stack(phantom_folder / "image.tif")
-    model = replace(trained([50], 2), network=Spy(), patch_size=48, window=(0.0, 255.0), filter_scope="patch")
+    model = replace(trained([50], 2), network=Spy(), patch_size=48, window=Window(0.0, 255.0), filter_scope="patch")
     next(predict_stack(model, stack, 100, CPU, "32", 2))
     window = np.pad(stack.read(0), 16, mode="reflect")[:48, :48]
     expected = np.stack([window, grain_filter(window, [50])[0]])
@@ -83,7 +84,7 @@ def test_each_window_is_filtered_by_itself_where_the_scope_says_so(phantom_folde
 
 def test_pixels_outside_the_training_window_are_told(phantom_folder: Path) -> None:
     stack = open_stack(phantom_folder / "image.tif")
-    model = replace(trained([], 1), network=brightest_module(), patch_size=48, window=(100.0, 150.0))
+    model = replace(trained([], 1), network=brightest_module(), patch_size=48, window=Window(100.0, 150.0))
     _, outside = next(predict_stack(model, stack, 100, CPU, "32", 1))
     first = stack.read(0)
     assert outside == pytest.approx(((first < 100) | (first > 150)).mean())

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fibseg.config import load_description
-from fibseg.dataset import intensity_window, load_slices, to_8bit
+from fibseg.dataset import load_slices
 from fibseg.grain_filter import grain_filter
+from fibseg.intensity import Window, intensity_window, to_8bit
 from fibseg.patches import PatchSampler
 
 from .conftest import Commands
@@ -26,8 +27,8 @@ def test_descriptions_fit_the_files(
     slices = load_slices(description)
     assert tuple(len(slices[split]) for split in ("train", "validation", "test")) == counts
     assert {one.image.shape for found in slices.values() for one in found} == {shape}
-    low, high = intensity_window(slices["train"], description.intensity)
-    assert 0 <= low < 60 < 180 < high <= 255
+    window = intensity_window([one.image for one in slices["train"]], description.intensity)
+    assert 0 <= window.low < 60 < 180 < window.high <= 255
     labels = [one.labels for one in slices["train"]]
     patches = PatchSampler(labels, 256, class_share=0.0).draw(300, (0,), augment=False)
     cut = [
@@ -40,7 +41,7 @@ def test_backends_of_the_filter_agree_on_a_real_slice(real_stacks: Path) -> None
     pytest.importorskip("pylena")
     description = load_description("epfl")
     description.root = str(real_stacks / "epfl")
-    image = to_8bit(load_slices(description)["train"][0].image[:300, :400], (0, 255))
+    image = to_8bit(load_slices(description)["train"][0].image[:300, :400], Window(0, 255))
     ours, theirs = (grain_filter(image, [650, 3200], backend=backend) for backend in ("pylena", "higra"))
     np.testing.assert_array_equal(ours, theirs)
     assert (ours[1] != image).mean() > 0.2

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from fibseg.dataset import intensity_window, load_slices, to_8bit
+from fibseg.dataset import load_slices
 from fibseg.description import IntensityDescription
 from fibseg.errors import FibsegError
+from fibseg.intensity import intensity_window, to_8bit
 from fibseg.runs import (
     COMPONENT_COLUMNS,
     RunDirectory,
@@ -140,7 +141,7 @@ def test_scores_are_read_back_and_damage_is_named(tmp_path: Path) -> None:
 def test_truth_is_written_once_page_by_page(phantom_folder: Path, tmp_path: Path) -> None:
     slices = load_slices(describe(phantom_folder))
     write_truth(tmp_path, slices, ["background", "mitochondrion", "membrane", "er"])
-    window = intensity_window(slices["train"], IntensityDescription(0.1, 99.9))
+    window = intensity_window([one.image for one in slices["train"]], IntensityDescription(0.1, 99.9))
     index = json.loads((tmp_path / "truth.json").read_text())
     assert index["splits"]["test"] == [{"volume": 0, "slice": z} for z in SPLIT["test"]]
     assert "train" not in index["splits"]

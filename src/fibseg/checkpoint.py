@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fibseg.errors import FibsegError
+from fibseg.intensity import Window
 from fibseg.models import EfficientUNet, UNet, create_model
 
-FORMAT = 2
-"""Of a model checkpoint; a newer one is refused. 2 came with the filter's scope and the order of a UNet's blocks."""
+FORMAT = 3
+"""Of a model checkpoint; a newer one is refused. 2 came with the filter's scope and the order of a UNet's blocks, 3
+with windows of every slice."""
 
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
@@ -79,7 +81,7 @@ class TrainedModel:
         label_values: value of each class in label files.
         areas: of the grain filter in pixels; the network has 1 + len(areas) channels.
         filter_scope: "slice" or "patch": what is filtered.
-        window: grey values that become 0 and 255.
+        window: grey values that become 0 and 255, for the stack or slice by slice.
         voxel_sizes: (z, y, x) in nm of each training volume.
         patch_size: side of a training patch, and of a window, in pixels.
         precision: "32" or "bf16", of its training.
@@ -92,7 +94,7 @@ class TrainedModel:
     label_values: Sequence[int]
     areas: Sequence[int]
     filter_scope: str
-    window: tuple[float, float]
+    window: Window
     voxel_sizes: Sequence[Sequence[float]]
     patch_size: int
     precision: str
@@ -107,6 +109,7 @@ _PLAIN = (
 def save_model(model: TrainedModel, path: Path) -> None:
     """Write the weights and what is needed to use them."""
     plain = {name: getattr(model, name) for name in _PLAIN}
+    plain["window"] = astuple(model.window)
     save_whole({"format": FORMAT, **plain, "weights": model.network.state_dict()}, path)
 
 
@@ -129,6 +132,7 @@ def load_model(path: Path) -> TrainedModel:
         raise FibsegError(
             f"{path}: a network of {channels} channels, but filter areas {list(areas)} make {1 + len(areas)}."
         )
+    content["window"] = Window(*content["window"])
     network = create_model(content["architecture"], **content["arguments"])
     try:
         network.load_state_dict(content["weights"])

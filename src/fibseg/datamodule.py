@@ -15,8 +15,9 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from fibseg.dataset import AnnotatedSlice, to_8bit
+from fibseg.dataset import AnnotatedSlice
 from fibseg.filtered_slices import filter_slices
+from fibseg.intensity import Window, to_8bit
 from fibseg.patch_filter import PatchFilter, channels_of
 from fibseg.patches import Patches, PatchSampler
 
@@ -131,7 +132,7 @@ class StackDataModule(LightningDataModule):
         self,
         train: Sequence[AnnotatedSlice],
         validation: Sequence[AnnotatedSlice],
-        window: tuple[float, float],
+        window: Window,
         areas: Sequence[int],
         filter_scope: str,
         patch_size: int,
@@ -151,7 +152,7 @@ class StackDataModule(LightningDataModule):
         Args:
             train: annotated slices.
             validation: annotated slices.
-            window: grey values that become 0 and 255, see dataset.intensity_window.
+            window: grey values that become 0 and 255, see intensity.Window.
             areas: of the grain filter in pixels, one channel each.
             filter_scope: what is filtered: "slice", once, or "patch", each patch anew (by worker processes).
             patch_size: side of a patch in pixels.

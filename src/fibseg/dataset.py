@@ -1,4 +1,4 @@
-"""From a data description to annotated slices: which pixels are which class, and which grey values become 0 and 255."""
+"""From a data description to annotated slices: which pixels are which class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from fibseg import IGNORE
-from fibseg.description import SPLITS, DataDescription, IntensityDescription, VolumeDescription, check_description
+from fibseg.description import SPLITS, DataDescription, VolumeDescription, check_description
 from fibseg.errors import FibsegError
 from fibseg.phantom import make_phantom
 from fibseg.stack import Stack, located, open_stack, write_stack
@@ -258,26 +258,6 @@ def split_positions(volume: VolumeDescription, reader: VolumeReader, where: str)
                 )
             owner[z] = split
     return splits
-
-
-def intensity_window(slices: Sequence[AnnotatedSlice], intensity: IntensityDescription) -> tuple[float, float]:
-    """Grey values that become 0 and 255: percentiles over all pixels of the slices."""
-    pixels = np.concatenate([one.image.ravel() for one in slices])
-    low, high = (float(value) for value in np.percentile(pixels, [intensity.low, intensity.high]))
-    if not high > low:
-        raise FibsegError(f"data.intensity: the training slices have one grey value only ({low}).")
-    return low, high
-
-
-def to_8bit(image: NDArray[Any], window: tuple[float, float]) -> UInt8:
-    """Grey values -> uint8: the window's ends become 0 and 255, values outside it are clipped.
-
-    >>> to_8bit(np.array([[0, 100, 300]]), (0.0, 200.0)).tolist()
-    [[0, 128, 255]]
-    """
-    low, high = window
-    scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
 
 
 def data_hash(slices: dict[str, list[AnnotatedSlice]], class_names: Sequence[str]) -> str:

@@ -33,10 +33,14 @@ class BackgroundDescription:
 
 @dataclass
 class IntensityDescription:
-    """Percentiles of the training slices that become 0 and 255; 0 and 100 are the paper's minimum and maximum."""
+    """Percentiles that become 0 and 255, over the training slices (`per` is "stack") or in every slice by itself.
+
+    0 and 100 are the paper's minimum and maximum.
+    """
 
     low: float
     high: float
+    per: str = "stack"
 
 
 @dataclass
@@ -131,5 +135,7 @@ def check_description(description: DataDescription) -> None:
     low, high = description.intensity.low, description.intensity.high
     if not 0 <= low < high <= 100:
         raise FibsegError(f"data.intensity: percentiles {low} and {high}; expected 0 <= low < high <= 100.")
+    if description.intensity.per not in ("stack", "slice"):
+        raise FibsegError(f"data.intensity.per: {description.intensity.per}; expected stack or slice.")
     if any(weight < 0 for weight in class_weights(description)) or not sum(class_weights(description)) > 0:
         raise FibsegError("data: class weights must be 0 or more, and one of them more than 0.")

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from fibseg.dataset import AnnotatedSlice, to_8bit
+from fibseg.dataset import AnnotatedSlice
+from fibseg.intensity import to_8bit
 from fibseg.metrics import mean_f1, slices_with_class
 from fibseg.runs import (
     SCORED_SPLITS,

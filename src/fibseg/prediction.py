@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fibseg.checkpoint import TrainedModel
 from fibseg.datamodule import slice_channels
-from fibseg.dataset import read_finite, to_8bit
+from fibseg.dataset import read_finite
+from fibseg.intensity import to_8bit
 from fibseg.patch_filter import PatchFilter
 from fibseg.patches import window_starts, window_third
 from fibseg.stack import Stack
@@ -101,13 +102,12 @@ def predict_stack(
     model: TrainedModel, stack: Stack, batch_size: int, device: torch.device, precision: str, processes: int
 ) -> Iterator[tuple[UInt8, float]]:
     """Slice by slice: (H, W) class indices, and the share of pixels outside the training's intensity window."""
-    low, high = model.window
     outside = []
 
     def channels() -> Iterator[UInt8]:
         for z in range(stack.shape[0]):
             image = read_finite(stack, z)
-            outside.append(float(((image < low) | (image > high)).mean()))
+            outside.append(model.window.outside(image))
             yield model_channels(model, [to_8bit(image, model.window)], cache=None, processes=1)[0]
 
     for labels in predict_slices(model, channels(), batch_size, device, precision, processes):

@@ -21,9 +21,10 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
-from fibseg.dataset import AnnotatedSlice, intensity_window, to_8bit
+from fibseg.dataset import AnnotatedSlice
 from fibseg.description import IntensityDescription
 from fibseg.errors import FibsegError, RunTakenError
+from fibseg.intensity import intensity_window, to_8bit
 from fibseg.scoring import SplitScore
 from fibseg.stack import write_pages
 
@@ -50,6 +51,8 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
     """
     kept = {key: value for key, value in config.items() if key not in NO_SCIENCE}
     data = {key: value for key, value in kept["data"].items() if key != "root"}
+    if data.get("intensity", {}).get("per") == "stack":  # younger than the first runs: said or not, it is the same
+        data["intensity"] = {key: value for key, value in data["intensity"].items() if key != "per"}
     paths = ("image", "labels", "mask", "second_expert")
     data["volumes"] = [{k: v for k, v in volume.items() if k not in paths} for volume in data["volumes"]]
     if kept.get("init_from"):
@@ -270,7 +273,7 @@ def write_truth(folder: Path, slices: dict[str, list[AnnotatedSlice]], names: Se
     with FileLock(folder / ".lock"):
         if (folder / "truth.json").exists():
             return
-        window = intensity_window(slices["train"], IntensityDescription(0.1, 99.9))
+        window = intensity_window([one.image for one in slices["train"]], IntensityDescription(0.1, 99.9))
         pages = {split: found for split, found in slices.items() if split != "train" and found}
         for split, found in pages.items():
             write_pages(folder / f"{split}-images.tif", [to_8bit(one.image, window) for one in found])
