@@ -1,12 +1,11 @@
 """A synthetic FIB-SEM stack with exact labels, for the demo and the tests; never a result.
 
-Every organelle is a cloud of points with one radius: a voxel belongs to it when its nearest point is
-closer than the radius. Bent capsules (mitochondria, ER tubules) and sheets (ER) are clouds alike, so one
-function draws them all. The distance below the surface gives the grey level (dark border, inside).
-Vesicles, lysosomes and lipid droplets are drawn too, but belong to the background, as in many annotations.
+`phantom_scene.py` lays out cells and organelles as clouds of points with a radius, so one function draws them all: the
+distance below the surface gives the label and the grey level (dark border, inside). Vesicles, lysosomes and lipid
+droplets are drawn too, but are background, as in many annotations. `phantom_texture.py` gives the grain of the
+cytoplasm; `phantom_camera.py` adds what the microscope does.
 All lengths are in pixels of the slice; one slice is about `Z_STEP` pixels thick (20 nm against 5 nm).
-The stack is drawn slice by slice: beyond the two results it needs the memory of a few slices. The grain of the
-cytoplasm comes from `phantom_texture.py`, noise, curtains and charging from `phantom_camera.py`.
+The stack is drawn slice by slice: beyond the two results it needs the memory of a few slices.
 """
 
 from dataclasses import dataclass
@@ -74,15 +73,13 @@ def make_phantom(shape: tuple[int, int, int], seed: int) -> tuple[Bytes, Bytes]:
     heights, shifts = _stage(depth, min(height, width, TILE), rng)
     camera, texture = Camera((depth, height, width), rng), Texture(height, width, Z_STEP, rng)
     for z in range(depth):
-        fills = (RESIN, -np.inf, np.inf, 0.0)
-        grey, room, er, rough = (np.full((height, width), fill, np.float32) for fill in fills)
-        canvas = _Canvas(grey, labels[z], room, er, rough)
+        canvas = _blank(labels[z])
         for cell, organelles in scene:
             _draw_cell(canvas, cell, heights[z], shifts[z])
             for organelle in organelles:
                 _draw_organelle(canvas, organelle, heights[z], shifts[z])
         _draw_grain(canvas, texture.next(shifts[z]))
-        image[z] = camera.expose(grey, np.isneginf(room), z)
+        image[z] = camera.expose(canvas.grey, np.isneginf(canvas.room), z)
     return image, labels
 
 
@@ -96,12 +93,18 @@ def _check(shape: tuple[int, int, int], seed: int) -> None:
         raise FibsegError(f"phantom seed is {seed}, expected an integer of 0 or more; give such a seed.")
 
 
-def _window(points: Floats, margin: float, canvas: _Canvas, jitter: Floats) -> Window:
+def _blank(labels: Bytes) -> _Canvas:
+    """Start a slice of resin on its labels (H, W), which are 0."""
+    grey, room, er, rough = (np.full(labels.shape, fill, np.float32) for fill in (RESIN, -np.inf, np.inf, 0.0))
+    return _Canvas(grey, labels, room, er, rough)
+
+
+def _window(points: Floats, margin: float, canvas: _Canvas, shift: Floats) -> Window:
     """Find the part of the slice that holds points (N, 2) and a margin; its coordinates are y (h, 1), x (1, w)."""
-    first = np.clip(points.min(axis=0) - margin + jitter, 0, canvas.grey.shape).astype(int)
-    last = np.clip(points.max(axis=0) + margin + jitter + 2, 0, canvas.grey.shape).astype(int)
-    y = np.arange(first[0], last[0], dtype=np.float32)[:, None] - np.float32(jitter[0])
-    x = np.arange(first[1], last[1], dtype=np.float32)[None] - np.float32(jitter[1])
+    first = np.clip(points.min(axis=0) - margin + shift, 0, canvas.grey.shape).astype(int)
+    last = np.clip(points.max(axis=0) + margin + shift + 2, 0, canvas.grey.shape).astype(int)
+    y = np.arange(first[0], last[0], dtype=np.float32)[:, None] - np.float32(shift[0])
+    x = np.arange(first[1], last[1], dtype=np.float32)[None] - np.float32(shift[1])
     return (slice(first[0], last[0]), slice(first[1], last[1])), y, x
 
 
@@ -115,9 +118,9 @@ def _stage(depth: int, size: int, rng: Rng) -> tuple[Floats, Floats]:
     return heights.astype(np.float32), np.clip(shifts, -limit, limit).astype(np.float32)
 
 
-def _draw_cell(canvas: _Canvas, cell: Cell, z: float, jitter: Floats) -> None:
+def _draw_cell(canvas: _Canvas, cell: Cell, z: float, shift: Floats) -> None:
     """Draw the membrane and the cytoplasm, and open the room for organelles."""
-    part, y, x = _window(np.array([cell.centre], np.float32), 1.1 * cell.axes[0] + 2.0, canvas, jitter)
+    part, y, x = _window(np.array([cell.centre], np.float32), 1.1 * cell.axes[0] + 2.0, canvas, shift)
     y, x = y - np.float32(cell.centre[0]), x - np.float32(cell.centre[1])
     excess = np.hypot(y, x) - cell.outline(np.arctan2(y, x), z)
     slope = np.hypot(*np.gradient(excess))  # near 1 at the outline, but large at the centre
@@ -130,13 +133,13 @@ def _draw_cell(canvas: _Canvas, cell: Cell, z: float, jitter: Floats) -> None:
     canvas.room[part][within] = (inside - cell.membrane)[within]
 
 
-def _draw_organelle(canvas: _Canvas, organelle: Organelle, z: float, jitter: Floats) -> None:
+def _draw_organelle(canvas: _Canvas, organelle: Organelle, z: float, shift: Floats) -> None:
     """Draw where the organelle is nearer than its radius and keeps `GAP` from other classes; ER fuses with ER."""
     margin = organelle.radius + GAP
     points = organelle.points[np.abs(organelle.points[:, 0] - z) < margin]
     if not len(points):
         return
-    part, y, x = _window(points[:, 1:], margin, canvas, jitter)
+    part, y, x = _window(points[:, 1:], margin, canvas, shift)
     square = np.full(canvas.grey[part].shape, np.inf, np.float32)  # distance to the nearest point, squared
     for height, row, column in points:
         np.minimum(square, (y - row) ** 2 + ((x - column) ** 2 + (height - z) ** 2), out=square)

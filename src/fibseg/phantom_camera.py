@@ -9,7 +9,7 @@ In the order of `Camera.expose`: blur, curtains, charging, brightness that drift
   cell too dark, and both decay with the distance; each line has a strength and an offset of its own.
 - Noise: the number of electrons of a pixel is Poisson distributed, so the variance grows with the grey level; here a
   normal distribution of the same variance. The bandwidth of the detector smears signal and noise a little along the
-  scan line; the noise of the amplifier comes after it (Reimer, Scanning Electron Microscopy, 2nd ed., 1998, ch. 5).
+  scan line; the noise of the amplifier comes after it (Reimer, Scanning Electron Microscopy, 2nd ed., 1998).
 
 Nothing here moves a structure: what is symmetric stays in place, so the labels stay exact.
 """
