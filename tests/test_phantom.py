@@ -1,8 +1,11 @@
 """The phantom keeps the promises that the demo and the other tests build on."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.registration import phase_cross_correlation
 
 from fibseg.errors import FibsegError
 from fibseg.phantom import make_phantom
@@ -118,6 +121,106 @@ def test_one_membrane_around_all(demo: list[Stack]) -> None:
             assert cell[slice_ > 0].all()
             assert ndimage.label(cell)[1] == 1
             assert cell[1:-1, 1:-1].sum() == cell.sum()  # clear of the edge
+
+
+def test_labels_have_no_holes(demo: list[Stack]) -> None:
+    for _, labels in demo:
+        for slice_ in labels:
+            mitochondria = slice_ == MITOCHONDRION
+            assert (ndimage.binary_fill_holes(mitochondria) == mitochondria).all()
+            assert ndimage.label(slice_ == MEMBRANE, np.ones((3, 3)))[1] == 1
+
+
+@pytest.mark.parametrize("label", [MITOCHONDRION, MEMBRANE])
+def test_grey_falls_where_the_label_begins(demo: list[Stack], label: int) -> None:
+    for image, labels in demo:
+        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        inside = cell if label == MEMBRANE else labels == label
+        depth = np.array([ndimage.distance_transform_edt(slice_) for slice_ in inside])
+        height = np.array([ndimage.distance_transform_edt(~slice_) for slice_ in inside])
+        below = [image[(depth > low) & (depth <= low + 1)].mean() for low in (2, 1, 0)]
+        above = [image[(height > low) & (height <= low + 1)].mean() for low in (0, 1, 2)]
+        steps = np.diff(below + above)
+        assert steps.argmax() == 2  # steepest between the last pixel inside and the first one outside
+
+
+def test_image_and_labels_shift_alike(demo: list[Stack]) -> None:
+    found = []
+    for image, labels in demo:
+        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        sharp = [ndimage.gaussian_filter(slice_.astype(float), 1.5) for slice_ in image]
+        sharp = [slice_ - ndimage.gaussian_filter(slice_, 8) for slice_ in sharp]
+        for z in range(DEMO[0] - 1):
+            normal = {"upsample_factor": 20, "normalization": None}
+            of_image = phase_cross_correlation(sharp[z], sharp[z + 1], **normal)[0]
+            centres = [np.array(ndimage.center_of_mass(mask)) for mask in cell[z : z + 2]]
+            found.append((of_image, centres[0] - centres[1]))
+    images, truth = np.moveaxis(np.array(found), 1, 0)  # (pairs, 2) pixels
+    assert 0.2 < truth.std() < 1.0  # the stage does move
+    assert np.abs(images - truth).max() < 0.5
+    assert np.corrcoef(images.ravel(), truth.ravel())[0, 1] > 0.9
+
+
+def test_curtains_are_vertical_and_fade_slowly(demo: list[Stack]) -> None:
+    image, labels = demo[0]
+    assert not labels[:, :60].any()
+    resin = image[:, :60, :60].astype(float)
+    resin = resin - ndimage.gaussian_filter(resin, (0, 8, 8))
+    columns, rows = resin.mean(axis=1), resin.mean(axis=2)
+    noise = (resin - columns[:, None] - rows[:, :, None]).var() / 60  # of a mean over 60 pixels
+    assert columns.var() - noise > 2 * (rows.var() - noise) > 0
+    wide = image[:, :60].mean(axis=1)
+    wide = wide - ndimage.gaussian_filter1d(wide, 8.0, axis=1)
+    products = [np.mean(wide[lag:] * wide[: len(wide) - lag]) for lag in (0, 1, 10)]
+    assert products[1] > 0.4 * products[0]
+    assert products[2] < 0.5 * products[1]
+
+
+def test_noise_grows_with_grey_level(demo: list[Stack]) -> None:
+    kernel = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6.0  # unit gain on white noise, blind to lines
+    for image, labels in demo:
+        detail = np.array([ndimage.convolve(slice_.astype(float), kernel) for slice_ in image])
+        depth = np.array([ndimage.distance_transform_edt(slice_ == MITOCHONDRION) for slice_ in labels])
+        assert detail[:, :20].std() > 1.1 * detail[depth > 6].std()
+
+
+def test_cytoplasm_is_granular_and_resin_smooth(demo: list[Stack]) -> None:
+    for image, labels in demo:
+        grey = image.astype(float)
+        band = ndimage.gaussian_filter(grey, (0, 1.5, 1.5)) - ndimage.gaussian_filter(grey, (0, 5, 5))
+        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        clear = ndimage.binary_erosion(labels == BACKGROUND, np.ones((1, 13, 13)))
+        assert band[clear & cell].std() > 2 * band[clear & ~cell].std()
+
+
+def test_background_holds_a_few_dark_objects(demo: list[Stack]) -> None:
+    for image, labels in demo:
+        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        clear = ndimage.binary_erosion(labels == BACKGROUND, np.ones((1, 9, 9))) & cell
+        dark = ndimage.gaussian_filter(image.astype(float), (0, 1.5, 1.5)) < 120
+        assert 0.001 < dark[clear].mean() < 0.05
+
+
+def test_brightness_drifts(demo: list[Stack]) -> None:
+    means = np.array([image[:, :20].mean(axis=(1, 2)) for image, _ in demo])  # resin only
+    assert means.std(axis=1).min() > 0.5 and means.std(axis=1).max() < 8.0
+
+
+def test_memory_of_a_few_slices() -> None:
+    shape = (30, 256, 256)
+    tracemalloc.start()
+    make_phantom(shape, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * np.prod(shape) + 20 * shape[1] * shape[2] * 4  # bytes: the results, and float32 slices
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (1, 33, 47), (3, 37, 61), (2, 131, 67), (5, 32, 211)])
+def test_odd_shapes(shape: tuple[int, int, int]) -> None:
+    first, again = make_phantom(shape, 3), make_phantom(shape, 3)
+    for one, two in zip(first, again, strict=True):
+        assert one.shape == shape and one.dtype == np.uint8
+        assert one.tobytes() == two.tobytes()
 
 
 @pytest.mark.parametrize("shape", [(0, 64, 64), (-1, 64, 64), (1, 31, 32), (1, 32, 31), (64, 64), (2, 64.5, 64), 64])
