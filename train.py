@@ -252,6 +252,8 @@ def build(run: Run) -> tuple[TrainedModel, Segmentation]:
 
 def fit(run: Run, trained: TrainedModel, module: Segmentation, tracking: Tracking) -> float:
     """Train, from the last whole checkpoint where there is one; gives the seconds it took, resumed ones included."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
     from fibseg.callbacks import FilterProgress, RunCheckpoints, TrainingProgress, make_trainer
     from fibseg.datamodule import StackDataModule
     from fibseg.hardware import choose_device
@@ -273,8 +275,8 @@ def fit(run: Run, trained: TrainedModel, module: Segmentation, tracking: Trackin
         make_trainer(config.training.epochs, device, precision, shown).fit(
             module, data, ckpt_path=run.resume_from, weights_only=True
         )
-    except SystemExit as error:  # Lightning makes 1 of Ctrl-C
-        if error.code == 1:
+    except SystemExit as error:  # Lightning makes 1 of Ctrl-C, and its own one of SIGTERM before the first batch
+        if error.code == 1 or isinstance(error, SIGTERMException):
             raise KeyboardInterrupt from None
         raise
     return checkpoints.seconds

@@ -12,6 +12,7 @@ import torch
 
 from fibseg.checkpoint import TrainedModel, is_whole, load_model, load_whole, save_model, save_whole
 from fibseg.errors import FibsegError
+from fibseg.intensity import Window
 from fibseg.models import create_model
 
 
@@ -23,8 +24,8 @@ def trained(areas: list[int], channels: int) -> TrainedModel:
     }  # fmt: skip
     network = create_model("unet", **arguments)
     return TrainedModel(
-        network, "unet", arguments, ["background", "a", "b"], [0, 7, 9], areas, "slice", (3.0, 234.0), [[20, 5, 5]], 32,
-        "32",
+        network, "unet", arguments, ["background", "a", "b"], [0, 7, 9], areas, "slice", Window(3.0, 234.0),
+        [[20, 5, 5]], 32, "32",
     )  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99, but this fibseg reads up to 2"),
+        ({"format": 99}, "format 99, but this fibseg reads up to 3"),
         ({"format": None}, "not of fibseg"),
         ({"areas": [650, 3200]}, r"network of 1 channels, but filter areas \[650, 3200\] make 3"),
         ({"architecture": "os.system"}, "model 'os.system' is not known"),
@@ -136,6 +137,15 @@ def test_channels_must_fit_the_areas_at_saving_too(tmp_path: Path) -> None:
     save_model(replace(trained([650], 1)), tmp_path / "x.ckpt")
     with pytest.raises(FibsegError, match="network of 1 channels"):
         load_model(tmp_path / "x.ckpt")
+
+
+def test_a_window_per_slice_comes_back_and_format_2_knew_none(tmp_path: Path) -> None:
+    model = replace(trained([], 1), window=Window(3.0, 234.0, (0.5, 99.5)))
+    save_model(model, tmp_path / "best.ckpt")
+    assert load_model(tmp_path / "best.ckpt").window == model.window
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    save_whole(content | {"format": 2, "window": (3.0, 234.0)}, tmp_path / "old.ckpt")
+    assert load_model(tmp_path / "old.ckpt").window == Window(3.0, 234.0)
 
 
 def test_format_1_is_read(tmp_path: Path) -> None:

@@ -159,6 +159,13 @@ def assert_same_sweep(ours: Sweeps, theirs: Sweeps, *more: str) -> None:
         assert [path.name for path in (first / "checkpoints").iterdir()] == ["best.ckpt"]
 
 
+def assert_one_board(sweeps: Sweeps) -> None:
+    """One W&B run of each run, with every epoch."""
+    for seed in ("-s5-", "-s6-"):
+        told = read_back(sweeps.directory(seed))
+        assert sorted(step for step, row in told["history"].items() if "val_loss" in row) == list(range(EPOCHS))
+
+
 def test_a_sweep_and_the_same_command_again(undisturbed: Sweeps) -> None:
     assert "2 runs, " in undisturbed.printed
     assert "2 finished" in undisturbed.printed
@@ -178,29 +185,29 @@ def test_a_run_killed_five_times(sweeps: Sweeps, undisturbed: Sweeps) -> None:
     driver = sweeps.start(*SWEEP, "hydra.launcher.retries=5", "logger=[wandb]")
     for epoch in (1, 5, 9, 13, 17):
         wait_until(lambda epoch=epoch: sweeps.epochs("-s5-") >= epoch)
-        os.kill(processes(sweeps.directory("-s5-"))[-1], signal.SIGKILL)
+        how = signal.SIGTERM if epoch == 9 else signal.SIGKILL  # as some guards of the memory do first
+        os.kill(processes(sweeps.directory("-s5-"))[-1], how)
         wait_until(lambda epoch=epoch: len(processes(sweeps.directory("-s5-"))) > (1, 5, 9, 13, 17).index(epoch) + 1)
     _, errors = driver.communicate(timeout=300)
     assert (driver.returncode, errors) == (0, "")
     assert len(processes(sweeps.directory("-s5-"))) == 6
     assert "1 finished, 1 resumed" in sweeps.printed
     assert_same_sweep(sweeps, undisturbed, "wandb")
-    for seed in ("-s5-", "-s6-"):
-        told = read_back(sweeps.directory(seed))
-        assert sorted(step for step, row in told["history"].items() if "val_loss" in row) == list(range(EPOCHS))
+    assert_one_board(sweeps)
 
 
 @pytest.mark.slow
 def test_the_driver_killed(sweeps: Sweeps, undisturbed: Sweeps) -> None:
-    driver = sweeps.start(*SWEEP)
+    driver = sweeps.start(*SWEEP, "logger=[wandb]")
     wait_until(lambda: min(sweeps.epochs("-s5-"), sweeps.epochs("-s6-")) >= 2)
     driver.kill()
     driver.communicate()
     workers = [one for seed in ("-s5-", "-s6-") for one in processes(sweeps.directory(seed))]
     wait_until(lambda: not any(map(alive, workers)), 30)
-    assert sweeps.run(*SWEEP) == (0, "")
+    assert sweeps.run(*SWEEP, "logger=[wandb]") == (0, "")
     assert "2 resumed" in sweeps.printed
-    assert_same_sweep(sweeps, undisturbed)
+    assert_same_sweep(sweeps, undisturbed, "wandb")
+    assert_one_board(sweeps)
 
 
 def test_no_run_is_blamed_where_ray_itself_was_stopped() -> None:
@@ -256,8 +263,8 @@ def test_two_drivers_at_once_share_the_runs(sweeps: Sweeps, undisturbed: Sweeps)
 
 
 @pytest.mark.slow
-def test_interrupted_by_the_keyboard(sweeps: Sweeps) -> None:
-    driver = sweeps.start("training.epochs=2000", "seed=5,6")
+def test_interrupted_by_the_keyboard(sweeps: Sweeps, undisturbed: Sweeps) -> None:
+    driver = sweeps.start(*SWEEP)
     wait_until(lambda: min(sweeps.epochs("-s5-"), sweeps.epochs("-s6-")) >= 3)
     os.killpg(driver.pid, signal.SIGINT)
     _, errors = driver.communicate(timeout=60)
@@ -269,6 +276,9 @@ def test_interrupted_by_the_keyboard(sweeps: Sweeps) -> None:
         directory = RunDirectory(sweeps.directory(seed))
         assert (directory.last.exists() or directory.previous.exists()) and not directory.scores.exists()
         assert directory.is_free()
+    assert sweeps.run(*SWEEP) == (0, "")
+    assert "2 resumed" in sweeps.printed
+    assert_same_sweep(sweeps, undisturbed)
 
 
 @pytest.mark.slow
@@ -318,7 +328,8 @@ def test_slurm_jobs_are_queued_again_and_submitted_again(sweeps: Sweeps, undistu
     _, errors = driver.communicate(timeout=300)
     assert (driver.returncode, errors) == (0, "")
     assert [len(processes(sweeps.directory(seed))) for seed in ("-s5-", "-s6-")] == [2, 2]
-    assert "its process died (state: " in sweeps.printed
+    died = [line for line in sweeps.printed.splitlines() if "its process died (" in line]
+    assert len(died) == 1 and "-s6-" in died[0] and "(state: " in died[0]  # the other one was queued again
     assert_same_sweep(sweeps, undisturbed)
 
 

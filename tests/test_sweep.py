@@ -22,6 +22,8 @@ def make_run(
     directory = RunDirectory(folder / f"{group}-s{seed}")
     directory.path.mkdir()
     rows = [f"{epoch},{epoch * 4},0.5,0.25\n" for epoch in range(epochs)]
+    if state.get("state") == "running":
+        directory.log.write_text(begin_line_at(float(str(state["started"]))))
     directory.metrics.write_text("".join(["epoch,step,val_loss,val_f1\n", *rows]))
     if confusion:
         slices = [{"volume": 0, "slice": 1, "confusion": confusion}]
@@ -29,6 +31,10 @@ def make_run(
         content["splits"] = {"validation": slices, "test": slices}
         directory.scores.write_text(json.dumps(content))
     return SweepRun(directory, group, seed, 10, **state)  # type: ignore[arg-type]
+
+
+def begin_line_at(seconds: float) -> str:
+    return f"--- {time.strftime(CLOCK, time.localtime(seconds))}, process 7, cores [0]\n"
 
 
 def shown(table: Table) -> str:
@@ -132,10 +138,19 @@ def test_a_half_written_metrics_file_is_no_epoch(tmp_path: Path) -> None:
 def test_time_in_a_queue_is_no_part_of_the_pace(tmp_path: Path) -> None:
     """Started at 0, given its place at 1000, as its log says; 5 epochs until 1010 leave 5 more of 2 s."""
     run = make_run(tmp_path, "x", 0, 5, state="running", started=0.0, tries=1)
-    assert outlook([run], 1, 1010.0).seconds == pytest.approx(5 * 1010 / 5)
-    place = time.strftime(CLOCK, time.localtime(1000))
-    run.directory.log.write_text(f"--- {place}, process 7, cores [0]\nepoch 1/10\n")
+    run.directory.log.unlink()
+    assert run.began() is None
+    assert outlook([run], 1, 1010.0).seconds is None
+    assert "queued" in shown(live_table([run], 1, 1010.0, 10))
+    run.directory.log.write_text(f"waiting for a place\n{begin_line_at(1000)}epoch 1/10\n")
     assert run.began() == 1000.0
     assert outlook([run], 1, 1010.0).seconds == pytest.approx(5 * 10 / 5)
-    run.started = 2000.0  # the next attempt, which the log does not know yet
-    assert run.began() == 2000.0
+    run.started, run.begins = 1500.0, run.begun()  # the next attempt, which the log does not know yet
+    assert run.began() is None
+
+
+def test_a_queue_is_as_fast_as_what_it_lets_run(tmp_path: Path) -> None:
+    """256 jobs are allowed, one runs: 5 epochs of 2 s are left of it and 10 of the one in the queue."""
+    runs = [make_run(tmp_path, "x", seed, 5 * (1 - seed), state="running", started=1000.0) for seed in range(2)]
+    runs[1].directory.log.unlink()
+    assert outlook(runs, 256, 1010.0).seconds == pytest.approx(15 * 2.0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fibseg.checkpoint import TrainedModel, save_whole
 from fibseg.errors import FibsegError
+from fibseg.intensity import Window
 from fibseg.models import EfficientUNet, create_model
 from fibseg.transfer import Start, imagenet_weights, load_encoder, read_weights, start_from
 from tests.test_models import SMALL
@@ -122,7 +123,7 @@ def model(name: str, classes: list[str], areas: list[int], seed: int, **changes:
                 parameter.add_(0.1 * torch.rand_like(parameter))
     values = list(range(len(classes)))
     return TrainedModel(
-        network.eval(), name, arguments, classes, values, areas, "slice", (0, 255), [[1, 1, 1]], 64, "32"
+        network.eval(), name, arguments, classes, values, areas, "slice", Window(0, 255), [[1, 1, 1]], 64, "32"
     )
 
 

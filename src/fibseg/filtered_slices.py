@@ -126,8 +126,9 @@ def _computed(jobs: list[Job], processes: int) -> Generator[tuple[int, dict[int,
 
 
 def end_with_parent() -> None:
-    """In a worker: end when the parent was killed, not on Ctrl-C, which is the parent's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a worker: end when the parent has ended, not on a signal to all processes, which is the parent's to answer."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait = multiprocessing.connection.wait

@@ -41,7 +41,8 @@ class SweepRun:
         epochs: of a whole training.
         state: "waiting", "running", "elsewhere" (another process is in it) or one of ENDED.
         tries: how often it was started here.
-        started: seconds of the clock (`time.time`) at its last start, and `done_before`, its epochs then.
+        started: seconds of the clock (`time.time`) at its last start, `done_before`, its epochs then, and `begins`, how
+            many attempts log.txt told of.
         seconds: of its attempts here, added up.
         finished_before: it was finished when its last attempt began, and had only to be looked at.
         error: why it failed.
@@ -55,17 +56,27 @@ class SweepRun:
     tries: int = 0
     started: float = 0.0
     done_before: int = 0
+    begins: int = 0
     seconds: float = 0.0
     finished_before: bool = False
     error: str = ""
 
-    def began(self) -> float:
-        """When its last attempt found its place, or was started where log.txt does not tell: runs wait in a queue."""
+    def _begin_times(self) -> list[str]:
         try:
-            told = re.findall(r"^--- ([^,]*), process ", self.directory.log.read_text(errors="replace"), re.M)
-            return max(self.started, time.mktime(time.strptime(told[-1], CLOCK)))
-        except (OSError, IndexError, ValueError):
-            return self.started
+            return re.findall(r"^--- ([^,]*), process ", self.directory.log.read_text(errors="replace"), re.M)
+        except OSError:
+            return []
+
+    def begun(self) -> int:
+        """How many attempts have found a place, as log.txt tells."""
+        return len(self._begin_times())
+
+    def began(self) -> float | None:
+        """When its last attempt found its place; None while that waits for one, in a queue or for cores."""
+        told = self._begin_times()
+        if len(told) <= self.begins:
+            return None
+        return max(self.started, time.mktime(time.strptime(told[-1], CLOCK)))
 
     def figures(self) -> dict[str, float]:
         """The last row of metrics.csv, nothing before the first epoch."""
@@ -99,7 +110,8 @@ def outlook(runs: Sequence[SweepRun], slots: int, now: float) -> Outlook:
     done = {str(run.directory.path): run.done() for run in runs if run.state not in ENDED}
     for run in runs:
         epochs = done.get(str(run.directory.path), run.epochs) - run.done_before
-        spent = now - run.began() if run.state == "running" else run.seconds
+        began = run.began() if run.state == "running" else None
+        spent = now - began if began is not None else run.seconds if run.state != "running" else 0.0
         if run.state in ("running", "finished") and epochs > 0 and spent > 0:
             paces.setdefault(run.group, []).append(spent / epochs)
     everywhere = mean(mean(found) for found in paces.values()) if paces else None
@@ -110,6 +122,9 @@ def outlook(runs: Sequence[SweepRun], slots: int, now: float) -> Outlook:
             pace = mean(paces[run.group]) if run.group in paces else everywhere
             left[name] = pace * max(0, run.epochs - done[name])
     ended = len(runs) - len(done)
+    at_work = [run.began() is not None for run in runs if run.state == "running"]
+    if not all(at_work):  # the queue of a cluster: what it gives now is what can be counted on
+        slots = sum(at_work)
     if len(left) < len(done):
         return Outlook(ended)
     return Outlook(ended, left, max([sum(left.values()) / max(1, slots), *left.values()], default=0.0))
@@ -141,6 +156,7 @@ def live_table(runs: Sequence[SweepRun], slots: int, now: float, rows: int) -> T
         epochs = f"{int(figures['epoch']) + 1 if figures else 0}/{run.epochs}"
         left = ahead.left.get(str(run.directory.path)) if run.state in ("running", "elsewhere") else None
         state = "scoring" if run.state == "running" and run.epochs == run.done() else run.state
+        state = "queued" if run.state == "running" and run.began() is None else state
         state += f", try {run.tries}" if run.tries > 1 else ""
         table.add_row(f"{run.group} seed={run.seed}", epochs, *shown, "" if left is None else duration(left), state)
     return table

@@ -68,9 +68,11 @@ def run_task(task: Task, place: AbstractContextManager[str]) -> Outcome:
         os.chdir(task.folder)  # paths of the configuration may be relative
         setup_globals()
         Singleton.set_state(task.singletons)
-        with output_to(task.directory.log), place as where:
-            print(begin_line(os.getpid(), where), flush=True)
-            return _run(task)
+        with output_to(task.directory.log):
+            print("waiting for a place", flush=True)
+            with place as where:
+                print(begin_line(os.getpid(), where), flush=True)
+                return _run(task)
     except Exception as error:  # no place, no log: it would be the same with the next attempt
         return failure(error)
 

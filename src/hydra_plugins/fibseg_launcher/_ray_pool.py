@@ -30,6 +30,9 @@ except ImportError as error:
 MARK = "FIBSEG_SWEEP"
 """Variable of the environment, by which the processes of one sweep are known."""
 
+NEEDED = ("raylet", "gcs_server")
+"""Processes of Ray without which no run ends or starts; its monitors may die."""
+
 OBJECT_STORE = 78_643_200
 """Bytes, the least that Ray takes: configurations and results are all that passes through."""
 
@@ -125,6 +128,8 @@ class RayPool:
             number = self._running.pop(reference)
             try:
                 found[number] = ray.get(reference)
+            except ray.exceptions.TaskCancelledError:  # what Ray makes of KeyboardInterrupt
+                found[number] = "stopped by a signal"
             except ray.exceptions.RayTaskError as error:
                 found[number] = failure(error)
             except ray.exceptions.RayError as error:
@@ -134,7 +139,7 @@ class RayPool:
 
     def _see_it_lives(self) -> None:
         """FibsegError where a process of the Ray that was started here was killed: Ray itself would wait for it."""
-        if self.local and ray._private.worker._global_node.dead_processes():
+        if self.local and any(name in NEEDED for name, _ in ray._private.worker._global_node.dead_processes()):
             self._running.clear()  # there is nobody to cancel them
             end_marked(self._mark)
             raise FibsegError("Ray was stopped (killed?); the same command goes on where the sweep stopped.")
@@ -147,26 +152,31 @@ class RayPool:
 
     def close(self) -> None:
         """End Ray and all it started here; on a cluster, the tasks of this sweep."""
-        for reference in self._running:
-            ray.cancel(reference, force=True)
-        ray.shutdown()
-        if self.local:
-            end_marked(self._mark)
+        try:
+            for reference in self._running:
+                ray.cancel(reference, force=True)
+            ray.shutdown()
+        finally:
+            if self.local:
+                end_marked(self._mark)
 
 
 def end_marked(mark: str) -> None:
     """Kill every process that Ray started here, and all that they started: Ray leaves some where a part of it died."""
-    for entry in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if f"{MARK}={mark}".encode() in entry.read_bytes().split(b"\0") and entry.parent.name != str(os.getpid()):
-                os.kill(int(entry.parent.name), signal.SIGKILL)
-        except OSError:  # ended, or another user's
-            continue
+    for _ in range(3):  # one may start another while we look
+        for entry in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if f"{MARK}={mark}".encode() in entry.read_bytes().split(b"\0") and entry.parent.name != str(
+                    os.getpid()
+                ):
+                    os.kill(int(entry.parent.name), signal.SIGKILL)
+            except OSError:  # ended, or another user's
+                continue
 
 
 def _brief(error: Exception) -> str:
     """The first sentence."""
-    return str(error).strip().partition(". ")[0].splitlines()[0]
+    return (str(error).strip() or type(error).__name__).partition(". ")[0].splitlines()[0]
 
 
 @contextmanager
@@ -194,7 +204,8 @@ def _place(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Iterator
         require_gpu(task.config.machine.device)
         own = ray.get_runtime_context().get_node_id()
         (here,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == own)
-        runs_here = runs_per_gpu * int(here.get("GPU", 1))
+        machine = len(list(Path("/dev").glob("nvidia[0-9]*")))  # another sweep may have the other ones
+        runs_here = runs_per_gpu * max(int(here.get("GPU", 1)), machine)
         cores_per_run = cores_per_run or max(1, cores // runs_here)
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from a task that asks for none
@@ -205,6 +216,6 @@ def _place(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Iterator
 
 def end_without(parent: int) -> None:
     """In the worker: end when Ray was killed on this machine; it would train on, and nobody would hear of it."""
-    while os.getppid() == parent:
+    while os.getppid() == parent != 1:
         sleep(1)
     os._exit(1)

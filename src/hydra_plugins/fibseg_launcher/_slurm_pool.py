@@ -57,13 +57,16 @@ def requeue(submitit_handler: Any, number: int, frame: FrameType | None) -> None
     submitit ends it by an exception, which the code that was interrupted may catch or ignore; and where queueing fails,
     the exception would look like an error of the training.
     """
+    told, code = "not queued again; the sweep submits it once more", 1
     try:
         submitit_handler(number, frame)
-    except SystemExit:
-        print("queued again; this process ends", flush=True)
+    except SystemExit as end:  # its code tells submitit's local executor to start it again
+        told, code = "queued again", int(end.code or 0) & 255
     except BaseException as error:
-        print(f"not queued again ({error}); the sweep submits it once more", flush=True)
-    os._exit(1)
+        told = f"{told} ({error})"
+    finally:
+        os.write(1, f"{told}\n".encode())  # print may have been interrupted itself
+        os._exit(code)
 
 
 class SlurmPool:
@@ -96,7 +99,7 @@ class SlurmPool:
         self.retries, self._parallel = retries, min(most, array_parallelism)
         self.where = f"{cluster} jobs"
         self._own = (self._local_cores, int(resources.get("gpus_per_node") or 0))
-        self._next_try = 0.0
+        self._next_try, self._accepted = 0.0, False
         self._queued: list[tuple[int, Task]] = []
         self._jobs: dict[int, Any] = {}
         self._count = 0
@@ -119,11 +122,13 @@ class SlurmPool:
                     new = {n: self._executor.submit(SlurmTask(task, *self._own)) for n, task in self._queued}
             except Exception as error:  # sbatch's word on a partition, an account, a limit
                 why = (str(error).strip() or type(error).__name__).splitlines()[-1]
-                if not self._jobs:
+                if not self._accepted:
                     raise FibsegError(f"hydra/launcher=slurm: the jobs were not taken ({why}).") from error
-                self._next_try = monotonic() + RETRY_SECONDS  # a limit on jobs, perhaps: others of ours are there
+                print(f"{len(self._queued)} jobs were not taken ({why}); they are submitted again", flush=True)
+                self._next_try = monotonic() + RETRY_SECONDS
             else:
                 self._jobs |= new
+                self._accepted = True
                 self._queued.clear()
         end = monotonic() + seconds
         while not (ended := [number for number, job in self._jobs.items() if job.done()]) and monotonic() < end:

@@ -133,17 +133,32 @@ def finished_before(planned: Sequence[Planned], runs: Sequence[SweepRun]) -> dic
         directory = one.task.directory
         if not directory.scores.exists():
             continue
-        try:
-            same = read_scores(directory)["run"]["data_hash"] == hashes[repr(data)]
-            score = mean_validation_f1(directory)
-        except (FibsegError, KeyError):  # damaged: the run itself will say so, and fail alone
+        score = score_of(directory)
+        if score is None:  # damaged: the run itself will say so, and fail alone
             continue
+        same = read_scores(directory)["run"].get("data_hash") == hashes[repr(data)]
         if same:
-            if directory.is_free():
+            if is_free(directory):
                 directory.remove_state()  # what a kill after the scores has left
             runs[index].state = "skipped"
             results[index] = JobReturn(overrides=one.overrides, status=JobStatus.COMPLETED, _return_value=score)
     return results
+
+
+def score_of(directory: RunDirectory) -> float | None:
+    """Of a finished run; None where it is not finished or its files are damaged."""
+    try:
+        return mean_validation_f1(directory)
+    except (FibsegError, KeyError):
+        return None
+
+
+def is_free(directory: RunDirectory) -> bool:
+    """Whether no process is in the run; one that cannot be entered will say so itself, and fail alone."""
+    try:
+        return directory.is_free()
+    except FibsegError:
+        return True
 
 
 def check_disk(planned: Sequence[Planned], slots: int) -> None:
@@ -180,6 +195,7 @@ class Sweep:
         self.waiting = deque(index for index in range(len(tasks)) if index not in results)
         self._at_work: dict[int, int] = {}  # number in the pool -> task
         self._live: Live | None = None
+        self._told_empty = False
         self._slots = pool.slots()  # as last seen: the live table is drawn by a thread of its own
 
     def drive(self) -> None:
@@ -203,6 +219,9 @@ class Sweep:
         while self.waiting and len(self._at_work) < self._slots:
             self._start(self.waiting.popleft())
         if not self._at_work:
+            if self.waiting and not self._told_empty:
+                self._told_empty = True
+                self.console.print("no GPU and no core is there now; the sweep waits for one")
             time.sleep(1)
         for number, outcome in self.pool.wait(1.0).items():
             index = self._at_work.pop(number)
@@ -211,34 +230,33 @@ class Sweep:
             else:
                 self._ended(index, outcome)
         for index, run in enumerate(self.runs):
-            if run.state == "elsewhere" and run.directory.is_free():
+            if run.state == "elsewhere" and is_free(run.directory):
                 run.state = "waiting"
                 self.waiting.append(index)
 
     def _start(self, index: int) -> None:
         run = self.runs[index]
-        if not run.directory.is_free():
+        if not is_free(run.directory):
             self._tell(run, "elsewhere")
             return
-        run.tries, run.started, run.done_before = run.tries + 1, time.time(), run.done()
+        run.tries, run.started, run.done_before, run.begins = run.tries + 1, time.time(), run.done(), run.begun()
         self._at_work[self.pool.start(self.tasks[index])] = index
         self._tell(run, "running")
 
     def _died(self, index: int, why: str) -> None:
         run = self.runs[index]
-        run.seconds += max(0.0, time.time() - run.began())
+        run.seconds += max(0.0, time.time() - (run.began() or time.time()))
         result = JobReturn(overrides=list(self.tasks[index].config.hydra.overrides.task), status=JobStatus.COMPLETED)
-        if run.directory.scores.exists():  # on its way out
-            result.return_value = mean_validation_f1(run.directory)
+        if (score := score_of(run.directory)) is not None:  # it died on its way out
+            run.directory.remove_state()
+            result.return_value = score
             self._keep(index, result, "")
-        elif not run.directory.is_free():
-            self._tell(run, "elsewhere")
         elif run.tries <= self.pool.retries:
             self.console.print(f"{run.directory.path.name}: its process died ({why}); it will go on")
             run.state = "waiting"
             self.waiting.append(index)
         else:
-            text = f"its process died {run.tries} times, killed or out of memory ({why})"
+            text = f"its process died {run.tries} times ({why}); killed, or out of memory?"
             run.directory.path.mkdir(parents=True, exist_ok=True)  # it may have died before it made one
             run.directory.error.write_text(f"{text}\n", encoding="utf-8")
             result.status = JobStatus.FAILED
