@@ -14,6 +14,7 @@ import hydra
 from omegaconf import DictConfig
 
 from fibseg import config as configuration
+from fibseg.errors import FibsegError
 from fibseg.schemas import PredictConfig
 from fibseg.sentences import run_with_sentences
 
@@ -26,6 +27,10 @@ configuration.register()
 
 DOUBTFUL = 0.05
 """Share of a slice's pixels outside the training's grey values above which a person is warned."""
+
+
+SAME_SIZE = 0.1
+"""Voxel sizes that differ by a smaller share are the same."""
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
@@ -57,15 +62,16 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     from fibseg.stack import stack_writer
 
     model = load_model(checkpoint)
-    warn_of_voxels(config.voxel_size, model.voxel_sizes, console)
+    ours = config.voxel_size or (list(stack.voxel_size) if stack.voxel_size else None)
+    scale = pixel_scale(ours, model.voxel_sizes, config.resample, console)
     set_threads(config.threads)
     device = choose_device(config.device)
     precision = model.precision if config.precision == "auto" else config.precision
     values = np.array(model.label_values)
     values = values.astype(np.min_scalar_type(int(values.max())) if values.min() >= 0 else np.int32)
-    sizes = config.voxel_size or list(model.voxel_sizes[0])
+    sizes = ours or list(model.voxel_sizes[0])
     outside = []
-    slices = predict_stack(model, stack, config.window_batch, device, precision, config.threads or cores())
+    slices = predict_stack(model, stack, config.window_batch, device, precision, config.threads or cores(), scale)
     shown = track(slices, "predicting", total=stack.shape[0], console=console, disable=not console.is_terminal)
     with stack_writer(output, stack.shape, str(values.dtype), sizes) as writer:
         for labels, share in shown:
@@ -80,10 +86,27 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     console.print(f"{output}: labels of {stack.shape[0]} slices", highlight=False)
 
 
-def warn_of_voxels(ours: list[float] | None, trained: Sequence[Sequence[float]], console: Console) -> None:
-    """A network knows organelles at the size it saw them."""
-    if ours is not None and not any(max(abs(a / b - 1) for a, b in zip(ours, t, strict=True)) < 0.1 for t in trained):
-        console.print(f"warning: voxels of {list(ours)} nm, but the training had {list(map(list, trained))} nm.")
+def pixel_scale(
+    ours: list[float] | None, trained: Sequence[Sequence[float]], resample: bool, console: Console
+) -> tuple[float, float]:
+    """How much larger slices must be shown to a network that knows organelles at the size it saw them."""
+    if ours is None:
+        if resample:
+            raise FibsegError("resample=true: the image does not tell its voxel size; give voxel_size=[z,y,x] in nm.")
+        return 1.0, 1.0
+    nearest = min(trained, key=lambda size: max(abs(a / b - 1) for a, b in zip(ours, size, strict=True)))
+    if max(abs(a / b - 1) for a, b in zip(ours, nearest, strict=True)) < SAME_SIZE:
+        return 1.0, 1.0
+    scale = ours[1] / nearest[1], ours[2] / nearest[2]
+    if resample:
+        told = f"slices are shown to the network at {scale[0]:.3g} x {scale[1]:.3g} of their size"
+        console.print(f"voxels of {ours} nm, training {list(nearest)} nm: {told}", highlight=False)
+        return scale
+    sizes = list(map(list, trained))
+    in_plane = max(abs(one - 1) for one in scale) >= SAME_SIZE
+    offer = "; resample=true brings them together." if in_plane else "."
+    console.print(f"warning: voxels of {ours} nm, but the training had {sizes} nm{offer}", highlight=False)
+    return 1.0, 1.0
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ def open_run(
 ) -> Run:
     """Settle what the machine decides, or keep what the directory says; write config.yaml."""
     from fibseg.callbacks import usable_checkpoint
+    from fibseg.checking import inspect
     from fibseg.intensity import intensity_window
     from fibseg.runs import write_config
 
@@ -116,6 +117,9 @@ def open_run(
         write_config(directory, plain | {"provenance": provenance})
     counts = ", ".join(f"{len(found)} {split.replace('_', ' ')}" for split, found in slices.items() if found)
     console.print(f"data {config.data.name}: {counts} slices; grey values {window.low:g} to {window.high:g}")
+    if resume_from is None:
+        for finding in inspect(config.data, slices):
+            console.print(f"{finding.level}: {finding.text}", markup=False, highlight=False)
     return Run(config, provenance, directory, slices, window, resume_from, start, plain, console)
 
 

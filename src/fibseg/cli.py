@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fibseg.errors import FibsegError
 
@@ -37,7 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("prediction", help="label stack to judge: a prediction, or another person's labels")
     score.add_argument("labels", help="label stack taken as the truth")
     score.add_argument("--data", help="data description (a name in conf/data or a YAML file) that names the classes")
-    score.add_argument("--slices", default=[], action="append", metavar="A:B", help="only these slices of both stacks")
+    score.add_argument("--slices", default=[], action="append", metavar="A:B", help="only these slices of LABELS")
+    score.add_argument(
+        "--offset", type=_numbers(int), metavar="Z,Y,X", help="where LABELS lie in PREDICTION, if smaller"
+    )
     score.set_defaults(run=_score)
     filtering = commands.add_parser("filter", help="the grain filter alone")
     filtering.add_argument("input", help="stack to filter")
@@ -45,7 +48,56 @@ def _parser() -> argparse.ArgumentParser:
     filtering.add_argument("--area", type=int, action="append", required=True, metavar="PIXELS")
     filtering.add_argument("--overwrite", action="store_true", help="replace files that exist")
     filtering.set_defaults(run=_filter)
+    _add_data_commands(commands)
     return parser
+
+
+def _add_data_commands(commands: Any) -> None:
+    """check, new and import; their code is imported when one of them runs."""
+    checking = commands.add_parser("check", help="what a data description holds, what is wrong, and a picture of it")
+    checking.add_argument("data", help="a name in conf/data, or a YAML file")
+    checking.add_argument("--root", metavar="DIR", help="in place of the root of the description")
+    checking.add_argument("--page", metavar="FILE", help="HTML page to write (default: check-NAME.html)")
+    checking.set_defaults(run=lambda options: _data_command("check", options))
+    making = commands.add_parser("new", help="a commented data description from an image and its labels")
+    making.add_argument("name", help="of the description: data=NAME")
+    making.add_argument("image", help="stack of grey values")
+    making.add_argument("labels", help="stack of label values; may be smaller than the image")
+    making.add_argument("--class", dest="classes", action="append", metavar="NAME=VALUE", help="er=3")
+    making.add_argument("--output", metavar="FILE", help="YAML to write (default: conf/data/NAME.yaml)")
+    making.set_defaults(run=lambda options: _data_command("new", options))
+    bringing = commands.add_parser("import", help="labels of ilastik, napari or MIB as class numbers")
+    bringing.add_argument("labels", help="HDF5 of ilastik, .model of MIB, or a stack, as napari writes it")
+    bringing.add_argument("output", help="TIFF or .zarr to write")
+    bringing.add_argument("--image", help="the stack that the labels belong to, for the entry that is printed")
+    bringing.add_argument("--class", dest="classes", action="append", metavar="NAME=VALUES", help="er=3 or er=3,4")
+    bringing.add_argument("--background", type=int, action="append", default=[], metavar="VALUE", help="no class")
+    bringing.add_argument("--unlabelled", type=int, action="append", metavar="VALUE", help="nobody looked at it")
+    bringing.add_argument("--empty-slices", choices=["unlabelled", "background"], help="what all-0 slices mean")
+    bringing.set_defaults(run=lambda options: _data_command("bring", options))
+    for one in (making, bringing):
+        one.add_argument("--offset", type=_numbers(int), metavar="Z,Y,X", help="where the labels start, in pixels")
+        one.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    making.add_argument("--voxel-size", type=_numbers(float), metavar="Z,Y,X", help="in nm, where the file is silent")
+
+
+def _data_command(name: str, options: argparse.Namespace) -> None:
+    from fibseg import data_commands
+
+    getattr(data_commands, name)(options)
+
+
+def _numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:
+    """Reader of Z,Y,X."""
+
+    def read(text: str) -> list[float]:
+        parts = [kind(part) for part in text.split(",")]
+        if len(parts) != 3:
+            raise argparse.ArgumentTypeError(f"{text}: expected three numbers, z,y,x")
+        return parts
+
+    read.__name__ = "z,y,x"
+    return read
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -56,12 +108,15 @@ def _score(options: argparse.Namespace) -> None:
     from fibseg.dataset import parse_slices, to_classes
     from fibseg.description import class_names
     from fibseg.scoring import score_slices, summarise
-    from fibseg.stack import open_stack
+    from fibseg.stack import open_stack, part_of
 
     prediction, truth = open_stack(options.prediction), open_stack(options.labels)
+    if options.offset is not None:
+        prediction = part_of(prediction, options.offset, truth.shape)
     if prediction.shape != truth.shape:
         raise FibsegError(
-            f"{prediction.name} is {prediction.shape}, {truth.name} is {truth.shape}; they must have one shape."
+            f"{prediction.name} is {prediction.shape}, {truth.name} is {truth.shape}; they must have one shape, "
+            "or say where the second lies in the first with --offset z,y,x."
         )
     depth = truth.shape[0]
     chosen = parse_slices(options.slices, depth, "--slices") if options.slices else list(range(depth))

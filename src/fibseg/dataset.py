@@ -47,7 +47,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
     check_description(description)
     if not description.volumes:
         raise FibsegError("data.volumes: empty; expected at least one volume.")
-    _provide_phantom(description)
+    provide_phantom(description)
     found: dict[str, list[AnnotatedSlice]] = {split: [] for split in (*SPLITS, "second_expert")}
     for index, volume in enumerate(description.volumes):
         reader = VolumeReader(description, index)
@@ -76,7 +76,7 @@ def _read_second_expert(description: DataDescription, index: int) -> list[Annota
     return [reader.read(z, page) for page, z in enumerate(positions)]
 
 
-def _provide_phantom(description: DataDescription) -> None:
+def provide_phantom(description: DataDescription) -> None:
     """Write the phantom of the description to its root; one that is there already must be the same."""
     if description.phantom is None:
         return

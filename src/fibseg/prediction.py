@@ -99,16 +99,40 @@ def model_channels(
 
 
 def predict_stack(
-    model: TrainedModel, stack: Stack, batch_size: int, device: torch.device, precision: str, processes: int
-) -> Iterator[tuple[UInt8, float]]:
-    """Slice by slice: (H, W) class indices, and the share of pixels outside the training's intensity window."""
+    model: TrainedModel, stack: Stack, batch_size: int, device: torch.device, precision: str, processes: int,
+    scale: tuple[float, float] = (1.0, 1.0),
+) -> Iterator[tuple[UInt8, float]]:  # fmt: skip
+    """Slice by slice: (H, W) class indices, and the share of pixels outside the training's intensity window.
+
+    `scale` (rows, columns) enlarges each slice for the network, and its labels are brought back to the stack's size:
+    pixel size of the stack over that of the training.
+    """
     outside = []
 
     def channels() -> Iterator[UInt8]:
         for z in range(stack.shape[0]):
             image = read_finite(stack, z)
             outside.append(model.window.outside(image))
-            yield model_channels(model, [to_8bit(image, model.window)], cache=None, processes=1)[0]
+            grey = resized(to_8bit(image, model.window), scale)
+            yield model_channels(model, [grey], cache=None, processes=1)[0]
 
+    height, width = stack.shape[1:]
     for labels in predict_slices(model, channels(), batch_size, device, precision, processes):
-        yield labels, outside[-1]
+        yield (labels if scale == (1.0, 1.0) else _nearest(labels, height, width)), outside[-1]
+
+
+def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
+    """(H, W) grey values at another pixel size: bilinear, averaged where it shrinks."""
+    if scale == (1.0, 1.0):
+        return image
+    size = [max(1, round(side * factor)) for side, factor in zip(image.shape, scale, strict=True)]
+    tensor = torch.from_numpy(image.astype(np.float32))[None, None]
+    found = torch.nn.functional.interpolate(tensor, size=size, mode="bilinear", antialias=True)
+    return np.asarray(found[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def _nearest(labels: UInt8, height: int, width: int) -> UInt8:
+    """Labels at another size: each pixel takes the one that its centre lies in."""
+    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
+    return labels[np.ix_(rows, columns)]

@@ -122,6 +122,7 @@ class PredictConfig:
     output: str
     overwrite: bool
     voxel_size: list[float] | None
+    resample: bool
     precision: str
     device: str
     threads: int | None

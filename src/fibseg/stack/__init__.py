@@ -4,13 +4,13 @@ A reader is a function `path -> Stack`: a shape, a dtype and a function that rea
 module with such a function and a line in `opening.READERS`. Libraries of a format are imported when a file needs them.
 """
 
-from fibseg.stack.base import Slice, Stack
+from fibseg.stack.base import Slice, Stack, part_of
 from fibseg.stack.opening import READERS, located, open_stack
 from fibseg.stack.tiff import TiffWriter, read_pages, write_pages, write_stack
 from fibseg.stack.writing import check_output, stack_writer
 from fibseg.stack.zarr import ZarrWriter
 
 __all__ = [
-    "READERS", "Slice", "Stack", "TiffWriter", "ZarrWriter", "check_output", "located", "open_stack", "read_pages",
-    "stack_writer", "write_pages", "write_stack",
+    "READERS", "Slice", "Stack", "TiffWriter", "ZarrWriter", "check_output", "located", "open_stack", "part_of",
+    "read_pages", "stack_writer", "write_pages", "write_stack",
 ]  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,19 @@ def checked(stack: Stack) -> Stack:
     if stack.dtype.kind not in "uifb" or stack.dtype.itemsize > 8:
         raise FibsegError(f"{stack.name}: values of type {stack.dtype}; expected grey values or labels.")
     return stack
+
+
+def part_of(stack: Stack, offset: Sequence[int], shape: tuple[int, int, int]) -> Stack:
+    """A box of a stack, from `offset` (z, y, x) on; FibsegError where it leaves the stack."""
+    z, y, x = (int(start) for start in offset)
+    for axis, start, length, whole in zip("zyx", (z, y, x), shape, stack.shape, strict=True):
+        if start < 0 or start + length > whole:
+            raise FibsegError(
+                f"{stack.name}: a box of {shape} at {(z, y, x)} leaves the stack {stack.shape} along {axis}."
+            )
+    _, height, width = shape
+    read = stack.read
+    return replace(stack, shape=shape, read=lambda n: read(z + n)[y : y + height, x : x + width])
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:

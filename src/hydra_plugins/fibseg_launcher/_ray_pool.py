@@ -163,15 +163,14 @@ class RayPool:
 
 def end_marked(mark: str) -> None:
     """Kill every process that Ray started here, and all that they started: Ray leaves some where a part of it died."""
-    for _ in range(3):  # one may start another while we look
-        for entry in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if f"{MARK}={mark}".encode() in entry.read_bytes().split(b"\0") and entry.parent.name != str(
-                    os.getpid()
-                ):
-                    os.kill(int(entry.parent.name), signal.SIGKILL)
-            except OSError:  # ended, or another user's
-                continue
+    line = f"{MARK}={mark}".encode()
+    for entry in [path for _ in range(3) for path in Path("/proc").glob("[0-9]*/environ")]:  # new ones may come
+        number = int(entry.parent.name)
+        try:
+            if number != os.getpid() and line in entry.read_bytes().split(b"\0"):
+                os.kill(number, signal.SIGKILL)
+        except OSError:  # ended, or another user's
+            continue
 
 
 def _brief(error: Exception) -> str:

@@ -1,0 +1,228 @@
+"""What is wrong or doubtful in annotated slices, before anything is trained on them.
+
+Slices are looked at one by one, in the order of z, so a stack of any depth needs the memory of a few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from fibseg import IGNORE
+from fibseg.dataset import AnnotatedSlice
+from fibseg.description import SPLITS, DataDescription, class_names
+from fibseg.intensity import Window
+
+SPECK = 4
+"""Pixels; smaller components than this are no organelles."""
+
+OUTSIDE = 0.05
+"""Share of a slice's pixels outside the training's grey values above which it has drifted."""
+
+SAMPLE = 20_000
+"""Pixels of a slice that stand for its grey values."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a person should look at: "error" or "warning", and a sentence."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SliceFacts:
+    """What was seen in one annotated slice.
+
+    Attributes:
+        volume, z, split: which slice; the split is "" for one that is annotated and unused.
+        shares: of each class, background first, among the pixels that somebody looked at.
+        annotated: share of the pixels that somebody looked at.
+        grey: (n,) pixels that stand for its grey values.
+        specks: components smaller than SPECK pixels.
+        same: labels equal to those of the slice before.
+    """
+
+    volume: int
+    z: int
+    split: str
+    shares: tuple[float, ...]
+    annotated: float
+    grey: NDArray[Any]
+    specks: int
+    same: bool
+
+    @property
+    def foreground(self) -> float:
+        """Share of all classes but the background."""
+        return sum(self.shares[1:])
+
+
+@dataclass
+class Objects:
+    """3-D objects of one class of one volume, joined from 2-D components of slices that follow each other."""
+
+    parent: list[int] = field(default_factory=list)
+    splits: list[set[str]] = field(default_factory=list)
+    before: tuple[int, NDArray[np.int32]] | None = None
+
+    def add(self, z: int, split: str, mask: NDArray[np.bool_]) -> int:
+        """Take the mask (H, W) of a slice; gives the number of its specks."""
+        components, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        first = len(self.parent)
+        self.parent += range(first, first + count)
+        self.splits += [{split} for _ in range(count)]
+        numbers = np.where(components > 0, components + first - 1, -1).astype(np.int32)
+        if self.before is not None and self.before[0] == z - 1 and self.before[1].shape == numbers.shape:
+            both = (numbers >= 0) & (self.before[1] >= 0)
+            for one, other in np.unique(np.stack([numbers[both], self.before[1][both]]), axis=1).T.tolist():
+                self.parent[self._root(one)] = self._root(other)
+        self.before = (z, numbers)
+        return int((np.bincount(components.ravel())[1:] < SPECK).sum())
+
+    def _root(self, number: int) -> int:
+        while self.parent[number] != number:
+            self.parent[number] = self.parent[self.parent[number]]
+            number = self.parent[number]
+        return number
+
+    def shared(self, split: str, other: str) -> tuple[int, int]:
+        """How many objects of a split continue into another, and how many it has."""
+        found: dict[int, set[str]] = {}
+        for number, splits in enumerate(self.splits):
+            found.setdefault(self._root(number), set()).update(splits)
+        own = [splits for splits in found.values() if split in splits]
+        return sum(other in splits for splits in own), len(own)
+
+
+class Inspector:
+    """Takes annotated slices one by one, each volume in the order of z, and says what is doubtful."""
+
+    def __init__(self, description: DataDescription):
+        self.description, self.names = description, class_names(description)
+        self.slices: list[SliceFacts] = []
+        self._objects: dict[tuple[int, int], Objects] = {}
+        self._before: tuple[int, int, bytes] | None = None
+
+    def add(self, one: AnnotatedSlice, split: str) -> SliceFacts:
+        """Look at a slice; `split` is "" where it is annotated and in none."""
+        looked_at = one.labels != IGNORE
+        counts = np.bincount(one.labels[looked_at], minlength=len(self.names)).astype(float)
+        specks = 0
+        for index in range(1, len(self.names)):
+            objects = self._objects.setdefault((one.volume, index), Objects())
+            specks += objects.add(one.z, split, one.labels == index)
+        content = one.labels.tobytes()
+        same = self._before is not None and self._before == (one.volume, one.z - 1, content) and counts[1:].any()
+        self._before = (one.volume, one.z, content)
+        pixels = one.image.ravel()
+        total = max(counts.sum(), 1.0)
+        facts = SliceFacts(
+            one.volume, one.z, split, tuple((counts / total).tolist()), float(looked_at.mean()),
+            pixels[:: max(1, len(pixels) // SAMPLE)].copy(), specks, bool(same),
+        )  # fmt: skip
+        self.slices.append(facts)
+        return facts
+
+    def window(self) -> Window | None:
+        """Grey values of the training slices, from a sample of their pixels; None where there are none."""
+        grey = [one.grey for one in self.slices if one.split == "train"]
+        if not grey:
+            return None
+        percentiles = self.description.intensity.low, self.description.intensity.high
+        low, high = np.percentile(np.concatenate(grey), percentiles)
+        return Window(float(low), float(high)) if high > low else None
+
+    def findings(self) -> list[Finding]:
+        """Every doubt, as sentences; none where no slice could be looked at."""
+        if not self.slices:
+            return []
+        texts = [*self._unannotated(), *self._absent(), *self._leaks(), *self._drift(), *self._strokes()]
+        return [Finding("warning", text) for text in texts]
+
+    def _where(self, one: SliceFacts) -> str:
+        volume = f"volume {one.volume}, " if len(self.description.volumes) > 1 else ""
+        return f"{volume}{one.split + ' ' if one.split else ''}slice {one.z}"
+
+    def _unannotated(self) -> list[str]:
+        """Slices without a class beside others of the volume that have plenty."""
+        found = []
+        for volume in {one.volume for one in self.slices}:
+            own = [one for one in self.slices if one.volume == volume and one.split]
+            usual = median(one.foreground for one in own) if own else 0.0
+            for one in own:
+                if one.annotated == 0:
+                    found.append(f"{self._where(one)} has no annotated pixel.")
+                elif usual > 0 and one.foreground == 0:
+                    found.append(f"{self._where(one)} is empty: not annotated? Take it out of data.volumes.split.")
+                elif one.foreground < usual / 10:
+                    share = f"{one.foreground:.2%} of it is labelled, {usual:.1%} in others"
+                    found.append(f"{self._where(one)} is nearly empty: half annotated? ({share})")
+        return found
+
+    def _absent(self) -> list[str]:
+        """Splits without a class, and no test split."""
+        used = {one.split for one in self.slices}
+        found = ["there is no test split; the run will have no test scores."] if "test" not in used else []
+        for split in SPLITS[1:]:
+            own = [one.shares for one in self.slices if one.split == split]
+            for index, name in enumerate(self.names):
+                if index > 0 and own and not any(shares[index] for shares in own):
+                    found.append(f"class {name} does not occur in the {split} slices; it has no score there.")
+        return found
+
+    def _leaks(self) -> list[str]:
+        """Objects that a network is tested on and has seen the next slices of."""
+        found = []
+        for index, name in enumerate(self.names):
+            pairs = [
+                objects.shared("test", "train") for (_, number), objects in self._objects.items() if number == index
+            ]
+            shared, total = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+            if shared:
+                found.append(
+                    f"{shared} of {total} objects of class {name} in the test slices continue into training slices; "
+                    "scores say little of other cells (leave slices between, or test on another volume)."
+                )
+        return found
+
+    def _drift(self) -> list[str]:
+        window = self.window()
+        if window is None or self.description.intensity.per == "slice":
+            return []
+        far = [one for one in self.slices if one.split and window.outside(one.grey) > OUTSIDE]
+        if not far:
+            return []
+        return [
+            f"{len(far)} slices, the first {self._where(far[0])}, have over {OUTSIDE:.0%} of their pixels outside the "
+            f"grey values of the training ({window.low:g} to {window.high:g}); think of data.intensity.per=slice."
+        ]
+
+    def _strokes(self) -> list[str]:
+        same = [one for one in self.slices if one.same and one.split]
+        specks = sum(one.specks for one in self.slices if one.split)
+        found = [f"{self._where(one)} has the labels of the slice before: copied?" for one in same[:5]]
+        if specks:
+            found.append(f"{specks} labelled spots of fewer than {SPECK} pixels: strokes of the brush by mistake?")
+        return found
+
+
+def inspect(description: DataDescription, slices: Mapping[str, Sequence[AnnotatedSlice]]) -> list[Finding]:
+    """Doubts about slices that are in memory: split -> slices."""
+    inspector = Inspector(description)
+    every = [(one.volume, one.z, split, one) for split in SPLITS for one in slices[split]]
+    for _, _, split, one in sorted(every, key=lambda entry: entry[:2]):
+        inspector.add(one, split)
+    return inspector.findings()
+
+
+def slice_split(positions: Mapping[str, Sequence[int]], z: int) -> str:
+    """The split of a slice, "" where it is in none."""
+    return next((split for split, own in positions.items() if z in own), "")

@@ -1,0 +1,217 @@
+"""`fibseg check`, `fibseg new` and `fibseg import`: from a person's files to a data description that can be trusted."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from fibseg import IGNORE
+from fibseg.check_page import Thumbnail, thumbnail, write_page
+from fibseg.checking import Finding, Inspector, SliceFacts, slice_split
+from fibseg.config import CONF, load_description
+from fibseg.dataset import VolumeReader, provide_phantom, split_positions
+from fibseg.description import SPLITS, DataDescription, check_description
+from fibseg.errors import FibsegError
+from fibseg.importing import LabelSource, import_labels, open_labels
+from fibseg.intensity import Window, to_8bit
+from fibseg.new_description import Sketch, sketch, write_description
+from fibseg.stack import Stack, check_output, open_stack
+
+SHOWN = 8
+"""Slices of a volume on the page, and as many again that look unannotated."""
+
+
+def check(options: argparse.Namespace) -> None:
+    """Look at every annotated slice; FibsegError at the end if anything is wrong."""
+    console = Console()
+    description = load_description(options.data)
+    if options.root is not None:
+        description.root = options.root
+    page = Path(options.page or f"check-{description.name}.html")
+    findings, inspector, shown = look(description, console)
+    if inspector.slices:
+        console.print(volume_table(description, inspector))
+    for one in findings:
+        console.print(f"{one.level}: {one.text}", markup=False, highlight=False, soft_wrap=True)
+    write_page(page, f"Data {description.name}", inspector.names, inspector.slices, shown, findings)
+    console.print(f"{page}: is this what you painted?", markup=False, highlight=False, soft_wrap=True)
+    errors = sum(one.level == "error" for one in findings)
+    if errors:
+        raise FibsegError(f"{errors} error{'s' * (errors > 1)} in the data description {options.data}, see above.")
+
+
+def look(description: DataDescription, console: Console) -> tuple[list[Finding], Inspector, list[Thumbnail]]:
+    """Every slice through an Inspector; errors are collected, not raised."""
+    inspector, shown = Inspector(description), list[Thumbnail]()
+    errors, owner = list[str](), dict[tuple[str, int], str]()
+    try:
+        check_description(description)
+        provide_phantom(description)
+        if not description.volumes:
+            raise FibsegError("data.volumes: empty; expected at least one volume.")
+    except FibsegError as error:
+        return [Finding("error", str(error))], inspector, shown
+    warnings = []
+    for index, volume in enumerate(description.volumes):
+        try:
+            reader = VolumeReader(description, index)
+            positions = split_positions(volume, reader, f"data.volumes[{index}]")
+        except FibsegError as error:
+            errors.append(str(error))
+            continue
+        for split, own in positions.items():
+            for z in own:
+                if owner.setdefault((volume.image, z), split) != split:
+                    errors.append(f"data: slice {z} of {volume.image} is in both {owner[volume.image, z]} and {split}.")
+        warnings += voxel_findings(index, list(volume.voxel_size), reader.image)
+        errors += _look_at_volume(index, reader, positions, inspector, shown, console)
+    trained = [one for one in inspector.slices if one.split == "train"]
+    if not errors:
+        for split in ("train", "validation"):
+            if not any(one.split == split for one in inspector.slices):
+                errors.append(f"data: no slice in the {split} split; every description needs one.")
+        for number, name in enumerate(inspector.names[1:], 1):
+            if trained and not any(one.shares[number] for one in trained):
+                errors.append(f"data: class {name} does not occur in the training slices.")
+    found = [Finding("error", text) for text in errors] + [Finding("warning", text) for text in warnings]
+    return found + inspector.findings(), inspector, shown
+
+
+def _look_at_volume(
+    index: int, reader: VolumeReader, positions: dict[str, list[int]], inspector: Inspector, shown: list[Thumbnail],
+    console: Console,
+) -> list[str]:  # fmt: skip
+    """Slices that are in no split are read too: they tell whether objects continue."""
+    used = sorted({z for own in positions.values() for z in own})
+    chosen = {used[round(k * (len(used) - 1) / max(1, SHOWN - 1))] for k in range(SHOWN)} if used else set()
+    errors, doubtful = list[str](), 0
+    every = range(*reader.annotated)
+    for z in track(every, f"volume {index}", console=console, disable=not console.is_terminal, transient=True):
+        split = slice_split(positions, z)
+        try:
+            one = reader.read(z)
+        except FibsegError as error:
+            if split:
+                errors.append(str(error))
+            continue
+        facts = inspector.add(one, split)
+        empty = bool(split) and facts.foreground == 0
+        doubtful += empty
+        if z in chosen or (empty and doubtful <= SHOWN):
+            low, high = np.percentile(facts.grey, [0.5, 99.5])
+            window = Window(float(low), float(high) if high > low else float(low) + 1)
+            shown.append(thumbnail(facts, to_8bit(one.image, window), one.labels))
+        if len(errors) >= SHOWN:
+            errors.append("further slices were not read.")
+            break
+    return errors
+
+
+def voxel_findings(index: int, told: list[float], image: Stack) -> list[str]:
+    """Where the file says another voxel size than the description."""
+    if image.voxel_size is None or all(abs(a / b - 1) < 0.01 for a, b in zip(told, image.voxel_size, strict=True)):
+        return []
+    return [f"data.volumes[{index}].voxel_size: {told} nm, but {image.name} says {list(image.voxel_size)} nm."]
+
+
+def volume_table(description: DataDescription, inspector: Inspector) -> Table:
+    """A line per volume and split."""
+    table = Table("volume", "split", "slices", "annotated", *inspector.names, title=f"data {description.name}")
+    for index in range(len(description.volumes)):
+        for split in (*SPLITS, ""):
+            own = [one for one in inspector.slices if (one.volume, one.split) == (index, split)]
+            if own and (split or any(one.annotated for one in own)):
+                shares = np.mean([one.shares for one in own], axis=0)
+                annotated = float(np.mean([one.annotated for one in own]))
+                cells = [f"{share:.2%}" for share in shares]
+                table.add_row(str(index), split or "(none)", _ranges(own), f"{annotated:.0%}", *cells)
+    return table
+
+
+def _ranges(slices: list[SliceFacts]) -> str:
+    """Positions, shortened: 0 to 39."""
+    first, last = min(one.z for one in slices), max(one.z for one in slices)
+    return f"{len(slices)} ({first} to {last})" if len(slices) > 1 else f"1 ({first})"
+
+
+def new(options: argparse.Namespace) -> None:
+    """Write a commented data description from what is in the files."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    path = Path(options.output) if options.output else CONF / "data" / f"{options.name}.yaml"
+    if path.exists() and not options.overwrite:
+        raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
+    offset = options.offset or [0, 0, 0]
+    found = sketch(open_stack(options.image), open_stack(options.labels), offset, options.voxel_size)
+    names = {value: name for name, values in named_classes(options.classes).items() for value in values}
+    unknown = sorted(set(names) - set(found.values))
+    if unknown:
+        raise FibsegError(
+            f"--class {names[unknown[0]]}={unknown[0]}: no label has this value; there are {list(found.values)}."
+        )
+    write_description(path, options.image, options.labels, found, names)
+    console.print(told(found))
+    outside = path.parent.parent if path.parent.name == "data" and path.parent.parent != CONF else None
+    more = f" --config-dir={outside}" if outside else ""
+    console.print(f"{path}: read it, name the classes, then\n  fibseg check {path}")
+    console.print(f"  python train.py{more} data={path.stem} experiment=quick")
+
+
+def told(found: Sketch) -> str:
+    """What was found, in a few lines."""
+    values = ", ".join(f"{value} ({share:.2%})" for value, share in found.values.items())
+    splits = ", ".join(f"{len(own)} {split}" for split, own in found.positions.items())
+    return f"label values: {values}\nslices with labels: {len(found.annotated)} of {found.depth}; {splits}"
+
+
+def bring(options: argparse.Namespace) -> None:
+    """Labels of another program as a TIFF of class numbers, and their entry for a data description."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    output = Path(options.output)
+    check_output(output, options.overwrite, "--overwrite")
+    source = open_labels(options.labels)
+    table = class_table(options, source)
+    unlabelled = options.unlabelled or source.unlabelled
+    empty = options.empty_slices or source.empty_slices
+    done = import_labels(source.stack, table, options.background, unlabelled, empty == "unlabelled", output)
+    console.print(f"{source.program}: {source.stack.name}, {source.stack.shape}")
+    console.print(f"{output}: {done.annotated} of {source.stack.shape[0]} slices annotated; values")
+    for number, (name, values) in enumerate(table.items(), 1):
+        console.print(f"  {number}  {name} (was {', '.join(map(str, values))}): {done.shares[number]:.2%}")
+    console.print(f"  0  background; {IGNORE}  nobody looked at it: {done.ignored:.2%}")
+    image = options.image or "???"
+    offset = list(options.offset or [0, 0, 0])
+    classes = "".join(f"  {name}: {{label: {k}, weight: 1.0}}\n" for k, name in enumerate(table, 1))
+    size = list(source.stack.voxel_size) if source.stack.voxel_size else "???"
+    console.print(
+        f"\nclasses:\n{classes}background: {{labels: [0], weight: 0.1}}\nignore: {IGNORE}\nvolumes:\n"
+        f"  - image: {image}\n    labels: {output}\n    offset: {offset}\n    voxel_size: {size}\n    split: ???"
+    )
+    if options.image:
+        console.print(f"\nOr let them be found: fibseg new NAME {options.image} {output}")
+
+
+def named_classes(entries: list[str] | None) -> dict[str, list[int]]:
+    """What --class says: class -> label values."""
+    table: dict[str, list[int]] = {}
+    for entry in entries or []:
+        name, _, values = entry.partition("=")
+        try:
+            table.setdefault(name.strip(), []).extend(int(value) for value in values.split(","))
+        except ValueError:
+            raise FibsegError(f"--class {entry}: expected NAME=VALUE, as mitochondrion=1 or er=3,4.") from None
+    return table
+
+
+def class_table(options: argparse.Namespace, source: LabelSource) -> dict[str, list[int]]:
+    """Class -> values in the file, from --class, or from the names in the file."""
+    table = named_classes(options.classes) or {
+        name: [value] for name, value in source.names.items() if value not in options.background
+    }
+    if not table or not all(table):
+        raise FibsegError(f"{source.stack.name}: it names no classes; give them as --class mitochondrion=1.")
+    return table
