@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint bench docs clean
 
 install: $(INSTALLED)
 
@@ -31,5 +31,9 @@ test: lint
 bench: install
 	$(BIN)/python -m benchmarks
 
+docs: install
+	$(BIN)/python docs/commands.py > docs/COMMANDS.md
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -124,7 +124,7 @@ class Commands:
         (found,) = (path.parent for path in self.folder.glob("runs/tiny/*/config.yaml"))
         return found
 
-    def refused(self, result: subprocess.CompletedProcess[str], *fragments: str) -> None:
+    def refused(self, result: subprocess.CompletedProcess[str], *fragments: str) -> str:
         """The command ended with one sentence that holds the fragments, and with an exit code that is not 0."""
         assert result.returncode == 2, result.stderr
         lines = result.stderr.strip().splitlines()
@@ -132,6 +132,7 @@ class Commands:
         assert lines[0].startswith("error: ")
         for fragment in fragments:
             assert fragment in lines[0]
+        return lines[0].removeprefix("error: ")
 
 
 @pytest.fixture

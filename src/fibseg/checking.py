@@ -67,10 +67,15 @@ class SliceFacts:
 
 @dataclass
 class Objects:
-    """3-D objects of one class of one volume, joined from 2-D components of slices that follow each other."""
+    """3-D objects of one class of one volume.
+
+    2-D components (8-connected) of two slices that follow each other are one object where a pixel of both lies in one
+    place; a slice that is missing or not annotated ends an object.
+    """
 
     parent: list[int] = field(default_factory=list)
-    splits: list[set[str]] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    areas: list[int] = field(default_factory=list)
     before: tuple[int, NDArray[np.int32]] | None = None
 
     def add(self, z: int, split: str, mask: NDArray[np.bool_]) -> int:
@@ -78,14 +83,15 @@ class Objects:
         components, count = ndimage.label(mask, structure=np.ones((3, 3)))
         first = len(self.parent)
         self.parent += range(first, first + count)
-        self.splits += [{split} for _ in range(count)]
+        self.splits += [split] * count
+        self.areas += np.bincount(components.ravel(), minlength=count + 1)[1:].tolist()
         numbers = np.where(components > 0, components + first - 1, -1).astype(np.int32)
         if self.before is not None and self.before[0] == z - 1 and self.before[1].shape == numbers.shape:
             both = (numbers >= 0) & (self.before[1] >= 0)
             for one, other in np.unique(np.stack([numbers[both], self.before[1][both]]), axis=1).T.tolist():
                 self.parent[self._root(one)] = self._root(other)
         self.before = (z, numbers)
-        return int((np.bincount(components.ravel())[1:] < SPECK).sum())
+        return sum(area < SPECK for area in self.areas[first:])
 
     def _root(self, number: int) -> int:
         while self.parent[number] != number:
@@ -93,13 +99,17 @@ class Objects:
             number = self.parent[number]
         return number
 
-    def shared(self, split: str, other: str) -> tuple[int, int]:
-        """How many objects of a split continue into another, and how many it has."""
-        found: dict[int, set[str]] = {}
-        for number, splits in enumerate(self.splits):
-            found.setdefault(self._root(number), set()).update(splits)
-        own = [splits for splits in found.values() if split in splits]
-        return sum(other in splits for splits in own), len(own)
+    def shared(self, split: str, other: str) -> NDArray[np.int64]:
+        """Objects of a split that continue into another, all it has, and their pixels in the split's slices."""
+        reached: dict[int, bool] = {}
+        pixels: dict[int, int] = {}
+        for number, own in enumerate(self.splits):
+            root = self._root(number)
+            reached[root] = reached.get(root, False) or own == other
+            if own == split:
+                pixels[root] = pixels.get(root, 0) + self.areas[number]
+        both = [root for root in pixels if reached[root]]
+        return np.array([len(both), len(pixels), sum(pixels[root] for root in both), sum(pixels.values())])
 
 
 class Inspector:
@@ -182,14 +192,14 @@ class Inspector:
         """Objects that a network is tested on and has seen the next slices of."""
         found = []
         for index, name in enumerate(self.names):
-            pairs = [
-                objects.shared("test", "train") for (_, number), objects in self._objects.items() if number == index
-            ]
-            shared, total = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+            own = [objects for (_, number), objects in self._objects.items() if number == index]
+            counts = [objects.shared("test", "train") for objects in own]
+            shared, total, pixels, of = np.sum(counts, axis=0).tolist() if counts else (0, 0, 0, 1)
             if shared:
                 found.append(
-                    f"{shared} of {total} objects of class {name} in the test slices continue into training slices; "
-                    "scores say little of other cells (leave slices between, or test on another volume)."
+                    f"{shared} of {total} objects of class {name} in the test slices continue into training slices and "
+                    f"hold {pixels / of:.0%} of its test pixels; scores say little of other cells (leave slices "
+                    "between, or test on another volume)."
                 )
         return found
 
