@@ -98,8 +98,8 @@ def pixel_scale(
     if max(abs(a / b - 1) for a, b in zip(ours, nearest, strict=True)) < SAME_SIZE:
         return 1.0, 1.0
     scale = ours[1] / nearest[1], ours[2] / nearest[2]
-    if resample:
-        told = f"slices are shown to the network at {scale[0]:.3g} x {scale[1]:.3g} of their size"
+    if resample and max(abs(one - 1) for one in scale) >= SAME_SIZE:
+        told = f"slices are shown to the network {scale[0]:.3g} times as high and {scale[1]:.3g} times as wide"
         console.print(f"voxels of {ours} nm, training {list(nearest)} nm: {told}", highlight=False)
         return scale
     sizes = list(map(list, trained))

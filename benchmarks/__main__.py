@@ -9,6 +9,9 @@ import argparse
 import json
 import logging
 import platform
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -17,6 +20,7 @@ from typing import Any
 
 import higra as hg
 import numpy as np
+import tifffile
 import torch
 from pytorch_lightning import Trainer
 from rich.console import Console
@@ -25,7 +29,9 @@ from rich.table import Table
 from fibseg.callbacks import TrainingProgress
 from fibseg.datamodule import StackDataModule
 from fibseg.dataset import AnnotatedSlice
+from fibseg.filtered_slices import filter_slices
 from fibseg.grain_filter import grain_filter
+from fibseg.hardware import cores
 from fibseg.intensity import Window, to_8bit
 from fibseg.losses import DiceLoss
 from fibseg.models import create_model
@@ -33,6 +39,7 @@ from fibseg.phantom import make_phantom
 from fibseg.segmentation import Segmentation
 from fibseg.stack import open_stack
 
+PROJECT = Path(__file__).resolve().parents[1]
 AREAS = [650, 3200]
 QUICK: dict[str, Any] = {"classes": 4, "width": 16, "dropout": 0.5, "norm_momentum": 0.1, "norm_eps": 1e-3}
 QUICK |= {"block_order": "relu_norm"}
@@ -67,10 +74,42 @@ def filter_row(image: np.ndarray) -> dict[str, Any]:
     return {"what": name, "peer": "Higra, a tree per area", "ours_s": ours, "peer_s": peer, "equal": equal}
 
 
+def scaling_row(image: np.ndarray) -> dict[str, Any]:
+    """Four slices per core, over every core: how much of one process's speed each core adds. Starting them counts."""
+    many = [np.ascontiguousarray(image[:, k:]) for k in range(4 * cores())]
+    ours = seconds(lambda: filter_slices(many, AREAS, None, cores()), 1)
+    peer = seconds(lambda: filter_slices(many, AREAS, None, 1), 1)
+    name = f"grain channels of {len(many)} slices, {cores()} processes"
+    return {"what": name, "peer": "one process", "ours_s": ours, "peer_s": peer, "per_core": peer / ours / cores()}
+
+
+def reading_row(image: np.ndarray, folder: Path) -> dict[str, Any]:
+    """Every slice of a compressed BigTIFF of 200, in order, against tifffile's own imread(key=z)."""
+    path = folder / "stack.tif"
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        for k in range(200):
+            file.write(image[:512, :512] + np.uint8(k), compression="zlib", contiguous=False, metadata=None)
+    ours = seconds(lambda: [one.shape for one in open_stack(path)], 3)
+    peer = seconds(lambda: [tifffile.imread(path, key=z).shape for z in range(200)], 3)
+    return {"what": "reading 200 slices of a BigTIFF", "peer": "tifffile.imread(key=z)", "ours_s": ours, "peer_s": peer}
+
+
+def help_rows() -> list[dict[str, Any]]:
+    """Whole processes: how long a person waits for help, beside Python's import of torch."""
+    programs = {"fibseg --help": ["-m", "fibseg.cli"], "train.py --help": [str(PROJECT / "train.py")]}
+    peer = seconds(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True), 2)
+    rows = []
+    for name, line in programs.items():
+        command = [sys.executable, *line, "--help"]
+        ours = seconds(lambda command=command: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), 3)
+        rows.append({"what": name, "peer": "import torch", "ours_s": ours, "peer_s": peer})
+    return rows
+
+
 def data(slices: list[AnnotatedSlice], size: int, channels: int) -> StackDataModule:
     """Batches of four patches, without filtering: the slice stands for its filtered versions."""
     module = StackDataModule(
-        slices, slices, (0, 255), [], "slice", size, 0.8, batch_size=4, batches=40, validation_batches=1,
+        slices, slices, Window(0, 255), [], "slice", size, 0.8, batch_size=4, batches=40, validation_batches=1,
         validation_seed=0, fresh_validation=False, seed=0,
     )  # fmt: skip
     module.setup("fit")
@@ -134,7 +173,9 @@ def main() -> None:
         images = np.stack([to_8bit(stack.read(z), Window(0, 255)) for z in range(2)])
         labels = np.resize(labels, images.shape)
     slices = [AnnotatedSlice(0, z, image, label) for z, (image, label) in enumerate(zip(images, labels, strict=True))]
-    rows = [filter_row(images[0]), batch_row(slices), step_row(slices)]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [filter_row(images[0]), scaling_row(images[0]), reading_row(images[0], Path(folder))]
+    rows += [batch_row(slices), step_row(slices), *help_rows()]
     table = Table("what", "ours", "peer", "peer's time", "ours / peer", title=f"{torch.get_num_threads()} threads")
     for row in rows:
         peer = f"{row['peer_s'] * 1000:.1f} ms" if row["peer_s"] else ""

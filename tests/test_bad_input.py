@@ -42,7 +42,7 @@ def tell(what: str, sentence: str) -> None:
         (r"\S*runs/tiny/\S+?-[0-9a-f]{8}", "RUN"),
     ):
         sentence = re.sub(pattern, shown, sentence)
-    told[what] = sentence.replace("|", "\\|")
+    told[what] = sentence.replace("|", "\\|").replace("<", "&lt;")
 
 
 def edit(commands: Commands, old: str, new: str) -> None:

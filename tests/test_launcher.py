@@ -317,6 +317,19 @@ def test_each_run_is_given_a_gpu_of_its_own(sweeps: Sweeps) -> None:
 
 
 @pytest.mark.slow
+def test_lambda_is_swept_and_each_slice_filtered_once(sweeps: Sweeps) -> None:
+    """1 % of a patch of 32 x 32 is 10 pixels; eight slices, three areas."""
+    command = ("filter=on", "filter.areas=[20],[1%],[20,200]", "training.epochs=1")
+    assert sweeps.run(*command) == (0, "")
+    assert "3 finished" in sweeps.printed
+    for group in ("filter.areas=[20] ", "filter.areas=[1%] ", "filter.areas=[20,200] "):
+        assert f"│ {group}" in sweeps.printed
+    runs = [path.name for path in sweeps.commands.folder.glob("runs/tiny/*-s0-*")]
+    assert {name.split("-areas_")[1].split("-")[0] for name in runs} == {"20", "10", "20x200"}
+    assert len(list((sweeps.commands.folder / "cache").glob("*.npy"))) == 8 * 3  # those in a split
+
+
+@pytest.mark.slow
 def test_slurm_jobs_are_queued_again_and_submitted_again(sweeps: Sweeps, undisturbed: Sweeps) -> None:
     """With submitit's local executor, which answers the signal of a time limit as it does under Slurm."""
     local = ("hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.gpus_per_node=0")

@@ -25,7 +25,7 @@ SPECK = 4
 OUTSIDE = 0.05
 """Share of a slice's pixels outside the training's grey values above which it has drifted."""
 
-SAMPLE = 20_000
+SAMPLE = 5_000
 """Pixels of a slice that stand for its grey values."""
 
 
@@ -132,11 +132,11 @@ class Inspector:
         content = one.labels.tobytes()
         same = self._before is not None and self._before == (one.volume, one.z - 1, content) and counts[1:].any()
         self._before = (one.volume, one.z, content)
-        pixels = one.image.ravel()
+        pixels = one.image.ravel().view(np.uint8) if one.image.dtype == bool else one.image.ravel()
         total = max(counts.sum(), 1.0)
         facts = SliceFacts(
             one.volume, one.z, split, tuple((counts / total).tolist()), float(looked_at.mean()),
-            pixels[:: max(1, len(pixels) // SAMPLE)].copy(), specks, bool(same),
+            pixels[:: -(-len(pixels) // SAMPLE)].copy(), specks, bool(same),
         )  # fmt: skip
         self.slices.append(facts)
         return facts
@@ -166,7 +166,7 @@ class Inspector:
         found = []
         for volume in {one.volume for one in self.slices}:
             own = [one for one in self.slices if one.volume == volume and one.split]
-            usual = median(one.foreground for one in own) if own else 0.0
+            usual = median([one.foreground for one in own if one.foreground] or [0.0])
             for one in own:
                 if one.annotated == 0:
                     found.append(f"{self._where(one)} has no annotated pixel.")

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fibseg import IGNORE
 from fibseg.errors import FibsegError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     filtering = commands.add_parser("filter", help="the grain filter alone")
     filtering.add_argument("input", help="stack to filter")
     filtering.add_argument("output", help="TIFF or .zarr to write; several areas put their number into the name")
-    filtering.add_argument("--area", type=int, action="append", required=True, metavar="PIXELS")
+    filtering.add_argument("--area", type=int, action="append", required=True, metavar="PIXELS", help="grains below go")
     filtering.add_argument("--overwrite", action="store_true", help="replace files that exist")
     filtering.set_defaults(run=_filter)
     _add_data_commands(commands)
@@ -63,20 +64,26 @@ def _add_data_commands(commands: Any) -> None:
     making.add_argument("name", help="of the description: data=NAME")
     making.add_argument("image", help="stack of grey values")
     making.add_argument("labels", help="stack of label values; may be smaller than the image")
-    making.add_argument("--class", dest="classes", action="append", metavar="NAME=VALUE", help="er=3")
+    making.add_argument("--class", dest="classes", action="append", metavar="NAME=VALUE", help="name a value: er=3")
     making.add_argument("--output", metavar="FILE", help="YAML to write (default: conf/data/NAME.yaml)")
     making.set_defaults(run=lambda options: _data_command("new", options))
     bringing = commands.add_parser("import", help="labels of ilastik, napari or MIB as class numbers")
     bringing.add_argument("labels", help="HDF5 of ilastik, .model of MIB, or a stack, as napari writes it")
     bringing.add_argument("output", help="TIFF or .zarr to write")
     bringing.add_argument("--image", help="the stack that the labels belong to, for the entry that is printed")
-    bringing.add_argument("--class", dest="classes", action="append", metavar="NAME=VALUES", help="er=3 or er=3,4")
-    bringing.add_argument("--background", type=int, action="append", default=[], metavar="VALUE", help="no class")
+    bringing.add_argument(
+        "--class", dest="classes", action="append", metavar="NAME=VALUES", help="what is a class: er=3 or er=3,4"
+    )
+    bringing.add_argument(
+        "--background", type=int, action="append", default=[], metavar="VALUE", help="looked at, and no class"
+    )
     bringing.add_argument("--unlabelled", type=int, action="append", metavar="VALUE", help="nobody looked at it")
     bringing.add_argument("--empty-slices", choices=["unlabelled", "background"], help="what all-0 slices mean")
     bringing.set_defaults(run=lambda options: _data_command("bring", options))
     for one in (making, bringing):
-        one.add_argument("--offset", type=_numbers(int), metavar="Z,Y,X", help="where the labels start, in pixels")
+        one.add_argument(
+            "--offset", type=_numbers(int), metavar="Z,Y,X", help="where the labels start in the image, in pixels"
+        )
         one.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     making.add_argument("--voxel-size", type=_numbers(float), metavar="Z,Y,X", help="in nm, where the file is silent")
 
@@ -148,6 +155,7 @@ def _description(name: str | None, stacks: Sequence[Stack], slices: Sequence[int
         description = load_description(name)
     else:
         values = set[int]().union(*(np.unique(stack.read(z)).tolist() for stack in stacks for z in slices))
+        values.discard(IGNORE)  # nobody looked at it
         if not values - {0}:
             raise FibsegError("both stacks hold nothing but 0 in these slices; there is nothing to score.")
         description = describe_values(sorted(values))
@@ -178,6 +186,8 @@ def _filter(options: argparse.Namespace) -> None:
         for image in track(stack, "filtering", stack.shape[0], console=console, disable=not console.is_terminal):
             for writer, filtered in zip(writers, grain_filter(image, options.area), strict=True):
                 writer.write(filtered)
+    for path in names:
+        console.print(f"{path}: {stack.shape[0]} slices", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from fibseg import IGNORE
 from fibseg.check_page import Thumbnail, thumbnail, write_page
 from fibseg.checking import Finding, Inspector, SliceFacts, slice_split
 from fibseg.config import CONF, load_description
-from fibseg.dataset import VolumeReader, provide_phantom, split_positions
+from fibseg.dataset import VolumeReader, provide_phantom, read_second_expert, split_positions
 from fibseg.description import SPLITS, DataDescription, check_description
 from fibseg.errors import FibsegError
 from fibseg.importing import LabelSource, import_labels, open_labels
 from fibseg.intensity import Window, to_8bit
-from fibseg.new_description import Sketch, sketch, write_description
+from fibseg.new_description import Sketch, in_yaml, sketch, write_description
 from fibseg.stack import Stack, check_output, open_stack
 
 SHOWN = 8
@@ -61,6 +62,8 @@ def look(description: DataDescription, console: Console) -> tuple[list[Finding],
         try:
             reader = VolumeReader(description, index)
             positions = split_positions(volume, reader, f"data.volumes[{index}]")
+            if volume.second_expert is not None:
+                read_second_expert(description, index)
         except FibsegError as error:
             errors.append(str(error))
             continue
@@ -75,6 +78,8 @@ def look(description: DataDescription, console: Console) -> tuple[list[Finding],
         for split in ("train", "validation"):
             if not any(one.split == split for one in inspector.slices):
                 errors.append(f"data: no slice in the {split} split; every description needs one.")
+        if trained and inspector.window() is None:
+            errors.append("data.intensity: the training slices have one grey value only.")
         for number, name in enumerate(inspector.names[1:], 1):
             if trained and not any(one.shares[number] for one in trained):
                 errors.append(f"data: class {name} does not occur in the training slices.")
@@ -107,7 +112,7 @@ def _look_at_volume(
             window = Window(float(low), float(high) if high > low else float(low) + 1)
             shown.append(thumbnail(facts, to_8bit(one.image, window), one.labels))
         if len(errors) >= SHOWN:
-            errors.append("further slices were not read.")
+            errors[-1] += " Further slices were not read."
             break
     return errors
 
@@ -121,7 +126,9 @@ def voxel_findings(index: int, told: list[float], image: Stack) -> list[str]:
 
 def volume_table(description: DataDescription, inspector: Inspector) -> Table:
     """A line per volume and split."""
-    table = Table("volume", "split", "slices", "annotated", *inspector.names, title=f"data {description.name}")
+    names = [Column(escape(name), overflow="fold") for name in inspector.names]
+    title = escape(f"data {description.name}; shares of the annotated pixels")
+    table = Table("vol.", "split", "slices", "seen", *names, title=title)
     for index in range(len(description.volumes)):
         for split in (*SPLITS, ""):
             own = [one for one in inspector.slices if (one.volume, one.split) == (index, split)]
@@ -145,9 +152,14 @@ def new(options: argparse.Namespace) -> None:
     path = Path(options.output) if options.output else CONF / "data" / f"{options.name}.yaml"
     if path.exists() and not options.overwrite:
         raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
-    offset = options.offset or [0, 0, 0]
-    found = sketch(open_stack(options.image), open_stack(options.labels), offset, options.voxel_size)
-    names = {value: name for name, values in named_classes(options.classes).items() for value in values}
+    image, labels = open_stack(options.image), open_stack(options.labels)
+    if labels.shape != image.shape and options.offset is None:
+        raise FibsegError(
+            f"{labels.name} is {labels.shape} and the image {image.shape}; say where the labels start in it with "
+            "--offset z,y,x."
+        )
+    names = one_value_each(named_classes(options.classes))
+    found = sketch(image, labels, options.offset or [0, 0, 0], options.voxel_size, names)
     unknown = sorted(set(names) - set(found.values))
     if unknown:
         raise FibsegError(
@@ -155,9 +167,16 @@ def new(options: argparse.Namespace) -> None:
         )
     write_description(path, options.image, options.labels, found, names)
     console.print(told(found))
-    outside = path.parent.parent if path.parent.name == "data" and path.parent.parent != CONF else None
-    more = f" --config-dir={outside}" if outside else ""
-    console.print(f"{path}: read it, name the classes, then\n  fibseg check {path}")
+    if found.voxel_size is None:
+        console.print("voxel size: neither file tells; write it in place of ???, or give --voxel-size z,y,x in nm")
+    if IGNORE not in found.values and len(found.annotated) < found.labelled:
+        missing = found.labelled - len(found.annotated)
+        console.print(f"{missing} slices are all 0 and left out of the splits: not annotated?")
+    console.print(f"{path}: read it{'' if names else ', name the classes'}, then\n  fibseg check {path}")
+    if path.parent.name != "data":
+        console.print(f"For train.py move it into a folder DIR/data, and give --config-dir=DIR data={path.stem}")
+        return
+    more = "" if path.parent.parent == CONF else f" --config-dir={path.parent.parent}"
     console.print(f"  python train.py{more} data={path.stem} experiment=quick")
 
 
@@ -175,18 +194,24 @@ def bring(options: argparse.Namespace) -> None:
     check_output(output, options.overwrite, "--overwrite")
     source = open_labels(options.labels)
     table = class_table(options, source)
-    unlabelled = options.unlabelled or source.unlabelled
+    unlabelled = [*(options.unlabelled or []), *(v for v in source.unlabelled if v not in options.background)]
     empty = options.empty_slices or source.empty_slices
     done = import_labels(source.stack, table, options.background, unlabelled, empty == "unlabelled", output)
     console.print(f"{source.program}: {source.stack.name}, {source.stack.shape}")
     console.print(f"{output}: {done.annotated} of {source.stack.shape[0]} slices annotated; values")
     for number, (name, values) in enumerate(table.items(), 1):
-        console.print(f"  {number}  {name} (was {', '.join(map(str, values))}): {done.shares[number]:.2%}")
-    console.print(f"  0  background; {IGNORE}  nobody looked at it: {done.ignored:.2%}")
+        console.print(
+            f"  {number}  {name} (was {', '.join(map(str, values))}): {done.shares[number]:.2%} of what is annotated"
+        )
+    console.print(f"  0  background: {done.shares[0]:.2%} of the annotated")
+    console.print(f"  {IGNORE}  nobody looked at it: {done.ignored:.2%} of all pixels")
+    if 0 not in unlabelled and done.annotated > 0:
+        console.print("  0 inside a painted slice is taken as background; if nobody looked there, give --unlabelled 0")
     image = options.image or "???"
     offset = list(options.offset or [0, 0, 0])
-    classes = "".join(f"  {name}: {{label: {k}, weight: 1.0}}\n" for k, name in enumerate(table, 1))
-    size = list(source.stack.voxel_size) if source.stack.voxel_size else "???"
+    classes = "".join(f"  {in_yaml(name)}: {{label: {k}, weight: 1.0}}\n" for k, name in enumerate(table, 1))
+    told = source.stack.voxel_size or (open_stack(options.image).voxel_size if options.image else None)
+    size = list(told) if told else "???"
     console.print(
         f"\nclasses:\n{classes}background: {{labels: [0], weight: 0.1}}\nignore: {IGNORE}\nvolumes:\n"
         f"  - image: {image}\n    labels: {output}\n    offset: {offset}\n    voxel_size: {size}\n    split: ???"
@@ -207,11 +232,27 @@ def named_classes(entries: list[str] | None) -> dict[str, list[int]]:
     return table
 
 
+def one_value_each(table: dict[str, list[int]]) -> dict[int, str]:
+    """Value -> class; FibsegError where a class has several, or a value several classes, or is the background."""
+    found: dict[int, str] = {}
+    for name, values in table.items():
+        if not name or name == "background":
+            raise FibsegError(f"--class {name}={values[0]}: no name of a class.")
+        if len(values) > 1:
+            raise FibsegError(f"--class {name}: several values; bring them together with fibseg import.")
+        if values[0] == 0 or values[0] in found:
+            raise FibsegError(f"--class {name}={values[0]}: the value is taken; 0 is the background.")
+        found[values[0]] = name
+    return found
+
+
 def class_table(options: argparse.Namespace, source: LabelSource) -> dict[str, list[int]]:
     """Class -> values in the file, from --class, or from the names in the file."""
     table = named_classes(options.classes) or {
         name: [value] for name, value in source.names.items() if value not in options.background
     }
+    if "background" in table:
+        raise FibsegError("--class background: no class; give its value as --background VALUE.")
     if not table or not all(table):
         raise FibsegError(f"{source.stack.name}: it names no classes; give them as --class mitochondrion=1.")
     return table

@@ -54,7 +54,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
         for split, positions in split_positions(volume, reader, f"data.volumes[{index}]").items():
             found[split] += [reader.read(z) for z in positions]
         if volume.second_expert is not None:
-            found["second_expert"] += _read_second_expert(description, index)
+            found["second_expert"] += read_second_expert(description, index)
     _check_shared_slices(description, found)
     for split in ("train", "validation"):
         if not found[split]:
@@ -63,7 +63,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
     return found
 
 
-def _read_second_expert(description: DataDescription, index: int) -> list[AnnotatedSlice]:
+def read_second_expert(description: DataDescription, index: int) -> list[AnnotatedSlice]:
     """Page k of the second expert's labels belongs to entry k of its slices, in the place of the first expert's."""
     expert = description.volumes[index].second_expert
     assert expert is not None
@@ -78,7 +78,7 @@ def _read_second_expert(description: DataDescription, index: int) -> list[Annota
 
 def provide_phantom(description: DataDescription) -> None:
     """Write the phantom of the description to its root; one that is there already must be the same."""
-    if description.phantom is None:
+    if description.phantom is None or not description.volumes:
         return
     shape, root, voxels = description.phantom.shape, Path(description.root), description.volumes[0].voxel_size
     if len(shape) != 3:

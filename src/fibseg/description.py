@@ -97,10 +97,10 @@ class DataDescription:
 
 
 def describe_values(values: Sequence[int]) -> DataDescription:
-    """A description without volumes for label files alone: every value but 0 is a class named by it."""
+    """A description without volumes for label files alone: every value but 0 and 255 is a class named by it."""
     classes = {str(value): ClassDescription(value, 1.0) for value in values if value != 0}
     intensity, background = IntensityDescription(0.0, 100.0), BackgroundDescription([0], 1.0)
-    return DataDescription("labels", ".", classes, background, None, intensity, [], None)
+    return DataDescription("labels", ".", classes, background, IGNORE, intensity, [], None)
 
 
 def class_names(description: DataDescription) -> list[str]:

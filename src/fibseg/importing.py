@@ -111,7 +111,11 @@ def _mib_names(file: Any) -> list[str]:
     """Materials in order; a cell array holds references to the texts."""
     if "modelMaterialNames" not in file:
         return []
-    return [_matlab_text(file[reference]).strip() for reference in np.ravel(file["modelMaterialNames"][()])]
+    names = [_matlab_text(file[reference]).strip() for reference in np.ravel(file["modelMaterialNames"][()])]
+    return [  # two of one name, or none, stay two
+        name if name and names.count(name) == 1 else f"{name or 'material'}_{number}"
+        for number, name in enumerate(names, 1)
+    ]
 
 
 def _mib_voxels(file: Any, shape: tuple[int, ...]) -> tuple[float, float, float] | None:
@@ -147,12 +151,14 @@ def import_labels(
     Raises:
         FibsegError: a value is claimed twice or by nobody.
     """
-    meaning = dict.fromkeys([0, *background], 0) | dict.fromkeys(unlabelled, IGNORE)
-    for number, values in enumerate(table.values(), 1):
-        for value in values:
-            if value in meaning and value != 0:
-                raise FibsegError(f"value {value} is claimed twice; every value means one thing.")
-            meaning[value] = number
+    claims = [(value, 0) for value in background] + [(value, IGNORE) for value in unlabelled]
+    claims += [(value, number) for number, values in enumerate(table.values(), 1) for value in values]
+    meaning: dict[int, int] = {}
+    for value, number in claims:
+        if value in meaning:
+            raise FibsegError(f"value {value} is claimed twice; every value means one thing.")
+        meaning[value] = number
+    meaning.setdefault(0, 0)
     counts, annotated = np.zeros(256, np.int64), 0
     size = list(stack.voxel_size) if stack.voxel_size else None
     with stack_writer(output, stack.shape, "uint8", size) as writer:

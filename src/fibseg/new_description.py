@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from fibseg import IGNORE
 from fibseg.errors import FibsegError
@@ -22,9 +25,10 @@ MANY = 24
 
 @dataclass(frozen=True)
 class Sketch:
-    """What was found: image and label shapes, values with their shares, annotated slices, an offer of splits."""
+    """What was found: slices of image and labels, values with their shares, annotated slices, an offer of splits."""
 
     depth: int
+    labelled: int
     offset: list[int]
     voxel_size: list[float] | None
     values: dict[int, float]
@@ -32,12 +36,18 @@ class Sketch:
     positions: dict[str, list[int]]
 
 
-def sketch(image: Stack, labels: Stack, offset: Sequence[int], size: Sequence[float] | None) -> Sketch:
-    """Read the labels slice by slice; a slice counts as annotated where any value but 0 and 255 is in it.
+def sketch(
+    image: Stack, labels: Stack, offset: Sequence[int], size: Sequence[float] | None, names: Container[int] = ()
+) -> Sketch:
+    """Read the labels slice by slice; a slice counts as annotated where any class is in it.
+
+    A class is any value but 0, and but 255 where `names` does not hold it.
 
     Raises:
         FibsegError: the labels lie outside the image, hold nothing, or hold instances.
     """
+    if size is not None and not all(0 < one < float("inf") for one in size):
+        raise FibsegError(f"--voxel-size: {list(size)}; expected three sizes above 0, in nm.")
     if labels.dtype.kind not in "uib":
         raise FibsegError(f"{labels.name}: values of type {labels.dtype}; labels are integers.")
     for axis, start, length, whole in zip("zyx", offset, labels.shape, image.shape, strict=True):
@@ -52,18 +62,19 @@ def sketch(image: Stack, labels: Stack, offset: Sequence[int], size: Sequence[fl
         values, number = np.unique(labels.read(z), return_counts=True)
         for value, count in zip(values.tolist(), number.tolist(), strict=True):
             counts[int(value)] = counts.get(int(value), 0) + count
-        if any(int(value) not in (0, IGNORE) for value in values):
+        if any(int(value) != 0 and (int(value) != IGNORE or IGNORE in names) for value in values):
             annotated.append(z + offset[0])
         if len(counts) > MANY:
             raise FibsegError(f"{labels.name}: over {MANY} label values: objects with a number each, not classes?")
     if not annotated:
-        raise FibsegError(f"{labels.name}: nothing but 0 and {IGNORE}; there is no annotation.")
+        more = f"; if {IGNORE} is a class, give --class NAME={IGNORE}" if IGNORE in counts else ""
+        raise FibsegError(f"{labels.name}: nothing but 0 and {IGNORE}; there is no annotation{more}.")
     if len(annotated) < 2:
         raise FibsegError(f"{labels.name}: one annotated slice; at least two are needed, to train and to validate.")
     total = sum(counts.values())
     found = list(size or image.voxel_size or labels.voxel_size or []) or None
     shares = {value: counts[value] / total for value in sorted(counts)}
-    return Sketch(image.shape[0], list(offset), found, shares, annotated, offered_splits(annotated))
+    return Sketch(image.shape[0], labels.shape[0], list(offset), found, shares, annotated, offered_splits(annotated))
 
 
 def offered_splits(annotated: Sequence[int]) -> dict[str, list[int]]:
@@ -96,19 +107,20 @@ def in_words(positions: Sequence[int]) -> str:
 
 def write_description(path: Path, image: str, labels: str, found: Sketch, names: dict[int, str]) -> None:
     """Write the YAML; paths are made absolute, since the description may lie anywhere. `names`: of label values."""
-    classes = [value for value in found.values if value not in (0, IGNORE)]
+    classes = [value for value in found.values if value != 0 and (value != IGNORE or IGNORE in names)]
     lines = "".join(
-        f"  {names.get(value, f'class{k}')}: {{label: {value}, weight: 1.0}}   # {found.values[value]:.2%} of it\n"
+        f"  {in_yaml(names.get(value, f'class{k}'))}: {{label: {value}, weight: 1.0}}   # "
+        f"{found.values[value]:.2%} of all label pixels\n"
         for k, value in enumerate(classes, 1)
     )
     split = ", ".join(f"{one}: {in_words(own)}" for one, own in found.positions.items())
     size = found.voxel_size or "???"
-    ignore = IGNORE if IGNORE in found.values else "null"
+    ignore = IGNORE if IGNORE in found.values and IGNORE not in names else "null"
     write_whole(
         path,
         f"# {path.stem}: made from the files by `fibseg new`; read every line, then `fibseg check {path}`.\n"
         f"name: {path.stem}\n"
-        "root: .                         # other paths are relative to it\n"
+        "root: .                         # of paths that do not begin with /\n"
         "classes:                        # rename them; weight: of the class in the loss, rare classes may take more\n"
         f"{lines}"
         "background: {labels: [0], weight: 0.1}     # values that you looked at and that are none of the classes\n"
@@ -126,6 +138,17 @@ def write_description(path: Path, image: str, labels: str, found: Sketch, names:
 
 
 def _absolute(path: str) -> str:
-    """As YAML text."""
-    text = path if "://" in path else str(Path(path).absolute())
-    return f'"{text}"' if any(letter in text for letter in ":#{}[],&*?|<>=!%@'") else text
+    return in_yaml(path if "://" in path else str(Path(path).absolute()))
+
+
+def in_yaml(text: str) -> str:
+    """Text as YAML takes it as text: plain where that is safe, else in quotes.
+
+    >>> in_yaml("er"), in_yaml("no"), in_yaml("a: b")
+    ('er', '"no"', '"a: b"')
+    """
+    try:
+        plain = bool(re.fullmatch(r"[\w./ -]+", text)) and yaml.safe_load(f"{text}: 0") == {text: 0}
+    except yaml.YAMLError:
+        plain = False
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -35,6 +35,8 @@ def sentence(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     options = [line for line in lines[1:] if not re.match(r"(full_key|object_type|Config search path|provider=)", line)]
     first = " ".join([lines[0], *options])[:400] if lines else type(error).__name__
+    if "Could not find 'data/" in first:
+        first += "; one of your own lies in DIR/data/NAME.yaml: --config-dir=DIR data=NAME"
     return f"{key}: {first}" if key else first
 
 
