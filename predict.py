@@ -5,6 +5,7 @@ python predict.py checkpoint=RUN image='raw/*.png' output=labels.tif
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,11 +70,10 @@ def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path,
     precision = model.precision if config.precision == "auto" else config.precision
     values = np.array(model.label_values)
     values = values.astype(np.min_scalar_type(int(values.max())) if values.min() >= 0 else np.int32)
-    sizes = ours or list(model.voxel_sizes[0])
     outside = []
     slices = predict_stack(model, stack, config.window_batch, device, precision, config.threads or cores(), scale)
     shown = track(slices, "predicting", total=stack.shape[0], console=console, disable=not console.is_terminal)
-    with stack_writer(output, stack.shape, str(values.dtype), sizes) as writer:
+    with stack_writer(output, stack.shape, str(values.dtype), ours) as writer:
         for labels, share in shown:
             writer.write(values[labels])
             outside.append(share)
@@ -93,8 +93,9 @@ def pixel_scale(
     if ours is None:
         if resample:
             raise FibsegError("resample=true: the image does not tell its voxel size; give voxel_size=[z,y,x] in nm.")
+        console.print("the image does not tell its voxel size; it was not compared (voxel_size=[z,y,x] in nm tells it)")
         return 1.0, 1.0
-    nearest = min(trained, key=lambda size: max(abs(a / b - 1) for a, b in zip(ours, size, strict=True)))
+    nearest = min(trained, key=lambda size: [abs(math.log(ours[k] / size[k])) for k in (1, 2, 0)])
     if max(abs(a / b - 1) for a, b in zip(ours, nearest, strict=True)) < SAME_SIZE:
         return 1.0, 1.0
     scale = ours[1] / nearest[1], ours[2] / nearest[2]

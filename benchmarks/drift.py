@@ -2,8 +2,10 @@
 
 python -m benchmarks.drift DATA DIR --stack RUN [RUN ...] --slice RUN [RUN ...]
 
-The test slices of a data description are given a gain and an offset each, drawn anew per slice and the same for every
-run, and are labelled by runs that were trained without drift. The table is printed and written as JSON.
+The test slices of a data description are changed, the same for every run, and labelled by runs that were trained
+without drift: a gain and an offset of each slice ("mild", "strong"), a slope of brightness across the slice ("slope"),
+and a slice of which a third is empty resin ("resin"; there nothing is scored). Results are rounded and clipped to the
+range of the file's type, as a detector does. The table is printed and written as JSON.
 """
 
 from __future__ import annotations
@@ -19,40 +21,54 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from fibseg import IGNORE
 from fibseg.checkpoint import load_model
 from fibseg.config import load_description
 from fibseg.dataset import AnnotatedSlice, load_slices
 from fibseg.hardware import cores, set_threads
-from fibseg.intensity import to_8bit
+from fibseg.intensity import Window, intensity_window, to_8bit
 from fibseg.metrics import mean_f1
 from fibseg.prediction import model_channels, predict_slices
 from fibseg.runs import find_checkpoint
 from fibseg.scoring import score_slices
 
-DRIFTS = {"none": (0.0, 0.0), "mild": (0.1, 0.05), "strong": (0.25, 0.15)}
-"""Standard deviations of the gain, and of the offset as a share of the range of grey values."""
+KINDS = ("none", "mild", "strong", "slope", "resin")
+STRENGTH = {"mild": (0.1, 0.05), "strong": (0.25, 0.15)}
+"""Standard deviations of the gain, and of the offset as a share of the training's range of grey values."""
 
-SPAN = 255.0
-
-
-def drifted(image: np.ndarray, gain: float, offset: float, span: float) -> np.ndarray:
-    """(H, W) float32; nothing is clipped, as in a detector with room."""
-    middle = span / 2
-    return ((image - middle) * (1 + gain) + middle + offset * span).astype(np.float32)
+SLOPE = 0.3
+"""Of that range, from one side of the slice to the other."""
 
 
-def f1_of(run: Path, slices: list[AnnotatedSlice], strength: tuple[float, float]) -> dict[str, float]:
-    """Mean per-slice F1 of each class under this drift."""
+def changed(
+    one: AnnotatedSlice, kind: str, window: Window, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) grey values in the type of the file, and labels."""
+    span, middle = window.high - window.low, (window.low + window.high) / 2
+    image, labels = one.image.astype(np.float64), one.labels.copy()
+    gain, offset = generator.normal(size=2)
+    if kind in STRENGTH:
+        image = (image - middle) * (1 + gain * STRENGTH[kind][0]) + middle + offset * STRENGTH[kind][1] * span
+    if kind == "slope":
+        image += SLOPE * span * np.linspace(-0.5, 0.5, image.shape[1])[None] * np.sign(offset)
+    if kind == "resin":
+        empty = image[: image.shape[0] // 3]
+        empty[:] = window.high - 0.15 * span + generator.normal(size=empty.shape) * 0.05 * span
+        labels[: image.shape[0] // 3] = IGNORE
+    if one.image.dtype.kind in "ui":
+        limits = np.iinfo(one.image.dtype)
+        image = np.clip(np.rint(image), limits.min, limits.max)
+    return image.astype(one.image.dtype), labels
+
+
+def f1_of(run: Path, slices: list[AnnotatedSlice], kind: str, window: Window) -> dict[str, float]:
+    """Mean per-slice F1 of each class under this change."""
     model, generator = load_model(find_checkpoint(run)), np.random.default_rng(0)
-    draws = generator.normal(size=(len(slices), 2)) * strength
-    images = [
-        to_8bit(drifted(one.image, gain, offset, SPAN), model.window)
-        for one, (gain, offset) in zip(slices, draws, strict=True)
-    ]
+    pairs = [changed(one, kind, window, generator) for one in slices]
+    images, truths = [to_8bit(image, model.window) for image, _ in pairs], [labels for _, labels in pairs]
     channels = model_channels(model, images, None, cores())
     labels = list(predict_slices(model, iter(channels), 16, torch.device("cpu"), model.precision, cores()))
-    places, truths = [(one.volume, one.z) for one in slices], [one.labels for one in slices]
-    score = score_slices(places, truths, labels, len(model.class_names))
+    score = score_slices([(one.volume, one.z) for one in slices], truths, labels, len(model.class_names))
     confusion = np.array([one["confusion"] for one in score.slices])
     return dict(zip(model.class_names[1:], mean_f1(confusion)[1:].tolist(), strict=True))
 
@@ -64,26 +80,31 @@ def main() -> None:
     parser.add_argument("root")
     parser.add_argument("--stack", nargs="+", type=Path, required=True, help="runs with data.intensity.per=stack")
     parser.add_argument("--slice", nargs="+", type=Path, required=True, help="runs with data.intensity.per=slice")
+    parser.add_argument("--every", type=int, default=1, help="take every so many test slices")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     set_threads(None)
     description = load_description(options.data)
     description.root = options.root
-    slices = load_slices(description)["test"]
+    found = load_slices(description)
+    slices = found["test"][:: options.every]
+    window = intensity_window([one.image for one in found["train"]], description.intensity)
     rows = []
-    work = [(per, run, drift) for per in ("stack", "slice") for run in getattr(options, per) for drift in DRIFTS]
+    work = [(per, run, drift) for per in ("stack", "slice") for run in getattr(options, per) for drift in KINDS]
     for per, run, drift in track(work, "predicting", console=Console(stderr=True)):
-        rows.append({"per": per, "run": run.name, "drift": drift, "f1": f1_of(run, slices, DRIFTS[drift])})
+        rows.append({"per": per, "run": run.name, "drift": drift, "f1": f1_of(run, slices, drift, window)})
     names = list(rows[0]["f1"])
-    table = Table("window per", "drift", *names, title=f"{options.data}: mean test F1 over runs (range)")
+    table = Table(
+        "window per", "change", *names, title=f"{options.data}, {len(slices)} test slices: mean F1 over runs (range)"
+    )
     for per in ("stack", "slice"):
-        for drift in DRIFTS:
+        for drift in KINDS:
             own = [row["f1"] for row in rows if (row["per"], row["drift"]) == (per, drift)]
             cells = [[one[name] for one in own] for name in names]
             table.add_row(per, drift, *(f"{np.mean(c):.3f} ({min(c):.3f} to {max(c):.3f})" for c in cells))
     Console(width=110).print(table)
     if options.json:
-        facts = {"device": platform.processor() or platform.machine(), "drifts": DRIFTS, "data": options.data}
+        facts = {"device": platform.processor() or platform.machine(), "data": options.data, "slices": len(slices)}
         options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
 
 

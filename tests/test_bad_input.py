@@ -291,7 +291,7 @@ def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> N
         f"import {labels} there.tif --class er=1": ["exists already", "--overwrite"],
         f"new cell {image} objects.tif --output c.yaml": ["objects with a number each"],
         f"new cell {image} nothing.tif --output c.yaml": ["there is no annotation"],
-        f"new cell small.tif {labels} --output c.yaml": ["lies outside the image", "--offset"],
+        f"new cell small.tif {labels} --output c.yaml": ["say where the labels start", "--offset"],
         f"new cell {image} {labels} --class er=77 --output c.yaml": ["no label has this value"],
     }
     for line, fragments in cases.items():

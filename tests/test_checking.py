@@ -21,6 +21,7 @@ from fibseg.check_page import SIDE, Thumbnail, thumbnail, write_page
 from fibseg.checking import Finding, Inspector, Objects, inspect
 from fibseg.dataset import AnnotatedSlice
 from fibseg.description import ClassDescription, DataDescription, IntensityDescription, VolumeDescription
+from fibseg.intensity import Window
 
 from .conftest import describe
 
@@ -266,7 +267,7 @@ def test_the_page_needs_nothing_beside_it(shape: tuple[int, int], tmp_path: Path
     names = ["background", "<script>alert(1)</script>", 'b" & <i>']
     findings = [Finding("warning", "class <script> is <b>rare</b>"), Finding("error", "x < y")]
     shown: list[Thumbnail] = [thumbnail(one, image, labels) for one in facts]
-    write_page(tmp_path / "new" / "page.html", "Data <u>", names, facts, shown, findings)
+    write_page(tmp_path / "new" / "page.html", "Data <u>", names, facts, shown, findings, Window(0, 255))
     text = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
     page = Page(text)
     assert not {"script", "b", "i", "u", "link"} & {tag for tag, _ in page.tags}

@@ -127,7 +127,7 @@ def test_contradictions_are_named(folder: Path, volume: dict[str, Any], changes:
 def test_a_slice_is_in_one_split_through_two_entries_too(folder: Path) -> None:
     description = crop(folder)
     description.volumes += crop(folder, {"split": {"test": [2]}}).volumes
-    with pytest.raises(FibsegError, match=r"slice 2 of image.tif is in both train and test"):
+    with pytest.raises(FibsegError, match=r"slice 2 of .*image.tif is in both train and test"):
         load_slices(description)
 
 

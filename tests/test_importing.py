@@ -145,13 +145,15 @@ def test_names_and_voxels_of_a_model_of_mib(variable: str, tmp_path: Path, capsy
     assert (source.program, source.names) == ("MIB", {"mitochondrion": 1, "rough ER": 2})
     assert (source.stack.shape, source.stack.voxel_size) == (SHAPE, pytest.approx((20.0, 5.0, 4.0)))
     np.testing.assert_array_equal(np.stack(list(source.stack)), labels)
-    np.testing.assert_array_equal(brought(tmp_path, path, "--offset", "1,2,3", "--image", "em.tif"), labels)
+    image = tmp_path / "em.tif"
+    tifffile.imwrite(image, np.zeros([side + 4 for side in SHAPE], np.uint8), photometric="minisblack")
+    np.testing.assert_array_equal(brought(tmp_path, path, "--offset", "1,2,3", "--image", str(image)), labels)
     assert open_stack(tmp_path / "out.tif").voxel_size == pytest.approx((20.0, 5.0, 4.0))
     printed = yaml.safe_load(capsys.readouterr().out.partition("\n\n")[2].partition("\n\n")[0])
     assert {name: one["label"] for name, one in printed["classes"].items()} == {"mitochondrion": 1, "rough ER": 2}
     assert (printed["ignore"], printed["background"]["labels"]) == (255, [0])
     (volume,) = printed["volumes"]
-    assert (volume["image"], volume["labels"]) == ("em.tif", str(tmp_path / "out.tif"))
+    assert (volume["image"], volume["labels"]) == (str(image), str(tmp_path / "out.tif"))
     assert (volume["offset"], volume["voxel_size"]) == ([1, 2, 3], pytest.approx([20.0, 5.0, 4.0]))
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import resource
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ import mrcfile
 import nibabel
 import numpy as np
 import pytest
+import skimage.io
 import tifffile
 import zarr
 from numpy.typing import NDArray
@@ -128,6 +132,24 @@ def nifti(path: Path, data: Pixels) -> str:
     return str(path / "a.nii")
 
 
+def png_slices(path: Path, data: Pixels) -> str:
+    """A folder of slices by scikit-image."""
+    for z, one in enumerate(data):
+        skimage.io.imsave(path / f"z{z}.png", one, check_contrast=False)
+    return str(path)
+
+
+def zarr_5d(path: Path, data: Pixels) -> str:
+    """A resolution of an OME-Zarr picture with time and channel, named by itself."""
+    group = zarr.open_group(path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=data[None, None], chunks=(1, 1, 3, 16, 16))
+    units = [{"name": axis, "unit": "micrometer"} for axis in "tczyx"]
+    scales = {"type": "scale", "scale": [1, 1, 0.01, 0.005, 0.004]}, {"type": "scale", "scale": [1, 1, 2, 1, 1]}
+    one = {"path": "0", "coordinateTransformations": [scales[0]]}
+    group.attrs["multiscales"] = [{"axes": units, "datasets": [one], "coordinateTransformations": [scales[1]]}]
+    return str(path / "a.zarr" / "0")
+
+
 @pytest.mark.parametrize(
     ("write", "dtypes", "told"),
     [
@@ -142,6 +164,8 @@ def nifti(path: Path, data: Pixels) -> str:
         (zarr_3, ("uint8", "uint16"), False),
         (ome_zarr_of("0.4"), ("uint8", "uint16"), True),
         (ome_zarr_of("0.5"), ("uint8", "uint16"), True),
+        (zarr_5d, ("uint8",), True),
+        (png_slices, ("uint8", "uint16"), False),
         (mrc, ("uint16", "float32"), True),
         (nifti, ("uint8", "int16", "float32"), True),
     ],
@@ -175,6 +199,56 @@ def test_unsigned_bytes_of_imod(tmp_path: Path) -> None:
         stack = open_stack(tmp_path / "b.rec")
         assert stack.dtype == kind
         np.testing.assert_array_equal(stack.read(2), data[2].view(kind))
+
+
+def test_a_header_that_knows_no_size_and_one_of_older_programs(tmp_path: Path) -> None:
+    """1 Angstrom is written by those who know nothing; old files lack the words MAP."""
+    data = pixels("int16")
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(data)
+        file.voxel_size = 1.0
+    assert open_stack(tmp_path / "a.mrc").voxel_size is None
+    content = bytearray((tmp_path / "a.mrc").read_bytes())
+    content[208:212] = bytes(4)
+    (tmp_path / "b.mrc").write_bytes(content)
+    np.testing.assert_array_equal(open_stack(tmp_path / "b.mrc").read(1), data[1])
+
+
+def test_a_folder_of_more_slices_than_files_may_be_open(tmp_path: Path) -> None:
+    for z in range(80):
+        tifffile.imwrite(tmp_path / f"z{z}.tif", np.full((4, 4), z, np.uint8))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 30, limits[1]))
+    try:
+        assert [int(one[0, 0]) for one in open_stack(tmp_path)] == list(range(80))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("write", [hdf5, zarr_2, mrc, nifti, imagej_block, bigtiff])
+def test_opening_reads_no_pixels_and_slices_need_the_memory_of_a_few(
+    write: Callable[[Path, Pixels], str], tmp_path: Path
+) -> None:
+    """64 slices of a megabyte each, four in a chunk at most: the peak beyond Python's own stays below 16."""
+    data = np.random.default_rng(0).integers(0, 9, (64, 1024, 1024)).astype(np.uint8)
+    path = write(tmp_path, data if write is not mrc else data.astype(np.uint16))
+    libraries = "import h5py, zarr, mrcfile, nibabel, tifffile, imagecodecs"
+    script = f"""
+import resource, sys
+{libraries}
+import numpy as np
+from fibseg.stack import open_stack
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+first = open_stack(sys.argv[1]); first.read(0); first.read(1)
+before = peak()
+print(sum(int(one.sum()) for one in open_stack(sys.argv[1])), peak() - before)
+"""
+    start = [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"]  # a small parent
+    done = subprocess.run([*start, sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    total, grown = done.stdout.split()
+    assert int(total) == int(data.sum(dtype=np.int64))
+    assert float(grown) < 16
 
 
 @pytest.fixture
@@ -258,6 +332,18 @@ def two_channels(path: Path) -> str:
     return str(path / "a.tif")
 
 
+def further_axes(path: Path) -> str:
+    tifffile.imwrite(path / "a.tif", np.zeros((3, 2, 8, 8), np.uint8), photometric="minisblack")
+    return str(path / "a.tif")
+
+
+def two_pictures(path: Path) -> str:
+    with tifffile.TiffWriter(path / "a.ome.tif", ome=True) as file:
+        for depth in (3, 2):
+            file.write(np.zeros((depth, 8, 8), np.uint8), photometric="minisblack", metadata={"axes": "ZYX"})
+    return str(path / "a.ome.tif")
+
+
 def many_datasets(path: Path) -> str:
     with h5py.File(path / "a.h5", "w") as file:
         for name in ("a", "b"):
@@ -267,7 +353,7 @@ def many_datasets(path: Path) -> str:
 
 
 def five_axes(path: Path) -> str:
-    zarr.create_array(path / "a.zarr", data=np.zeros((1, 3, 2, 8, 8)))
+    zarr.create_array(path / "a.zarr", data=np.zeros((1, 3, 2, 8, 8)))  # two axes too many: time, and 3 channels
     return str(path / "a.zarr")
 
 
@@ -300,11 +386,13 @@ def text(name: str) -> Callable[[Path], str]:
     ("write", "said"),
     [
         (two_channels, "several channels or times"),
+        (further_axes, "several channels or times"),
+        (two_pictures, "several channels or times .*pictures"),
         (many_datasets, "holds /a, /b; name one of them"),
         (lambda path: many_datasets(path) + ":/c", "holds no data set /c; it holds /a, /b"),
         (lambda path: many_datasets(path) + ":/number", r"axes \(unknown\) of shape \(\)"),
         (lambda path: str(path / "none.h5:/a"), "no such file"),
-        (five_axes, "expected z, y and x"),
+        (five_axes, r"several channels or times \(\{'c': 3\}\)"),
         (empty_group, "a Zarr group that holds inside; name an array"),
         (lambda path: str(path / "none.zarr"), "no such array"),
         (lambda path: zarr_2(path, pixels("uint8")) + "/deeper", "no such array|cannot be read"),

@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from PIL import Image
 
 from fibseg.checking import Finding, SliceFacts
 from fibseg.figures import class_color, overlay
+from fibseg.intensity import Window, to_8bit
 from fibseg.runs import write_whole
 
 UInt8 = NDArray[np.uint8]
@@ -24,17 +26,17 @@ SIDE = 640
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A slice to show: its facts, and (h, w) image and class indices of at most SIDE pixels."""
+    """A slice to show: its facts, and (h, w) grey values and class indices of at most SIDE pixels."""
 
     facts: SliceFacts
-    image: UInt8
+    image: NDArray[Any]
     labels: UInt8
 
 
-def thumbnail(facts: SliceFacts, image: UInt8, labels: UInt8) -> Thumbnail:
+def thumbnail(facts: SliceFacts, image: NDArray[Any], labels: UInt8) -> Thumbnail:
     """Make (H, W) pixels fit: grey values by their mean, labels by leaving pixels out."""
     step = -(-max(image.shape) // SIDE)
-    smaller = np.asarray(Image.fromarray(image).reduce(step))
+    smaller = np.asarray(Image.fromarray(image.astype(np.float32)).reduce(step))
     return Thumbnail(facts, smaller, labels[::step, ::step])
 
 
@@ -53,16 +55,16 @@ figure img { max-width: 100%; image-rendering: pixelated; }
 
 def write_page(
     path: Path, title: str, names: Sequence[str], slices: Sequence[SliceFacts], shown: Sequence[Thumbnail],
-    findings: Sequence[Finding],
+    findings: Sequence[Finding], window: Window,
 ) -> None:  # fmt: skip
-    """Findings, the classes' shares of every slice, and slices with their labels beside them."""
+    """Findings, the classes' shares of every slice, and slices with labels beside them, as the network sees them."""
     told = "".join(f'<li class="{one.level}">{one.level}: {html.escape(one.text)}</li>' for one in findings)
     keys = "".join(
         f'<span class="key" style="background:{_css(index)}"></span>{html.escape(name)}'
         for index, name in enumerate(names)
         if index > 0
     )
-    pictures = "".join(_figure(one) for one in shown)
+    pictures = "".join(_figure(one, window) for one in shown)
     write_whole(
         path,
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -77,8 +79,9 @@ def _css(index: int) -> str:
     return "rgb({:.0f} {:.0f} {:.0f})".format(*(255 * part for part in class_color(index)))
 
 
-def _figure(one: Thumbnail) -> str:
-    pair = np.concatenate([overlay(one.image, one.labels * 0, 0), overlay(one.image, one.labels, 0.45)], axis=1)
+def _figure(one: Thumbnail, window: Window) -> str:
+    image = to_8bit(one.image, window)
+    pair = np.concatenate([overlay(image, one.labels * 0, 0), overlay(image, one.labels, 0.45)], axis=1)
     buffer = io.BytesIO()
     Image.fromarray(pair).save(buffer, "PNG")
     text = f"volume {one.facts.volume}, slice {one.facts.z}, {one.facts.split or 'in no split'}"

@@ -6,6 +6,7 @@ Slices are looked at one by one, in the order of z, so a stack of any depth need
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -15,15 +16,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from fibseg import IGNORE
-from fibseg.dataset import AnnotatedSlice
+from fibseg.dataset import AnnotatedSlice, VolumeReader
 from fibseg.description import SPLITS, DataDescription, class_names
+from fibseg.errors import FibsegError
 from fibseg.intensity import Window
+from fibseg.stack import located, open_stack
 
 SPECK = 4
 """Pixels; smaller components than this are no organelles."""
 
 OUTSIDE = 0.05
 """Share of a slice's pixels outside the training's grey values above which it has drifted."""
+
+GUARD = 5
+"""Slices left out between two that are used, up to which a training reads them to follow objects."""
 
 SAMPLE = 5_000
 """Pixels of a slice that stand for its grey values."""
@@ -132,11 +138,12 @@ class Inspector:
         content = one.labels.tobytes()
         same = self._before is not None and self._before == (one.volume, one.z - 1, content) and counts[1:].any()
         self._before = (one.volume, one.z, content)
-        pixels = one.image.ravel().view(np.uint8) if one.image.dtype == bool else one.image.ravel()
+        image = one.image.view(np.uint8) if one.image.dtype == bool else one.image
+        step = max(1, int((image.size / SAMPLE) ** 0.5))  # every so many rows and columns
         total = max(counts.sum(), 1.0)
         facts = SliceFacts(
             one.volume, one.z, split, tuple((counts / total).tolist()), float(looked_at.mean()),
-            pixels[:: -(-len(pixels) // SAMPLE)].copy(), specks, bool(same),
+            image[::step, ::step].ravel(), specks, bool(same),
         )  # fmt: skip
         self.slices.append(facts)
         return facts
@@ -225,12 +232,35 @@ class Inspector:
 
 
 def inspect(description: DataDescription, slices: Mapping[str, Sequence[AnnotatedSlice]]) -> list[Finding]:
-    """Doubts about slices that are in memory: split -> slices."""
+    """Doubts about slices that are in memory, split -> slices; those left out between two of them are read too."""
     inspector = Inspector(description)
     every = [(one.volume, one.z, split, one) for split in SPLITS for one in slices[split]]
-    for _, _, split, one in sorted(every, key=lambda entry: entry[:2]):
+    every.sort(key=lambda entry: entry[:2])
+    before: tuple[int, int] | None = None
+    for volume, z, split, one in every:
+        if before is not None and before[0] == volume and 1 < z - before[1] <= GUARD + 1:
+            with suppress(FibsegError):  # nobody trains on them
+                reader = VolumeReader(description, volume)
+                for between in range(before[1] + 1, z):
+                    inspector.add(reader.read(between), "")
         inspector.add(one, split)
-    return inspector.findings()
+        before = volume, z
+    return voxel_findings(description) + inspector.findings()
+
+
+def voxel_findings(description: DataDescription) -> list[Finding]:
+    """Where a file says another voxel size than the description."""
+    found = []
+    for index, volume in enumerate(description.volumes):
+        try:
+            told = open_stack(located(description.root, volume.image)).voxel_size
+        except FibsegError:
+            continue  # an error of its own
+        ours = list(volume.voxel_size)
+        if told and len(ours) == 3 and any(abs(a / b - 1) >= 0.01 for a, b in zip(ours, told, strict=True)):
+            text = f"data.volumes[{index}].voxel_size: {ours} nm, but {volume.image} says {list(told)} nm."
+            found.append(Finding("warning", text))
+    return found
 
 
 def slice_split(positions: Mapping[str, Sequence[int]], z: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,15 @@ from rich.table import Column, Table
 
 from fibseg import IGNORE
 from fibseg.check_page import Thumbnail, thumbnail, write_page
-from fibseg.checking import Finding, Inspector, SliceFacts, slice_split
+from fibseg.checking import Finding, Inspector, SliceFacts, slice_split, voxel_findings
 from fibseg.config import CONF, load_description
 from fibseg.dataset import VolumeReader, provide_phantom, read_second_expert, split_positions
 from fibseg.description import SPLITS, DataDescription, check_description
 from fibseg.errors import FibsegError
-from fibseg.importing import LabelSource, import_labels, open_labels
-from fibseg.intensity import Window, to_8bit
+from fibseg.importing import PLAIN, LabelSource, import_labels, open_labels
+from fibseg.intensity import Window
 from fibseg.new_description import Sketch, in_yaml, sketch, write_description
-from fibseg.stack import Stack, check_output, open_stack
+from fibseg.stack import check_output, located, open_stack, part_of
 
 SHOWN = 8
 """Slices of a volume on the page, and as many again that look unannotated."""
@@ -39,7 +40,10 @@ def check(options: argparse.Namespace) -> None:
         console.print(volume_table(description, inspector))
     for one in findings:
         console.print(f"{one.level}: {one.text}", markup=False, highlight=False, soft_wrap=True)
-    write_page(page, f"Data {description.name}", inspector.names, inspector.slices, shown, findings)
+    window = inspector.window() or Window(0.0, 1.0)
+    if description.intensity.per == "slice":
+        window = Window(window.low, window.high, (description.intensity.low, description.intensity.high))
+    write_page(page, f"Data {description.name}", inspector.names, inspector.slices, shown, findings, window)
     console.print(f"{page}: is this what you painted?", markup=False, highlight=False, soft_wrap=True)
     errors = sum(one.level == "error" for one in findings)
     if errors:
@@ -57,7 +61,6 @@ def look(description: DataDescription, console: Console) -> tuple[list[Finding],
             raise FibsegError("data.volumes: empty; expected at least one volume.")
     except FibsegError as error:
         return [Finding("error", str(error))], inspector, shown
-    warnings = []
     for index, volume in enumerate(description.volumes):
         try:
             reader = VolumeReader(description, index)
@@ -67,11 +70,12 @@ def look(description: DataDescription, console: Console) -> tuple[list[Finding],
         except FibsegError as error:
             errors.append(str(error))
             continue
+        place = located(description.root, volume.image)
+        place = place if "://" in place else str(Path(place).resolve())
         for split, own in positions.items():
             for z in own:
-                if owner.setdefault((volume.image, z), split) != split:
-                    errors.append(f"data: slice {z} of {volume.image} is in both {owner[volume.image, z]} and {split}.")
-        warnings += voxel_findings(index, list(volume.voxel_size), reader.image)
+                if owner.setdefault((place, z), split) != split:
+                    errors.append(f"data: slice {z} of {volume.image} is in both {owner[place, z]} and {split}.")
         errors += _look_at_volume(index, reader, positions, inspector, shown, console)
     trained = [one for one in inspector.slices if one.split == "train"]
     if not errors:
@@ -83,8 +87,8 @@ def look(description: DataDescription, console: Console) -> tuple[list[Finding],
         for number, name in enumerate(inspector.names[1:], 1):
             if trained and not any(one.shares[number] for one in trained):
                 errors.append(f"data: class {name} does not occur in the training slices.")
-    found = [Finding("error", text) for text in errors] + [Finding("warning", text) for text in warnings]
-    return found + inspector.findings(), inspector, shown
+    found = [Finding("error", text) for text in errors]
+    return found + voxel_findings(description) + inspector.findings(), inspector, shown
 
 
 def _look_at_volume(
@@ -108,20 +112,11 @@ def _look_at_volume(
         empty = bool(split) and facts.foreground == 0
         doubtful += empty
         if z in chosen or (empty and doubtful <= SHOWN):
-            low, high = np.percentile(facts.grey, [0.5, 99.5])
-            window = Window(float(low), float(high) if high > low else float(low) + 1)
-            shown.append(thumbnail(facts, to_8bit(one.image, window), one.labels))
+            shown.append(thumbnail(facts, one.image, one.labels))
         if len(errors) >= SHOWN:
             errors[-1] += " Further slices were not read."
             break
     return errors
-
-
-def voxel_findings(index: int, told: list[float], image: Stack) -> list[str]:
-    """Where the file says another voxel size than the description."""
-    if image.voxel_size is None or all(abs(a / b - 1) < 0.01 for a, b in zip(told, image.voxel_size, strict=True)):
-        return []
-    return [f"data.volumes[{index}].voxel_size: {told} nm, but {image.name} says {list(image.voxel_size)} nm."]
 
 
 def volume_table(description: DataDescription, inspector: Inspector) -> Table:
@@ -149,10 +144,18 @@ def _ranges(slices: list[SliceFacts]) -> str:
 def new(options: argparse.Namespace) -> None:
     """Write a commented data description from what is in the files."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", options.name):
+        raise FibsegError(f"{options.name}: no name for a data description; expected letters, digits, . _ and -.")
     path = Path(options.output) if options.output else CONF / "data" / f"{options.name}.yaml"
     if path.exists() and not options.overwrite:
         raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
-    image, labels = open_stack(options.image), open_stack(options.labels)
+    image, source = open_stack(options.image), open_labels(options.labels)
+    labels = source.stack
+    if source.program != PLAIN:
+        raise FibsegError(
+            f"{labels.name}: labels of {source.program}, where 0 has a meaning of its own; bring them in first: "
+            f"fibseg import {options.labels} labels.tif --class NAME=VALUE"
+        )
     if labels.shape != image.shape and options.offset is None:
         raise FibsegError(
             f"{labels.name} is {labels.shape} and the image {image.shape}; say where the labels start in it with "
@@ -165,7 +168,7 @@ def new(options: argparse.Namespace) -> None:
         raise FibsegError(
             f"--class {names[unknown[0]]}={unknown[0]}: no label has this value; there are {list(found.values)}."
         )
-    write_description(path, options.image, options.labels, found, names)
+    write_description(path, options.name, options.image, options.labels, found, names)
     console.print(told(found))
     if found.voxel_size is None:
         console.print("voxel size: neither file tells; write it in place of ???, or give --voxel-size z,y,x in nm")
@@ -194,6 +197,8 @@ def bring(options: argparse.Namespace) -> None:
     check_output(output, options.overwrite, "--overwrite")
     source = open_labels(options.labels)
     table = class_table(options, source)
+    if options.image:
+        part_of(open_stack(options.image), options.offset or [0, 0, 0], source.stack.shape)  # do they lie in it?
     unlabelled = [*(options.unlabelled or []), *(v for v in source.unlabelled if v not in options.background)]
     empty = options.empty_slices or source.empty_slices
     done = import_labels(source.stack, table, options.background, unlabelled, empty == "unlabelled", output)
@@ -253,6 +258,8 @@ def class_table(options: argparse.Namespace, source: LabelSource) -> dict[str, l
     }
     if "background" in table:
         raise FibsegError("--class background: no class; give its value as --background VALUE.")
+    if len(table) >= IGNORE:
+        raise FibsegError(f"{len(table)} classes; {IGNORE - 1} are the most.")
     if not table or not all(table):
         raise FibsegError(f"{source.stack.name}: it names no classes; give them as --class mitochondrion=1.")
     return table

@@ -102,7 +102,8 @@ def _check_shared_slices(description: DataDescription, found: dict[str, list[Ann
     owner: dict[tuple[str, int], str] = {}
     for split in SPLITS:
         for one in found[split]:
-            path = description.volumes[one.volume].image
+            path = located(description.root, description.volumes[one.volume].image)
+            path = path if "://" in path else str(Path(path).resolve())
             if owner.setdefault((path, one.z), split) != split:
                 raise FibsegError(f"data: slice {one.z} of {path} is in both {owner[path, one.z]} and {split}.")
 

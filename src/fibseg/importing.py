@@ -19,6 +19,9 @@ from fibseg.stack import Stack, open_stack, stack_writer
 from fibseg.stack.base import Slice, damage_named, voxel_size
 from fibseg.stack.opening import split_dataset
 
+PLAIN = "napari or a plain stack"
+"""The program of labels that say nothing of it."""
+
 
 @dataclass(frozen=True)
 class LabelSource:
@@ -57,7 +60,7 @@ def open_labels(path: str) -> LabelSource:
         raise FibsegError(f"{stack.name}: values of type {stack.dtype}; labels are integers.")
     if _is_ilastik(path):
         return LabelSource("ilastik", stack, unlabelled=[0])
-    return LabelSource("napari or a plain stack", stack)
+    return LabelSource(PLAIN, stack)
 
 
 def _is_ilastik(path: str) -> bool:

@@ -105,7 +105,7 @@ def in_words(positions: Sequence[int]) -> str:
     return f'["{positions[0]}:{positions[-1] + 1}{"" if step == 1 else f":{step}"}"]'
 
 
-def write_description(path: Path, image: str, labels: str, found: Sketch, names: dict[int, str]) -> None:
+def write_description(path: Path, name: str, image: str, labels: str, found: Sketch, names: dict[int, str]) -> None:
     """Write the YAML; paths are made absolute, since the description may lie anywhere. `names`: of label values."""
     classes = [value for value in found.values if value != 0 and (value != IGNORE or IGNORE in names)]
     lines = "".join(
@@ -118,8 +118,8 @@ def write_description(path: Path, image: str, labels: str, found: Sketch, names:
     ignore = IGNORE if IGNORE in found.values and IGNORE not in names else "null"
     write_whole(
         path,
-        f"# {path.stem}: made from the files by `fibseg new`; read every line, then `fibseg check {path}`.\n"
-        f"name: {path.stem}\n"
+        f"# {name}: made from the files by `fibseg new`; read every line, then `fibseg check {path}`.\n"
+        f"name: {in_yaml(name)}\n"
         "root: .                         # of paths that do not begin with /\n"
         "classes:                        # rename them; weight: of the class in the loss, rare classes may take more\n"
         f"{lines}"

@@ -33,7 +33,11 @@ def sentence(error: BaseException) -> str:
     if unknown:
         return _unknown_key(key or unknown[1], unknown[2])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    options = [line for line in lines[1:] if not re.match(r"(full_key|object_type|Config search path|provider=)", line)]
+    options = [
+        line
+        for line in lines[1:]
+        if not re.match(r"(full_key|object_type|reference_type|Config search path|provider=)", line)
+    ]
     first = " ".join([lines[0], *options])[:400] if lines else type(error).__name__
     if "Could not find 'data/" in first:
         first += "; one of your own lies in DIR/data/NAME.yaml: --config-dir=DIR data=NAME"

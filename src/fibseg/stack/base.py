@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from fibseg.errors import FibsegError
 Slice = NDArray[Any]
 VoxelSize = tuple[float, float, float]
 
-LARGEST = 2**34
+LARGEST = 2**31
 """Pixels of a slice; a header that tells of more is taken for damaged."""
 
 
@@ -67,6 +68,31 @@ def part_of(stack: Stack, offset: Sequence[int], shape: tuple[int, int, int]) ->
     _, height, width = shape
     read = stack.read
     return replace(stack, shape=shape, read=lambda n: read(z + n)[y : y + height, x : x + width])
+
+
+SLAB = 2**29
+"""Bytes of a run of slices that is kept, since chunks that are many slices deep are decoded as a whole."""
+
+
+class Slabs:
+    """Slices of a chunked array: those of one layer of chunks are read together and kept until another is asked for."""
+
+    def __init__(self, read: Callable[[int, int], NDArray[Any]], shape: tuple[int, int, int], dtype: Any, chunk: int):
+        """`read` gives slices [start, stop) as (n, H, W); `chunk`: slices in a chunk."""
+        fits = max(1, SLAB // max(1, shape[1] * shape[2] * np.dtype(dtype).itemsize))
+        self._read, self._depth, self._step = read, shape[0], max(1, min(chunk, fits))
+        self._start, self._kept = -1, np.empty(0)
+        self._lock = threading.Lock()
+
+    def read(self, z: int) -> Slice:
+        """One slice."""
+        with self._lock:
+            start = z // self._step * self._step
+            if start != self._start:
+                self._start = -1
+                self._kept = self._read(start, min(start + self._step, self._depth))
+                self._start = start
+            return np.array(self._kept[z - start])
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:

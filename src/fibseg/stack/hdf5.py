@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Slice, Stack, VoxelSize, damage_named, voxel_size
+from fibseg.stack.base import Slabs, Slice, Stack, VoxelSize, damage_named, voxel_size
 
 
 def open_hdf5(path: Path, dataset: str = "") -> Stack:
@@ -25,7 +25,7 @@ def open_hdf5(path: Path, dataset: str = "") -> Stack:
         if name not in file or not isinstance(file[name], h5py.Dataset):
             raise FibsegError(f"{path}: holds no data set {name}; it holds {_listed(_datasets(file))}.")
         found = file[name]
-        axes, shape, dtype = _axes(found), found.shape, found.dtype
+        axes, shape, dtype, chunks = _axes(found), found.shape, found.dtype, found.chunks
         size = _voxel_size(found)
     where = f"{path}:{name}"
     order = [axes.find(axis) for axis in "zyx"]
@@ -36,13 +36,22 @@ def open_hdf5(path: Path, dataset: str = "") -> Stack:
         raise FibsegError(f"{where}: several channels or times ({more}); save one of them.")
     depth = 1 if order[0] < 0 else shape[order[0]]
 
-    def read(z: int) -> Slice:
-        index = tuple(z if axis == "z" else slice(None) if axis in "yx" else 0 for axis in axes)
-        with damage_named(where, z), h5py.File(path, "r") as file:
-            plane = np.asarray(file[name][index])
-        return plane if order[1] < order[2] else plane.T
+    shape_zyx = (depth, shape[order[1]], shape[order[2]])
+    kept = [axis for axis in axes if axis in "zyx"]
 
-    return Stack(where, (depth, shape[order[1]], shape[order[2]]), np.dtype(dtype), read, size)
+    def read(start: int, stop: int) -> Slice:
+        index = tuple(slice(start, stop) if axis == "z" else slice(None) if axis in "yx" else 0 for axis in axes)
+        with damage_named(where, start), h5py.File(path, "r") as file:
+            slab = np.asarray(file[name][index])
+        return slab.transpose([kept.index(axis) for axis in "zyx"]) if depth_axis else _yx(slab, kept)[None]
+
+    depth_axis = order[0] >= 0
+    chunk = chunks[order[0]] if chunks and depth_axis else 1
+    return Stack(where, shape_zyx, np.dtype(dtype), Slabs(read, shape_zyx, dtype, chunk).read, size)
+
+
+def _yx(plane: Slice, axes: list[str]) -> Slice:
+    return plane if axes.index("y") < axes.index("x") else plane.T
 
 
 def _datasets(file: Any) -> list[str]:
@@ -73,7 +82,9 @@ def _axes(dataset: Any) -> str:
     if "axistags" in dataset.attrs:
         tags = json.loads(dataset.attrs["axistags"])
         return "".join(str(tag["key"]) for tag in tags["axes"])
-    return {2: "yx", 3: "zyx", 4: "zyxc" if dataset.ndim == 4 and dataset.shape[-1] == 1 else ""}.get(dataset.ndim, "")
+    if dataset.ndim == 4:
+        return "zyxc" if dataset.shape[-1] == 1 else "czyx"
+    return {2: "yx", 3: "zyx"}.get(dataset.ndim, "")
 
 
 def _voxel_size(dataset: Any) -> VoxelSize | None:

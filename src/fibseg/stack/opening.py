@@ -30,6 +30,8 @@ MISSING = {
     ".gz": "unpack it first (a compressed file cannot be read slice by slice)",
     ".am": "save it as TIFF in Amira",
     ".n5": "save it as Zarr",
+    ".zip": "unpack it, or download labels of WEBKNOSSOS as TIFF or Zarr",
+    ".mod": "make a label stack of it with IMOD's imodmop",
     ".jpg": "save it as PNG or TIFF (JPEG changes grey values)",
     ".jpeg": "save it as PNG or TIFF (JPEG changes grey values)",
     ".dm3": "save it as TIFF or MRC",

@@ -14,6 +14,9 @@ DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32
 """Pillow's name of a grey mode -> type of its pixels."""
 
 
+Image.MAX_IMAGE_PIXELS = None  # slices of a microscope are large; `base.checked` has a limit of its own
+
+
 def open_png(path: Path) -> Stack:
     """One slice; a palette image gives its indices, which is what painted labels are."""
     with damage_named(path), Image.open(path) as image:

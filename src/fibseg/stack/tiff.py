@@ -44,13 +44,25 @@ def open_tiff(path: Path) -> Stack:
     (height, width), dtype = shapes[0], np.dtype(dtypes.pop())
     if images > len(shapes):
         return _open_block(path, (images, height, width), dtype, block, size)
-    return Stack(str(path), (len(shapes), height, width), dtype, _Pages(path).read, size)
+    read = _Pages(path).read if len(shapes) > 1 else lambda _: _read_only_page(path)
+    return Stack(str(path), (len(shapes), height, width), dtype, read, size)
+
+
+def _read_only_page(path: Path) -> Slice:
+    """Of a file that is one slice of many: nothing stays open."""
+    with damage_named(path), tifffile.TiffFile(path) as file:
+        return np.asarray(file.pages.first.asarray())
 
 
 def _other_axes(file: tifffile.TiffFile) -> dict[str, int]:
-    """Channels and times of OME and ImageJ files."""
+    """Channels and times of OME and ImageJ files, further axes of tifffile's own, and several pictures in one file."""
+    if file.is_shaped and file.shaped_metadata:
+        declared = [length for length in file.shaped_metadata[0]["shape"] if length != 1]
+        return {"axes": len(declared)} if len(declared) > 3 else {}
     if not (file.is_ome or file.is_imagej) or not file.series:
         return {}
+    if file.is_ome and len(file.series) > 1:
+        return {"pictures": len(file.series)}
     series = file.series[0]
     lengths = dict(zip(series.axes, series.shape, strict=False))
     return {axis: length for axis, length in lengths.items() if axis in "CTS" and length > 1}

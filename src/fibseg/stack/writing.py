@@ -20,6 +20,9 @@ def check_output(path: Path, overwrite: bool, how: str = "overwrite=true") -> No
         raise FibsegError(f"{path}: stacks are written as {', '.join(WRITERS)}; give a name with such an ending.")
     if path.exists() and not overwrite:
         raise FibsegError(f"{path}: exists already; give another name, or {how}.")
+    blocked = next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
+    if blocked is not None:
+        raise FibsegError(f"{blocked}: is a file, so nothing can be written below it; give another name.")
     if path.exists() and path.is_dir() != (path.suffix.lower() == ".zarr"):
         raise FibsegError(f"{path}: exists and is {'a folder' if path.is_dir() else 'a file'}; give another name.")
 

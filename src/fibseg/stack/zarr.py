@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Slice, Stack, VoxelSize, damage_named, voxel_size
+from fibseg.stack.base import Slabs, Slice, Stack, VoxelSize, damage_named, voxel_size
 
 MARKS = ("zarr.json", ".zarray", ".zgroup")
 CHUNK = 1024
@@ -36,50 +36,86 @@ def open_zarr(path: str) -> Stack:
         raise FibsegError(f"{path}: no such array in a Zarr store.")
     with damage_named(path):
         node = zarr.open(path, mode="r")
-        axes, scale = "", None
+        axes, size = "", None
         if isinstance(node, zarr.Group):
-            axes, scale, name = _multiscale(path, node)
+            axes, size, name = _multiscale(path, node)
             node = node[name]
+        else:
+            axes, size = _told_by_parent(path, node)
         if isinstance(node, zarr.Group):
             raise FibsegError(f"{path}: a Zarr group and no array; name one in it, as {path}/0.")
         shape, dtype = node.shape, np.dtype(node.dtype)
-    axes = axes or {2: "yx", 3: "zyx"}.get(len(shape), "?")
+    axes = axes or "tczyx"[-len(shape) :]
     order = [axes.find(axis) for axis in "zyx"]
     if len(axes) != len(shape) or min(order[1:]) < 0:
         raise FibsegError(f"{path}: axes {axes} of shape {shape}; expected z, y and x.")
     more = {axis: length for axis, length in zip(axes, shape, strict=True) if axis not in "zyx" and length != 1}
     if more:
         raise FibsegError(f"{path}: several channels or times ({more}); save one of them.")
+    kept = [axis for axis in axes if axis in "zyx"]
 
-    def read(z: int) -> Slice:
-        index = tuple(z if axis == "z" else slice(None) if axis in "yx" else 0 for axis in axes)
-        with damage_named(path, z):
-            plane = np.asarray(node[index])
-        return plane if order[1] < order[2] else plane.T
+    def read(start: int, stop: int) -> Slice:
+        index = tuple(slice(start, stop) if axis == "z" else slice(None) if axis in "yx" else 0 for axis in axes)
+        with damage_named(path, start):
+            slab = np.asarray(node[index])
+        return slab.transpose([kept.index(axis) for axis in ("zyx" if order[0] >= 0 else "yx")]).reshape(
+            -1, *shape_zyx[1:]
+        )
 
     depth = 1 if order[0] < 0 else shape[order[0]]
-    return Stack(path, (depth, shape[order[1]], shape[order[2]]), dtype, read, scale)
+    shape_zyx = (depth, shape[order[1]], shape[order[2]])
+    chunks = getattr(node, "shards", None) or node.chunks
+    chunk = chunks[order[0]] if order[0] >= 0 else 1
+    return Stack(path, shape_zyx, dtype, Slabs(read, shape_zyx, dtype, chunk).read, size)
+
+
+def _told_by_parent(path: str, node: Any) -> tuple[str, VoxelSize | None]:
+    """Axes and voxel size of an array: of the OME-Zarr picture that it is a resolution of, or its own axis names."""
+    import zarr
+
+    parent, _, name = path.rstrip("/").rpartition("/")
+    try:
+        pictures = _pictures(zarr.open_group(parent, mode="r")) if parent else []
+    except Exception:  # no group there, or one that a server does not show
+        pictures = []
+    for picture in pictures:
+        for one in picture["datasets"]:
+            if one["path"] == name:
+                return _axes_and_size(picture, one)
+    names = getattr(node.metadata, "dimension_names", None) or ()
+    letters = "".join(str(one)[:1].lower() for one in names)
+    return (letters if {"y", "x"} <= set(letters) and len(set(letters)) == len(letters) else ""), None
 
 
 def _multiscale(path: str, group: Any) -> tuple[str, VoxelSize | None, str]:
     """Axes, voxel size and name of the largest array of an OME-Zarr picture (NGFF 0.4 and 0.5)."""
-    told = dict(group.attrs)
-    pictures = told.get("ome", told).get("multiscales")
+    pictures = _pictures(group)
     if not pictures:
         arrays = [name for name, _ in group.arrays()]
         if len(arrays) == 1:
             return "", None, arrays[0]
         inside = ", ".join(sorted({*arrays, *(name for name, _ in group.groups())})) or "nothing"
         raise FibsegError(f"{path}: a Zarr group that holds {inside}; name an array in it, as {path}/0.")
-    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in pictures[0].get("axes", [])]
     largest = pictures[0]["datasets"][0]
+    return *_axes_and_size(pictures[0], largest), largest["path"]
+
+
+def _pictures(group: Any) -> list[Any]:
+    told = dict(group.attrs)
+    return list(told.get("ome", told).get("multiscales") or [])
+
+
+def _axes_and_size(picture: Any, dataset: Any) -> tuple[str, VoxelSize | None]:
+    """Letters of the axes, and the voxel size where z has one; scales of the picture and the resolution multiply."""
+    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in picture.get("axes", [])]
     names = "".join(axis["name"] for axis in axes)
-    scales = [one["scale"] for one in largest.get("coordinateTransformations", []) if one.get("type") == "scale"]
+    steps = [*dataset.get("coordinateTransformations", []), *picture.get("coordinateTransformations", [])]
+    scales = [one["scale"] for one in steps if one.get("type") == "scale"]
     if not scales or "z" not in names:
-        return names, None, largest["path"]
+        return names, None
+    scale = np.prod(np.array(scales, float), axis=0)
     positions = [names.index(axis) for axis in "zyx"]
-    sizes, units = [scales[0][k] for k in positions], [axes[k].get("unit", "") for k in positions]
-    return names, voxel_size(sizes, units), largest["path"]
+    return names, voxel_size([float(scale[k]) for k in positions], [axes[k].get("unit", "") for k in positions])
 
 
 class ZarrWriter:
