@@ -106,6 +106,10 @@ def without_er(labels: np.ndarray) -> np.ndarray:
     return labels
 
 
+def colours(pixels: np.ndarray) -> np.ndarray:
+    return np.stack([pixels] * 3, -1)
+
+
 DATA_MISTAKES = {
     "missing file": (lambda c: own_data(c, lambda f: (f / "image.tif").unlink()), ["image.tif", "no such file"]),
     "empty folder": (lambda c: own_data(c, empty), ["holds no slices"]),
@@ -121,7 +125,10 @@ DATA_MISTAKES = {
     "nan": (lambda c: own_data(c, rewrite("image.tif", with_nan)), ["slice 5", "NaN"]),
     "cut tiff": (lambda c: own_data(c, truncate), ["image.tif", "cut off"]),
     "cut png": (lambda c: own_data(c, cut_png), ["z2.png", "cut off"]),
-    "rgb": (lambda c: own_data(c, rewrite("image.tif", lambda p: np.stack([p] * 3, -1))), ["expected grey slices"]),
+    "rgb": (
+        lambda c: own_data(c, rewrite("image.tif", lambda p: np.stack([p] * 3, -1))),
+        ["several channels", "[9, 96, 96, 3]"],
+    ),
     "broken YAML": (lambda c: edit(c, "[0]", "[0"), ["expected", "line"]),
     "empty labels": (lambda c: edit(c, "labels: labels.tif", "labels:"), ["labels", "expected a path"]),
     "misspelt in YAML": (lambda c: edit(c, "labels: labels.tif", "label: labels.tif"), ["label", "no such key"]),

@@ -50,7 +50,26 @@ def _parser() -> argparse.ArgumentParser:
     filtering.add_argument("--overwrite", action="store_true", help="replace files that exist")
     filtering.set_defaults(run=_filter)
     _add_data_commands(commands)
+    _add_compare(commands)
     return parser
+
+
+def _add_compare(commands: Any) -> None:
+    comparing = commands.add_parser("compare", help="tables and contrasts over runs, with honest statistics")
+    comparing.add_argument("runs", nargs="+", help="run directories, or folders of them")
+    comparing.add_argument("--output", default="comparison", metavar="DIR", help="folder of the tables")
+    comparing.add_argument("--pair", nargs=2, action="append", default=[], metavar=("FIRST", "SECOND"), help="contrast")
+    comparing.add_argument("--paper-style", action="store_true", help="population deviation, digits cut off")
+    comparing.add_argument("--high", type=float, default=0.8, help="share of a component above which it is found")
+    comparing.add_argument("--low", type=float, default=0.1, help="share below which it is missed")
+    comparing.add_argument("--smallest", type=int, default=1, metavar="PIXELS", help="leave out smaller components")
+    comparing.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from fibseg.compare_command import compare
+
+    compare(options)
 
 
 def _add_data_commands(commands: Any) -> None:

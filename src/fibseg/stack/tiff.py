@@ -54,11 +54,11 @@ def _read_only_page(path: Path) -> Slice:
         return np.asarray(file.pages.first.asarray())
 
 
-def _other_axes(file: tifffile.TiffFile) -> dict[str, int]:
+def _other_axes(file: tifffile.TiffFile) -> dict[str, Any]:
     """Channels and times of OME and ImageJ files, further axes of tifffile's own, and several pictures in one file."""
     if file.is_shaped and file.shaped_metadata:
         declared = [length for length in file.shaped_metadata[0]["shape"] if length != 1]
-        return {"axes": len(declared)} if len(declared) > 3 else {}
+        return {"axes of": declared} if len(declared) > 3 else {}
     if not (file.is_ome or file.is_imagej) or not file.series:
         return {}
     if file.is_ome and len(file.series) > 1:

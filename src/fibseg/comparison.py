@@ -1,0 +1,286 @@
+"""Runs side by side: what is in their directories, as tables and contrasts. Reads files only; needs no network.
+
+The unit of every statistic is the training run; see `statistics`.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibseg.components import Detection
+from fibseg.errors import FibsegError
+from fibseg.metrics import f1_scores, mean_f1, slices_with_class
+from fibseg.runs import COMPONENT_COLUMNS, SCORED_SPLITS, RunDirectory, read_scores
+from fibseg.scoring import HIGH, LOW
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        path: its directory.
+        configuration: its name without seed and hash, as unet-on-quick.
+        key: hashes of configuration and data: runs with one key differ in the seed only.
+        data: name of the data set, and `data_hash`, of its pixels and labels.
+        facts: of scores.json: model, filter, seed and more.
+        names: of the classes, background first.
+        confusions: split -> (S, K, K) counts per slice, rows truth.
+        places: split -> (volume, slice) of each.
+    """
+
+    path: Path
+    configuration: str
+    key: tuple[str, str]
+    data: str
+    data_hash: str
+    facts: dict[str, Any]
+    names: list[str]
+    confusions: dict[str, Counts]
+    places: dict[str, list[tuple[int, int]]]
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return int(self.facts["seed"])
+
+    def f1(self, split: str) -> dict[str, float]:
+        """Mean per-slice F1 of each foreground class; NaN where no slice holds it."""
+        return dict(zip(self.names[1:], mean_f1(self.confusions[split])[1:].tolist(), strict=True))
+
+    @property
+    def validation_sum(self) -> float:
+        """Sum of the validation F1 over the foreground classes, by which the paper chose its runs."""
+        return float(np.nansum(list(self.f1("validation").values())))
+
+
+def read_run(path: Path) -> Run:
+    """A run directory; FibsegError where it is unfinished, damaged or of a newer schema."""
+    content = read_scores(RunDirectory(path))
+    try:
+        facts, splits = content["run"], content["splits"]
+        classes = len(content["classes"])
+        confusions = {
+            split: np.array([one["confusion"] for one in splits[split]], np.int64).reshape(-1, classes, classes)
+            for split in SCORED_SPLITS
+        }
+        places = {split: [(int(one["volume"]), int(one["slice"])) for one in splits[split]] for split in SCORED_SPLITS}
+        key = str(facts["config_hash"]), str(facts["data_hash"])
+        configuration = re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name)
+        names, data, seed = [str(name) for name in content["classes"]], str(facts["data"]), int(facts["seed"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FibsegError(f"{path}: scores.json is damaged ({error}).") from error
+    if any((counts < 0).any() for counts in confusions.values()):
+        raise FibsegError(f"{path}: scores.json is damaged (negative counts).")
+    return Run(path, configuration, key, data, key[1], facts | {"seed": seed}, names, confusions, places)
+
+
+def find_runs(paths: Iterable[str | Path]) -> list[Path]:
+    """Run directories among these paths and one level below them, each once, in order of name."""
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise FibsegError(f"{path}: no such folder.")
+        own = [path] if is_run(path) else sorted(one for one in path.iterdir() if one.is_dir() and is_run(one))
+        if not own:
+            raise FibsegError(f"{path}: no run directory, and none in it.")
+        found |= dict.fromkeys(own)
+    return list(found)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder looks like a run directory, finished or not."""
+    return any((path / name).exists() for name in ("scores.json", "config.yaml"))
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Runs of one or several data sets, and those that were left out, with the reason."""
+
+    runs: list[Run]
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
+
+    def data_sets(self) -> list[list[Run]]:
+        """Runs that were scored on the same slices with the same classes, in order of name."""
+        groups: dict[tuple[str, str], list[Run]] = {}
+        for run in self.runs:
+            groups.setdefault((run.data, run.data_hash), []).append(run)
+        return [groups[key] for key in sorted(groups)]
+
+
+def collect(paths: Iterable[str | Path]) -> Collection:
+    """Read what can be read; a run that is damaged, unfinished or doubled is named and left out."""
+    runs: list[Run] = []
+    left_out: list[tuple[Path, str]] = []
+    seen: dict[tuple[str, str, int], Path] = {}
+    for path in find_runs(paths):
+        try:
+            run = read_run(path)
+        except (FibsegError, OSError) as error:
+            left_out.append((path, str(error).removeprefix(f"{path}: ").removeprefix(f"{path / 'scores.json'}: ")))
+            continue
+        before = seen.setdefault((*run.key, run.seed), path)
+        if before != path:
+            left_out.append((path, f"the same configuration, data and seed as {before}"))
+            continue
+        runs.append(run)
+    return Collection(runs, left_out)
+
+
+def configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Label -> runs of one configuration, in order of seed; a hash tells apart what a name does not."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.key, []).append(run)
+    labels: dict[str, list[Run]] = {}
+    names = [own[0].configuration for own in groups.values()]
+    for key, own in groups.items():
+        name = own[0].configuration
+        label = name if names.count(name) == 1 else f"{name}-{key[0]}"
+        labels[label] = sorted(own, key=lambda run: run.seed)
+    return dict(sorted(labels.items()))
+
+
+def chosen(runs: Sequence[Run]) -> list[Run]:
+    """The best ceil(2n / 3) by the sum of validation scores, 10 of 15 as the paper has it; ties by seed."""
+    ordered = sorted(runs, key=lambda run: (-run.validation_sum, run.seed))
+    return ordered[: math.ceil(2 * len(runs) / 3)]
+
+
+def collapsed(runs: Sequence[Run], name: str) -> list[Run]:
+    """Runs of one configuration whose validation F1 of a class is below half of its median."""
+    scores = [run.f1("validation")[name] for run in runs]
+    if not scores or np.all(np.isnan(scores)):
+        return []
+    middle = float(np.nanmedian(scores))
+    return [run for run, score in zip(runs, scores, strict=True) if score < middle / 2]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One configuration and class on one split: every number that a table shows.
+
+    Attributes:
+        configuration, class_name: of the row.
+        values: per-slice F1 of every run; `best` of the chosen ones.
+        without: of all runs but the collapsed ones, and `seeds_collapsed`, which these are.
+        pooled, iou, precision, recall: means over runs, of all pixels together.
+        slices: that the mean is over.
+        empty: false positive pixels on slices without the class, mean over runs.
+    """
+
+    configuration: str
+    class_name: str
+    values: list[float]
+    best: list[float]
+    without: list[float]
+    seeds_collapsed: list[int]
+    pooled: float
+    iou: float
+    precision: float
+    recall: float
+    slices: int
+    empty: float
+
+
+def score_rows(runs: Sequence[Run], split: str) -> list[ScoreRow]:
+    """A row per configuration and foreground class of one data set."""
+    rows = []
+    for label, own in configurations(runs).items():
+        best = chosen(own)
+        for index, name in enumerate(own[0].names[1:], 1):
+            failed = collapsed(own, name)
+            means = np.mean([_pooled(run.confusions[split], index) for run in own], axis=0).tolist()
+            row = ScoreRow(
+                configuration=label,
+                class_name=name,
+                values=[run.f1(split)[name] for run in own],
+                best=[run.f1(split)[name] for run in best],
+                without=[run.f1(split)[name] for run in own if run not in failed],
+                seeds_collapsed=[run.seed for run in failed],
+                pooled=means[0],
+                iou=means[1],
+                precision=means[2],
+                recall=means[3],
+                slices=int(slices_with_class(own[0].confusions[split])[index]),
+                empty=means[4],
+            )
+            rows.append(row)
+    return rows
+
+
+def _pooled(confusions: Counts, index: int) -> tuple[float, float, float, float, float]:
+    """Pooled F1, IoU, precision, recall, and false positives on slices without the class."""
+    total = confusions.sum(axis=0)
+    hits, truth, predicted = total[index, index], total[index].sum(), total[:, index].sum()
+    union = truth + predicted - hits
+    absent = confusions[confusions[:, index].sum(axis=1) == 0]
+    nan = math.nan
+    return (
+        float(f1_scores(total)[index]), hits / union if union else nan, hits / predicted if predicted else nan,
+        hits / truth if truth else nan, float(absent[:, :, index].sum()),
+    )  # fmt: skip
+
+
+class Found(Detection):
+    """Counts of components: those of the truth as in `Detection`; predicted ones in the same bins, merges and splits.
+
+    right, partly: predicted components with a share above `high`, or between the two, in the truth; `fp` are the rest.
+    merges: predicted ones that meet several of the truth; splits: true ones that several predicted ones meet.
+    """
+
+    right: int
+    partly: int
+    merges: int
+    splits: int
+
+
+def detections(run: Run, split: str, high: float = HIGH, low: float = LOW, smallest: int = 1) -> dict[str, Found]:
+    """Components of each class, from components.csv.
+
+    Args:
+        run: whose file is read.
+        split: validation or test.
+        high: share of a component above which it is found.
+        low: share below which it is missed, or false.
+        smallest: components of fewer pixels are left out, on both sides.
+    """
+    path = RunDirectory(run.path).components
+    counts = {name: Found(tp=0, fn=0, ud=0, fp=0, right=0, partly=0, merges=0, splits=0) for name in run.names[1:]}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COMPONENT_COLUMNS:
+                raise FibsegError(f"{path}: not the components of a run.")
+            for row in reader:
+                area = int(row["area"])
+                if row["split"] == split and row["class"] in counts and area >= smallest:
+                    share, several = int(row["overlap"]) / area, int(row["touched"]) > 1
+                    _count(counts[row["class"]], row["of"], share, several, high, low)
+    except (OSError, ValueError, KeyError, ZeroDivisionError, csv.Error) as error:
+        raise FibsegError(f"{path}: damaged ({error}).") from error
+    return counts
+
+
+def _count(found: Found, of: str, share: float, several: bool, high: float, low: float) -> None:
+    if of == "truth":
+        found["tp"] += share > high
+        found["fn"] += share < low
+        found["ud"] += low <= share <= high
+        found["splits"] += several
+    else:
+        found["right"] += share > high
+        found["fp"] += share < low
+        found["partly"] += low <= share <= high
+        found["merges"] += several

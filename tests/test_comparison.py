@@ -1,0 +1,243 @@
+"""`fibseg compare` on runs made by hand, with numbers worked out by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from fibseg.cli import main
+from fibseg.compare_tables import spread, table_1, table_2
+from fibseg.comparison import chosen, collapsed, collect, configurations, detections, read_run, score_rows
+from fibseg.contrasts import contrasts, sentence
+from fibseg.errors import FibsegError
+from fibseg.runs import COMPONENT_COLUMNS
+from fibseg.statistics import sign_flip_p
+from fibseg.tables import Table
+
+
+def confusion(f1: float, pixels: int = 10_000) -> list[list[int]]:
+    """Counts of background and one class of so many pixels, whose F1 is this: misses and false ones are as many."""
+    hits = round(f1 * pixels)
+    return [[10 * pixels, pixels - hits], [pixels - hits, hits]]
+
+
+def make_run(folder: Path, name: str, seed: int, validation: list[float], test: list[float], **changes: Any) -> Path:
+    """A finished run of one class, with these F1 per slice."""
+    model, filtering = name.split("-")[:2]
+    path = folder / f"{name}-s{seed}-{abs(hash(name)) % 16**8:08x}"
+    path.mkdir(parents=True)
+    facts = {"model": model, "filter": filtering, "seed": seed, "data": "cell", "config_hash": name, "data_hash": "d"}
+    splits = {
+        split: [{"volume": 0, "slice": z, "confusion": confusion(value)} for z, value in enumerate(values)]
+        for split, values in (("validation", validation), ("test", test))
+    }
+    content = {"schema": 1, "run": facts | changes, "classes": ["background", "er"], "splits": splits}
+    (path / "scores.json").write_text(json.dumps(content))
+    with (path / "components.csv").open("w", newline="") as file:
+        csv.writer(file).writerow(COMPONENT_COLUMNS)
+    return path
+
+
+def add_components(path: Path, *rows: tuple[str, str, int, int, int]) -> None:
+    """Rows of split, of, area, overlap, touched."""
+    with (path / "components.csv").open("a", newline="") as file:
+        for split, of, area, overlap, touched in rows:
+            csv.writer(file).writerow([split, 0, 1, "er", of, area, 0, 0, overlap, touched])
+
+
+def test_scores_of_a_run_against_scikit_learn(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    path = make_run(tmp_path, "unet-on", 0, [0.5], [0.5])
+    content = json.loads((path / "scores.json").read_text())
+    content["classes"] = ["background", "a", "b"]
+    pairs = [generator.integers(0, 3, (2, 500)) for _ in range(4)]
+    pairs[2][0][pairs[2][0] == 2] = 0  # a slice without b
+    counts = [np.bincount(t * 3 + p, minlength=9).reshape(3, 3).tolist() for t, p in pairs]
+    for split in ("validation", "test"):
+        content["splits"][split] = [{"volume": 0, "slice": z, "confusion": one} for z, one in enumerate(counts)]
+    (path / "scores.json").write_text(json.dumps(content))
+    run = read_run(path)
+    expected = [[f1_score(t, p, labels=[k], average=None)[0] for t, p in pairs if (t == k).any()] for k in (1, 2)]
+    assert run.f1("test") == pytest.approx({"a": np.mean(expected[0]), "b": np.mean(expected[1])})
+    rows = {row.class_name: row for row in score_rows([run], "test")}
+    truth, prediction = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))
+    pooled = f1_score(truth, prediction, labels=[1, 2], average=None)
+    assert [rows["a"].pooled, rows["b"].pooled] == pytest.approx(pooled.tolist())
+    assert (rows["a"].slices, rows["b"].slices) == (4, 3)
+    assert rows["b"].empty == (pairs[2][1] == 2).sum()
+    assert rows["b"].precision == pytest.approx(((truth == 2) & (prediction == 2)).sum() / (prediction == 2).sum())
+    assert rows["b"].iou == pytest.approx(pooled[1] / (2 - pooled[1]))
+
+
+def test_the_best_two_thirds_and_all_of_them(tmp_path: Path) -> None:
+    """15 runs: the ten best by validation have test scores of .80, .81, ... .89, the others .5."""
+    for seed in range(15):
+        good = seed < 10
+        score = round(0.80 + seed / 100, 2) if good else 0.5
+        make_run(tmp_path, "unet-off", seed, [0.9 if good else 0.6], [score, score])
+    runs = collect([tmp_path]).runs
+    assert [run.seed for run in chosen(runs)] == list(range(10))
+    assert [len(chosen(runs[:n])) for n in (1, 2, 3, 4, 15)] == [1, 2, 2, 3, 10]
+    table = table_1(runs)
+    values = [*(0.80 + k / 100 for k in range(10)), *[0.5] * 5]
+    assert table.rows[0] == ["unet-off", "best 10 of 15", f"0.845 ± {np.std(values[:10], ddof=1):.3f}"]
+    assert table.rows[1] == ["", "all 15", f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"]
+    cut = table_1(runs, paper_style=True).rows[0][2]
+    assert cut == "0.845 ± 0.028"  # of a population .02872; of a sample .0303
+
+
+def test_the_papers_digits_are_cut_off() -> None:
+    assert spread([0.9379, 0.9399], True) == "0.938 ± 0.001"  # .9389 and .0010
+    assert spread([0.9379, 0.9399], False) == "0.939 ± 0.001"
+    assert spread([0.5], False) == "0.500"
+    assert spread([math.nan, 0.5], False) == "-"
+    assert spread([], True) == "-"
+
+
+def test_collapsed_runs_stay_and_are_told(tmp_path: Path) -> None:
+    for seed, score in enumerate((0.8, 0.82, 0.1, 0.81)):
+        make_run(tmp_path, "unet-off", seed, [score], [score])
+    runs = collect([tmp_path]).runs
+    assert [run.seed for run in collapsed(runs, "er")] == [2]
+    rows = table_1(runs).rows
+    assert rows[1][1:] == ["all 4", spread([0.8, 0.82, 0.1, 0.81], False)]
+    assert rows[2][1:] == ["less collapsed seeds 2", spread([0.8, 0.82, 0.81], False)]
+
+
+def test_components_by_hand(tmp_path: Path) -> None:
+    """Shares .81, .80, .10, .09 of the truth: found, two between, missed."""
+    path = make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    add_components(
+        path, ("test", "truth", 100, 81, 1), ("test", "truth", 100, 80, 3), ("test", "truth", 100, 10, 0),
+        ("test", "truth", 100, 9, 1), ("test", "truth", 3, 0, 0), ("validation", "truth", 100, 100, 1),
+        ("test", "prediction", 50, 50, 2), ("test", "prediction", 50, 0, 0), ("test", "prediction", 50, 20, 1),
+    )  # fmt: skip
+    run = read_run(path)
+    expected = {"tp": 1, "fn": 2, "ud": 2, "fp": 1, "right": 1, "partly": 1, "merges": 1, "splits": 1}
+    assert detections(run, "test") == {"er": expected}
+    assert detections(run, "test", smallest=4)["er"]["fn"] == 1
+    assert detections(run, "test", high=0.7)["er"]["tp"] == 2
+    make_run(tmp_path, "unet-off", 1, [0.4], [0.5])
+    table = table_2(collect([tmp_path]).runs)
+    assert table.rows[0][:4] == ["unet-off, seed 0", "er (5)", "20.0% (1; 0 to 1)", "40.0% (2; 0 to 2)"]
+
+
+def grid(folder: Path, seeds: int) -> None:
+    """Two models, with and without the filter: it adds .02 to the UNet and .05 to the other, and seeds differ."""
+    base = {"unet-off": 0.80, "unet-on": 0.82, "eunet-off": 0.70, "eunet-on": 0.75}
+    noise = np.random.default_rng(1).normal(0, 0.004, (4, seeds))
+    for row, (name, score) in enumerate(base.items()):
+        for seed in range(seeds):
+            make_run(folder, name, seed, [score], [score + noise[row, seed]])
+
+
+def test_contrasts_of_a_grid(tmp_path: Path) -> None:
+    grid(tmp_path, 8)
+    runs = collect([tmp_path]).runs
+    found = {(one.kind, one.first, one.second): one for one in contrasts(runs, [("eunet-on", "unet-off")])}
+    assert [key[0] for key in found] == ["filter", "filter", "model", "model", "interaction", "pair"]
+    of_unet = found["filter", "unet-off", "unet-on"]
+    scores = {name: np.array([run.f1("test")["er"] for run in own]) for name, own in configurations(runs).items()}
+    assert of_unet.differences == pytest.approx((scores["unet-on"] - scores["unet-off"]).tolist())
+    assert of_unet.p == sign_flip_p(of_unet.differences) == 2 / 2**8
+    assert of_unet.adjusted == pytest.approx(6 * of_unet.p)  # the smallest of six, as the others are too
+    interaction = found["interaction", "eunet-off + unet-on", "eunet-on + unet-off"]
+    assert interaction.interval.mean == pytest.approx(0.03, abs=0.006)
+    assert of_unet.needed is not None and of_unet.needed[1] <= of_unet.needed[0] <= of_unet.needed[2]
+    with pytest.raises(FibsegError, match="nothing: no such configuration; there are eunet-off, "):
+        contrasts(runs, [("nothing", "unet-on")])
+
+
+def test_few_seeds_have_an_interval_and_no_p(tmp_path: Path) -> None:
+    grid(tmp_path, 3)
+    found = contrasts(collect([tmp_path]).runs)
+    assert all(math.isnan(one.p) and math.isnan(one.adjusted) for one in found)
+    assert all(one.interval.low < one.interval.mean < one.interval.high for one in found)
+
+
+def test_seeds_that_only_one_side_has_are_left_out(tmp_path: Path) -> None:
+    for seed in range(4):
+        make_run(tmp_path, "unet-off", seed, [0.5], [0.5])
+        make_run(tmp_path, "unet-on", seed + 2, [0.6], [0.6])
+    (one,) = contrasts(collect([tmp_path]).runs)
+    assert one.seeds == [2, 3] and one.interval.mean == pytest.approx(0.1)
+
+
+def test_the_sentence_says_no_more_than_it_may(tmp_path: Path) -> None:
+    for seed, (off, on) in enumerate(((0.80, 0.81), (0.80, 0.82), (0.80, 0.83))):
+        make_run(tmp_path, "unet-off", seed, [0.5], [off])
+        make_run(tmp_path, "unet-on", seed, [0.5], [on])
+    (one,) = contrasts(collect([tmp_path]).runs)
+    assert sentence(one, 1) == (
+        "On these 1 test slices of this stack, unet-on scored .020 above unet-off for er "
+        "(95 % interval over seeds -.005 to .045; 3 seeds). "
+        "This covers training randomness only, not other slices, cells or annotators."
+    )
+
+
+def test_what_cannot_be_compared_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    cut = make_run(tmp_path, "unet-off", 1, [0.5], [0.5])
+    (cut / "scores.json").write_text((cut / "scores.json").read_text()[:50])
+    newer = make_run(tmp_path, "unet-off", 2, [0.5], [0.5])
+    (newer / "scores.json").write_text((newer / "scores.json").read_text().replace('"schema": 1', '"schema": 9'))
+    unfinished = tmp_path / "unet-off-s3-00000000"
+    unfinished.mkdir()
+    (unfinished / "config.yaml").write_text("a: 1")
+    script = make_run(tmp_path, "unet-<script>alert(1)", 0, [0.5], [0.6], filter="[red]on")
+    assert main(["compare", str(tmp_path), "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    for path, why in ((cut, "damaged"), (newer, "schema 9"), (unfinished, "not finished")):
+        assert re.search(rf"left out: {re.escape(str(path))}: .*{why}", printed)
+    assert good.name.removesuffix(good.name[-11:]) in printed
+    page = (tmp_path / "out" / "comparison.md").read_text()
+    assert "unet-\\<script>" in page and "<script>" not in page.replace("\\<script>", "")
+    assert script.exists()
+
+
+def test_data_sets_stay_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "a", "unet-off", 0, [0.5], [0.5])
+    make_run(tmp_path / "b", "unet-on", 0, [0.5], [0.9], data="other", data_hash="e")
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "Table 1: cell" in printed and "Table 1: other" in printed
+    assert "Contrasts" not in printed
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"comparison.md", "table1-cell.csv", "table1-other.tex", "runs-cell.csv"} <= names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none"], "no such folder"),
+        (["."], "no run directory, and none in it"),
+        ([".", "--low", "0.9"], "expected 0 <= low < high <= 1"),
+        ([".", "--smallest", "0"], "expected 1 pixel or more"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and len(error.splitlines()) == 1
+
+
+def test_a_table_in_every_form() -> None:
+    table = Table("t", "A_title & 5 %", ["a|b", "c"], [["=1+1", "0.5 ± 0.1"], ["-0.014", "x_y"]], ["note <1>"])
+    rows = list(csv.reader(table.csv().splitlines()))
+    assert rows == [["a|b", "c"], ["'=1+1", "0.5 ± 0.1"], ["-0.014", "x_y"]]
+    assert "| a\\|b | c |" in table.markdown() and "note \\<1>" in table.markdown()
+    latex = table.latex()
+    assert r"A\_title \& 5 \%" in latex and r"0.5 $\pm$ 0.1" in latex
+    assert latex.count("{") == latex.count("}")
+    assert latex.count("\\begin") == latex.count("\\end") == 2
