@@ -10,6 +10,7 @@ from rich.console import Console
 from fibseg.compare_tables import contrast_table, run_table, score_table, sentences, table_1, table_2
 from fibseg.comparison import collect
 from fibseg.contrasts import contrasts
+from fibseg.dashboard import write_dashboard
 from fibseg.errors import FibsegError
 from fibseg.runs import write_whole
 from fibseg.tables import Table
@@ -30,7 +31,8 @@ def compare(options: argparse.Namespace) -> None:
     if not found.runs:
         raise FibsegError("no finished run among these folders.")
     pairs = [(first, second) for first, second in options.pair]
-    text, output = [], Path(options.output)
+    text, output = list[str](), Path(options.output)
+    shown, told = list[list[Table]](), list[list[str]]()
     for runs in found.data_sets():
         names = {run.configuration for run in runs}
         ours = [pair for pair in pairs if set(pair) <= names] if len(found.data_sets()) > 1 else pairs
@@ -45,10 +47,13 @@ def compare(options: argparse.Namespace) -> None:
         every = [*tables, score_table(runs), run_table(runs)]
         for table in every:
             write(output, table)
+        shown.append(every)
+        told.append(said)
         text += [*(table.markdown() for table in every), *(f"{one}\n" for one in said)]
     left = "".join(f"- left out: {path}: {why}\n" for path, why in found.left_out)
     write_whole(output / "comparison.md", "\n".join([*text, left]))
-    console.print(f"{output}: comparison.md, and each table as CSV and LaTeX", highlight=False, markup=False)
+    write_dashboard(output / "index.html", found, shown, told)
+    console.print(f"{output}: index.html, comparison.md, each table as CSV and LaTeX", highlight=False, markup=False)
 
 
 def write(folder: Path, table: Table) -> None:

@@ -44,11 +44,11 @@ def table_1(runs: Sequence[Run], paper_style: bool = False) -> Table:
         of_class = [scores[label, name] for name in names]
         best = [spread(row.best, paper_style) for row in of_class]
         rows.append([label, f"best {len(chosen(own))} of {len(own)}", *best])
-        rows.append(["", f"all {len(own)}", *(spread(row.values, paper_style) for row in of_class)])
+        rows.append([label, f"all {len(own)}", *(spread(row.values, paper_style) for row in of_class)])
         failed = sorted({seed for row in of_class for seed in row.seeds_collapsed})
         if failed:
             without = [spread(row.without, paper_style) if row.seeds_collapsed else "" for row in of_class]
-            rows.append(["", f"less collapsed seeds {', '.join(map(str, failed))}", *without])
+            rows.append([label, f"less collapsed seeds {', '.join(map(str, failed))}", *without])
     notes = [
         "F1: mean over the test slices that hold the class; then mean ± standard deviation over runs",
         "best: two thirds of the runs, by the sum of their validation F1; choosing changes the mean",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,10 @@ class Run:
     def f1(self, split: str) -> dict[str, float]:
         """Mean per-slice F1 of each foreground class; NaN where no slice holds it."""
         return dict(zip(self.names[1:], mean_f1(self.confusions[split])[1:].tolist(), strict=True))
+
+    def f1_by_slice(self, split: str) -> NDArray[np.float64]:
+        """(S, K); NaN where the slice does not hold the class."""
+        return f1_scores(self.confusions[split])
 
     @property
     def validation_sum(self) -> float:
@@ -256,8 +260,20 @@ def detections(run: Run, split: str, high: float = HIGH, low: float = LOW, small
         low: share below which it is missed, or false.
         smallest: components of fewer pixels are left out, on both sides.
     """
-    path = RunDirectory(run.path).components
     counts = {name: Found(tp=0, fn=0, ud=0, fp=0, right=0, partly=0, merges=0, splits=0) for name in run.names[1:]}
+    for name, of, area, overlap, touched in component_rows(run, split):
+        if area >= smallest:
+            _count(counts[name], of, overlap / area, touched > 1, high, low)
+    return counts
+
+
+def component_rows(run: Run, split: str) -> Iterator[tuple[str, str, int, int, int]]:
+    """Class, truth or prediction, area, overlap and number of others met, of each component of a split.
+
+    Raises:
+        FibsegError: components.csv is missing or damaged.
+    """
+    path = RunDirectory(run.path).components
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -265,12 +281,10 @@ def detections(run: Run, split: str, high: float = HIGH, low: float = LOW, small
                 raise FibsegError(f"{path}: not the components of a run.")
             for row in reader:
                 area = int(row["area"])
-                if row["split"] == split and row["class"] in counts and area >= smallest:
-                    share, several = int(row["overlap"]) / area, int(row["touched"]) > 1
-                    _count(counts[row["class"]], row["of"], share, several, high, low)
-    except (OSError, ValueError, KeyError, ZeroDivisionError, csv.Error) as error:
+                if row["split"] == split and row["class"] in run.names[1:] and area > 0:
+                    yield row["class"], row["of"], area, int(row["overlap"]), int(row["touched"])
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise FibsegError(f"{path}: damaged ({error}).") from error
-    return counts
 
 
 def _count(found: Found, of: str, share: float, several: bool, high: float, low: float) -> None:

@@ -1,0 +1,175 @@
+"""Charts of a comparison, as SVG text that stands in a page by itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fibseg.comparison import Run, component_rows, configurations
+from fibseg.errors import FibsegError
+from fibseg.runs import RunDirectory, read_metrics
+from fibseg.statistics import t_interval
+
+GREY = "#888888"
+"""Of text and frames: to be read on a light and on a dark page."""
+
+STYLE: Any = {
+    "text.color": GREY, "axes.labelcolor": GREY, "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
+    "axes.facecolor": "none", "figure.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
+    "svg.fonttype": "none", "svg.hashsalt": "fibseg", "font.family": "sans-serif", "axes.titlesize": 10,
+}  # fmt: skip
+
+
+CURVES = {"val_f1": "validation F1", "val_loss": "validation loss"}
+"""Column of metrics.csv -> title."""
+
+
+def color_of(number: int) -> tuple[float, float, float]:
+    """Of a configuration, in order."""
+    red, green, blue = colormaps["tab10"].colors[number % 10]  # type: ignore[attr-defined]
+    return red, green, blue
+
+
+def _svg(figure: Figure, label: str) -> str:
+    """The picture's text, with a description for those who do not see it."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def _axes(count: int, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(4.2 * count, height), layout="constrained")
+    return figure, list(np.ravel(figure.subplots(1, count)))
+
+
+def dots(runs: Sequence[Run]) -> str:
+    """Test F1 of every run, a dot per seed, with mean and 95 % interval over seeds."""
+    groups, names = configurations(runs), runs[0].names[1:]
+    with mpl.rc_context(STYLE):
+        figure, every = _axes(len(names), 1.2 + 0.45 * len(groups))
+        for axes, name in zip(every, names, strict=True):
+            for row, own in enumerate(groups.values()):
+                values = [run.f1("test")[name] for run in own]
+                spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0.0]
+                axes.scatter(values, row + np.asarray(spread), s=14, color=color_of(row), alpha=0.7)
+                interval = t_interval(values)
+                ends = [[interval.mean - interval.low], [interval.high - interval.mean]]
+                axes.errorbar(
+                    interval.mean, row, xerr=None if np.isnan(ends).any() else ends, fmt="|", color=GREY, capsize=4
+                )
+            axes.set_yticks(range(len(groups)), list(groups) if axes is every[0] else [""] * len(groups))
+            axes.invert_yaxis()
+            axes.set_title(name)
+            axes.set_xlabel("test F1")
+        return _svg(figure, "test F1 of every run by class, with intervals over seeds")
+
+
+def curves(runs: Sequence[Run]) -> str:
+    """Validation F1 and loss over the epochs: median and range over seeds; empty where no run kept its metrics."""
+    with mpl.rc_context(STYLE):
+        figure, every = _axes(2)
+        drawn = False
+        for row, (label, own) in enumerate(configurations(runs).items()):
+            tables = []
+            for run in own:
+                try:
+                    tables.append(read_metrics(RunDirectory(run.path).metrics))
+                except (OSError, ValueError):
+                    continue
+            for axes, key, title in zip(
+                every, ("val_f1", "val_loss"), ("validation F1", "validation loss"), strict=True
+            ):
+                length = min((len(table) for table in tables), default=0)
+                if length == 0 or any(key not in table[0] for table in tables):
+                    continue
+                values = np.array([[line[key] for line in table[:length]] for table in tables])
+                epochs = np.arange(1, length + 1)
+                axes.plot(epochs, np.median(values, axis=0), color=color_of(row), label=label)
+                axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=color_of(row), alpha=0.15)
+                axes.set_title(title)
+                axes.set_xlabel("epoch")
+                drawn = True
+        if not drawn:
+            return ""
+        every[0].legend(fontsize=8)
+        return _svg(figure, "learning curves, median and range over seeds")
+
+
+def along_z(runs: Sequence[Run]) -> str:
+    """Test F1 of each slice, mean over the seeds of a configuration; descriptive."""
+    names = runs[0].names[1:]
+    with mpl.rc_context(STYLE):
+        figure, every = _axes(len(names))
+        for row, (label, own) in enumerate(configurations(runs).items()):
+            scores = np.array([run.f1_by_slice("test") for run in own])  # (runs, slices, classes)
+            places = own[0].places["test"]
+            for k, axes in enumerate(every):
+                axes.plot(
+                    [z for _, z in places], scores[:, :, k + 1].mean(axis=0), ".-", color=color_of(row), label=label
+                )
+                axes.set_title(names[k])
+                axes.set_xlabel("slice")
+        every[0].set_ylabel("test F1, mean over seeds")
+        every[0].legend(fontsize=8)
+        return _svg(figure, "test F1 of each slice along z")
+
+
+def confusion(runs: Sequence[Run]) -> str:
+    """Shares of the true pixels of each class, per configuration, over all runs."""
+    groups, names = configurations(runs), runs[0].names
+    with mpl.rc_context(STYLE):
+        figure, every = _axes(len(groups), 3.4)
+        for axes, (label, own) in zip(every, groups.items(), strict=True):
+            counts = np.sum([run.confusions["test"].sum(axis=0) for run in own], axis=0).astype(float)
+            shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+            for row, column in np.ndindex(shares.shape):
+                dark = "white" if shares[row, column] > 0.6 else "black"
+                axes.text(column, row, f"{shares[row, column]:.1%}", ha="center", va="center", fontsize=7, color=dark)
+            axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=7)
+            axes.set_yticks(range(len(names)), names, fontsize=7)
+            axes.set_title(label, fontsize=9)
+        every[0].set_ylabel("truth")
+        return _svg(figure, "confusion matrices, rows truth, columns prediction")
+
+
+def recall_by_size(runs: Sequence[Run]) -> str:
+    """How much of a true component is found, against its area; mean over runs, in bins of area."""
+    names = runs[0].names[1:]
+    with mpl.rc_context(STYLE):
+        figure, every = _axes(len(names))
+        drawn = False
+        for row, (label, own) in enumerate(configurations(runs).items()):
+            found: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
+            for run in own:
+                try:
+                    for name, of, area, overlap, _ in component_rows(run, "test"):
+                        if of == "truth":
+                            found[name].append((area, overlap / area))
+                except FibsegError:
+                    continue
+            for axes, name in zip(every, names, strict=True):
+                areas, shares = np.array([one[0] for one in found[name]]), np.array([one[1] for one in found[name]])
+                if len(areas) < 2:
+                    continue
+                edges = np.unique(np.geomspace(areas.min(), areas.max() + 1, 7))
+                bins = np.digitize(areas, edges)
+                middles = [(np.exp(np.log(areas[bins == k]).mean()), shares[bins == k].mean()) for k in np.unique(bins)]
+                axes.semilogx(*zip(*middles, strict=True), ".-", color=color_of(row), label=label)
+                axes.set_title(name)
+                axes.set_xlabel("area of a true component, pixels")
+                drawn = True
+        if not drawn:
+            return ""
+        every[0].set_ylabel("share that is found")
+        every[0].legend(fontsize=8)
+        return _svg(figure, "recall against component size")
