@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 
 from fibseg import IGNORE
 
-matplotlib.use("Agg")
 UInt8 = NDArray[np.uint8]
 
 COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
