@@ -14,11 +14,13 @@ import pytest
 from sklearn.metrics import f1_score
 
 from fibseg.cli import main
-from fibseg.compare_tables import spread, table_1, table_2
-from fibseg.comparison import chosen, collapsed, collect, configurations, detections, read_run, score_rows
+from fibseg.compare_tables import expert_table, spread, table_1, table_2
+from fibseg.compared_components import detections
+from fibseg.comparison import chosen, collapsed, collect, configurations, read_run, score_rows, second_expert
 from fibseg.contrasts import contrasts, sentence
 from fibseg.errors import FibsegError
 from fibseg.runs import COMPONENT_COLUMNS
+from fibseg.stack import write_pages
 from fibseg.statistics import sign_flip_p
 from fibseg.tables import Table
 
@@ -154,6 +156,42 @@ def test_contrasts_of_a_grid(tmp_path: Path) -> None:
     assert of_unet.needed is not None and of_unet.needed[1] <= of_unet.needed[0] <= of_unet.needed[2]
     with pytest.raises(FibsegError, match="nothing: no such configuration; there are eunet-off, "):
         contrasts(runs, [("nothing", "unet-on")])
+
+
+def test_a_block_of_slices_left_out(tmp_path: Path) -> None:
+    """Differences of .1 in one of ten slices, of .02 in the others: means of eight of them by hand."""
+    for seed in range(2):
+        make_run(tmp_path, "unet-off", seed, [0.5], [0.5] * 10)
+        make_run(tmp_path, "unet-on", seed, [0.5], [0.6] + [0.52] * 9)
+    (one,) = contrasts(collect([tmp_path]).runs)
+    assert one.interval.mean == pytest.approx(0.028)
+    assert one.blocks == pytest.approx((0.02, (0.1 + 7 * 0.02) / 8))
+    for seed in range(2):
+        make_run(tmp_path / "few", "unet-off", seed, [0.5], [0.5] * 4)
+        make_run(tmp_path / "few", "unet-on", seed, [0.5], [0.5] * 4)
+    assert contrasts(collect([tmp_path / "few"]).runs)[0].blocks is None
+
+
+def test_the_second_expert_on_the_same_slices(tmp_path: Path) -> None:
+    """Slice 1 of three: 8 pixels of er in the first expert's labels, 6 of them and 2 others in the second's: F1 .75."""
+    first = np.zeros((3, 4, 8), np.uint8)
+    first[:, 0] = 1
+    second = first[1].copy()
+    second[0, :2], second[3, :2] = 0, 1
+    for seed, value in enumerate((0.6, 0.8)):
+        make_run(tmp_path, "unet-off", seed, [0.5], [0.1, value, 0.2])
+    runs = collect([tmp_path]).runs
+    assert second_expert(runs[0]) is None and expert_table(runs) is None
+    truth = tmp_path / "truth" / "d"
+    write_pages(truth / "test-labels.tif", list(first))
+    write_pages(truth / "second_expert-labels.tif", [second])
+    splits = {"test": [{"volume": 0, "slice": z} for z in range(3)], "second_expert": [{"volume": 0, "slice": 1}]}
+    (truth / "truth.json").write_text(json.dumps({"classes": ["background", "er"], "splits": splits}))
+    table = expert_table(runs)
+    assert table is not None
+    assert table.rows == [["second expert", "0.750"], ["unet-off", spread([0.6, 0.8], False)]]
+    (truth / "truth.json").write_text("{")
+    assert expert_table(runs) is None
 
 
 def test_few_seeds_have_an_interval_and_no_p(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fibseg.compare_tables import contrast_table, run_table, score_table, sentences, table_1, table_2
+from fibseg.compare_tables import contrast_table, expert_table, run_table, score_table, sentences, table_1, table_2
 from fibseg.comparison import collect
 from fibseg.contrasts import contrasts
 from fibseg.dashboard import write_dashboard
@@ -38,6 +38,8 @@ def compare(options: argparse.Namespace) -> None:
         ours = [pair for pair in pairs if set(pair) <= names] if len(found.data_sets()) > 1 else pairs
         differences = contrasts(runs, ours)
         tables = [table_1(runs, options.paper_style), table_2(runs, options.high, options.low, options.smallest)]
+        expert = expert_table(runs, options.paper_style)
+        tables += [expert] if expert else []
         tables += [contrast_table(runs, differences)] if differences else []
         for table in tables:
             console.print(table.rich())

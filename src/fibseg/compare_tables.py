@@ -8,8 +8,10 @@ from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
 import numpy as np
 
-from fibseg.comparison import Run, chosen, collapsed, configurations, detections, score_rows
-from fibseg.contrasts import Contrast, sentence
+from fibseg.compared_components import detections
+from fibseg.comparison import Run, chosen, collapsed, configurations, score_rows, second_expert
+from fibseg.contrasts import BLOCKS, Contrast, sentence
+from fibseg.metrics import mean_f1
 from fibseg.scoring import HIGH, LOW
 from fibseg.statistics import ENOUGH
 from fibseg.tables import Table
@@ -111,15 +113,46 @@ def contrast_table(runs: Sequence[Run], found: Sequence[Contrast]) -> Table:
         needed = "-" if one.needed is None else f"{one.needed[0]} ({one.needed[1]} to {one.needed[2]})"
         adjusted = "" if few else f"{one.adjusted:.3f}"
         cells = [one.kind, f"{one.second} less {one.first}", one.class_name, f"{one.interval.mean:+.3f}", interval]
-        rows.append([*cells, p, adjusted, str(len(one.seeds)), needed])
+        blocks = "-" if one.blocks is None else f"{one.blocks[0]:+.3f} to {one.blocks[1]:+.3f}"
+        rows.append([*cells, p, adjusted, str(len(one.seeds)), needed, blocks])
     family = sum(not math.isnan(one.p) for one in found)
-    columns = ["what", "contrast", "class", "test F1", "95 % interval", "p", "p, Holm", "seeds", "seeds for .01"]
+    columns = [
+        "what",
+        "contrast",
+        "class",
+        "test F1",
+        "95 % interval",
+        "p",
+        "p, Holm",
+        "seeds",
+        "seeds for .01",
+        "less a block",
+    ]
     notes = [
         f"paired by seed, all finished runs; exact sign-flip test from {ENOUGH} seeds on; Holm over {family} tests",
         "seeds for .01: to see a difference of .01 with 80 % power, and the range from the deviation's own interval",
+        f"less a block: range of the difference without one of {BLOCKS} blocks of slices along z; descriptive, no test",
         "this covers training randomness only, not other slices, cells or annotators",
     ]
     return Table(f"contrasts-{runs[0].data}", f"Contrasts: {runs[0].data}", columns, rows, notes)
+
+
+def expert_table(runs: Sequence[Run], paper_style: bool = False) -> Table | None:
+    """The second expert against the first, and every configuration on the same slices; None without one."""
+    found = second_expert(runs[0])
+    if found is None:
+        return None
+    places, counts = found
+    names = runs[0].names[1:]
+    rows = [["second expert", *(spread([value], paper_style) for value in mean_f1(counts)[1:])]]
+    for label, own in configurations(runs).items():
+        scores = [run.on_slices("test", places) for run in own]
+        rows.append([label, *(spread([one[name] for one in scores], paper_style) for name in names)])
+    title = f"Second expert: {runs[0].data}, F1 on the {len(places)} slices of the second expert"
+    notes = [
+        "scored against the first expert; configurations on these slices only, mean ± standard deviation over all runs"
+    ]
+    return Table(f"expert-{runs[0].data}", title, ["", *names], rows, notes)
 
 
 def run_table(runs: Sequence[Run]) -> Table:

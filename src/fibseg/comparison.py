@@ -5,10 +5,10 @@ The unit of every statistic is the training run; see `statistics`.
 
 from __future__ import annotations
 
-import csv
+import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fibseg.components import Detection
 from fibseg.errors import FibsegError
-from fibseg.metrics import f1_scores, mean_f1, slices_with_class
-from fibseg.runs import COMPONENT_COLUMNS, SCORED_SPLITS, RunDirectory, read_scores
-from fibseg.scoring import HIGH, LOW
+from fibseg.metrics import confusion_counts, f1_scores, mean_f1, slices_with_class
+from fibseg.runs import SCORED_SPLITS, RunDirectory, read_scores
+from fibseg.stack import read_pages
 
 Counts = NDArray[np.int64]
 
@@ -62,6 +61,11 @@ class Run:
     def f1_by_slice(self, split: str) -> NDArray[np.float64]:
         """(S, K); NaN where the slice does not hold the class."""
         return f1_scores(self.confusions[split])
+
+    def on_slices(self, split: str, places: Sequence[tuple[int, int]]) -> dict[str, float]:
+        """Mean per-slice F1 of each foreground class over some (volume, slice) of a split."""
+        chosen = [self.places[split].index(place) for place in places]
+        return dict(zip(self.names[1:], mean_f1(self.confusions[split][chosen])[1:].tolist(), strict=True))
 
     @property
     def validation_sum(self) -> float:
@@ -237,64 +241,20 @@ def _pooled(confusions: Counts, index: int) -> tuple[float, float, float, float,
     )  # fmt: skip
 
 
-class Found(Detection):
-    """Counts of components: those of the truth as in `Detection`; predicted ones in the same bins, merges and splits.
+def second_expert(run: Run) -> tuple[list[tuple[int, int]], Counts] | None:
+    """Test slices that a second person annotated, and confusion counts (S, K, K) of that person against the first.
 
-    right, partly: predicted components with a share above `high`, or between the two, in the truth; `fp` are the rest.
-    merges: predicted ones that meet several of the truth; splits: true ones that several predicted ones meet.
+    From truth/ beside the run; None where there is none, or nothing of it in the test split.
     """
-
-    right: int
-    partly: int
-    merges: int
-    splits: int
-
-
-def detections(run: Run, split: str, high: float = HIGH, low: float = LOW, smallest: int = 1) -> dict[str, Found]:
-    """Components of each class, from components.csv.
-
-    Args:
-        run: whose file is read.
-        split: validation or test.
-        high: share of a component above which it is found.
-        low: share below which it is missed, or false.
-        smallest: components of fewer pixels are left out, on both sides.
-    """
-    counts = {name: Found(tp=0, fn=0, ud=0, fp=0, right=0, partly=0, merges=0, splits=0) for name in run.names[1:]}
-    for name, of, area, overlap, touched in component_rows(run, split):
-        if area >= smallest:
-            _count(counts[name], of, overlap / area, touched > 1, high, low)
-    return counts
-
-
-def component_rows(run: Run, split: str) -> Iterator[tuple[str, str, int, int, int]]:
-    """Class, truth or prediction, area, overlap and number of others met, of each component of a split.
-
-    Raises:
-        FibsegError: components.csv is missing or damaged.
-    """
-    path = RunDirectory(run.path).components
+    truth = run.path.parent / "truth" / run.data_hash
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COMPONENT_COLUMNS:
-                raise FibsegError(f"{path}: not the components of a run.")
-            for row in reader:
-                area = int(row["area"])
-                if row["split"] == split and row["class"] in run.names[1:] and area > 0:
-                    yield row["class"], row["of"], area, int(row["overlap"]), int(row["touched"])
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise FibsegError(f"{path}: damaged ({error}).") from error
-
-
-def _count(found: Found, of: str, share: float, several: bool, high: float, low: float) -> None:
-    if of == "truth":
-        found["tp"] += share > high
-        found["fn"] += share < low
-        found["ud"] += low <= share <= high
-        found["splits"] += several
-    else:
-        found["right"] += share > high
-        found["fp"] += share < low
-        found["partly"] += low <= share <= high
-        found["merges"] += several
+        splits = json.loads((truth / "truth.json").read_text(encoding="utf-8"))["splits"]
+        places = [(int(one["volume"]), int(one["slice"])) for one in splits.get("second_expert", [])]
+        chosen = [place for place in places if place in run.places["test"]]
+        if not chosen:
+            return None
+        first, second = read_pages(truth / "test-labels.tif"), read_pages(truth / "second_expert-labels.tif")
+        pairs = [(first[run.places["test"].index(place)], second[places.index(place)]) for place in chosen]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+    return chosen, np.stack([confusion_counts(*pair, len(run.names)) for pair in pairs])

@@ -8,6 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fibseg.comparison import Run, configurations
 from fibseg.errors import FibsegError
 from fibseg.statistics import ENOUGH, Interval, holm, seeds_needed_range, sign_flip_p, t_interval
@@ -27,6 +30,8 @@ class Contrast:
         interval: Student's, 95 %.
         p, adjusted: of the sign-flip test, and by Holm over the family; NaN with fewer than ENOUGH seeds.
         needed: seeds to see a difference of .01 with 80 % power, and its range; None below three seeds.
+        blocks: smallest and largest mean difference where one of BLOCKS blocks of slices is left out; descriptive,
+            since slices of a stack are not independent. None below BLOCKS slices that hold the class.
     """
 
     kind: str
@@ -39,6 +44,11 @@ class Contrast:
     p: float = math.nan
     adjusted: float = math.nan
     needed: tuple[int, int, int] | None = None
+    blocks: tuple[float, float] | None = None
+
+
+BLOCKS = 5
+"""Parts of the test slices along z, of which each is left out once."""
 
 
 def contrasts(runs: Sequence[Run], pairs: Sequence[tuple[str, str]] = ()) -> list[Contrast]:
@@ -105,7 +115,28 @@ def _contrast(
     p = sign_flip_p(values) if len(values) >= ENOUGH else math.nan
     needed = seeds_needed_range(values) if len(values) > 2 else None
     texts = " + ".join(first), " + ".join(second)
-    return Contrast(kind, *texts, name, seeds, values, t_interval(values), p, math.nan, needed)
+    blocks = _blocks([groups[label] for label in first], [groups[label] for label in second], seeds, name)
+    return Contrast(kind, *texts, name, seeds, values, t_interval(values), p, math.nan, needed, blocks)
+
+
+def _blocks(
+    first: Sequence[list[Run]], second: Sequence[list[Run]], seeds: list[int], name: str
+) -> tuple[float, float] | None:
+    """Range of the mean difference without one block of slices along z."""
+    column = first[0][0].names.index(name)
+
+    def by_slice(side: Sequence[list[Run]]) -> NDArray[np.float64]:
+        chosen = [[run.f1_by_slice("test")[:, column] for run in own if run.seed in seeds] for own in side]
+        return np.asarray(np.sum([np.mean(own, axis=0) for own in chosen], axis=0), np.float64)
+
+    order = np.argsort([z for _, z in first[0][0].places["test"]], kind="stable")
+    differences = (by_slice(second) - by_slice(first))[order]
+    differences = differences[~np.isnan(differences)]
+    if len(differences) < BLOCKS:
+        return None
+    parts = np.array_split(np.arange(len(differences)), BLOCKS)
+    means = [float(np.delete(differences, part).mean()) for part in parts]
+    return min(means), max(means)
 
 
 def sentence(one: Contrast, slices: int) -> str:

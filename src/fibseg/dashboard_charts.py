@@ -12,7 +12,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fibseg.comparison import Run, component_rows, configurations
+from fibseg.compared_components import component_rows
+from fibseg.comparison import Run, configurations
 from fibseg.errors import FibsegError
 from fibseg.runs import RunDirectory, read_metrics
 from fibseg.statistics import t_interval
