@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from fibseg.runs import COMPONENT_COLUMNS
 from fibseg.stack import write_pages
 from fibseg.statistics import sign_flip_p
 from fibseg.tables import Table
+
+from .conftest import Commands
+from .test_tracking import read_back
 
 
 def confusion(f1: float, pixels: int = 10_000) -> list[list[int]]:
@@ -250,6 +254,19 @@ def test_data_sets_stay_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "Contrasts" not in printed
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"comparison.md", "table1-cell.csv", "table1-other.tex", "runs-cell.csv"} <= names
+
+
+@pytest.mark.slow
+def test_a_comparison_is_one_run_of_wandb(commands: Commands, tmp_path: Path) -> None:
+    """In a process of its own: W&B's service would stay with this one."""
+    grid(tmp_path / "runs", 2)
+    line = ("compare", tmp_path / "runs", "--output", tmp_path / "out", "--wandb", "cells")
+    result = commands.run("fibseg", *line, env=os.environ | {"WANDB_MODE": "offline"})
+    assert result.returncode == 0, result.stderr
+    found = read_back(tmp_path / "out")
+    assert (found["run"].project, found["run"].job_type) == ("cells", "comparison")
+    logged = {name.partition("/")[0] for row in found["history"].values() for name in row}
+    assert {"table1-cell", "table2-cell", "contrasts-cell", "scores-cell", "runs-cell", "page"} <= logged
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def _add_compare(commands: Any) -> None:
     comparing.add_argument("--high", type=float, default=0.8, help="share of a component above which it is found")
     comparing.add_argument("--low", type=float, default=0.1, help="share below which it is missed")
     comparing.add_argument("--smallest", type=int, default=1, metavar="PIXELS", help="leave out smaller components")
+    comparing.add_argument("--wandb", metavar="PROJECT", help="also as a run of W&B, offline without an account")
     comparing.set_defaults(run=_compare)
 
 

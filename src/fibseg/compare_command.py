@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from fibseg import wandb_run
 from fibseg.compare_tables import contrast_table, expert_table, run_table, score_table, sentences, table_1, table_2
 from fibseg.comparison import collect
 from fibseg.contrasts import contrasts
@@ -55,7 +57,20 @@ def compare(options: argparse.Namespace) -> None:
     left = "".join(f"- left out: {path}: {why}\n" for path, why in found.left_out)
     write_whole(output / "comparison.md", "\n".join([*text, left]))
     write_dashboard(output / "index.html", found, shown, told)
+    if options.wandb:
+        log(options.wandb, output, shown, lambda text: console.print(text, markup=False, highlight=False))
     console.print(f"{output}: index.html, comparison.md, each table as CSV and LaTeX", highlight=False, markup=False)
+
+
+def log(project: str, output: Path, tables: Sequence[Sequence[Table]], say: Callable[[str], None]) -> None:
+    """Every table, the charts' page and its numbers as one run of W&B."""
+    import wandb
+
+    run, _ = wandb_run.start(output, {"project": project, "job_type": "comparison", "name": output.name}, False, say)
+    for table in (one for own in tables for one in own):
+        run.log({table.name: wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])})
+    run.log({"page": wandb.Html((output / "index.html").read_text(encoding="utf-8"), inject=False)})
+    run.finish()
 
 
 def write(folder: Path, table: Table) -> None:

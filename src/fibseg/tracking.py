@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.nn import Module
 
+from fibseg import wandb_run
 from fibseg.figures import overlay
 from fibseg.runs import RunDirectory, read_metrics, write_whole
 from fibseg.segmentation import Segmentation
@@ -105,22 +104,9 @@ class Wandb:
 
     def __init__(self, run: RunDirectory, identity: dict[str, Any], config: dict[str, Any], say: Callable[[str], None]):
         """`identity` holds project, entity, group, name, id and tags, as wandb.init takes them."""
-        import wandb
-
         for old in (run.path / "wandb").glob(f"offline-run-*-{identity['id']}"):
             shutil.rmtree(old, ignore_errors=True)
-        online = os.environ.get("WANDB_MODE", "online") == "online" and wandb.login(prompt=False)
-        logging.getLogger("wandb").setLevel(logging.ERROR)
-        settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False)
-        given: dict[str, Any] = {"config": config, "dir": str(run.path), "settings": settings, **identity}
-        mode: Any = os.environ.get("WANDB_MODE") or ("online" if online else "offline")
-        try:
-            self._run = wandb.init(mode=mode, resume="allow" if online else None, **given)
-        except wandb.Error as error:
-            say(f"W&B cannot be reached ({str(error).splitlines()[0]}); going on offline")
-            mode, self._run = "offline", wandb.init(mode="offline", **given)
-        if mode == "offline":
-            say(f"W&B: offline; upload later by `wandb sync {run.path}/wandb/offline-run-*`")
+        self._run, online = wandb_run.start(run.path, {"config": config, **identity}, True, say)
         self._first = self._run.step if online else 0  # what an online run has already is not sent twice
 
     def row(self, figures: dict[str, float], epoch: int) -> None:
