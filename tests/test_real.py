@@ -57,5 +57,5 @@ def test_a_short_training_on_real_slices_learns_membranes(real_stacks: Path, com
         f"machine.runs={commands.folder / 'runs'}",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    (membrane,) = (line for line in result.stdout.splitlines() if "membrane" in line)
+    (membrane,) = (line for line in result.stdout.splitlines() if "│ membrane" in line)
     assert float(membrane.split("│")[3].split()[0]) > 0.5
