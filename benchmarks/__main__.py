@@ -75,8 +75,8 @@ def filter_row(image: np.ndarray) -> dict[str, Any]:
 
 
 def scaling_row(image: np.ndarray) -> dict[str, Any]:
-    """Four slices per core, over every core: how much of one process's speed each core adds. Starting them counts."""
-    many = [np.ascontiguousarray(image[:, k:]) for k in range(4 * cores())]
+    """24 slices per core, over every core: how much of one process's speed each core adds. Starting them counts."""
+    many = [np.ascontiguousarray(image[:, k:]) for k in range(24 * cores())]
     ours = seconds(lambda: filter_slices(many, AREAS, None, cores()), 1)
     peer = seconds(lambda: filter_slices(many, AREAS, None, 1), 1)
     name = f"grain channels of {len(many)} slices, {cores()} processes"
