@@ -234,10 +234,12 @@ def test_what_cannot_be_compared_is_named_and_left_out(tmp_path: Path, capsys: p
     unfinished = tmp_path / "unet-off-s3-00000000"
     unfinished.mkdir()
     (unfinished / "config.yaml").write_text("a: 1")
+    bare = make_run(tmp_path, "unet-off", 4, [0.5], [0.5])
+    (bare / "components.csv").write_text("split,area\ntest,x\n")
     script = make_run(tmp_path, "unet-<script>alert(1)", 0, [0.5], [0.6], filter="[red]on")
     assert main(["compare", str(tmp_path), "--output", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    for path, why in ((cut, "damaged"), (newer, "schema 9"), (unfinished, "not finished")):
+    for path, why in ((cut, "damaged"), (newer, "schema 9"), (unfinished, "not finished"), (bare, "components")):
         assert re.search(rf"left out: {re.escape(str(path))}: .*{why}", printed)
     assert good.name.removesuffix(good.name[-11:]) in printed
     page = (tmp_path / "out" / "comparison.md").read_text()

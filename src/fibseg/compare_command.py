@@ -10,7 +10,8 @@ from rich.console import Console
 
 from fibseg import wandb_run
 from fibseg.compare_tables import contrast_table, expert_table, run_table, score_table, sentences, table_1, table_2
-from fibseg.comparison import collect
+from fibseg.compared_components import detections
+from fibseg.comparison import Collection, collect
 from fibseg.contrasts import contrasts
 from fibseg.dashboard import write_dashboard
 from fibseg.errors import FibsegError
@@ -27,7 +28,7 @@ def compare(options: argparse.Namespace) -> None:
         raise FibsegError(f"--low {options.low}, --high {options.high}: expected 0 <= low < high <= 1.")
     if options.smallest < 1:
         raise FibsegError(f"--smallest: {options.smallest}; expected 1 pixel or more.")
-    found = collect(options.runs)
+    found = with_components(collect(options.runs))
     for path, why in found.left_out:
         console.print(f"left out: {path}: {why}", markup=False, highlight=False, soft_wrap=True)
     if not found.runs:
@@ -60,6 +61,18 @@ def compare(options: argparse.Namespace) -> None:
     if options.wandb:
         log(options.wandb, output, shown, lambda text: console.print(text, markup=False, highlight=False))
     console.print(f"{output}: index.html, comparison.md, each table as CSV and LaTeX", highlight=False, markup=False)
+
+
+def with_components(found: Collection) -> Collection:
+    """Without the runs whose components.csv is missing or damaged; they are named with the others."""
+    runs, left_out = [], list(found.left_out)
+    for run in found.runs:
+        try:
+            detections(run, "test")
+            runs.append(run)
+        except FibsegError as error:
+            left_out.append((run.path, str(error).removeprefix(f"{run.path}/")))
+    return Collection(runs, left_out)
 
 
 def log(project: str, output: Path, tables: Sequence[Sequence[Table]], say: Callable[[str], None]) -> None:
