@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from fibseg.metrics import mean_f1
 from fibseg.runs import SCORED_SPLITS, RunDirectory, read_scores
+from fibseg.statistics import t_interval
 
 
 def facts_of(path: Path) -> dict[str, Any]:
@@ -61,10 +61,9 @@ def compare(runs: list[dict[str, Any]], first: str, second: str) -> None:
             print(f"| {data} | not compared: two configurations under one name, or fewer than two common seeds | | |")
             continue
         for name in scores[0][seeds[0]]:
-            differences = np.array([scores[0][seed][name] - scores[1][seed][name] for seed in seeds])
-            half = stats.t.ppf(0.975, len(seeds) - 1) * differences.std(ddof=1) / len(seeds) ** 0.5
-            mean, shown = differences.mean(), ", ".join(map(str, seeds))
-            print(f"| {data}, {name} | {mean:+.3f} | {mean - half:+.3f} to {mean + half:+.3f} | {shown} |")
+            differences = [scores[0][seed][name] - scores[1][seed][name] for seed in seeds]
+            one, shown = t_interval(differences), ", ".join(map(str, seeds))
+            print(f"| {data}, {name} | {one.mean:+.3f} | {one.low:+.3f} to {one.high:+.3f} | {shown} |")
 
 
 def main() -> None:

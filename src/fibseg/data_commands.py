@@ -16,13 +16,13 @@ from fibseg import IGNORE
 from fibseg.check_page import Thumbnail, thumbnail, write_page
 from fibseg.checking import Finding, Inspector, SliceFacts, slice_split, voxel_findings
 from fibseg.config import CONF, load_description
-from fibseg.dataset import VolumeReader, provide_phantom, read_second_expert, split_positions
+from fibseg.dataset import VolumeReader, image_place, provide_phantom, read_second_expert, split_positions
 from fibseg.description import SPLITS, DataDescription, check_description
 from fibseg.errors import FibsegError
 from fibseg.importing import PLAIN, LabelSource, import_labels, open_labels
 from fibseg.intensity import Window
 from fibseg.new_description import Sketch, in_yaml, sketch, write_description
-from fibseg.stack import check_output, located, open_stack, part_of
+from fibseg.stack import check_output, open_stack, part_of
 
 SHOWN = 8
 """Slices of a volume on the page, and as many again that look unannotated."""
@@ -70,8 +70,7 @@ def look(description: DataDescription, console: Console) -> tuple[list[Finding],
         except FibsegError as error:
             errors.append(str(error))
             continue
-        place = located(description.root, volume.image)
-        place = place if "://" in place else str(Path(place).resolve())
+        place = image_place(description, index)
         for split, own in positions.items():
             for z in own:
                 if owner.setdefault((place, z), split) != split:

@@ -97,13 +97,18 @@ def provide_phantom(description: DataDescription) -> None:
                 )
 
 
+def image_place(description: DataDescription, volume: int) -> str:
+    """Where a volume's image lies, the same text however the description writes its path."""
+    path = located(description.root, description.volumes[volume].image)
+    return path if "://" in path else str(Path(path).resolve())
+
+
 def _check_shared_slices(description: DataDescription, found: dict[str, list[AnnotatedSlice]]) -> None:
     """No slice of an image may be in two splits, through two entries of data.volumes either."""
     owner: dict[tuple[str, int], str] = {}
     for split in SPLITS:
         for one in found[split]:
-            path = located(description.root, description.volumes[one.volume].image)
-            path = path if "://" in path else str(Path(path).resolve())
+            path = image_place(description, one.volume)
             if owner.setdefault((path, one.z), split) != split:
                 raise FibsegError(f"data: slice {one.z} of {path} is in both {owner[path, one.z]} and {split}.")
 
