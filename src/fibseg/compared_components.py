@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fibseg.comparison import Run
 from fibseg.components import Detection
@@ -25,6 +30,73 @@ class Found(Detection):
     splits: int
 
 
+@dataclass(frozen=True)
+class Components:
+    """Columns of some components, all (N,).
+
+    Attributes:
+        of_truth: True for a component of the truth, False for a predicted one.
+        area: in pixels.
+        overlap: pixels that the other side has in the same class.
+        touched: components of that class on the other side that it meets.
+    """
+
+    of_truth: NDArray[np.bool_]
+    area: NDArray[np.int64]
+    overlap: NDArray[np.int64]
+    touched: NDArray[np.int64]
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Of its pixels that the other side has."""
+        return self.overlap / self.area
+
+    def among(self, chosen: NDArray[np.bool_]) -> Components:
+        """Those where `chosen` (N,) is True."""
+        return Components(self.of_truth[chosen], self.area[chosen], self.overlap[chosen], self.touched[chosen])
+
+
+def components_of(run: Run, split: str, name: str) -> Components:
+    """Components of one class in one split.
+
+    Raises:
+        FibsegError: components.csv is missing or damaged.
+    """
+    path = RunDirectory(run.path).components
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise FibsegError(f"{path}: damaged ({error}).") from error
+    return _read(path, changed).get((split, name), Components(np.zeros(0, bool), *np.zeros((3, 0), np.int64)))
+
+
+@cache
+def _read(path: Path, _changed: int) -> dict[tuple[str, str], Components]:
+    """Components by split and class; read once, and again where the file has changed."""
+    wanted = [COMPONENT_COLUMNS.index(name) for name in ("split", "class", "of", "area", "overlap", "touched")]
+    groups: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            if tuple(next(reader, ())) != COMPONENT_COLUMNS:
+                raise FibsegError(f"{path}: not the components of a run.")
+            for row in reader:
+                split, name, *values = (row[k] for k in wanted)
+                groups.setdefault((split, name), []).append(tuple(values))
+        return {key: _columns(rows) for key, rows in groups.items()}
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise FibsegError(f"{path}: damaged ({error}).") from error
+
+
+def _columns(rows: list[tuple[str, ...]]) -> Components:
+    """From of, area, overlap and touched as text."""
+    sides, *numbers = zip(*rows, strict=True)
+    area, overlap, touched = (np.array(column, np.int64) for column in numbers)
+    if (area < 1).any():
+        raise ValueError("a component without pixels")
+    return Components(np.array(sides) == "truth", area, overlap, touched)
+
+
 def detections(run: Run, split: str, high: float = HIGH, low: float = LOW, smallest: int = 1) -> dict[str, Found]:
     """Components of each class, from components.csv.
 
@@ -35,41 +107,19 @@ def detections(run: Run, split: str, high: float = HIGH, low: float = LOW, small
         low: share below which it is missed, or false.
         smallest: components of fewer pixels are left out, on both sides.
     """
-    counts = {name: Found(tp=0, fn=0, ud=0, fp=0, right=0, partly=0, merges=0, splits=0) for name in run.names[1:]}
-    for name, of, area, overlap, touched in component_rows(run, split):
-        if area >= smallest:
-            _count(counts[name], of, overlap / area, touched > 1, high, low)
-    return counts
+    found = {name: components_of(run, split, name) for name in run.names[1:]}
+    return {name: count(one.among(one.area >= smallest), high, low) for name, one in found.items()}
 
 
-def component_rows(run: Run, split: str) -> Iterator[tuple[str, str, int, int, int]]:
-    """Class, truth or prediction, area, overlap and number of others met, of each component of a split.
-
-    Raises:
-        FibsegError: components.csv is missing or damaged.
-    """
-    path = RunDirectory(run.path).components
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COMPONENT_COLUMNS:
-                raise FibsegError(f"{path}: not the components of a run.")
-            for row in reader:
-                area = int(row["area"])
-                if row["split"] == split and row["class"] in run.names[1:] and area > 0:
-                    yield row["class"], row["of"], area, int(row["overlap"]), int(row["touched"])
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise FibsegError(f"{path}: damaged ({error}).") from error
+def count(components: Components, high: float, low: float) -> Found:
+    """How many are found, missed, false and between, by their shares."""
+    truth, predicted = components.among(components.of_truth), components.among(~components.of_truth)
+    bins = [[int(np.sum(chosen)) for chosen in _bins(side, high, low)] for side in (truth, predicted)]
+    (tp, ud, fn), (right, partly, fp) = bins
+    merges, splits = (int((side.touched > 1).sum()) for side in (predicted, truth))
+    return Found(tp=tp, fn=fn, ud=ud, fp=fp, right=right, partly=partly, merges=merges, splits=splits)
 
 
-def _count(found: Found, of: str, share: float, several: bool, high: float, low: float) -> None:
-    if of == "truth":
-        found["tp"] += share > high
-        found["fn"] += share < low
-        found["ud"] += low <= share <= high
-        found["splits"] += several
-    else:
-        found["right"] += share > high
-        found["fp"] += share < low
-        found["partly"] += low <= share <= high
-        found["merges"] += several
+def _bins(side: Components, high: float, low: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    above, below = side.share > high, side.share < low
+    return above, ~above & ~below, below

@@ -12,9 +12,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fibseg.compared_components import component_rows
+from fibseg.compared_components import components_of
 from fibseg.comparison import Run, configurations
-from fibseg.errors import FibsegError
 from fibseg.runs import RunDirectory, read_metrics
 from fibseg.statistics import t_interval
 
@@ -150,16 +149,10 @@ def recall_by_size(runs: Sequence[Run]) -> str:
         figure, every = _axes(len(names))
         drawn = False
         for row, (label, own) in enumerate(configurations(runs).items()):
-            found: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
-            for run in own:
-                try:
-                    for name, of, area, overlap, _ in component_rows(run, "test"):
-                        if of == "truth":
-                            found[name].append((area, overlap / area))
-                except FibsegError:
-                    continue
             for axes, name in zip(every, names, strict=True):
-                areas, shares = np.array([one[0] for one in found[name]]), np.array([one[1] for one in found[name]])
+                of_class = [components_of(run, "test", name) for run in own]
+                areas = np.concatenate([one.area[one.of_truth] for one in of_class])
+                shares = np.concatenate([one.share[one.of_truth] for one in of_class])
                 if len(areas) < 2:
                     continue
                 edges = np.unique(np.geomspace(areas.min(), areas.max() + 1, 7))

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fibseg import IGNORE
 from fibseg.comparison import Run, configurations
 from fibseg.figures import class_color
 from fibseg.runs import RunDirectory
-from fibseg.stack import read_pages
+from fibseg.stack import count_pages, read_pages
 
 UInt8 = NDArray[np.uint8]
 SLICES, SIDE, OPACITY = 6, 640, 140
@@ -36,36 +37,39 @@ def gallery(runs: Sequence[Run]) -> list[Picture]:
     """Six test slices of one data set; empty where the runs' folder has no truth/ beside it."""
     places = runs[0].places["test"]
     truth = runs[0].path.parent / "truth" / runs[0].data_hash
-    try:
-        images, labels = (read_pages(truth / f"test-{kind}.tif") for kind in ("images", "labels"))
-    except (OSError, ValueError):
-        return []
-    if len(images) != len(places) or len(labels) != len(places):
-        return []
     shown = sorted({round(k * (len(places) - 1) / max(1, SLICES - 1)) for k in range(SLICES)})
-    pictures = [Picture(places[k], _url(_smaller(images[k], Image.Resampling.BOX), "JPEG")) for k in shown]
-    for picture, k in zip(pictures, shown, strict=True):
-        picture.layers["truth"] = _layer(labels[k])
+    images, labels = (_pages(truth / f"test-{kind}.tif", len(places), shown) for kind in ("images", "labels"))
+    if not images or not labels:
+        return []
+    pictures = [
+        Picture(places[k], _grey(_smaller(image, Image.Resampling.BOX)), {"truth": _layer(_smaller(of_truth))})
+        for k, image, of_truth in zip(shown, images, labels, strict=True)
+    ]
     for label, own in configurations(runs).items():
-        predicted = {run.path: found for run in own if (found := _labels(run, len(places)))}
-        if not predicted:
+        paths = {run.path: RunDirectory(run.path).labels("test") for run in own}
+        small = {
+            path: [_smaller(one) for one in found]
+            for path, file in paths.items()
+            if (found := _pages(file, len(places), shown))
+        }
+        if not small:
             continue
-        median = sorted((run for run in own if run.path in predicted), key=lambda run: run.validation_sum)
-        chosen = median[len(median) // 2]
-        for picture, k in zip(pictures, shown, strict=True):
-            picture.layers[f"{label}, seed {chosen.seed}"] = _layer(predicted[chosen.path][k])
-            if len(predicted) > 1:
-                every = np.stack([_smaller(found[k]) for found in predicted.values()])
+        chosen = sorted((run for run in own if run.path in small), key=lambda run: run.validation_sum)
+        median = chosen[len(chosen) // 2]
+        for k, picture in enumerate(pictures):
+            picture.layers[f"{label}, seed {median.seed}"] = _layer(small[median.path][k])
+            if len(small) > 1:
+                every = np.stack([found[k] for found in small.values()])
                 picture.layers[f"{label}: seeds disagree"] = _heat(every, len(runs[0].names))
     return pictures
 
 
-def _labels(run: Run, count: int) -> list[UInt8]:
+def _pages(path: Path, count: int, shown: Sequence[int]) -> list[UInt8]:
+    """The shown ones of so many pages; none where the file is missing, damaged or of another number."""
     try:
-        found = read_pages(RunDirectory(run.path).labels("test"))
+        return read_pages(path, shown) if count_pages(path) == count else []
     except (OSError, ValueError):
         return []
-    return found if len(found) == count else []
 
 
 def _smaller(pixels: UInt8, how: Image.Resampling = Image.Resampling.NEAREST) -> UInt8:
@@ -74,29 +78,36 @@ def _smaller(pixels: UInt8, how: Image.Resampling = Image.Resampling.NEAREST) ->
     return np.asarray(Image.fromarray(pixels).resize((width, height), how))
 
 
+def _grey(image: UInt8) -> str:
+    return _url(Image.fromarray(image), "JPEG", quality=80)
+
+
 def _layer(labels: UInt8) -> str:
     """Class indices as a transparent picture; what nobody looked at is dark."""
-    small = _smaller(labels)
-    table = np.zeros((256, 4), np.uint8)
+    colors = np.zeros((256, 4), np.uint8)
     for index in range(1, IGNORE):
-        table[index] = [*(round(255 * part) for part in class_color(index)), OPACITY]
-    table[IGNORE] = [0, 0, 0, 120]
-    return _url(table[small], "PNG")
+        colors[index] = [*(round(255 * part) for part in class_color(index)), OPACITY]
+    colors[IGNORE] = [0, 0, 0, 120]
+    return _palette(labels, colors)
 
 
 def _heat(every: UInt8, classes: int) -> str:
     """Share of runs (R, h, w) that do not agree with the most frequent class: clear to red."""
     most = np.max([(every == k).sum(axis=0) for k in range(classes)], axis=0)
     shares = 1 - most / len(every)
-    heat = np.zeros((*shares.shape, 4), np.uint8)
-    heat[..., 0], heat[..., 3] = 255, np.rint(255 * np.clip(shares * 2, 0, 1))
-    return _url(heat, "PNG")
+    colors = np.zeros((256, 4), np.uint8)
+    colors[:, 0], colors[:, 3] = 255, np.arange(256)
+    return _palette(np.rint(255 * np.clip(shares * 2, 0, 1)).astype(np.uint8), colors)
 
 
-def _url(pixels: NDArray[Any], kind: str) -> str:
+def _palette(indices: UInt8, colors: UInt8) -> str:
+    """(h, w) indices and (256, 4) colors as a PNG."""
+    picture = Image.fromarray(indices)
+    picture.putpalette(colors[:, :3].tobytes())
+    return _url(picture, "PNG", transparency=colors[:, 3].tobytes(), optimize=True)
+
+
+def _url(picture: Image.Image, kind: str, **how: Any) -> str:
     buffer = io.BytesIO()
-    picture = Image.fromarray(pixels)
-    if kind == "PNG" and pixels.shape[-1] == 4 and len(np.unique(pixels.reshape(-1, 4), axis=0)) < 200:
-        picture = picture.quantize(200, method=Image.Quantize.FASTOCTREE)
-    picture.save(buffer, kind, **({"quality": 80} if kind == "JPEG" else {"optimize": True}))
+    picture.save(buffer, kind, **how)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -186,7 +186,13 @@ def write_pages(path: Path, pages: Sequence[NDArray[np.uint8]]) -> None:
     os.replace(partial, path)
 
 
-def read_pages(path: Path) -> list[NDArray[np.uint8]]:
-    """What `write_pages` wrote."""
+def read_pages(path: Path, which: Sequence[int] | None = None) -> list[NDArray[np.uint8]]:
+    """What `write_pages` wrote: every page, or these."""
     with tifffile.TiffFile(path) as file:
-        return [page.asarray() for page in file.pages]
+        return [file.pages[k].asarray() for k in (range(len(file.pages)) if which is None else which)]
+
+
+def count_pages(path: Path) -> int:
+    """How many pages there are."""
+    with tifffile.TiffFile(path) as file:
+        return len(file.pages)
