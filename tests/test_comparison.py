@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import f1_score
 
 from fibseg.cli import main
-from fibseg.compare_tables import expert_table, spread, table_1, table_2
-from fibseg.compared_components import detections
-from fibseg.comparison import chosen, collapsed, collect, configurations, read_run, score_rows, second_expert
+from fibseg.compare_tables import expert_table, spread, strata_table, table_1, table_2
+from fibseg.compared_components import detections, in_strata
+from fibseg.compared_labels import second_expert
+from fibseg.comparison import chosen, collapsed, collect, configurations, read_run, score_rows
+from fibseg.contrast_tables import volume_table
 from fibseg.contrasts import contrasts, sentence
 from fibseg.errors import FibsegError
 from fibseg.runs import COMPONENT_COLUMNS
@@ -136,6 +139,22 @@ def test_components_by_hand(tmp_path: Path) -> None:
     assert table.rows[0][:4] == ["unet-off, seed 0", "er (5)", "20.0% (1; 0 to 1)", "40.0% (2; 0 to 2)"]
 
 
+def test_components_by_size(tmp_path: Path) -> None:
+    path = make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    add_components(
+        path, ("test", "truth", 9, 9, 1), ("test", "truth", 10, 0, 0), ("test", "truth", 99, 50, 1),
+        ("test", "truth", 100, 100, 1), ("test", "prediction", 5, 0, 0), ("test", "prediction", 200, 200, 1),
+    )  # fmt: skip
+    found = in_strata(read_run(path), "test", [100, 10])["er"]
+    assert list(found) == ["1 to 9", "10 to 99", "100 or more"]
+    assert [(one["tp"], one["fn"], one["ud"], one["fp"]) for one in found.values()] == [
+        (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 0, 0),
+    ]  # fmt: skip
+    assert list(in_strata(read_run(path), "test", [10], smallest=10)["er"]) == ["10 or more"]
+    table = strata_table([read_run(path)], [10], 0.8, 0.1, 1)
+    assert table.rows[1][:4] == ["unet-off, seed 0", "er", "10 or more (3)", "33.3% (1; 1 to 1)"]
+
+
 def grid(folder: Path, seeds: int) -> None:
     """Two models, with and without the filter: it adds .02 to the UNet and .05 to the other, and seeds differ."""
     base = {"unet-off": 0.80, "unet-on": 0.82, "eunet-off": 0.70, "eunet-on": 0.75}
@@ -174,6 +193,30 @@ def test_a_block_of_slices_left_out(tmp_path: Path) -> None:
         make_run(tmp_path / "few", "unet-off", seed, [0.5], [0.5] * 4)
         make_run(tmp_path / "few", "unet-on", seed, [0.5], [0.5] * 4)
     assert contrasts(collect([tmp_path / "few"]).runs)[0].blocks is None
+
+
+def test_volumes_are_listed_and_from_six_on_have_an_interval(tmp_path: Path) -> None:
+    """Differences of .01 to .06 in six volumes of two slices each, by hand."""
+    for count in (2, 6):
+        folder = tmp_path / str(count)
+        for seed in range(2):
+            for name, gain in (("unet-off", 0.0), ("unet-on", 0.01)):
+                path = make_run(folder, name, seed, [0.5], [0.5 + gain * (k // 2 + 1) for k in range(2 * count)])
+                content = json.loads((path / "scores.json").read_text())
+                for k, one in enumerate(content["splits"]["test"]):
+                    one["volume"], one["slice"] = divmod(k, 2)
+                (path / "scores.json").write_text(json.dumps(content))
+    runs = collect([tmp_path / "6"]).runs
+    (one,) = contrasts(runs)
+    assert one.volumes == pytest.approx({k: 0.01 * (k + 1) for k in range(6)})
+    table = volume_table(runs, [one])
+    assert table is not None
+    low, high = stats.ttest_1samp([0.01 * (k + 1) for k in range(6)], 0).confidence_interval()
+    assert table.rows[0][3:] == [*(f"+0.0{k}0" for k in range(1, 7)), f"{low:+.3f} to {high:+.3f}"]
+    few = collect([tmp_path / "2"]).runs
+    table = volume_table(few, contrasts(few))
+    assert table is not None and table.rows[0][3:] == ["+0.010", "+0.020", "2 volumes"]
+    assert volume_table(few, []) is None
 
 
 def test_the_second_expert_on_the_same_slices(tmp_path: Path) -> None:
@@ -278,6 +321,10 @@ def test_a_comparison_is_one_run_of_wandb(commands: Commands, tmp_path: Path) ->
         (["."], "no run directory, and none in it"),
         ([".", "--low", "0.9"], "expected 0 <= low < high <= 1"),
         ([".", "--smallest", "0"], "expected 1 pixel or more"),
+        ([".", "--strata", "0,10"], "expected 1 pixel or more"),
+        ([".", "--thin", "er", "--tolerance", "-1"], "expected 0 nm or more"),
+        ([".", "--tolerance", "10"], "name the thin classes too"),
+        (["none*"], "no such folder"),
     ],
 )
 def test_mistakes(

@@ -63,8 +63,19 @@ def _add_compare(commands: Any) -> None:
     comparing.add_argument("--high", type=float, default=0.8, help="share of a component above which it is found")
     comparing.add_argument("--low", type=float, default=0.1, help="share below which it is missed")
     comparing.add_argument("--smallest", type=int, default=1, metavar="PIXELS", help="leave out smaller components")
+    comparing.add_argument(
+        "--strata", type=_areas, default=[], metavar="A,B", help="components by area: below A, A to B"
+    )
+    comparing.add_argument("--objects", action="store_true", help="also 3-D objects over consecutive test slices")
+    comparing.add_argument("--thin", action="append", default=[], metavar="CLASS", help="boundary F1 and clDice of it")
+    comparing.add_argument("--tolerance", type=float, metavar="NM", help="of a boundary (default: 2 pixels)")
     comparing.add_argument("--wandb", metavar="PROJECT", help="also as a run of W&B, offline without an account")
     comparing.set_defaults(run=_compare)
+
+
+def _areas(text: str) -> list[int]:
+    """Whole numbers with commas between."""
+    return [int(part) for part in text.split(",")]
 
 
 def _compare(options: argparse.Namespace) -> None:

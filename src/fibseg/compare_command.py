@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from fibseg import wandb_run
-from fibseg.compare_tables import contrast_table, expert_table, run_table, score_table, sentences, table_1, table_2
+from fibseg.compare_tables import (
+    expert_table,
+    object_table,
+    run_table,
+    score_table,
+    strata_table,
+    table_1,
+    table_2,
+    thin_table,
+)
 from fibseg.compared_components import detections
-from fibseg.comparison import Collection, collect
-from fibseg.contrasts import contrasts
+from fibseg.comparison import Collection, Run, collect
+from fibseg.contrast_tables import contrast_table, sentences, volume_table
+from fibseg.contrasts import Contrast, contrasts
 from fibseg.dashboard import write_dashboard
 from fibseg.errors import FibsegError
 from fibseg.runs import write_whole
@@ -20,47 +31,64 @@ from fibseg.tables import Table
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Print the tables, and write them as CSV, Markdown and LaTeX."""
+    """Print the tables, and write them as CSV, Markdown and LaTeX, with the page."""
     console = Console()
     if not console.is_terminal:
         console.width = 140  # of the tables in a file
-    if not 0 <= options.low < options.high <= 1:
-        raise FibsegError(f"--low {options.low}, --high {options.high}: expected 0 <= low < high <= 1.")
-    if options.smallest < 1:
-        raise FibsegError(f"--smallest: {options.smallest}; expected 1 pixel or more.")
+    check(options)
     found = with_components(collect(options.runs))
     for path, why in found.left_out:
         console.print(f"left out: {path}: {why}", markup=False, highlight=False, soft_wrap=True)
     if not found.runs:
         raise FibsegError("no finished run among these folders.")
-    pairs = [(first, second) for first, second in options.pair]
-    text, output = list[str](), Path(options.output)
-    shown, told = list[list[Table]](), list[list[str]]()
+    output, shown, told = Path(options.output), list[list[Table]](), list[list[str]]()
     for runs in found.data_sets():
         names = {run.configuration for run in runs}
+        pairs = [(first, second) for first, second in options.pair]
         ours = [pair for pair in pairs if set(pair) <= names] if len(found.data_sets()) > 1 else pairs
         differences = contrasts(runs, ours)
-        tables = [table_1(runs, options.paper_style), table_2(runs, options.high, options.low, options.smallest)]
-        expert = expert_table(runs, options.paper_style)
-        tables += [expert] if expert else []
-        tables += [contrast_table(runs, differences)] if differences else []
+        tables = printed(runs, differences, options)
         for table in tables:
             console.print(table.rich())
-        said = sentences(runs, differences)
-        for one in said:
+        told.append(sentences(runs, differences))
+        for one in told[-1]:
             console.print(one, markup=False, highlight=False, soft_wrap=True)
-        every = [*tables, score_table(runs), run_table(runs)]
-        for table in every:
-            write(output, table)
-        shown.append(every)
-        told.append(said)
-        text += [*(table.markdown() for table in every), *(f"{one}\n" for one in said)]
-    left = "".join(f"- left out: {path}: {why}\n" for path, why in found.left_out)
-    write_whole(output / "comparison.md", "\n".join([*text, left]))
-    write_dashboard(output / "index.html", found, shown, told)
+        shown.append([*tables, score_table(runs), run_table(runs)])
+    write(output, found, shown, told)
     if options.wandb:
         log(options.wandb, output, shown, lambda text: console.print(text, markup=False, highlight=False))
     console.print(f"{output}: index.html, comparison.md, each table as CSV and LaTeX", highlight=False, markup=False)
+
+
+def check(options: argparse.Namespace) -> None:
+    """FibsegError for numbers that mean nothing."""
+    if not 0 <= options.low < options.high <= 1:
+        raise FibsegError(f"--low {options.low}, --high {options.high}: expected 0 <= low < high <= 1.")
+    if min([options.smallest, *options.strata]) < 1:
+        raise FibsegError(f"--smallest {options.smallest}, --strata {options.strata}: expected 1 pixel or more.")
+    if options.tolerance is not None and not 0 <= options.tolerance < math.inf:
+        raise FibsegError(f"--tolerance: {options.tolerance}; expected 0 nm or more.")
+    if options.tolerance is not None and not options.thin:
+        raise FibsegError("--tolerance: name the thin classes too, as in --thin membrane.")
+
+
+def printed(runs: Sequence[Run], differences: Sequence[Contrast], options: argparse.Namespace) -> list[Table]:
+    """The tables of one data set that go to the terminal, in order."""
+    thin = [name for name in runs[0].names[1:] if name in options.thin]
+    if set(options.thin) - set(runs[0].names[1:]):
+        raise FibsegError(f"--thin: {', '.join(options.thin)}; the classes are {', '.join(runs[0].names[1:])}.")
+    bins = options.high, options.low, options.smallest
+    found = [
+        table_1(runs, options.paper_style),
+        table_2(runs, *bins),
+        strata_table(runs, options.strata, *bins) if options.strata else None,
+        object_table(runs, *bins) if options.objects else None,
+        thin_table(runs, thin, options.tolerance, options.paper_style) if thin else None,
+        expert_table(runs, options.paper_style),
+        contrast_table(runs, differences) if differences else None,
+        volume_table(runs, differences),
+    ]
+    return [one for one in found if one is not None]
 
 
 def with_components(found: Collection) -> Collection:
@@ -86,7 +114,14 @@ def log(project: str, output: Path, tables: Sequence[Sequence[Table]], say: Call
     run.finish()
 
 
-def write(folder: Path, table: Table) -> None:
-    """As CSV and LaTeX."""
-    write_whole(folder / f"{table.name}.csv", table.csv())
-    write_whole(folder / f"{table.name}.tex", table.latex())
+def write(output: Path, found: Collection, tables: Sequence[Sequence[Table]], told: Sequence[Sequence[str]]) -> None:
+    """Each table as CSV and LaTeX, all of them as Markdown, and the page."""
+    text = list[str]()
+    for own, said in zip(tables, told, strict=True):
+        for table in own:
+            write_whole(output / f"{table.name}.csv", table.csv())
+            write_whole(output / f"{table.name}.tex", table.latex())
+        text += [*(table.markdown() for table in own), *(f"{one}\n" for one in said)]
+    left = "".join(f"- left out: {path}: {why}\n" for path, why in found.left_out)
+    write_whole(output / "comparison.md", "\n".join([*text, left]))
+    write_dashboard(output / "index.html", found, tables, told)

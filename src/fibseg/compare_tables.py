@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fibseg.compared_components import detections
-from fibseg.comparison import Run, chosen, collapsed, configurations, score_rows, second_expert
-from fibseg.contrasts import BLOCKS, Contrast, sentence
+from fibseg.compared_components import Found, detections, in_strata
+from fibseg.compared_labels import PIXELS, expert_thin_scores, objects, second_expert, thin_scores_of
+from fibseg.comparison import Run, chosen, collapsed, configurations, score_rows
 from fibseg.metrics import mean_f1
 from fibseg.scoring import HIGH, LOW
-from fibseg.statistics import ENOUGH
 from fibseg.tables import Table
 
 
@@ -75,66 +75,110 @@ def score_table(runs: Sequence[Run]) -> Table:
     return Table(f"scores-{runs[0].data}", f"Scores: {runs[0].data}, test slices", columns, rows, notes)
 
 
+DETECTION_COLUMNS = ["TP", "FN", "UD", "right", "false", "partly", "merges", "splits"]
+
+
 def table_2(runs: Sequence[Run], high: float = HIGH, low: float = LOW, smallest: int = 1) -> Table:
     """Components of the test slices: of the run best by validation, and the range over all runs."""
     rows = []
     for label, own in configurations(runs).items():
-        best = chosen(own)[0]
-        found = {run.path: detections(run, "test", high, low, smallest) for run in own}
+        found = [detections(run, "test", high, low, smallest) for run in own]
         for name in own[0].names[1:]:
-            ours = found[best.path][name]
-            total = ours["tp"] + ours["fn"] + ours["ud"]
-            cells = [f"{label}, seed {best.seed}", f"{name} ({total})"]
-            for kind in ("tp", "fn", "ud"):
-                every = [one[name][kind] for one in found.values()]
-                count = ours[kind]
-                share = f"{count / total:.1%}" if total else "-"
-                cells.append(f"{share} ({count}; {min(every)} to {max(every)})")
-            cells += [str(ours[kind]) for kind in ("right", "fp", "partly", "merges", "splits")]
-            rows.append(cells)
-    columns = ["run", "class (components)", "TP", "FN", "UD", "right", "false", "partly", "merges", "splits"]
-    notes = [
-        f"2-D, 8-connected, of {smallest} pixels or more; TP: over {high:.0%} found, FN: below {low:.0%}, UD: between",
-        "right, false, partly: predicted components, by the same shares; in brackets the range over runs",
-    ]
-    return Table(
-        f"table2-{runs[0].data}", f"Table 2: {runs[0].data}, components of the test slices", columns, rows, notes
-    )
+            cells, total = _detection_cells(own, [one[name] for one in found])
+            rows.append([f"{label}, seed {chosen(own)[0].seed}", f"{name} ({total})", *cells])
+    title = f"Table 2: {runs[0].data}, components of the test slices"
+    notes = [f"2-D, 8-connected, of {smallest} pixels or more; {_bins(high, low)}", *DETECTION_NOTES]
+    return Table(f"table2-{runs[0].data}", title, ["run", "class (components)", *DETECTION_COLUMNS], rows, notes)
 
 
-def contrast_table(runs: Sequence[Run], found: Sequence[Contrast]) -> Table:
-    """Every contrast with its interval; p only where there are seeds enough."""
+def strata_table(runs: Sequence[Run], edges: Sequence[int], high: float, low: float, smallest: int) -> Table:
+    """Table 2 by the area of a component; true ones by their own, predicted ones by theirs."""
     rows = []
-    for one in found:
-        low, high = one.interval.low, one.interval.high
-        interval = "-" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
-        few = math.isnan(one.p)
-        p = "too few seeds for a 5 % test" if few else f"{one.p:.3f}"
-        needed = "-" if one.needed is None else f"{one.needed[0]} ({one.needed[1]} to {one.needed[2]})"
-        adjusted = "" if few else f"{one.adjusted:.3f}"
-        cells = [one.kind, f"{one.second} less {one.first}", one.class_name, f"{one.interval.mean:+.3f}", interval]
-        blocks = "-" if one.blocks is None else f"{one.blocks[0]:+.3f} to {one.blocks[1]:+.3f}"
-        rows.append([*cells, p, adjusted, str(len(one.seeds)), needed, blocks])
-    family = sum(not math.isnan(one.p) for one in found)
-    columns = [
-        "what",
-        "contrast",
-        "class",
-        "test F1",
-        "95 % interval",
-        "p",
-        "p, Holm",
-        "seeds",
-        "seeds for .01",
-        "less a block",
-    ]
+    for label, own in configurations(runs).items():
+        found = [in_strata(run, "test", edges, high, low, smallest) for run in own]
+        for name, of_class in found[0].items():
+            for stratum in of_class:
+                cells, total = _detection_cells(own, [one[name][stratum] for one in found])
+                rows.append([f"{label}, seed {chosen(own)[0].seed}", name, f"{stratum} ({total})", *cells])
+    columns = ["run", "class", "area in pixels (components)", *DETECTION_COLUMNS]
+    notes = [f"2-D, 8-connected; {_bins(high, low)}", *DETECTION_NOTES]
+    return Table(f"strata-{runs[0].data}", f"Components by size: {runs[0].data}, test slices", columns, rows, notes)
+
+
+def object_table(runs: Sequence[Run], high: float, low: float, smallest: int) -> Table:
+    """3-D objects over consecutive test slices, in the bins of Table 2.
+
+    Raises:
+        FibsegError: labels of a run, or the truth beside it, are missing.
+    """
+    rows = []
+    for label, own in configurations(runs).items():
+        found = [objects(run, high, low, smallest) for run in own]
+        for name in own[0].names[1:]:
+            cells, total = _detection_cells(own, [one[name] for one in found])
+            rows.append([f"{label}, seed {chosen(own)[0].seed}", f"{name} ({total})", *cells])
+    notes = [f"26-connected, of {smallest} voxels or more; {_bins(high, low)}", *DETECTION_NOTES]
+    notes.append("an object that leaves the test slices is cut there")
+    title = f"3-D objects: {runs[0].data}, over consecutive test slices"
+    return Table(f"objects-{runs[0].data}", title, ["run", "class (objects)", *DETECTION_COLUMNS], rows, notes)
+
+
+DETECTION_NOTES = [
+    "of the run best by validation; in brackets how many, and the range over runs",
+    "right, false, partly: predicted ones, by the same shares",
+]
+
+
+def _bins(high: float, low: float) -> str:
+    return f"TP: over {high:.0%} found, FN: below {low:.0%}, UD: between"
+
+
+def _detection_cells(own: Sequence[Run], found: Sequence[Found]) -> tuple[list[str], int]:
+    """DETECTION_COLUMNS of the run best by validation, with the range over runs; and how many true ones there are."""
+    ours = found[list(own).index(chosen(own)[0])]
+    total, cells = ours["tp"] + ours["fn"] + ours["ud"], []
+    for kind in ("tp", "fn", "ud"):
+        every = [one[kind] for one in found]
+        share = f"{ours[kind] / total:.1%}" if total else "-"
+        cells.append(f"{share} ({ours[kind]}; {min(every)} to {max(every)})")
+    return [*cells, *(str(ours[kind]) for kind in ("right", "fp", "partly", "merges", "splits"))], total
+
+
+def thin_table(runs: Sequence[Run], names: Sequence[str], tolerance: float | None, paper_style: bool) -> Table:
+    """Boundary F1 and clDice of thin classes: on the test slices, and on those of the second expert with that expert.
+
+    Raises:
+        FibsegError: labels of a run, or the truth beside it, are missing; or no voxel size for a tolerance in nm.
+    """
+    rows: list[list[str]] = []
+    expert = second_expert(runs[0])
+    for name in names:
+        others = None if expert is None else expert_thin_scores(runs[0], name, tolerance)
+        if others is not None:
+            cells = [spread([value], paper_style) for value in _means(others[1])]
+            rows.append(["second expert", name, *["-"] * 2, *cells])
+        for label, own in configurations(runs).items():
+            scores = thin_scores_of(own, name, tolerance)
+            cells = [spread(column, paper_style) for column in zip(*map(_means, scores), strict=True)]
+            if others is not None:
+                chosen_ones = [[run.places["test"].index(place) for place in others[0]] for run in own]
+                there = [_means(one[which]) for one, which in zip(scores, chosen_ones, strict=True)]
+                cells += [spread(column, paper_style) for column in zip(*there, strict=True)]
+            rows.append([label, name, *cells])
+    near = f"{PIXELS} pixels" if tolerance is None else f"{tolerance:g} nm"
+    columns = ["configuration", "class", "boundary F1", "clDice"]
+    columns += [] if expert is None else [f"{one}, expert's slices" for one in columns[2:]]
     notes = [
-        f"paired by seed, all finished runs; exact sign-flip test from {ENOUGH} seeds on; Holm over {family} tests",
-        "seeds for .01: to see a difference of .01 with 80 % power, and the range from the deviation's own interval",
-        f"less a block: range of the difference without one of {BLOCKS} blocks of slices along z; descriptive, no test",
-        "this covers training randomness only, not other slices, cells or annotators",
+        f"boundary F1: boundaries within {near} of each other count as equal; clDice: skeletons within the other mask",
+        "means over the slices that hold the class, then mean ± standard deviation over all runs",
     ]
-    return Table(f"contrasts-{runs[0].data}", f"Contrasts: {runs[0].data}", columns, rows, notes)
+    return Table(f"thin-{runs[0].data}", f"Thin classes: {runs[0].data}, test slices", columns, rows, notes)
+
+
+def _means(scores: NDArray[np.float64]) -> list[float]:
+    """Of (S, 2) over the slices that hold the class; NaN where none does."""
+    held = scores[~np.isnan(scores[:, 0])]
+    return held.mean(axis=0).tolist() if len(held) else [math.nan, math.nan]
 
 
 def expert_table(runs: Sequence[Run], paper_style: bool = False) -> Table | None:
@@ -167,9 +211,3 @@ def run_table(runs: Sequence[Run]) -> Table:
             rows.append([label, str(run.seed), *cells, ", ".join(name for name in names if run in failed[name])])
     columns = ["configuration", "seed", *(f"{split} {name}" for split in ("validation", "test") for name in names)]
     return Table(f"runs-{runs[0].data}", f"Runs: {runs[0].data}", [*columns, "collapsed"], rows)
-
-
-def sentences(runs: Sequence[Run], found: Sequence[Contrast]) -> list[str]:
-    """One sentence per contrast of two configurations."""
-    slices = {row.class_name: row.slices for row in score_rows(runs, "test")}
-    return [sentence(one, slices[one.class_name]) for one in found if one.kind != "interaction"]

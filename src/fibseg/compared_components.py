@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +111,26 @@ def detections(run: Run, split: str, high: float = HIGH, low: float = LOW, small
     """
     found = {name: components_of(run, split, name) for name in run.names[1:]}
     return {name: count(one.among(one.area >= smallest), high, low) for name, one in found.items()}
+
+
+def in_strata(
+    run: Run, split: str, edges: Sequence[int], high: float = HIGH, low: float = LOW, smallest: int = 1
+) -> dict[str, dict[str, Found]]:
+    """`detections` of each class by the component's own area: {"er": {"1 to 99": ..., "100 or more": ...}}.
+
+    The edges are areas in pixels at which a new stratum begins; `smallest` begins the first one.
+    """
+    starts = [smallest, *(edge for edge in sorted(set(edges)) if edge > smallest)]
+    ranges = {f"{one} to {following - 1}": (one, following) for one, following in pairwise(starts)}
+    ranges[f"{starts[-1]} or more"] = (starts[-1], 2**62)
+    counts = {}
+    for name in run.names[1:]:
+        every = components_of(run, split, name)
+        counts[name] = {
+            label: count(every.among((every.area >= first) & (every.area < end)), high, low)
+            for label, (first, end) in ranges.items()
+        }
+    return counts
 
 
 def count(components: Components, high: float, low: float) -> Found:

@@ -5,7 +5,7 @@ The unit of every statistic is the training run; see `statistics`.
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibseg.errors import FibsegError
-from fibseg.metrics import confusion_counts, f1_scores, mean_f1, slices_with_class
+from fibseg.metrics import f1_scores, mean_f1, slices_with_class
 from fibseg.runs import SCORED_SPLITS, RunDirectory, read_scores
-from fibseg.stack import read_pages
 
 Counts = NDArray[np.int64]
 
@@ -95,9 +94,12 @@ def read_run(path: Path) -> Run:
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:
-    """Run directories among these paths and one level below them, each once, in order of name."""
+    """Run directories among these paths and one level below them, each once, in order of name.
+
+    A path may hold * and ?, as a shell that finds nothing leaves it.
+    """
     found: dict[Path, None] = {}
-    for path in map(Path, paths):
+    for path in itertools.chain.from_iterable(_expanded(Path(one)) for one in paths):
         if not path.is_dir():
             raise FibsegError(f"{path}: no such folder.")
         own = [path] if is_run(path) else sorted(one for one in path.iterdir() if one.is_dir() and is_run(one))
@@ -105,6 +107,14 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
             raise FibsegError(f"{path}: no run directory, and none in it.")
         found |= dict.fromkeys(own)
     return list(found)
+
+
+def _expanded(path: Path) -> list[Path]:
+    """Folders that a pattern names; the path itself where it exists or is none."""
+    if path.exists() or not any(letter in str(path) for letter in "*?["):
+        return [path]
+    folder = Path(path.anchor or ".")
+    return sorted(one for one in folder.glob(str(path.relative_to(path.anchor))) if one.is_dir()) or [path]
 
 
 def is_run(path: Path) -> bool:
@@ -239,22 +249,3 @@ def _pooled(confusions: Counts, index: int) -> tuple[float, float, float, float,
         float(f1_scores(total)[index]), hits / union if union else nan, hits / predicted if predicted else nan,
         hits / truth if truth else nan, float(absent[:, :, index].sum()),
     )  # fmt: skip
-
-
-def second_expert(run: Run) -> tuple[list[tuple[int, int]], Counts] | None:
-    """Test slices that a second person annotated, and confusion counts (S, K, K) of that person against the first.
-
-    From truth/ beside the run; None where there is none, or nothing of it in the test split.
-    """
-    truth = run.path.parent / "truth" / run.data_hash
-    try:
-        splits = json.loads((truth / "truth.json").read_text(encoding="utf-8"))["splits"]
-        places = [(int(one["volume"]), int(one["slice"])) for one in splits.get("second_expert", [])]
-        chosen = [place for place in places if place in run.places["test"]]
-        if not chosen:
-            return None
-        first, second = read_pages(truth / "test-labels.tif"), read_pages(truth / "second_expert-labels.tif")
-        pairs = [(first[run.places["test"].index(place)], second[places.index(place)]) for place in chosen]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None
-    return chosen, np.stack([confusion_counts(*pair, len(run.names)) for pair in pairs])

@@ -1,7 +1,8 @@
 """Connected components of truth and prediction, slice by slice, and how much of each the other side has.
 
 Meyer et al., ISBI 2021, section 3.4: a component of the truth is detected (TP) if more than .80 of its pixels are
-predicted as its class, missed (FN) below .10, else under-detected (UD). Components are 2-D and 8-connected.
+predicted as its class, missed (FN) below .10, else under-detected (UD). Components are 2-D and 8-connected, unless a
+volume is given: then they are 3-D and 26-connected.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class Component(TypedDict):
 
 
 def find_components(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> list[Component]:
-    """Components of every foreground class of both sides of one slice (H, W); what one side ignores belongs to none."""
+    """Components of every foreground class of both sides of one slice (H, W), or of a volume (Z, H, W).
+
+    What one side ignores belongs to none.
+    """
     known = (truth != IGNORE) & (prediction != IGNORE)
     found: list[Component] = []
     for index in range(1, classes):
@@ -46,15 +50,15 @@ def find_components(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], cla
 
 
 def _label(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    components: NDArray[np.int32] = ndimage.label(mask, structure=np.ones((3, 3)))[0]
+    components: NDArray[np.int32] = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))[0]
     return components
 
 
 def _measure(
     components: NDArray[np.int32], index: int, of: str, both: NDArray[np.bool_], meetings: NDArray[np.int32]
 ) -> list[Component]:
-    rows, columns = np.nonzero(components)
-    member = components[rows, columns]
+    places = np.nonzero(components)
+    member, (rows, columns) = components[places], places[-2:]
     area = np.bincount(member)
     overlap = np.bincount(components[both], minlength=len(area))
     touched = np.bincount(meetings, minlength=len(area))

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class Contrast:
         needed: seeds to see a difference of .01 with 80 % power, and its range; None below three seeds.
         blocks: smallest and largest mean difference where one of BLOCKS blocks of slices is left out; descriptive,
             since slices of a stack are not independent. None below BLOCKS slices that hold the class.
+        volumes: mean difference over seeds in each test volume that holds the class.
     """
 
     kind: str
@@ -45,7 +46,11 @@ class Contrast:
     adjusted: float = math.nan
     needed: tuple[int, int, int] | None = None
     blocks: tuple[float, float] | None = None
+    volumes: dict[int, float] = field(default_factory=dict)
 
+
+VOLUMES = 6
+"""Test volumes from which an interval over volumes is given: with fewer, each is listed."""
 
 BLOCKS = 5
 """Parts of the test slices along z, of which each is left out once."""
@@ -115,28 +120,38 @@ def _contrast(
     p = sign_flip_p(values) if len(values) >= ENOUGH else math.nan
     needed = seeds_needed_range(values) if len(values) > 2 else None
     texts = " + ".join(first), " + ".join(second)
-    blocks = _blocks([groups[label] for label in first], [groups[label] for label in second], seeds, name)
-    return Contrast(kind, *texts, name, seeds, values, t_interval(values), p, math.nan, needed, blocks)
+    differences = _by_slice([groups[label] for label in second], seeds, name)
+    differences -= _by_slice([groups[label] for label in first], seeds, name)
+    places = groups[first[0]][0].places["test"]
+    along = _blocks(differences, [z for _, z in places]), _by_volume(differences, [volume for volume, _ in places])
+    return Contrast(kind, *texts, name, seeds, values, t_interval(values), p, math.nan, needed, *along)
 
 
-def _blocks(
-    first: Sequence[list[Run]], second: Sequence[list[Run]], seeds: list[int], name: str
-) -> tuple[float, float] | None:
+def _by_slice(side: Sequence[list[Run]], seeds: list[int], name: str) -> NDArray[np.float64]:
+    """Test F1 (S,) of each slice, mean over seeds, summed over the configurations; NaN where none holds the class."""
+    column = side[0][0].names.index(name)
+    chosen = [[run.f1_by_slice("test")[:, column] for run in own if run.seed in seeds] for own in side]
+    return np.asarray(np.sum([np.mean(own, axis=0) for own in chosen], axis=0), np.float64)
+
+
+def _blocks(differences: NDArray[np.float64], positions: Sequence[int]) -> tuple[float, float] | None:
     """Range of the mean difference without one block of slices along z."""
-    column = first[0][0].names.index(name)
-
-    def by_slice(side: Sequence[list[Run]]) -> NDArray[np.float64]:
-        chosen = [[run.f1_by_slice("test")[:, column] for run in own if run.seed in seeds] for own in side]
-        return np.asarray(np.sum([np.mean(own, axis=0) for own in chosen], axis=0), np.float64)
-
-    order = np.argsort([z for _, z in first[0][0].places["test"]], kind="stable")
-    differences = (by_slice(second) - by_slice(first))[order]
-    differences = differences[~np.isnan(differences)]
-    if len(differences) < BLOCKS:
+    ordered = differences[np.argsort(positions, kind="stable")]
+    ordered = ordered[~np.isnan(ordered)]
+    if len(ordered) < BLOCKS:
         return None
-    parts = np.array_split(np.arange(len(differences)), BLOCKS)
-    means = [float(np.delete(differences, part).mean()) for part in parts]
+    parts = np.array_split(np.arange(len(ordered)), BLOCKS)
+    means = [float(np.delete(ordered, part).mean()) for part in parts]
     return min(means), max(means)
+
+
+def _by_volume(differences: NDArray[np.float64], volumes: Sequence[int]) -> dict[int, float]:
+    found = {}
+    for volume in sorted(set(volumes)):
+        own = differences[np.array(volumes) == volume]
+        if not np.isnan(own).all():
+            found[volume] = float(np.nanmean(own))
+    return found
 
 
 def sentence(one: Contrast, slices: int) -> str:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fibseg.compared_components import components_of
+from fibseg.compared_labels import described
 from fibseg.comparison import Run, configurations
 from fibseg.runs import RunDirectory, read_metrics
 from fibseg.statistics import t_interval
@@ -117,7 +118,11 @@ def along_z(runs: Sequence[Run]) -> str:
                     [z for _, z in places], scores[:, :, k + 1].mean(axis=0), ".-", color=color_of(row), label=label
                 )
                 axes.set_title(names[k])
-                axes.set_xlabel("slice")
+                axes.set_xlabel("slice (ticks below: trained on)")
+        facts = described(runs[0])
+        trained = [z for slices in facts.trained for z in slices] if facts else []
+        for axes in every:
+            axes.plot(trained, [0.02] * len(trained), "|", color=GREY, transform=axes.get_xaxis_transform())
         every[0].set_ylabel("test F1, mean over seeds")
         every[0].legend(fontsize=8)
         return _svg(figure, "test F1 of each slice along z")
