@@ -105,7 +105,8 @@ class Commands:
 
     def run(self, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run `train.py`, `predict.py` or `fibseg` with arguments; what they print comes back as text."""
-        return subprocess.run(self.line(*command), capture_output=True, text=True, timeout=300, check=False, **options)
+        options = {"timeout": 300} | options
+        return subprocess.run(self.line(*command), capture_output=True, text=True, check=False, **options)
 
     def line(self, *command: str | Path) -> list[str]:
         """The whole command line."""

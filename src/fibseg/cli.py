@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     filtering.set_defaults(run=_filter)
     _add_data_commands(commands)
     _add_compare(commands)
+    _add_figure(commands)
     return parser
 
 
@@ -71,6 +72,39 @@ def _add_compare(commands: Any) -> None:
     comparing.add_argument("--tolerance", type=float, metavar="NM", help="of a boundary (default: 2 pixels)")
     comparing.add_argument("--wandb", metavar="PROJECT", help="also as a run of W&B, offline without an account")
     comparing.set_defaults(run=_compare)
+
+
+def _add_figure(commands: Any) -> None:
+    drawing = commands.add_parser("figure", help="figures for a paper, as PDF and PNG")
+    kinds = drawing.add_subparsers(required=True, metavar="KIND")
+    of_slices = kinds.add_parser("slices", help="crops of test slices: image, truth, second expert, every method")
+    of_slices.add_argument("runs", nargs="+", help="run directories, or folders of them, of one data set")
+    of_slices.add_argument("--crop", type=_crop, action="append", default=[], metavar="Z,Y,X", help="a row")
+    of_slices.add_argument("--count", type=int, default=3, metavar="ROWS", help="without --crop: rows that are drawn")
+    of_slices.add_argument("--seed", type=int, default=0, help="of the rows that are drawn")
+    of_filter = kinds.add_parser("filter", help="a patch, and the patch by the grain filter")
+    of_filter.add_argument("image", help="stack of grey values")
+    of_filter.add_argument("--crop", type=_crop, required=True, metavar="Z,Y,X", help="where the patch begins")
+    of_filter.add_argument("--area", type=int, action="append", required=True, metavar="PIXELS", help="grains below go")
+    for one, side, run in ((of_slices, 500, "slices"), (of_filter, 256, "filtered")):
+        one.add_argument("--side", type=int, default=side, metavar="PIXELS", help=f"of a crop (default: {side})")
+        one.add_argument("--width", type=float, default=183, metavar="MM", help="of the figure (default: 183)")
+        one.add_argument("--output", required=True, metavar="NAME", help="NAME.pdf and NAME.png are written")
+        one.set_defaults(run=lambda options, run=run: _figure(run, options))
+
+
+def _figure(name: str, options: argparse.Namespace) -> None:
+    from fibseg import figure_command
+
+    getattr(figure_command, name)(options)
+
+
+def _crop(text: str) -> list[int]:
+    """z,y,x or volume,z,y,x."""
+    parts = [int(part) for part in text.split(",")]
+    if len(parts) not in (3, 4):
+        raise argparse.ArgumentTypeError(f"{text}: expected z,y,x or volume,z,y,x")
+    return parts
 
 
 def _areas(text: str) -> list[int]:

@@ -86,6 +86,12 @@ def _second_expert(run: Run) -> tuple[list[Place], list[tuple[Labels, Labels]]] 
     return chosen, list(zip(first, second, strict=True))
 
 
+def expert_labels(run: Run) -> dict[Place, Labels] | None:
+    """The second expert's labels (H, W) of test slices; None without any."""
+    found = _second_expert(run)
+    return None if found is None else {place: second for place, (_, second) in zip(*found, strict=True)}
+
+
 def labels_of(run: Run) -> list[tuple[Labels, Labels]]:
     """Truth and prediction (H, W) of each test slice.
 

@@ -176,6 +176,11 @@ def chosen(runs: Sequence[Run]) -> list[Run]:
     return ordered[: math.ceil(2 * len(runs) / 3)]
 
 
+def median_run(runs: Sequence[Run]) -> Run:
+    """The one to show: in the middle by the sum of validation scores."""
+    return sorted(runs, key=lambda run: (run.validation_sum, run.seed))[len(runs) // 2]
+
+
 def collapsed(runs: Sequence[Run], name: str) -> list[Run]:
     """Runs of one configuration whose validation F1 of a class is below half of its median."""
     scores = [run.f1("validation")[name] for run in runs]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fibseg import IGNORE
-from fibseg.comparison import Run, configurations
+from fibseg.comparison import Run, configurations, median_run
 from fibseg.figures import class_color
 from fibseg.runs import RunDirectory
 from fibseg.stack import count_pages, read_pages
@@ -54,8 +54,7 @@ def gallery(runs: Sequence[Run]) -> list[Picture]:
         }
         if not small:
             continue
-        chosen = sorted((run for run in own if run.path in small), key=lambda run: run.validation_sum)
-        median = chosen[len(chosen) // 2]
+        median = median_run([run for run in own if run.path in small])
         for k, picture in enumerate(pictures):
             picture.layers[f"{label}, seed {median.seed}"] = _layer(small[median.path][k])
             if len(small) > 1:
