@@ -205,7 +205,7 @@ def test_the_driver_killed(sweeps: Sweeps, undisturbed: Sweeps) -> None:
     workers = [one for seed in ("-s5-", "-s6-") for one in processes(sweeps.directory(seed))]
     wait_until(lambda: not any(map(alive, workers)), 30)
     assert sweeps.run(*SWEEP, "logger=[wandb]") == (0, "")
-    assert "2 resumed" in sweeps.printed
+    assert re.search(r"2 resumed|1 resumed, 1 skipped", sweeps.printed)  # one may just have ended
     assert_same_sweep(sweeps, undisturbed, "wandb")
     assert_one_board(sweeps)
 
@@ -449,7 +449,7 @@ def test_ray_itself_killed(sweeps: Sweeps, undisturbed: Sweeps, name: str) -> No
     assert len(errors.splitlines()) == 1
     wait_until(lambda: not any(map(alive, workers)), 30)
     assert sweeps.run(*SWEEP) == (0, "")
-    assert "2 resumed" in sweeps.printed
+    assert re.search(r"2 resumed|1 resumed, 1 skipped", sweeps.printed)  # one may just have ended
     assert_same_sweep(sweeps, undisturbed)
 
 
