@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from fibseg import dashboard_charts as charts
 from fibseg.comparison import Collection, Run, configurations
@@ -21,6 +24,7 @@ caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .15rem .7rem; border-bottom: 1px solid #8885; text-align: left; }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid; }
 .scroll, figure { overflow-x: auto; } figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; }
+a { color: inherit; text-decoration-style: dotted; } nav a { margin-right: 1rem; }
 .note { opacity: .75; font-size: .9em; margin: 0; }
 .view { position: relative; display: inline-block; max-width: 100%; }
 .view img { display: block; max-width: 100%; image-rendering: pixelated; }
@@ -64,23 +68,32 @@ def write_dashboard(
     path: Path, found: Collection, tables: Sequence[Sequence[Table]], said: Sequence[Sequence[str]]
 ) -> None:
     """Tables, charts and pictures of each data set; tables and sentences are those of `fibseg compare`."""
+    sets = found.data_sets()
     parts = [
-        _data_set(runs, own, sentences) for runs, own, sentences in zip(found.data_sets(), tables, said, strict=True)
+        _data_set(f"set{number}", path.parent, *one) for number, one in enumerate(zip(sets, tables, said, strict=True))
     ]
+    links = "".join(
+        f'<a href="#set{number}">{html.escape(runs[0].data)}</a> <a href="#set{number}-slices">its slices</a> '
+        f'<a href="#set{number}-runs">its runs</a> '
+        for number, runs in enumerate(sets)
+    )
     left = "".join(f"<li>{html.escape(f'{path}: {why}')}</li>" for path, why in found.left_out)
     write_whole(
         path,
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>Comparison of runs</title>'
         f"<style>{STYLE}</style></head><body><h1>Comparison of {len(found.runs)} runs</h1>"
-        f"{''.join(parts)}{f'<h2>Left out</h2><ul>{left}</ul>' if left else ''}"
+        f'<nav aria-label="Parts of this page">{links}</nav><main>'
+        f"{''.join(parts)}{f'<h2>Left out</h2><ul>{left}</ul>' if left else ''}</main>"
         f"<script>{SCRIPT}</script></body></html>\n",
     )
 
 
-def _data_set(runs: Sequence[Run], tables: Sequence[Table], said: Sequence[str]) -> str:
-    name = html.escape(runs[0].data)
-    told = "".join(f"<p>{html.escape(one)}</p>" for one in said)
+def _data_set(name: str, folder: Path, runs: Sequence[Run], tables: Sequence[Table], said: Sequence[str]) -> str:
+    """Everything of one data set; `name` begins the anchors, `folder` is where the page will lie."""
+    groups = configurations(runs)
+    anchors = {label: f"{name}-runs{number}" for number, label in enumerate(groups)}
+    told = "".join(f"<li>{_linked(one, anchors)}</li>" for one in said)
     drawn = (
         ("Every run", charts.dots(runs)),
         ("While they trained", charts.curves(runs)),
@@ -89,23 +102,46 @@ def _data_set(runs: Sequence[Run], tables: Sequence[Table], said: Sequence[str])
         ("Small and large components", charts.recall_by_size(runs)),
     )
     figures = "".join(f"<h3>{title}</h3><figure>{picture}</figure>" for title, picture in drawn if picture)
-    links = "".join(
-        f"<li>{html.escape(label)}: {', '.join(html.escape(str(run.path)) for run in own)}</li>"
-        for label, own in configurations(runs).items()
+    listed = "".join(
+        f'<li id="{anchors[label]}">{html.escape(label)}: {", ".join(_run_link(run, folder) for run in own)}</li>'
+        for label, own in groups.items()
     )
     return (
-        f"<h2>{name}</h2>{told}{''.join(map(_table, tables))}{figures}{_gallery(gallery(runs))}"
-        f"<details><summary>The runs behind every number</summary><ul>{links}</ul></details>"
+        f'<h2 id="{name}">{html.escape(runs[0].data)}</h2><ul>{told}</ul>'
+        f"{''.join(_table(table, anchors) for table in tables)}{figures}"
+        f'<div id="{name}-slices">{_gallery(gallery(runs))}</div>'
+        f'<h3 id="{name}-runs">The runs behind every number</h3><ul>{listed}</ul>'
     )
 
 
-def _table(table: Table) -> str:
+def _run_link(run: Run, folder: Path) -> str:
+    """To the run's directory, from where the page lies."""
+    where = quote(os.path.relpath(run.path, folder))
+    return f'<a href="{where}/">seed {run.seed}</a>'
+
+
+def _linked(text: str, anchors: dict[str, str]) -> str:
+    """Escaped text in which every name of a configuration leads to its runs."""
+    if not anchors:
+        return html.escape(text)
+    names = "|".join(re.escape(name) for name in sorted(anchors, key=len, reverse=True))
+    parts = re.split(rf"(?<![\w.-])({names})(?![\w.-])", text)
+    return "".join(
+        f'<a href="#{anchors[part]}">{html.escape(part)}</a>' if k % 2 else html.escape(part)
+        for k, part in enumerate(parts)
+    )
+
+
+def _table(table: Table, anchors: dict[str, str]) -> str:
     head = "".join(f'<th scope="col"><button>{html.escape(one)}</button></th>' for one in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{_linked(cell, anchors)}</td>" for cell in row) + "</tr>" for row in table.rows
+    )
     notes = "".join(f'<p class="note">{html.escape(one)}</p>' for one in table.notes)
+    title = html.escape(table.title)
     return (
-        f'<div class="scroll"><table class="sortable"><caption>{html.escape(table.title)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{notes}"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}"><table class="sortable">'
+        f"<caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{notes}"
     )
 
 
@@ -130,6 +166,7 @@ def _gallery(pictures: Sequence[Picture]) -> str:
         '<h3>Slices</h3><div class="gallery"><div class="controls">'
         f"<label>slice <select>{slices}</select></label><label>left <select>{options(0)}</select></label>"
         f'<label>right <select>{options(1)}</select></label><label>swipe <input type="range" value="50"></label></div>'
+        '<p class="note">one layer left of the swipe, another right of it; seeds disagree: red where runs differ</p>'
         '<div class="view"><img alt=""><img class="layer" alt=""><img class="layer" alt=""></div>'
         f'<script type="application/json">{data}</script></div>'
     )
