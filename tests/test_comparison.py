@@ -26,7 +26,6 @@ from fibseg.errors import FibsegError
 from fibseg.runs import COMPONENT_COLUMNS
 from fibseg.stack import write_pages
 from fibseg.statistics import sign_flip_p
-from fibseg.tables import Table
 
 from .conftest import Commands
 from .test_tracking import read_back
@@ -334,14 +333,3 @@ def test_mistakes(
     assert main(["compare", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and len(error.splitlines()) == 1
-
-
-def test_a_table_in_every_form() -> None:
-    table = Table("t", "A_title & 5 %", ["a|b", "c"], [["=1+1", "0.5 ± 0.1"], ["-0.014", "x_y"]], ["note <1>"])
-    rows = list(csv.reader(table.csv().splitlines()))
-    assert rows == [["a|b", "c"], ["'=1+1", "0.5 ± 0.1"], ["-0.014", "x_y"]]
-    assert "| a\\|b | c |" in table.markdown() and "note \\<1>" in table.markdown()
-    latex = table.latex()
-    assert r"A\_title \& 5 \%" in latex and r"0.5 $\pm$ 0.1" in latex
-    assert latex.count("{") == latex.count("}")
-    assert latex.count("\\begin") == latex.count("\\end") == 2

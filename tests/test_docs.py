@@ -188,3 +188,14 @@ def test_the_checks_find_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["scores", "--help"])
     capsys.readouterr()
+
+
+def test_the_finding_in_readme_is_what_compare_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every sentence on these test slices, from the runs that are kept."""
+    folders = [str(PROJECT / "benchmarks" / "runs" / name) for name in ("vnc", "epfl")]
+    assert main(["compare", *folders, "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    readme = " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
+    told = re.findall(r"On these \d+ test slices of this stack, .*?annotators\.", readme)
+    assert len(told) == 5
+    assert [one for one in told if one not in printed] == []

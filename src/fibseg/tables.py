@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from dataclasses import dataclass, field
 
 from rich.markup import escape
@@ -52,7 +53,7 @@ class Table:
         body = "\n".join([r"\hline", head, r"\hline", *rows, r"\hline"])
         notes = "".join(rf"\\ {_latex(note)}" for note in self.notes)
         return (
-            "\\begin{table}\n\\centering\n"
+            "\\begin{table}\n\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n"
             f"\\caption{{{_latex(self.title)}}}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
             f"{notes.removeprefix(chr(92) * 2 + ' ')}\n\\end{{table}}\n"
         )
@@ -75,9 +76,21 @@ def _markdown(text: str) -> str:
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "λ": r"$\lambda$", "\u03bf": "o", "µ": r"$\mu$",  # lamda is how Unicode writes it
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
 }  # fmt: skip
 
 
+GREEK = "GREEK SMALL LETTER "
+
+
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)
+    return "".join(LATEX.get(letter) or _plain(letter) for letter in text)
+
+
+def _plain(letter: str) -> str:
+    """What LaTeX without a package can set: Latin letters, small Greek ones as mathematics, a mark for others."""
+    name = unicodedata.name(letter, "")
+    if name.startswith(GREEK) and name.removeprefix(GREEK).isalpha():
+        return f"$\\{name.removeprefix(GREEK).lower()}$"
+    return letter if letter.isascii() or "À" <= letter <= "ž" else "?"
