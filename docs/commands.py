@@ -76,9 +76,13 @@ def program_help(*arguments: str) -> str:
     return printed.getvalue().rstrip()
 
 
-def command_names() -> list[str]:
-    """Commands in the order of `fibseg --help`."""
-    return re.findall(r"^    ([a-z]+) ", program_help(), re.MULTILINE)
+def command_names() -> list[tuple[str, ...]]:
+    """Commands in the order of `fibseg --help`, each followed by its own kinds: ("figure",), ("figure", "slices")."""
+    found: list[tuple[str, ...]] = []
+    for name in re.findall(r"^    ([a-z]+) ", program_help(), re.MULTILINE):
+        kinds = re.findall(r"^    ([a-z]+) ", program_help(name), re.MULTILINE) if "KIND" in program_help(name) else []
+        found += [(name,), *((name, kind) for kind in kinds)]
+    return found
 
 
 def head_comment(text: str) -> str:
@@ -124,7 +128,7 @@ def table(prefix: str, text: str) -> str:
 def page() -> str:
     """The whole page."""
     parts = [HEAD, f"## fibseg\n\n```text\n{program_help()}\n```\n"]
-    parts += [f"## fibseg {name}\n\n```text\n{program_help(name)}\n```\n" for name in command_names()]
+    parts += [f"## fibseg {' '.join(name)}\n\n```text\n{program_help(*name)}\n```\n" for name in command_names()]
     parts.append(PROGRAMS)
     for heading, prefix, name in TABLES:
         text = (CONF / name).read_text(encoding="utf-8")
