@@ -147,7 +147,7 @@ def test_commands_of_fibseg_exist(page: Path, capsys: pytest.CaptureFixture[str]
     for command, *arguments in calls(page.read_text(encoding="utf-8"), "fibseg"):
         if not re.fullmatch(r"[a-z]+", command):  # a placeholder, as COMMAND
             continue
-        text = help_of(command, capsys, *(one for one in arguments[:1] if command == "figure" and one.islower()))
+        text = help_of(command, capsys, *(one for one in arguments[:1] if command == "figure" and one.isalpha()))
         for argument in arguments:
             assert not argument.startswith("--") or argument in text, f"{page.name}: fibseg {command} {argument}"
 
