@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +20,14 @@ from fibseg.errors import FibsegError
 from fibseg.schemas import PredictConfig
 from fibseg.sentences import run_with_sentences
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers at once
     from rich.console import Console
 
+    from fibseg.labelling import Labeller
     from fibseg.stack import Stack
+    from fibseg.staging import Output
 
 configuration.register()
-
-DOUBTFUL = 0.05
-"""Share of a slice's pixels outside the training's grey values above which a person is warned."""
-
 
 SAME_SIZE = 0.1
 """Voxel sizes that differ by a smaller share are the same."""
@@ -36,54 +35,110 @@ SAME_SIZE = 0.1
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
 def main(composed: DictConfig) -> None:
-    """Write the labels and say what to doubt."""
+    """Label the slices that are not labelled yet, write the outputs, and say what to doubt."""
     from rich.console import Console
 
-    from fibseg.runs import find_checkpoint, require_disk
-    from fibseg.stack import check_output, open_stack
+    from fibseg.labelling import identity
+    from fibseg.stack import check_output, open_stack, read_notes
+    from fibseg.staging import Staging
+    from fibseg.whole_cell import label_stack_into
 
     config = configuration.predict_config(composed)
-    output = Path(config.output)
-    check_output(output, config.overwrite)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     stack = open_stack(config.image)
-    checkpoint = find_checkpoint(Path(config.checkpoint))
-    depth, height, width = stack.shape
-    require_disk(output, 0.1 * depth * height * width, "the labels")  # they shrink to less than that
-    predict(config, checkpoint, stack, output, Console(soft_wrap=True))
+    labeller, checkpoints, voxel_size = make_labeller(config, stack, console)
+    outputs = outputs_of(config, labeller)
+    told = identity(labeller, checkpoints, stack)
+    path = outputs[0].path
+    if path.exists() and not config.overwrite and (read_notes(path) or {}).get("identity") == told:
+        console.print(f"{path}: finished already, by the same model on the same image")
+        return
+    for output in outputs:
+        check_output(output.path, config.overwrite)
+    outputs = [replace(one, notes=one.notes | {"identity": told}) for one in outputs]
+    staging = Staging(outputs, stack.shape, voxel_size)
+    label_stack_into(staging, labeller, stack, told, (config.shard, config.shards), config.skip_unreadable, console)
 
 
-def predict(config: PredictConfig, checkpoint: Path, stack: Stack, output: Path, console: Console) -> None:
-    """Predict every slice into a TIFF of the label values of the training's data description."""
-    import numpy as np
-    from rich.progress import track
-
+def make_labeller(
+    config: PredictConfig, stack: Stack, console: Console
+) -> tuple[Labeller, list[Path], list[float] | None]:
+    """What labels the slices, the checkpoints it is made of, and the voxel size of the stack."""
     from fibseg.checkpoint import load_model
     from fibseg.hardware import choose_device, cores, set_threads
-    from fibseg.prediction import predict_stack
-    from fibseg.stack import stack_writer
+    from fibseg.labelling import Labeller
+    from fibseg.prediction import chosen_windows, windows_of
 
-    model = load_model(checkpoint)
-    ours = config.voxel_size or (list(stack.voxel_size) if stack.voxel_size else None)
-    scale = pixel_scale(ours, model.voxel_sizes, config.resample, console)
+    checkpoints = find_checkpoints(config, console)
+    models = [load_model(path) for path in checkpoints]
+    model = models[0]
+    voxel_size = config.voxel_size or (list(stack.voxel_size) if stack.voxel_size else None)
+    scale = pixel_scale(voxel_size, model.voxel_sizes, config.resample, console)
     set_threads(config.threads)
-    device = choose_device(config.device)
-    precision = model.precision if config.precision == "auto" else config.precision
-    values = np.array(model.label_values)
-    values = values.astype(np.min_scalar_type(int(values.max())) if values.min() >= 0 else np.int32)
-    outside = []
-    slices = predict_stack(model, stack, config.window_batch, device, precision, config.threads or cores(), scale)
-    shown = track(slices, "predicting", total=stack.shape[0], console=console, disable=not console.is_terminal)
-    with stack_writer(output, stack.shape, str(values.dtype), ours) as writer:
-        for labels, share in shown:
-            writer.write(values[labels])
-            outside.append(share)
-    doubtful = sum(share > DOUBTFUL for share in outside)
-    if doubtful:
-        console.print(
-            f"warning: {doubtful} of {len(outside)} slices have over {DOUBTFUL:.0%} of their pixels outside the grey "
-            f"values of the training ({model.window.low:g} to {model.window.high:g}); look at these labels with care."
-        )
-    console.print(f"{output}: labels of {stack.shape[0]} slices", highlight=False)
+    slowest = max((chosen_windows(one) for one in models), key=lambda one: ("whole", "tiles", "paper").index(one.kind))
+    windows = slowest if config.windows == "auto" else windows_of(model, config.windows, config.tile)
+    names = list(model.class_names)
+    layers = [*(names if config.probabilities else []), *(["disagreement"] if config.disagreement else [])]
+    labeller = Labeller(
+        models, windows, choose_device(config.device),
+        model.precision if config.precision == "auto" else config.precision,
+        config.window_batch, config.processes or config.threads or cores(), scale, config.tta == "d4", layers,
+    )  # fmt: skip
+    console.print(told_of(labeller, stack, config))
+    return labeller, checkpoints, voxel_size
+
+
+def told_of(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
+    """What will be done, in a line."""
+    depth, height, width = stack.shape
+    found = labeller.models[0].windows
+    loss = f", which lost {found['loss']:.3f} F1 on validation slices" if found and config.windows == "auto" else ""
+    many = f"{len(labeller.models)} models, " if len(labeller.models) > 1 else ""
+    return (
+        f"{stack.name}: {depth} slices of {height} x {width}, {stack.dtype}; {many}windows {labeller.windows}{loss}; "
+        f"{labeller.device.type}, precision {labeller.precision}"
+    )
+
+
+def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
+    """Of one run, or of the best runs of a folder by the sum of their validation F1."""
+    from fibseg.comparison import collect, configurations
+    from fibseg.runs import RunDirectory, find_checkpoint, is_run
+
+    path = Path(config.checkpoint)
+    if not path.is_dir() or is_run(path) or RunDirectory(path).best.exists():
+        return [find_checkpoint(path)]
+    found = collect([path])
+    for left, why in found.left_out:
+        console.print(f"left out: {left}: {why}")
+    groups = configurations(found.runs)
+    if config.configuration is not None and config.configuration not in groups:
+        raise FibsegError(f"configuration={config.configuration}: there are {', '.join(groups) or 'no finished runs'}.")
+    runs = found.runs if config.configuration is None else groups[config.configuration]
+    best = sorted(runs, key=lambda run: (-run.validation_sum, run.path.name))[: config.best]
+    if not best:
+        raise FibsegError(f"{path}: no finished run in it.")
+    console.print(f"the mean of {len(best)} of {len(runs)} runs: {', '.join(run.path.name for run in best)}")
+    return [find_checkpoint(run.path) for run in best]
+
+
+def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
+    """Labels, then layers: probabilities with the class in their names."""
+    import numpy as np
+
+    from fibseg.staging import Output
+    from fibseg.whole_cell import label_values
+
+    model = labeller.models[0]
+    values = label_values(model.label_values)
+    classes = {str(value): name for value, name in zip(values.tolist(), model.class_names, strict=True)}
+    notes = {"windows": str(labeller.windows), "measured": model.windows}
+    found = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]
+    for name in labeller.layers:
+        given = Path((config.disagreement if name == "disagreement" else config.probabilities) or "")
+        path = given if name == "disagreement" else given.with_stem(f"{given.stem}-{name}")
+        found.append(Output(path, str(np.dtype(np.uint8)), notes | {"holds": name, "times": 255}))
+    return found
 
 
 def pixel_scale(

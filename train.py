@@ -165,7 +165,7 @@ def train(run: Run) -> None:
 
 def make_tracking(run: Run) -> Tracking:
     """Boards that show the run while it trains, as the configuration names them."""
-    from fibseg.datamodule import slice_channels
+    from fibseg.filtered_slices import slice_channels
     from fibseg.intensity import to_8bit
     from fibseg.tracking import Panel, Tracking, open_boards
 

@@ -28,7 +28,7 @@ from fibseg.dataset import AnnotatedSlice, load_slices
 from fibseg.hardware import cores, set_threads
 from fibseg.intensity import Window, intensity_window, to_8bit
 from fibseg.metrics import mean_f1
-from fibseg.prediction import model_channels, predict_slices
+from fibseg.prediction import model_channels, predict_slices, windows_of
 from fibseg.runs import find_checkpoint
 from fibseg.scoring import score_slices
 
@@ -67,7 +67,9 @@ def f1_of(run: Path, slices: list[AnnotatedSlice], kind: str, window: Window) ->
     pairs = [changed(one, kind, window, generator) for one in slices]
     images, truths = [to_8bit(image, model.window) for image, _ in pairs], [labels for _, labels in pairs]
     channels = model_channels(model, images, None, cores())
-    labels = list(predict_slices(model, iter(channels), 16, torch.device("cpu"), model.precision, cores()))
+    labels = list(
+        predict_slices(model, channels, windows_of(model, "paper"), 16, torch.device("cpu"), model.precision, cores())
+    )
     score = score_slices([(one.volume, one.z) for one in slices], truths, labels, len(model.class_names))
     confusion = np.array([one["confusion"] for one in score.slices])
     return dict(zip(model.class_names[1:], mean_f1(confusion)[1:].tolist(), strict=True))

@@ -236,7 +236,7 @@ def changed_checkpoint(finished: Commands, path: Path, **change: object) -> Path
 
 PREDICT = {
     "no run": ({"checkpoint": "nowhere"}, ["nowhere", "no such checkpoint"]),
-    "empty run": ({"checkpoint": "."}, ["no run directory with a trained model"]),
+    "empty run": ({"checkpoint": "."}, ["no run directory, and none in it"]),
     "no checkpoint": ({"checkpoint": "text.ckpt"}, ["text.ckpt", "no checkpoint of fibseg"]),
     "newer": ({"checkpoint": "newer.ckpt"}, ["format 99", "update it"]),
     "other channels": ({"checkpoint": "channels.ckpt"}, ["network of 3 channels", "filter areas [650] make 2"]),

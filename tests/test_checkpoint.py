@@ -49,7 +49,15 @@ def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) ->
     ):
         assert getattr(back, name) == getattr(model, name)
     content = torch.load(tmp_path / "best.ckpt", weights_only=True)
-    assert {type(v).__name__ for v in content.values()} <= {"int", "str", "list", "tuple", "dict", "OrderedDict"}
+    assert {type(v).__name__ for v in content.values()} <= {
+        "int",
+        "str",
+        "list",
+        "tuple",
+        "dict",
+        "OrderedDict",
+        "NoneType",
+    }
     assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
 
 
@@ -88,7 +96,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99, but this fibseg reads up to 3"),
+        ({"format": 99}, "format 99, but this fibseg reads up to 4"),
         ({"format": None}, "not of fibseg"),
         ({"areas": [650, 3200]}, r"network of 1 channels, but filter areas \[650, 3200\] make 3"),
         ({"architecture": "os.system"}, "model 'os.system' is not known"),

@@ -27,7 +27,14 @@ def test_predicted_stack_scores_what_the_run_scored(finished: Commands, tmp_path
     run, out = finished.run_directory(), tmp_path / "out.tif"
     image = finished.data / "image.tif"
     result = finished.run(
-        "predict.py", f"checkpoint={run}", f"image={image}", f"output={out}", "precision=32", "device=cpu", "threads=1"
+        "predict.py",
+        f"checkpoint={run}",
+        f"image={image}",
+        f"output={out}",
+        "precision=32",
+        "device=cpu",
+        "threads=1",
+        "windows=paper",
     )
     assert result.returncode == 0, result.stderr
     labels = tifffile.imread(out)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from fibseg.datamodule import StackDataModule, cut, slice_channels
+from fibseg.datamodule import StackDataModule, cut
 from fibseg.dataset import load_slices
+from fibseg.filtered_slices import slice_channels
 from fibseg.grain_filter import grain_filter
 from fibseg.intensity import Window, intensity_window, to_8bit
 from fibseg.patches import PatchSampler

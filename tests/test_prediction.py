@@ -7,14 +7,26 @@ import numpy as np
 import pytest
 import torch
 
+from fibseg.checkpoint import TrainedModel
 from fibseg.grain_filter import grain_filter
 from fibseg.intensity import Window
-from fibseg.prediction import predict_slice, predict_stack
-from fibseg.stack import open_stack
+from fibseg.labelling import Labelled, Labeller, label_stack
+from fibseg.prediction import Windows, predict_slice, windows_of
+from fibseg.stack import Stack, open_stack
 
 from .test_checkpoint import trained
 
 CPU = torch.device("cpu")
+
+
+def paper(size: int) -> Windows:
+    return Windows("paper", size, 0, 1)
+
+
+def first_of(model: TrainedModel, stack: Stack, processes: int = 1) -> Labelled:
+    """The first slice by the paper's windows."""
+    labeller = Labeller([model], windows_of(model, "paper"), CPU, "32", 100, processes)
+    return next(label_stack(labeller, stack, [0]))
 
 
 def brightest(images: torch.Tensor) -> torch.Tensor:
@@ -27,7 +39,7 @@ def brightest(images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("size", [32, 48, 50])
 def test_every_pixel_is_written_once_at_its_place(shape: tuple[int, int], size: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    labels = predict_slice(brightest, image[None], size, batch_size=3, device=CPU)
+    labels = predict_slice(brightest, image[None], paper(size), batch_size=3, device=CPU)
     np.testing.assert_array_equal(labels, image % 4)
 
 
@@ -47,7 +59,7 @@ def test_each_pixel_comes_from_the_window_whose_centre_holds_it() -> None:
             window = torch.from_numpy(padded[row : row + size, column : column + size])[None, None]
             kept = network(window).argmax(1)[0, third : 2 * third, third : 2 * third]
             expected[row : row + third, column : column + third] = kept
-    np.testing.assert_array_equal(predict_slice(network, image[None], size, batch_size=7, device=CPU), expected)
+    np.testing.assert_array_equal(predict_slice(network, image[None], paper(size), batch_size=7, device=CPU), expected)
 
 
 def test_a_stack_gets_the_channels_of_its_training(phantom_folder: Path) -> None:
@@ -60,8 +72,8 @@ def test_a_stack_gets_the_channels_of_its_training(phantom_folder: Path) -> None
 
     stack = open_stack(phantom_folder / "image.tif")
     model = replace(trained([50], 2), network=Spy(), patch_size=48, window=Window(0.0, 255.0))
-    labels, outside = next(predict_stack(model, stack, 100, CPU, "32", 1))
-    assert (labels.shape, outside) == ((96, 96), 0.0)
+    found = first_of(model, stack)
+    assert found.labels is not None and (found.labels.shape, found.outside) == ((96, 96), 0.0)
     channels = np.stack([stack.read(0), grain_filter(stack.read(0), [50])[0]])
     np.testing.assert_allclose(seen[0][0], channels[:, 0, 0], atol=1e-3)  # pixel 16 of the first window is pixel 0
 
@@ -76,7 +88,7 @@ def test_each_window_is_filtered_by_itself_where_the_scope_says_so(phantom_folde
 
     stack = open_stack(phantom_folder / "image.tif")
     model = replace(trained([50], 2), network=Spy(), patch_size=48, window=Window(0.0, 255.0), filter_scope="patch")
-    next(predict_stack(model, stack, 100, CPU, "32", 2))
+    first_of(model, stack, 2)
     window = np.pad(stack.read(0), 16, mode="reflect")[:48, :48]
     expected = np.stack([window, grain_filter(window, [50])[0]])
     np.testing.assert_allclose(seen[0][0], expected, atol=1e-3)
@@ -85,7 +97,7 @@ def test_each_window_is_filtered_by_itself_where_the_scope_says_so(phantom_folde
 def test_pixels_outside_the_training_window_are_told(phantom_folder: Path) -> None:
     stack = open_stack(phantom_folder / "image.tif")
     model = replace(trained([], 1), network=brightest_module(), patch_size=48, window=Window(100.0, 150.0))
-    _, outside = next(predict_stack(model, stack, 100, CPU, "32", 1))
+    outside = first_of(model, stack).outside
     first = stack.read(0)
     assert outside == pytest.approx(((first < 100) | (first > 150)).mean())
 

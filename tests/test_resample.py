@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy.ndimage import gaussian_filter
 
+from fibseg.checkpoint import TrainedModel
 from fibseg.errors import FibsegError
 from fibseg.intensity import Window
-from fibseg.prediction import _nearest, predict_stack, resized
+from fibseg.labelling import Labelled, Labeller, label_stack, nearest, resized
+from fibseg.prediction import windows_of
 from fibseg.stack.base import Stack
 from predict import pixel_scale
 
@@ -45,8 +47,13 @@ def blobs(height: int, width: int, depth: int = 2) -> UInt8:
 def predicted(image: UInt8, scale: tuple[float, float]) -> tuple[UInt8, list[float]]:
     model = replace(trained([], 1), network=Bright(), patch_size=48, window=Window(0.0, 255.0))
     stack = Stack("here", image.shape, image.dtype, image.__getitem__)
-    found = list(predict_stack(model, stack, 100, CPU, "32", 1, scale))
-    return np.stack([labels for labels, _ in found]), [share for _, share in found]
+    found = [(one.labels, one.outside) for one in labelled(model, stack, scale)]
+    return np.stack([labels for labels, _ in found if labels is not None]), [share for _, share in found]
+
+
+def labelled(model: TrainedModel, stack: Stack, scale: tuple[float, float]) -> list[Labelled]:
+    labeller = Labeller([model], windows_of(model, "paper"), CPU, "32", 100, 1, scale)
+    return list(label_stack(labeller, stack, range(stack.shape[0])))
 
 
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (2.0, 2.0), (0.5, 0.5), (2.0, 0.5), (1.3, 0.77), (1.0, 2.0)])
@@ -85,8 +92,7 @@ def test_share_outside_is_of_the_slices_as_they_are() -> None:
     image[0, :2] = 255
     model = replace(trained([], 1), network=Bright(), patch_size=48, window=Window(0.0, 100.0))
     stack = Stack("here", image.shape, image.dtype, image.__getitem__)
-    ((_, share),) = predict_stack(model, stack, 100, CPU, "32", 1, (0.3, 0.3))
-    assert share == 0.1
+    assert [one.outside for one in labelled(model, stack, (0.3, 0.3))] == [0.1]
 
 
 def test_resized() -> None:
@@ -102,12 +108,12 @@ def test_resized() -> None:
     assert np.abs(inner.astype(float) - 127.5).max() <= 2
 
 
-def test_nearest() -> None:
+def testnearest() -> None:
     labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    np.testing.assert_array_equal(_nearest(labels, 2, 3), labels)
-    np.testing.assert_array_equal(_nearest(labels, 4, 6), labels.repeat(2, axis=0).repeat(2, axis=1))
-    np.testing.assert_array_equal(_nearest(np.arange(9, dtype=np.uint8).reshape(3, 3), 1, 1), [[4]])
-    np.testing.assert_array_equal(_nearest(np.array([[0, 1, 2, 3, 4]], np.uint8), 2, 3), [[0, 2, 4]] * 2)
+    np.testing.assert_array_equal(nearest(labels, 2, 3), labels)
+    np.testing.assert_array_equal(nearest(labels, 4, 6), labels.repeat(2, axis=0).repeat(2, axis=1))
+    np.testing.assert_array_equal(nearest(np.arange(9, dtype=np.uint8).reshape(3, 3), 1, 1), [[4]])
+    np.testing.assert_array_equal(nearest(np.array([[0, 1, 2, 3, 4]], np.uint8), 2, 3), [[0, 2, 4]] * 2)
 
 
 def told(ours: list[float] | None, trained: list[list[float]], resample: bool) -> tuple[tuple[float, float], str]:

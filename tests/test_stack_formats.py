@@ -97,7 +97,7 @@ def ilastik(path: Path, data: Pixels, axes: str = "xyzc") -> str:
 
 def zarr_2(path: Path, data: Pixels) -> str:
     group = zarr.open_group(path / "a.zarr", mode="w", zarr_format=2)
-    group.create_array("raw/em", data=data, chunks=(2, max(16, data.shape[1] // 4), max(16, data.shape[2] // 4)))
+    group.create_array("raw/em", data=data, chunks=(2, max(16, data.shape[1] // 16), max(16, data.shape[2] // 16)))
     return str(path / "a.zarr" / "raw" / "em")
 
 

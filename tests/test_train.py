@@ -306,7 +306,13 @@ def test_efficient_unet_with_the_filter_on_patches(commands: Commands, phantom_f
     assert_same_run(disturbed.run_directory(), run)
     image, output = phantom_folder / "image.tif", tmp_path / "labels.tif"
     result = commands.run(
-        "predict.py", f"checkpoint={run}", f"image={image}", f"output={output}", "device=cpu", "threads=1"
+        "predict.py",
+        f"checkpoint={run}",
+        f"image={image}",
+        f"output={output}",
+        "device=cpu",
+        "threads=1",
+        "windows=paper",
     )
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(read_pages(output)[7:], read_pages(run / "labels" / "test.tif"))

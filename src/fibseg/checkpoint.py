@@ -15,9 +15,9 @@ from fibseg.errors import FibsegError
 from fibseg.intensity import Window
 from fibseg.models import EfficientUNet, UNet, create_model
 
-FORMAT = 3
+FORMAT = 4
 """Of a model checkpoint; a newer one is refused. 2 came with the filter's scope and the order of a UNet's blocks, 3
-with windows of every slice."""
+with grey windows of every slice, 4 with how a slice is cut for a prediction."""
 
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
@@ -85,6 +85,8 @@ class TrainedModel:
         voxel_sizes: (z, y, x) in nm of each training volume.
         patch_size: side of a training patch, and of a window, in pixels.
         precision: "32" or "bf16", of its training.
+        windows: how slices are cut unless a person says so, and what that was found to cost: kind, size, loss, flipped;
+            None before the run was scored, and in files older than format 4.
     """
 
     network: UNet | EfficientUNet
@@ -98,11 +100,12 @@ class TrainedModel:
     voxel_sizes: Sequence[Sequence[float]]
     patch_size: int
     precision: str
+    windows: dict[str, Any] | None = None
 
 
 _PLAIN = (
     "architecture", "arguments", "class_names", "label_values", "areas", "filter_scope", "window", "voxel_sizes",
-    "patch_size", "precision",
+    "patch_size", "precision", "windows",
 )  # fmt: skip
 
 
@@ -122,6 +125,7 @@ def load_model(path: Path) -> TrainedModel:
         raise FibsegError(f"{path}: format {content['format']}, but this fibseg reads up to {FORMAT}; update it.")
     if content["format"] == 1:
         content.setdefault("filter_scope", "slice")
+    content.setdefault("windows", None)
     missing = [name for name in (*_PLAIN, "weights") if name not in content]
     if missing:
         raise FibsegError(f"{path}: incomplete checkpoint: no {missing[0]}.")

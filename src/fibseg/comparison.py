@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fibseg.errors import FibsegError
 from fibseg.metrics import f1_scores, mean_f1, slices_with_class
-from fibseg.runs import SCORED_SPLITS, RunDirectory, read_scores
+from fibseg.runs import SCORED_SPLITS, RunDirectory, is_run, read_scores
 
 Counts = NDArray[np.int64]
 
@@ -115,11 +115,6 @@ def _expanded(path: Path) -> list[Path]:
         return [path]
     folder = Path(path.anchor or ".")
     return sorted(one for one in folder.glob(str(path.relative_to(path.anchor))) if one.is_dir()) or [path]
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder looks like a run directory, finished or not."""
-    return any((path / name).exists() for name in ("scores.json", "config.yaml"))
 
 
 @dataclass(frozen=True)

@@ -193,12 +193,17 @@ def predict_config(composed: DictConfig) -> PredictConfig:
         ("precision", config.precision, *_PRECISION),
         ("device", config.device, *_DEVICE),
         ("threads", config.threads, *_CORES),
-        ("window_batch", config.window_batch, lambda v: v >= 1, "1 or more"),
+        ("processes", config.processes, *_CORES),
+        ("tta", config.tta, lambda v: v in ("none", "d4"), "none or d4"),
+        ("windows", config.windows, lambda v: v in _WINDOWS, "one of " + ", ".join(_WINDOWS)),
+        ("shard", config.shard, lambda v: 0 <= v < config.shards, "0 to shards - 1"),
+        *((key, getattr(config, key), *_COUNT) for key in ("window_batch", "best", "tile", "shards")),
     )
     return config
 
 
 _NAME = (lambda v: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", v))), "letters, digits, . _ and -"
+_WINDOWS = ("auto", "whole", "tiles", "paper", "blend")
 _COUNT = (lambda v: v >= 1), "1 or more"
 _PRECISION = (lambda v: v in ("auto", "32", "bf16")), "auto, 32 or bf16"
 _DEVICE = (lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v))), "auto, cpu, cuda or cuda:0"

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from fibseg.dataset import AnnotatedSlice
-from fibseg.filtered_slices import filter_slices
+from fibseg.filtered_slices import slice_channels
 from fibseg.intensity import Window, to_8bit
 from fibseg.patch_filter import PatchFilter, channels_of
 from fibseg.patches import Patches, PatchSampler
@@ -37,20 +37,6 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
     drawn_class: Tensor
-
-
-def slice_channels(
-    images: Sequence[NDArray[np.uint8]],
-    areas: Sequence[int],
-    cache: Path | None,
-    processes: int,
-    report: Report | None = None,
-) -> list[NDArray[np.uint8]]:
-    """8-bit slices (H, W) -> their channels (1 + len(areas), H, W): the slice, then one filtered version per area."""
-    if not areas:
-        return [image[None] for image in images]
-    filtered = filter_slices(images, areas, cache, processes, report)
-    return [np.concatenate([image[None], more]) for image, more in zip(images, filtered, strict=True)]
 
 
 def cut(images: Sequence[Tensor], labels: Sequence[Tensor], patches: Patches, size: int) -> Batch:

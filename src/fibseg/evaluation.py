@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,21 +43,32 @@ def evaluate(
     processes: int,
     console: Console,
 ) -> dict[str, SplitScore]:
-    """Predict and score the validation and test slices; write labels, the shared truth and the figures."""
+    """Predict and score the validation and test slices; write labels, the shared truth and the figures.
+
+    Scores are by the paper's windows. The checkpoint is told which faster ones are good enough, on validation slices.
+    """
+    from fibseg.checkpoint import save_model
+    from fibseg.exactness import choose_windows
     from fibseg.figures import save_curves, save_panels
-    from fibseg.prediction import model_channels, predict_slices
+    from fibseg.prediction import model_channels, predict_slices, windows_of
 
     truth = directory.path.parent / "truth" / provenance["data_hash"]
     write_truth(truth, slices, model.class_names)
-    scores, hidden = {}, not console.is_terminal
+    scores, hidden, precision = {}, not console.is_terminal, provenance["precision"]
+    paper = windows_of(model, "paper")
     for split in SCORED_SPLITS:
         found = slices[split]
         images = [to_8bit(one.image, model.window) for one in found]
         channels = model_channels(model, images, cache, processes)
         shown = iter(track(channels, f"scoring {split}", console=console, disable=hidden, transient=True))
-        labels = list(predict_slices(model, shown, window_batch, device, provenance["precision"], processes))
+        labels = list(predict_slices(model, shown, paper, window_batch, device, precision, processes))
         truths, places = [one.labels for one in found], [(one.volume, one.z) for one in found]
         scores[split] = score_slices(places, truths, labels, len(model.class_names))
+        if split == "validation":
+            chosen = choose_windows(model, channels, truths, labels, window_batch, device, precision)
+            save_model(replace(model, windows=chosen), directory.best)
+            told = f"{chosen['kind']} {chosen['size'] or ''}".strip()
+            console.print(f"predict.py will cut slices by: {told} (loses {chosen['loss']:.3f} F1)", highlight=False)
         if found:
             write_pages(directory.labels(split), labels)
             picked = sorted({0, len(found) // 2, len(found) - 1})

@@ -67,6 +67,16 @@ def filter_slices(
     return results
 
 
+def slice_channels(
+    images: Sequence[Array], areas: Sequence[int], cache: Path | None, processes: int, progress: Progress = None
+) -> list[Array]:
+    """Slices (H, W) -> their channels (1 + len(areas), H, W): the slice, then one filtered version per area."""
+    if not areas:
+        return [image[None] for image in images]
+    filtered = filter_slices(images, areas, cache, processes, progress)
+    return [np.concatenate([image[None], more]) for image, more in zip(images, filtered, strict=True)]
+
+
 def _missing(results: list[Array], images: Sequence[Array], limits: list[int], cache_dir: Path | None) -> list[Job]:
     """Fill the results with what the cache has; what it lacks."""
     lacking = ((i, image, _fill_from_cache(results[i], image, limits, cache_dir)) for i, image in enumerate(images))

@@ -137,3 +137,70 @@ def window_starts(length: int, size: int) -> tuple[Ints, tuple[int, int]]:
     third = window_third(size)
     starts = np.arange(0, length, third)
     return starts, (third, int(starts[-1]) + size - third - length)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A window along one axis: it sees [start, stop), which may pass both ends, and [first, last) of it are used."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def paper_cuts(length: int, size: int) -> list[Cut]:
+    """`window_starts` in coordinates of the axis itself: each pixel is used once.
+
+    >>> paper_cuts(200, 256)[1:]
+    [Cut(start=0, stop=256, first=85, last=170), Cut(start=85, stop=341, first=170, last=200)]
+    """
+    starts, (before, _) = window_starts(length, size)
+    third = window_third(size)
+    return [
+        Cut(int(start) - before, int(start) - before + size, int(start), min(int(start) + third, length))
+        for start in starts
+    ]
+
+
+def tile_cuts(length: int, side: int, halo: int, grid: int) -> list[Cut]:
+    """Tiles that use `side` pixels each and see `halo` more on both sides, inside the axis; each pixel is used once.
+
+    Args:
+        length: of the axis, in pixels.
+        side: used pixels of a tile, rounded up to a multiple of `grid`; the last tile has fewer.
+        halo: pixels seen around them, rounded up likewise.
+        grid: stride of the network's deepest activations: starts are multiples of it, so that every pooling cuts where
+            it cuts in the whole slice.
+
+    >>> tile_cuts(100, 64, 16, 16)
+    [Cut(start=0, stop=80, first=0, last=64), Cut(start=48, stop=100, first=64, last=100)]
+    """
+    side, halo = (-(-one // grid) * grid for one in (side, halo))
+    return [
+        Cut(max(0, first - halo), min(length, first + side + halo), first, min(length, first + side))
+        for first in range(0, length, side)
+    ]
+
+
+def blend_cuts(length: int, size: int) -> list[Cut]:
+    """Windows of `size` that overlap by half or more, inside the axis, and are used whole; a short axis has one.
+
+    >>> blend_cuts(100, 64)
+    [Cut(start=0, stop=64, first=0, last=64), Cut(start=36, stop=100, first=36, last=100)]
+    """
+    if length <= size:
+        return [Cut(0, size, 0, length)]
+    count = 1 + -(-(length - size) // (size // 2 or 1))
+    starts = [round(k * (length - size) / (count - 1)) for k in range(count)]
+    return [Cut(start, start + size, start, start + size) for start in starts]
+
+
+def blend_weights(size: int) -> NDArray[np.float32]:
+    """Gaussian weights (size, size) of a window, largest at its centre and nowhere 0; deviation size / 8.
+
+    As nnU-Net blends its windows (Isensee et al., Nature Methods 2021, doi:10.1038/s41592-020-01008-z).
+    """
+    distance = (np.arange(size) - (size - 1) / 2) / (size / 8)
+    along = np.exp(-0.5 * distance**2)
+    return np.maximum(np.outer(along, along), 1e-4).astype(np.float32)

@@ -1,10 +1,13 @@
-"""Label slices with any callable from channels to logits, window by window."""
+"""Label slices with any callable from channels to scores, window by window."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,60 +15,190 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fibseg.checkpoint import TrainedModel
-from fibseg.datamodule import slice_channels
-from fibseg.dataset import read_finite
-from fibseg.intensity import to_8bit
+from fibseg.errors import FibsegError
+from fibseg.filtered_slices import slice_channels
+from fibseg.models import ARCHITECTURES
 from fibseg.patch_filter import PatchFilter
-from fibseg.patches import window_starts, window_third
-from fibseg.stack import Stack
+from fibseg.patches import Cut, blend_cuts, blend_weights, paper_cuts, tile_cuts
 
 UInt8 = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Network = Callable[[Tensor], Tensor]
+
+KINDS = ("paper", "whole", "tiles", "blend")
+LARGEST = 2048**2
+"""Pixels of a slice that is shown to the network whole; a larger one is cut into tiles of LARGE."""
+
+LARGE, SMALL = 1024, 512
+"""Sides of tiles."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a slice is cut.
+
+    Attributes:
+        kind: "paper": windows of `size` of which the centre third is used, mirrored at the borders (Meyer et al., ISBI
+            2021, section 2.3); "whole": the slice at once; "tiles": large tiles with a halo, each pixel used once;
+            "blend": windows of `size` that overlap by half, averaged with Gaussian weights.
+        size: side in pixels, of a window, or of what is used of a tile; 0 for "whole".
+        halo: pixels that a tile sees around what is used of it.
+        grid: of which starts of tiles are multiples.
+    """
+
+    kind: str
+    size: int
+    halo: int
+    grid: int
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "whole" else f"{self.kind} {self.size}"
+
+    def cuts(self, height: int, width: int) -> list[tuple[Cut, Cut]]:
+        """Rows and columns of every window of a slice."""
+        along = [self._along(length, height * width) for length in (height, width)]
+        return [(rows, columns) for rows in along[0] for columns in along[1]]
+
+    def _along(self, length: int, pixels: int) -> list[Cut]:
+        if self.kind == "paper":
+            return paper_cuts(length, self.size)
+        if self.kind == "blend":
+            return blend_cuts(length, self.size)
+        if self.kind == "whole" and pixels <= LARGEST:
+            return tile_cuts(length, length, 0, 1)
+        return tile_cuts(length, self.size or LARGE, self.halo, self.grid)
+
+
+def windows_of(model: TrainedModel, kind: str, size: int | None = None) -> Windows:
+    """Windows of a kind that fit a model; tiles of LARGE where no size is given.
+
+    Raises:
+        FibsegError: no such kind; or the model filters single patches, so that only windows of their size fit.
+    """
+    if kind not in KINDS:
+        raise FibsegError(f"windows: '{kind}' is not known; expected auto or one of {', '.join(KINDS)}.")
+    if model.filter_scope == "patch" and model.areas and kind in ("whole", "tiles"):
+        raise FibsegError(f"windows={kind}: this model was trained with filter.scope=patch; take paper or blend.")
+    side = {"whole": 0, "tiles": size or LARGE}.get(kind, model.patch_size)
+    network = ARCHITECTURES[model.architecture]
+    return Windows(kind, side, network.halo, network.stride)
+
+
+def chosen_windows(model: TrainedModel) -> Windows:
+    """Those that were found good enough when the run was scored; the paper's where that was not asked."""
+    found = model.windows or {"kind": "paper", "size": model.patch_size}
+    return windows_of(model, found["kind"], found["size"] or None)
 
 
 def predict_slice(
-    network: Callable[[Tensor], Tensor],
+    network: Network,
     channels: UInt8,
-    size: int,
+    windows: Windows,
     batch_size: int,
     device: torch.device,
     window_filter: Callable[[UInt8], UInt8] | None = None,
 ) -> UInt8:
-    """Class indices of one slice by the paper's windows (Meyer et al., ISBI 2021, section 2.3).
-
-    Windows of `size` at a stride of a third; the centre third is kept, so each pixel is written once and nothing is
-    averaged. The slice is mirrored at its borders. This does nine times the work of the slice itself.
+    """Class indices (H, W) of one slice.
 
     Args:
-        network: (N, C, size, size) float32 in [0, 1] -> (N, K, size, size) logits, on `device`.
+        network: (N, C, h, w) float32 in [0, 1] -> (N, K, h, w) logits or probabilities, on `device`.
         channels: (C, H, W).
-        size: side of a window in pixels.
-        batch_size: windows at once.
+        windows: how the slice is cut.
+        batch_size: windows at once; tiles are as many as have no more pixels than so many windows of 256 x 256.
         device: where the network is.
-        window_filter: makes (N, C, size, size) of (N, size, size) windows, where each window is filtered by itself.
-
-    Returns:
-        (H, W) class indices.
+        window_filter: makes (N, C, h, w) of (N, h, w) windows, where each window is filtered by itself.
     """
-    _, height, width = channels.shape
-    third = window_third(size)
-    rows, border_rows = window_starts(height, size)
-    columns, border_columns = window_starts(width, size)
-    padded = torch.from_numpy(np.pad(channels, ((0, 0), border_rows, border_columns), mode="reflect"))
+    if windows.kind == "blend":  # of probabilities
+        blended = predict_scores(network, channels, windows, batch_size, device, window_filter)
+        return np.asarray(blended.argmax(0), np.uint8)
+    labels = np.empty(channels.shape[1:], np.uint8)
+    for places, scores in _batches(network, channels, windows, batch_size, device, window_filter):
+        found = scores.argmax(dim=1).to("cpu", torch.uint8).numpy()
+        for (rows, columns), one in zip(places, found, strict=True):
+            labels[rows.first : rows.last, columns.first : columns.last] = _used(one, rows, columns)
+    return labels
+
+
+def predict_scores(
+    network: Network,
+    channels: UInt8,
+    windows: Windows,
+    batch_size: int,
+    device: torch.device,
+    window_filter: Callable[[UInt8], UInt8] | None = None,
+) -> Floats:
+    """Scores (K, H, W) float32 of one slice; arguments as in `predict_slice`.
+
+    Windows that overlap ("blend") are averaged as they are: let the network give probabilities.
+    """
+    height, width = channels.shape[1:]
+    total: Tensor | None = None
+    sums = torch.zeros((height, width), device=device)
+    weights = torch.from_numpy(blend_weights(windows.size)).to(device) if windows.kind == "blend" else None
+    for places, scores in _batches(network, channels, windows, batch_size, device, window_filter):
+        if total is None:
+            total = torch.zeros((scores.shape[1], height, width), device=device)
+        for (rows, columns), one in zip(places, scores.float(), strict=True):
+            here = (slice(rows.first, rows.last), slice(columns.first, columns.last))
+            if weights is None:
+                total[:, *here] = _used(one, rows, columns)
+                continue
+            weight = _used(weights, rows, columns)
+            total[:, *here] += _used(one, rows, columns) * weight
+            sums[here] += weight
+    if total is None:
+        raise ValueError("a slice without pixels")
+    found = total if weights is None else total / sums
+    return np.asarray(found.cpu().numpy(), np.float32)
+
+
+def _used(window: Any, rows: Cut, columns: Cut) -> Any:
+    """The used part of (..., h, w)."""
+    return window[
+        ...,
+        rows.first - rows.start : rows.last - rows.start,
+        columns.first - columns.start : columns.last - columns.start,
+    ]
+
+
+def _batches(
+    network: Network,
+    channels: UInt8,
+    windows: Windows,
+    batch_size: int,
+    device: torch.device,
+    window_filter: Callable[[UInt8], UInt8] | None,
+) -> Iterator[tuple[list[tuple[Cut, Cut]], Tensor]]:
+    """Places and scores of windows of one shape at a time; what passes the borders is mirrored."""
+    cuts = windows.cuts(*channels.shape[1:])
+    before = [max(0, -min(cut[axis].start for cut in cuts)) for axis in (0, 1)]
+    after = [max(0, max(cut[axis].stop for cut in cuts) - channels.shape[1 + axis]) for axis in (0, 1)]
+    padded = torch.from_numpy(np.pad(channels, ((0, 0), *zip(before, after, strict=True)), mode="reflect"))
     padded = padded.to(device if window_filter is None else "cpu")
-    labels = torch.zeros((len(rows) * third, len(columns) * third), dtype=torch.uint8)
-    places = [(int(row), int(column)) for row in rows for column in columns]
-    centre = slice(third, 2 * third)
-    with torch.inference_mode():
-        for first in range(0, len(places), batch_size):
-            chosen = places[first : first + batch_size]
-            windows = torch.stack([padded[:, row : row + size, column : column + size] for row, column in chosen])
+    for (height, width), group in groupby(sorted(cuts, key=_shape), key=_shape):
+        places = list(group)
+        count = batch_size if windows.kind in ("paper", "blend") else max(1, batch_size * 256**2 // (height * width))
+        for first in range(0, len(places), count):
+            chosen = places[first : first + count]
+            parts = [
+                padded[:, top : top + height, left : left + width]
+                for top, left in ((rows.start + before[0], columns.start + before[1]) for rows, columns in chosen)
+            ]
+            batch = torch.stack(parts)
             if window_filter is not None:
-                windows = torch.from_numpy(window_filter(windows[:, 0].numpy())).to(device)
-            logits = network(windows.float().mul_(1 / 255))
-            kept = logits[..., centre, centre].argmax(dim=1).to("cpu", torch.uint8)
-            for (row, column), tile in zip(chosen, kept, strict=True):
-                labels[row : row + third, column : column + third] = tile
-    return labels[:height, :width].numpy()
+                batch = torch.from_numpy(window_filter(batch[:, 0].numpy())).to(device)
+            with torch.inference_mode():
+                yield chosen, network(batch.float().mul_(1 / 255))
+
+
+def _shape(cut: tuple[Cut, Cut]) -> tuple[int, int]:
+    rows, columns = cut
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
+def probabilities(network: Network) -> Network:
+    """A network of logits as one of probabilities (N, K, h, w)."""
+    return lambda images: network(images).float().softmax(dim=1)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -75,7 +208,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 def predict_slices(
     model: TrainedModel,
-    channels: Sequence[UInt8] | Iterator[UInt8],
+    channels: Iterable[UInt8],
+    windows: Windows,
     batch_size: int,
     device: torch.device,
     precision: str,
@@ -83,11 +217,12 @@ def predict_slices(
 ) -> Iterator[UInt8]:
     """Class indices (H, W) of slices that `model_channels` made."""
     network = model.network.to(device).eval()
+    scores = probabilities(network) if windows.kind == "blend" else network
     by_window = bool(model.areas) and model.filter_scope == "patch"
     with PatchFilter(list(model.areas), processes) if by_window else nullcontext() as window_filter:
         for one in channels:
             with autocast(device, precision):
-                labels = predict_slice(network, one, model.patch_size, batch_size, device, window_filter)
+                labels = predict_slice(scores, one, windows, batch_size, device, window_filter)
             yield labels
 
 
@@ -96,43 +231,3 @@ def model_channels(
 ) -> Sequence[NDArray[np.uint8]]:
     """Channels of 8-bit slices, as far as they are made of whole slices."""
     return slice_channels(images, model.areas if model.filter_scope == "slice" else [], cache, processes)
-
-
-def predict_stack(
-    model: TrainedModel, stack: Stack, batch_size: int, device: torch.device, precision: str, processes: int,
-    scale: tuple[float, float] = (1.0, 1.0),
-) -> Iterator[tuple[UInt8, float]]:  # fmt: skip
-    """Slice by slice: (H, W) class indices, and the share of pixels outside the training's intensity window.
-
-    `scale` (rows, columns) enlarges each slice for the network, and its labels are brought back to the stack's size:
-    pixel size of the stack over that of the training.
-    """
-    outside = []
-
-    def channels() -> Iterator[UInt8]:
-        for z in range(stack.shape[0]):
-            image = read_finite(stack, z)
-            outside.append(model.window.outside(image))
-            grey = resized(to_8bit(image, model.window), scale)
-            yield model_channels(model, [grey], cache=None, processes=1)[0]
-
-    height, width = stack.shape[1:]
-    for labels in predict_slices(model, channels(), batch_size, device, precision, processes):
-        yield (labels if scale == (1.0, 1.0) else _nearest(labels, height, width)), outside[-1]
-
-
-def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
-    """(H, W) grey values at another pixel size: bilinear, averaged where it shrinks."""
-    if scale == (1.0, 1.0):
-        return image
-    size = [max(1, round(side * factor)) for side, factor in zip(image.shape, scale, strict=True)]
-    tensor = torch.from_numpy(image.astype(np.float32))[None, None]
-    found = torch.nn.functional.interpolate(tensor, size=size, mode="bilinear", antialias=True)
-    return np.asarray(found[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())
-
-
-def _nearest(labels: UInt8, height: int, width: int) -> UInt8:
-    """Labels at another size: each pixel takes the one that its centre lies in."""
-    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
-    return labels[np.ix_(rows, columns)]

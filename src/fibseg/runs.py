@@ -282,6 +282,11 @@ def write_truth(folder: Path, slices: dict[str, list[AnnotatedSlice]], names: Se
         write_whole(folder / "truth.json", json.dumps({"classes": list(names), "splits": places}) + "\n")
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder looks like a run directory, finished or not."""
+    return any((path / name).exists() for name in ("scores.json", "config.yaml"))
+
+
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint of a run directory, or the file itself."""
     if path.is_dir():

@@ -118,12 +118,23 @@ class PredictConfig:
     """conf/predict.yaml."""
 
     checkpoint: str
+    best: int
+    configuration: str | None
+    tta: str
     image: str
     output: str
+    probabilities: str | None
+    disagreement: str | None
     overwrite: bool
+    skip_unreadable: bool
     voxel_size: list[float] | None
     resample: bool
+    windows: str
+    tile: int
+    shards: int
+    shard: int
     precision: str
     device: str
     threads: int | None
+    processes: int | None
     window_batch: int

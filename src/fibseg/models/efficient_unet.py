@@ -34,11 +34,14 @@ class EfficientUNet(nn.Module):
     Attributes:
         stride: how much smaller the deepest activations are than the input, per side.
         entry: name of the weights that see the channels first, or the three that one channel becomes.
+        halo: what a tile shows around its centre, in pixels; an output looks over the whole input, since
+            squeeze-and-excitation averages over it.
         depthwise: whether its convolutions see one channel each; bf16 trains those slowly on a CPU.
         skips: (channels, stride) of each skip, shallow first, the deepest activations last.
     """
 
     stride = 32
+    halo = 128
     entry = "encoder.conv_stem.weight"
     depthwise = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -126,14 +127,33 @@ def _length(resolution: tuple[int, int]) -> float:
     return resolution[1] / resolution[0]
 
 
+NOTES = "fibseg="
+"""Begins the line of a description that holds notes as JSON."""
+
+
+def tiff_notes(path: Path) -> dict[str, Any] | None:
+    """Notes of a file that `TiffWriter` wrote; None without any."""
+    with tifffile.TiffFile(path) as file:
+        lines = [line for line in file.pages.first.description.splitlines() if line.startswith(NOTES)]
+    return dict(json.loads(lines[0].removeprefix(NOTES))) if lines else None
+
+
 class TiffWriter:
     """Write a stack slice by slice into one compressed multi-page TIFF; it appears under its name only when whole.
 
     Use as a context; `write` takes (H, W) slices of `dtype` in order. BigTIFF where the pixels exceed 3.5 GB.
     """
 
-    def __init__(self, path: str | Path, shape: tuple[int, int, int], dtype: str, voxel_size: list[float] | None):
-        """Voxel size is (z, y, x) in nm, written the way ImageJ reads it; None leaves it out."""
+    def __init__(
+        self,
+        path: str | Path,
+        shape: tuple[int, int, int],
+        dtype: str,
+        voxel_size: list[float] | None,
+        notes: dict[str, Any] | None = None,
+    ):
+        """Voxel size is (z, y, x) in nm, written the way ImageJ reads it; None leaves it out. Notes go there too."""
+        self._notes = f"{NOTES}{json.dumps(notes)}\n" if notes else ""
         self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._voxel_size = voxel_size
@@ -155,7 +175,10 @@ class TiffWriter:
             options = {"resolution": (1 / x, 1 / y), "resolutionunit": "NONE"}  # of ImageJ's unit, in the description
             if self._written == 0:
                 depth = self.shape[0]
-                options["description"] = f"ImageJ=1.54f\nimages={depth}\nslices={depth}\nspacing={z}\nunit=nm\n"
+                told = f"ImageJ=1.54f\nimages={depth}\nslices={depth}\nspacing={z}\nunit=nm\n"
+                options["description"] = told + self._notes
+        elif self._written == 0 and self._notes:
+            options["description"] = self._notes
         self._file.write(pixels, compression="zlib", contiguous=False, metadata=None, **options)
         self._written += 1
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fibseg.errors import FibsegError
-from fibseg.stack.tiff import TiffWriter
-from fibseg.stack.zarr import ZarrWriter
+from fibseg.stack.tiff import TiffWriter, tiff_notes
+from fibseg.stack.zarr import ZarrWriter, zarr_notes
 
 WRITERS: dict[str, type[TiffWriter] | type[ZarrWriter]] = {
     ".tif": TiffWriter, ".tiff": TiffWriter, ".zarr": ZarrWriter,
@@ -28,7 +29,23 @@ def check_output(path: Path, overwrite: bool, how: str = "overwrite=true") -> No
 
 
 def stack_writer(
-    path: Path, shape: tuple[int, int, int], dtype: str, voxel_size: list[float] | None
+    path: Path,
+    shape: tuple[int, int, int],
+    dtype: str,
+    voxel_size: list[float] | None,
+    notes: dict[str, Any] | None = None,
 ) -> TiffWriter | ZarrWriter:
-    """A context that writes (H, W) slices in order; TIFF or OME-Zarr, by the ending of the name."""
-    return WRITERS[path.suffix.lower()](path, shape, dtype, voxel_size)
+    """A context that writes (H, W) slices in order; TIFF or OME-Zarr, by the ending of the name.
+
+    Notes are told in the file, for `read_notes`; "classes" among them, label value -> name, becomes label metadata.
+    """
+    return WRITERS[path.suffix.lower()](path, shape, dtype, voxel_size, notes)
+
+
+def read_notes(path: Path) -> dict[str, Any] | None:
+    """What `stack_writer` was told; None where a stack tells nothing."""
+    reader = {".zarr": zarr_notes}.get(path.suffix.lower(), tiff_notes)
+    try:
+        return reader(path)
+    except Exception:  # no stack of ours, whatever else it is
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,17 +119,52 @@ def _axes_and_size(picture: Any, dataset: Any) -> tuple[str, VoxelSize | None]:
     return names, voxel_size([float(scale[k]) for k in positions], [axes[k].get("unit", "") for k in positions])
 
 
-class ZarrWriter:
-    """Write a stack slice by slice as OME-Zarr (NGFF 0.4, one resolution); it appears under its name only when whole.
+SMALLEST = 256
+"""A pyramid ends where the longer side of a slice is no more than this."""
 
-    Use as `TiffWriter`: a context whose `write` takes (H, W) slices of `dtype` in order.
+
+def zarr_notes(path: Path) -> dict[str, Any] | None:
+    """Notes of a store that `ZarrWriter` wrote; None without any."""
+    import zarr
+
+    told = zarr.open_group(path, mode="r").attrs.get("fibseg")
+    return dict(told) if isinstance(told, dict) else None
+
+
+def pyramid(shape: tuple[int, int, int], size: Sequence[float]) -> list[tuple[int, int, int]]:
+    """Steps (z, y, x) of each resolution: sides are halved, and z too once its voxels are no longer than the others.
+
+    >>> pyramid((100, 1000, 600), (20, 5, 5))
+    [(1, 1, 1), (1, 2, 2), (1, 4, 4)]
+    """
+    steps = [(1, 1, 1)]
+    while max(shape[1] / steps[-1][1], shape[2] / steps[-1][2]) > SMALLEST:
+        z, y, x = steps[-1]
+        deep = size[0] * z < 1.5 * max(size[1] * y, size[2] * x) and shape[0] > 2 * z
+        steps.append((z * 2 if deep else z, 2 * y, 2 * x))
+    return steps
+
+
+class ZarrWriter:
+    """Write a stack slice by slice as OME-Zarr (NGFF 0.4); it appears under its name only when whole.
+
+    A pyramid of resolutions keeps every second pixel, as labels want it. Use as `TiffWriter`: a context whose `write`
+    takes (H, W) slices of `dtype` in order.
     """
 
-    def __init__(self, path: str | Path, shape: tuple[int, int, int], dtype: str, voxel_size: list[float] | None):
-        """Voxel size is (z, y, x) in nm; None leaves it out."""
+    def __init__(
+        self,
+        path: str | Path,
+        shape: tuple[int, int, int],
+        dtype: str,
+        voxel_size: list[float] | None,
+        notes: dict[str, Any] | None = None,
+    ):
+        """Voxel size is (z, y, x) in nm; None leaves it out. Notes become attributes."""
         self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        self._voxel_size = voxel_size
+        self._voxel_size, self._notes = voxel_size, notes or {}
+        self._steps = pyramid(shape, voxel_size or (1, 1, 1))
         self._written = 0
 
     def __enter__(self) -> ZarrWriter:
@@ -136,28 +172,47 @@ class ZarrWriter:
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         group = zarr.open_group(self._partial, mode="w", zarr_format=2)
-        self._array = group.create_array(
-            "0", shape=self.shape, dtype=self.dtype, chunks=(1, *(min(side, CHUNK) for side in self.shape[1:])),
+        self._arrays = [self._level(group, str(k), step) for k, step in enumerate(self._steps)]
+        unit = {} if self._voxel_size is None else {"unit": "nanometer"}
+        size = self._voxel_size or (1, 1, 1)
+        levels: list[Any] = [
+            {
+                "path": str(k),
+                "coordinateTransformations": [
+                    {"type": "scale", "scale": [float(a * b) for a, b in zip(size, step, strict=True)]}
+                ],
+            }
+            for k, step in enumerate(self._steps)
+        ]
+        picture: Any = {
+            "version": "0.4",
+            "name": self.path.stem,
+            "axes": [{"name": axis, "type": "space", **unit} for axis in "zyx"],
+            "datasets": levels,
+            "type": "nearest",
+        }
+        group.attrs["multiscales"] = [picture]
+        if self._notes:
+            group.attrs["fibseg"] = self._notes
+        if "classes" in self._notes:
+            named = [{"label-value": int(value), "class": name} for value, name in self._notes["classes"].items()]
+            group.attrs["image-label"] = {"version": "0.4", "properties": named}
+        return self
+
+    def _level(self, group: Any, name: str, step: tuple[int, int, int]) -> Any:
+        shape = tuple(-(-side // one) for side, one in zip(self.shape, step, strict=True))
+        return group.create_array(
+            name, shape=shape, dtype=self.dtype, chunks=(1, *(min(side, CHUNK) for side in shape[1:])),
             chunk_key_encoding={"name": "v2", "separator": "/"}, fill_value=0,
         )  # fmt: skip
-        unit = {} if self._voxel_size is None else {"unit": "nanometer"}
-        scale: Any = {"type": "scale", "scale": [float(size) for size in self._voxel_size or (1, 1, 1)]}
-        picture: Any = [
-            {
-                "version": "0.4",
-                "name": self.path.stem,
-                "axes": [{"name": axis, "type": "space", **unit} for axis in "zyx"],
-                "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
-            }
-        ]
-        group.attrs["multiscales"] = picture
-        return self
 
     def write(self, pixels: Slice) -> None:
         """Append one (H, W) slice."""
         if pixels.shape != self.shape[1:] or pixels.dtype != self.dtype:
             raise ValueError(f"slice is {pixels.shape} {pixels.dtype}, expected {self.shape[1:]} {self.dtype}")
-        self._array[self._written] = pixels
+        for array, (z, y, x) in zip(self._arrays, self._steps, strict=True):
+            if self._written % z == 0:
+                array[self._written // z] = pixels[::y, ::x]
         self._written += 1
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

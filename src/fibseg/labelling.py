@@ -1,0 +1,179 @@
+"""Label whole stacks: reading, filtering, the network and writing overlap, and what is done stays done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fibseg.checkpoint import TrainedModel
+from fibseg.dataset import read_finite
+from fibseg.ensemble import Ensemble, Source, source_of, sources_of
+from fibseg.errors import FibsegError
+from fibseg.intensity import to_8bit
+from fibseg.patch_filter import PatchFilter, channels_of
+from fibseg.prediction import Network, Windows, autocast, predict_scores, predict_slice, probabilities
+from fibseg.stack import Stack
+
+UInt8 = NDArray[np.uint8]
+READERS = 2
+"""Threads that read slices ahead of the network."""
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """What labels a slice.
+
+    Attributes:
+        models: one, or several to average.
+        windows: how a slice is cut.
+        device, precision, batch_size: of the networks.
+        processes: that filter slices or windows.
+        scale: (rows, columns) that enlarge a slice for the network; labels are brought back to the stack's size.
+        turned: average over the eight flips and rotations.
+        layers: beside the labels: "disagreement", or a class name for its probability.
+    """
+
+    models: Sequence[TrainedModel]
+    windows: Windows
+    device: torch.device
+    precision: str
+    batch_size: int
+    processes: int
+    scale: tuple[float, float] = (1.0, 1.0)
+    turned: bool = False
+    layers: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One slice: class indices (H, W), share of pixels outside the training's grey values, and layers (H, W) uint8.
+
+    A layer is a probability or a share times 255. `error` is set, and nothing else, where the slice cannot be read.
+    """
+
+    z: int
+    labels: UInt8 | None = None
+    outside: float = 0.0
+    layers: list[UInt8] = field(default_factory=list)
+    error: FibsegError | None = None
+
+
+def label_stack(labeller: Labeller, stack: Stack, positions: Sequence[int]) -> Iterator[Labelled]:
+    """Slices of a stack, in order; a few are read and filtered while the network works."""
+    sources = sources_of(labeller.models)
+    members = [(model.network.to(labeller.device).eval(), sources[source_of(model)]) for model in labeller.models]
+    plain = len(members) == 1 and not labeller.turned and not labeller.layers
+    network: Network = members[0][0] if plain else Ensemble(members, labeller.turned, "disagreement" in labeller.layers)
+    if plain and labeller.windows.kind == "blend":
+        network = probabilities(network)
+    model = labeller.models[0]
+    with ExitStack() as held:
+        by_window = bool(model.areas) and model.filter_scope == "patch"
+        window_filter = held.enter_context(PatchFilter(list(model.areas), labeller.processes)) if by_window else None
+        for z, outside, channels, error in _prepared(labeller, stack, positions, list(sources)):
+            if error is not None:
+                yield Labelled(z, error=error)
+                continue
+            with autocast(labeller.device, labeller.precision):
+                arguments = (network, channels, labeller.windows, labeller.batch_size, labeller.device, window_filter)
+                if not labeller.layers:
+                    labels, layers = predict_slice(*arguments), list[UInt8]()
+                else:
+                    labels, layers = _with_layers(predict_scores(*arguments), model.class_names, labeller.layers)
+            shape = (stack.shape[1], stack.shape[2])
+            if labels.shape != shape:
+                labels, *layers = (nearest(one, *shape) for one in (labels, *layers))
+            yield Labelled(z, labels, outside, layers)
+
+
+def _with_layers(scores: NDArray[np.float32], names: Sequence[str], layers: Sequence[str]) -> tuple[UInt8, list[UInt8]]:
+    """Class indices, and the layers times 255, of (K or K + 1, H, W) scores."""
+    places = {name: k for k, name in enumerate(names)} | {"disagreement": len(names)}
+    found = [np.rint(255 * scores[places[name]].clip(0, 1)).astype(np.uint8) for name in layers]
+    return scores[: len(names)].argmax(0).astype(np.uint8), found
+
+
+def _prepared(
+    labeller: Labeller, stack: Stack, positions: Sequence[int], sources: list[Source]
+) -> Iterator[tuple[int, float, UInt8, FibsegError | None]]:
+    """Position, share outside, channels of every source (C, H, W), and why not where a slice cannot be read."""
+    pools = {areas: PatchFilter(list(areas), labeller.processes) for _, areas in sources if areas}
+
+    def read(z: int) -> tuple[float, list[UInt8 | Future[UInt8]]]:
+        image = read_finite(stack, z)
+        parts: list[UInt8 | Future[UInt8]] = []
+        for window, areas in sources:
+            grey = resized(to_8bit(image, window), labeller.scale)
+            parts.append(pools[areas].submit(grey[None]) if areas else grey[None])
+        return sources[0][0].outside(image), parts
+
+    ahead = labeller.processes + READERS if pools else READERS
+    with ExitStack() as held:
+        for pool in pools.values():
+            held.enter_context(pool)
+        readers = held.enter_context(ThreadPoolExecutor(READERS))
+        held.callback(lambda: readers.shutdown(cancel_futures=True))
+        waiting: deque[tuple[int, Future[tuple[float, list[UInt8 | Future[UInt8]]]]]] = deque()
+        for z in [*positions, *[-1] * ahead]:
+            if z >= 0:
+                waiting.append((z, readers.submit(read, z)))
+            if waiting and (z < 0 or len(waiting) > ahead):
+                yield _gathered(*waiting.popleft())
+
+
+def _gathered(
+    z: int, future: Future[tuple[float, list[UInt8 | Future[UInt8]]]]
+) -> tuple[int, float, UInt8, FibsegError | None]:
+    try:
+        outside, parts = future.result()
+    except FibsegError as error:
+        return z, 0.0, np.zeros((0, 0, 0), np.uint8), error
+    return z, outside, np.concatenate([channels_of(p)[0] if isinstance(p, Future) else p for p in parts]), None
+
+
+def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
+    """(H, W) grey values at another pixel size: bilinear, averaged where it shrinks."""
+    if scale == (1.0, 1.0):
+        return image
+    size = [max(1, round(side * factor)) for side, factor in zip(image.shape, scale, strict=True)]
+    tensor = torch.from_numpy(image.astype(np.float32))[None, None]
+    found = torch.nn.functional.interpolate(tensor, size=size, mode="bilinear", antialias=True)
+    return np.asarray(found[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def nearest(labels: UInt8, height: int, width: int) -> UInt8:
+    """Labels at another size: each pixel takes the one that its centre lies in."""
+    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
+    return labels[np.ix_(rows, columns)]
+
+
+def identity(labeller: Labeller, checkpoints: Sequence[Path], stack: Stack) -> dict[str, Any]:
+    """What the labels depend on: a started or finished output that tells another one is not gone on with."""
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in checkpoints]
+    seen = hashlib.sha256()
+    for z in sorted({0, stack.shape[0] // 2, stack.shape[0] - 1}):
+        try:
+            seen.update(stack.read(z).tobytes())
+        except FibsegError:  # a slice that cannot be read is told when its turn comes
+            seen.update(b"unreadable")
+    return {
+        "checkpoints": digests,
+        "windows": str(labeller.windows),
+        "turned": labeller.turned,
+        "precision": labeller.precision,
+        "scale": list(labeller.scale),
+        "layers": list(labeller.layers),
+        "shape": list(stack.shape),
+        "pixels": seen.hexdigest()[:16],
+    }

@@ -1,0 +1,145 @@
+"""One prediction from start to end: what is missing is labelled and kept, and the outputs are made of it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+from fibseg.errors import FibsegError
+from fibseg.labelling import Labelled, Labeller, label_stack
+from fibseg.runs import require_disk
+from fibseg.stack import Stack
+from fibseg.staging import Staging, zeros
+
+DOUBTFUL = 0.05
+"""Share of a slice's pixels outside the training's grey values above which a person is warned."""
+
+EVERY, EARLY = 30, 4
+"""Seconds between lines of progress where no terminal listens, and the slice after which the first one comes."""
+
+
+def label_stack_into(
+    staging: Staging,
+    labeller: Labeller,
+    stack: Stack,
+    told: dict[str, Any],
+    shard: tuple[int, int],
+    skip_unreadable: bool,
+    console: Console,
+) -> None:
+    """Label the slices of a shard that are not labelled yet, and make the outputs once every slice is there.
+
+    Args:
+        staging: where slices are kept, and what is made of them.
+        labeller: what labels a slice.
+        stack: the image.
+        told: `labelling.identity`, which a started output must have too.
+        shard: (number, of how many).
+        skip_unreadable: a slice that cannot be read becomes 0.
+        console: says how far it is.
+
+    Raises:
+        FibsegError: a slice cannot be read or written, or the output was begun with another model or image.
+    """
+    depth, height, width = stack.shape
+    number, shards = shard
+    positions = list(range(number * depth // shards, (number + 1) * depth // shards))
+    layers = len(labeller.layers)
+    require_disk(staging.folder, (0.2 + 2 * layers) * depth * height * width, "the labels")  # twice, for a while
+    staging.begin(told)
+    unreadable: list[Labelled] = []
+    with staging.shard(number):
+        missing = staging.missing(positions)
+        if len(missing) < len(positions):
+            console.print(f"{len(positions) - len(missing)} of {len(positions)} slices are labelled already")
+        values = label_values(labeller.models[0].label_values)
+        for one in shown(label_and_keep(labeller, stack, missing, staging, values), len(missing), console):
+            if one.error is None:
+                continue
+            unreadable.append(one)
+            if skip_unreadable:
+                staging.write(one.z, zeros(stack.shape, staging.outputs), 0.0)
+    outside = staging.assemble()
+    if outside is not None:
+        tell(labeller, outside, staging, console)
+    if unreadable:
+        kept = "they are 0 in the output" if skip_unreadable else f"the rest is kept in {staging.folder}"
+        if outside is None and len(staging.missing(range(depth))) == depth:
+            staging.remove()
+            kept = "nothing is written"
+        which = ", ".join(str(one.z) for one in unreadable)
+        raise FibsegError(f"{unreadable[0].error} Slices {which} could not be read; {kept}.")
+    if outside is None:
+        console.print(
+            f"{len(positions)} slices are labelled; {len(staging.missing(range(depth)))} of {depth} are missing"
+        )
+
+
+def label_and_keep(
+    labeller: Labeller, stack: Stack, positions: Sequence[int], staging: Staging, values: NDArray[Any]
+) -> Iterator[Labelled]:
+    """Each slice once it is labelled; it is written by a thread while the next one is computed."""
+    with ThreadPoolExecutor(1) as writer:
+        waiting = deque[tuple[Labelled, Future[None] | None]]()
+        for one in label_stack(labeller, stack, positions):
+            layers = [] if one.labels is None else [values[one.labels], *one.layers]
+            future = None if one.error else writer.submit(staging.write, one.z, layers, one.outside)
+            waiting.append((one, future))
+            if len(waiting) > 2:
+                yield _written(*waiting.popleft())
+        while waiting:
+            yield _written(*waiting.popleft())
+
+
+def _written(one: Labelled, future: Future[None] | None) -> Labelled:
+    if future is not None:
+        future.result()
+    return one
+
+
+def shown(slices: Iterator[Labelled], count: int, console: Console) -> Iterator[Labelled]:
+    """With a bar on a terminal, and elsewhere a line now and then: slices per second and time left."""
+    start = last = time.monotonic()
+    columns: list[ProgressColumn] = [
+        TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    ]  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("labelling", total=count, speed="")
+        for done, one in enumerate(slices, 1):
+            now = time.monotonic()
+            speed = done / max(now - start, 1e-9)
+            progress.update(task, completed=done, speed=f"{speed:.2f} slices/s")
+            if not console.is_terminal and (done == EARLY or now - last > EVERY):
+                last = now
+                left = (count - done) / speed
+                console.print(f"slice {done} of {count}, {speed:.2f} slices/s, {left:.0f} s left")
+            yield one
+
+
+def tell(labeller: Labeller, outside: list[float], staging: Staging, console: Console) -> None:
+    """What was written, and slices whose grey values the training did not know."""
+    window = labeller.models[0].window
+    doubtful = sum(share > DOUBTFUL for share in outside)
+    if doubtful:
+        console.print(
+            f"warning: {doubtful} of {len(outside)} slices have over {DOUBTFUL:.0%} of their pixels outside the grey "
+            f"values of the training ({window.low:g} to {window.high:g}); look at these labels with care."
+        )
+    console.print(f"{staging.outputs[0].path}: labels of {len(outside)} slices")
+    for output in staging.outputs[1:]:
+        console.print(f"{output.path}: {output.notes['holds']}, times 255")
+
+
+def label_values(values: Sequence[int]) -> NDArray[Any]:
+    """In the smallest type that holds them."""
+    found = np.array(values)
+    return found.astype(np.min_scalar_type(int(found.max())) if found.min() >= 0 else np.int32)

@@ -1,0 +1,334 @@
+"""predict.py on whole stacks: stopped and resumed, shared out, averaged, and what it says when something fails."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from rich.console import Console
+
+from fibseg.checkpoint import TrainedModel, load_model, save_model
+from fibseg.ensemble import Ensemble, sources_of
+from fibseg.errors import FibsegError
+from fibseg.intensity import Window
+from fibseg.labelling import Labeller, identity, label_stack
+from fibseg.prediction import Windows, chosen_windows, predict_scores, probabilities, windows_of
+from fibseg.stack import open_stack, read_notes, write_stack
+from fibseg.stack.base import Stack
+from fibseg.staging import Output, Staging
+from fibseg.whole_cell import label_stack_into
+
+from .conftest import Commands
+from .test_checkpoint import trained
+
+CPU = torch.device("cpu")
+SHAPE = (12, 70, 90)
+
+
+def image(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def stack_of(pixels: np.ndarray, broken: tuple[int, ...] = ()) -> Stack:
+    def read(z: int) -> np.ndarray:
+        if z in broken:
+            raise FibsegError(f"here, slice {z}: damaged.")
+        return np.asarray(pixels[z])
+
+    return Stack("here", pixels.shape, pixels.dtype, read)
+
+
+def labeller(*models: TrainedModel, **changes: object) -> Labeller:
+    return replace(Labeller(list(models), windows_of(models[0], "whole"), CPU, "32", 4, 1), **changes)  # type: ignore[arg-type]
+
+
+def staged(path: Path, dtype: str = "uint8") -> Staging:
+    return Staging([Output(path, dtype, {"classes": {"0": "background"}})], SHAPE, [20.0, 5.0, 5.0])
+
+
+def run(staging: Staging, ours: Labeller, stack: Stack, shard: tuple[int, int] = (0, 1), skip: bool = False) -> None:
+    label_stack_into(staging, ours, stack, {"made": "here"}, shard, skip, Console(quiet=True))
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
+@pytest.mark.parametrize("areas", [[], [20, 200]])
+def test_labels_are_those_of_each_slice_by_itself(tmp_path: Path, name: str, areas: list[int]) -> None:
+    model = trained(areas, 1 + len(areas))
+    stack = stack_of(image())
+    run(staged(tmp_path / name), labeller(model, processes=2), stack)
+    found = open_stack(tmp_path / name)
+    expected = [one.labels for one in label_stack(labeller(model), stack, range(12))]
+    values = np.array(model.label_values, np.uint8)
+    np.testing.assert_array_equal([found.read(z) for z in range(12)], values[np.stack(expected)])
+    assert len(np.unique(values[np.stack(expected)])) > 1
+    assert list(found.voxel_size or ()) == [20.0, 5.0, 5.0]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_shards_in_any_order_make_the_same_bytes(tmp_path: Path) -> None:
+    ours, stack = labeller(trained([], 1)), stack_of(image())
+    run(staged(tmp_path / "one.tif"), ours, stack)
+    for number in (2, 0, 4, 1):
+        run(staged(tmp_path / "many.tif"), ours, stack, (number, 5))
+        assert not (tmp_path / "many.tif").exists()
+    run(staged(tmp_path / "many.tif"), ours, stack, (3, 5))
+    assert (tmp_path / "many.tif").read_bytes() == (tmp_path / "one.tif").read_bytes()
+
+
+def test_a_slice_that_cannot_be_read_is_named_and_the_rest_kept(tmp_path: Path) -> None:
+    ours = labeller(trained([], 1))
+    with pytest.raises(
+        FibsegError, match=r"here, slice 5: damaged\. Slices 5, 7 could not be read; the rest is kept in"
+    ):
+        run(staged(tmp_path / "out.tif"), ours, stack_of(image(), (5, 7)))
+    assert not (tmp_path / "out.tif").exists()
+    kept = staged(tmp_path / "out.tif")
+    assert kept.missing(range(12)) == [5, 7]
+    seen: list[int] = []
+    whole = stack_of(image())
+    run(kept, ours, Stack("here", SHAPE, np.dtype(np.uint8), lambda z: seen.append(z) or whole.read(z)))  # type: ignore[func-returns-value]
+    assert seen == [5, 7]
+    run(staged(tmp_path / "whole.tif"), ours, whole)
+    assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+    with pytest.raises(FibsegError, match="Slices 5 could not be read; they are 0 in the output"):
+        run(staged(tmp_path / "zeros.tif"), ours, stack_of(image(), (5,)), skip=True)
+    labels = tifffile.imread(tmp_path / "zeros.tif")
+    assert (
+        not labels[5].any()
+        and (np.delete(labels, 5, 0) == np.delete(tifffile.imread(tmp_path / "whole.tif"), 5, 0)).all()
+    )
+
+
+def test_another_model_into_a_started_output_is_refused(tmp_path: Path) -> None:
+    staging = staged(tmp_path / "out.tif")
+    staging.begin({"checkpoints": ["a"], "pixels": "b"})
+    staging.begin({"checkpoints": ["a"], "pixels": "b"})
+    with pytest.raises(FibsegError, match=r"was begun with other checkpoints; give another name, or delete"):
+        staging.begin({"checkpoints": ["c"], "pixels": "b"})
+    with staging.shard(0), pytest.raises(FibsegError, match="another process labels these slices"), staging.shard(0):
+        pass
+
+
+def test_identity_tells_models_images_and_settings_apart(tmp_path: Path) -> None:
+    for name, model in (("a", trained([], 1)), ("b", trained([50], 2))):
+        save_model(model, tmp_path / name)
+    ours, stack = labeller(trained([], 1)), stack_of(image())
+    first = identity(ours, [tmp_path / "a"], stack)
+    assert first == identity(ours, [tmp_path / "a"], stack) == json.loads(json.dumps(first))
+    others = [
+        identity(ours, [tmp_path / "b"], stack),
+        identity(ours, [tmp_path / "a"], stack_of(image() // 2)),
+        identity(replace(ours, turned=True), [tmp_path / "a"], stack),
+        identity(replace(ours, windows=windows_of(trained([], 1), "paper")), [tmp_path / "a"], stack),
+    ]
+    assert all(one != first for one in others)
+    assert identity(ours, [tmp_path / "a"], stack_of(image(), (0,)))["pixels"] != first["pixels"]
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, stack = labeller(trained([], 1)), stack_of(image())
+    write, written = tifffile.TiffWriter.write, []
+
+    def full(self: tifffile.TiffWriter, *arguments: object, **options: object) -> object:
+        written.append(1)
+        if len(written) > 5:
+            raise OSError(28, "No space left on device")
+        return write(self, *arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tifffile.TiffWriter, "write", full)
+        with pytest.raises(FibsegError, match=r"slice 5 could not be written .*is the disk full"):
+            run(staged(tmp_path / "out.tif"), ours, stack)
+        assert staged(tmp_path / "out.tif").missing(range(12)) == list(range(5, 12))
+        assert not list(tmp_path.rglob("*.partial"))
+    run(staged(tmp_path / "out.tif"), ours, stack)
+    run(staged(tmp_path / "whole.tif"), ours, stack)
+    assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+    shutil.copytree(tmp_path, tmp_path / "again")
+    with monkeypatch.context() as patch:
+        staging = staged(tmp_path / "later.tif")
+        patch.setattr(Staging, "_assemble", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            run(staging, ours, stack)
+        assert staging.missing(range(12)) == []
+
+
+def test_an_ensemble_is_the_mean_of_its_members() -> None:
+    """Of other grey windows and filters too, each with its own channels."""
+    torch.manual_seed(1)
+    plain, filtered = trained([], 1), replace(trained([30], 2), window=Window(0.0, 255.0))
+    for parameter in plain.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    pixels = image()
+    found = next(label_stack(labeller(plain, filtered, layers=["a", "disagreement"]), stack_of(pixels), [3]))
+    each = []
+    for model in (plain, filtered):
+        single = labeller(model, layers=["background", "a", "b"])
+        one = next(label_stack(single, stack_of(pixels), [3]))
+        each.append(np.stack(one.layers).astype(float) / 255)
+    mean = (each[0] + each[1]) / 2
+    clear = np.sort(mean, axis=0)[-1] - np.sort(mean, axis=0)[-2] > 0.02  # not within the rounding of a layer
+    assert found.labels is not None and clear.mean() > 0.5
+    np.testing.assert_array_equal(found.labels[clear], mean.argmax(0)[clear])
+    np.testing.assert_allclose(found.layers[0] / 255, mean[1], atol=0.006)
+    votes = np.stack([one.argmax(0) != found.labels for one in each]).mean(0)
+    sure = np.all([np.sort(one, axis=0)[-1] - np.sort(one, axis=0)[-2] > 0.02 for one in each], axis=0) & clear
+    np.testing.assert_allclose(found.layers[1][sure] / 255, votes[sure], atol=0.003)
+
+
+def test_members_must_fit() -> None:
+    with pytest.raises(FibsegError, match="other classes: background, x, b and background, a, b"):
+        sources_of([trained([], 1), replace(trained([], 1), class_names=["background", "x", "b"])])
+    with pytest.raises(FibsegError, match=r"filter\.scope=patch cannot be averaged"):
+        sources_of([trained([], 1), replace(trained([9], 2), filter_scope="patch")])
+    two = [trained([], 1), replace(trained([9], 2), window=Window(0, 1)), trained([9], 2), trained([], 1)]
+    assert list(sources_of(two).values()) == [[0], [1, 2], [3, 4]]
+
+
+def test_eight_turns_of_a_network_commute_with_turning_the_image() -> None:
+    torch.manual_seed(0)
+    network = trained([], 1).network.eval()
+    ensemble = Ensemble([(network, [0])], turned=True, disagreement=False)
+    images = torch.rand(1, 1, 48, 64)
+    with torch.no_grad():
+        found, plain = ensemble(images), probabilities(network)(images)
+        for quarter, flip in ((1, False), (2, True), (3, True), (0, True)):
+            turned = images.rot90(quarter, (-2, -1))
+            turned = turned.flip(-1) if flip else turned
+            expected = found.rot90(quarter, (-2, -1))
+            expected = expected.flip(-1) if flip else expected
+            torch.testing.assert_close(ensemble(turned), expected, atol=1e-5, rtol=1e-4)
+    assert (found - plain).abs().max() > 1e-3
+    torch.testing.assert_close(found.sum(1), torch.ones(1, 48, 64))
+
+
+def test_layers_of_probabilities_hold_the_scores() -> None:
+    model, pixels = trained([], 1), image()
+    ours = labeller(model, layers=["a"])
+    one = next(label_stack(ours, stack_of(pixels), [0]))
+    grey = np.clip((pixels[0].astype(np.float32) - 3) * (255 / 231), 0, 255).round().astype(np.uint8)
+    scores = predict_scores(probabilities(model.network), grey[None], Windows("whole", 0, 0, 1), 1, CPU)
+    np.testing.assert_allclose(one.layers[0] / 255, scores[1], atol=0.003)
+
+
+def prediction(commands: Commands, output: Path, *more: str) -> list[str]:
+    arguments = [f"checkpoint={commands.run_directory()}", f"image={output.parent / 'image.tif'}", f"output={output}"]
+    return commands.line("predict.py", *arguments, "device=cpu", "threads=1", "processes=1", *more)
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Path:
+    """A stack of 60 slices."""
+    pixels = np.random.default_rng(1).integers(0, 256, (60, 128, 160)).astype(np.uint8)
+    write_stack(tmp_path / "image.tif", pixels, [20, 5, 5])
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["tif", "zarr"])
+def test_killed_at_random_moments_and_resumed(finished: Commands, cell: Path, ending: str) -> None:
+    """Ten times for both formats together; the bytes are those of an undisturbed prediction."""
+    undisturbed, out = cell / f"whole.{ending}", cell / f"out.{ending}"
+    subprocess.run(prediction(finished, undisturbed), check=True, capture_output=True, timeout=120)
+    line, kills, chance = prediction(finished, out), 0, random.Random(ending)
+    started = cell / f".{out.name}.started"
+    while kills < 5:
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        before = len(list(started.glob("0*.tif"))) if started.is_dir() else 0
+        end = time.monotonic() + 60
+        goal = before + chance.randint(0, 12)
+        while process.poll() is None and time.monotonic() < end:
+            if started.is_dir() and len(list(started.glob("0*.tif"))) >= goal:
+                break
+            time.sleep(0.01)
+        time.sleep(chance.random() * 0.2)
+        process.kill()
+        _, errors = process.communicate()
+        assert process.returncode == -signal.SIGKILL, errors
+        kills += 1
+    done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d+ of 60 slices are labelled already", done.stdout)
+    assert files_of(out) == files_of(undisturbed)
+    assert not started.exists()
+    again = subprocess.run(line, check=True, capture_output=True, text=True, timeout=120)
+    assert "finished already" in again.stdout
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """Bytes of a file, or of every file in a store; the name of a store stands in one of its files."""
+    if path.is_file():
+        return {"": path.read_bytes()}
+    found = {str(one.relative_to(path)): one.read_bytes() for one in path.rglob("*") if one.is_file()}
+    found[".zattrs"] = found[".zattrs"].replace(f'"{path.stem}"'.encode(), b'"name"')
+    return found
+
+
+@pytest.mark.slow
+def test_an_interrupted_prediction_and_one_of_another_model(finished: Commands, cell: Path) -> None:
+    line = prediction(finished, cell / "out.tif")
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(cell.glob(".out.tif.started/0*.tif")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and len(errors.splitlines()) == 1, errors
+    other = subprocess.run([*line, "windows=blend"], capture_output=True, text=True, check=False, timeout=60)
+    finished.refused(other, "was begun with other windows")
+    assert subprocess.run([*line, "shards=2", "shard=0"], check=True, capture_output=True, timeout=60)
+    told = subprocess.run([*line, "shards=2", "shard=0"], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert "30 of 30 slices are labelled already" in told and "30 of 60 are missing" in told
+    assert not (cell / "out.tif").exists()
+    done = subprocess.run(line, check=True, capture_output=True, text=True, timeout=60)
+    assert "labels of 60 slices" in done.stdout
+    notes, model = read_notes(cell / "out.tif"), load_model(finished.run_directory() / "checkpoints" / "best.ckpt")
+    assert notes is not None and notes["classes"]["1"] == "mitochondrion"
+    assert notes["windows"] == str(chosen_windows(model))
+
+
+@pytest.mark.slow
+def test_a_folder_of_runs_is_averaged(finished: Commands, cell: Path) -> None:
+    """Copies of one run with other seeds: the mean is the run itself; configurations are named."""
+    first = finished.run_directory()
+    write_stack(cell / "image.tif", image((3, 96, 128)), [20, 5, 5])
+    for seed in (1, 2):
+        copy = cell / "runs" / first.name.replace("-s0-", f"-s{seed}-")
+        shutil.copytree(first, copy)
+        content = json.loads((copy / "scores.json").read_text())
+        content["run"]["seed"] = seed
+        (copy / "scores.json").write_text(json.dumps(content))
+    arguments = ["predict.py", f"image={cell / 'image.tif'}", "device=cpu", "threads=1", f"checkpoint={cell / 'runs'}"]
+    more = [f"probabilities={cell / 'p.zarr'}", f"disagreement={cell / 'd.tif'}", "tta=d4"]
+    done = finished.run(*arguments, f"output={cell / 'many.tif'}", "best=2", *more)
+    assert done.returncode == 0, done.stderr
+    assert "the mean of 2 of 2 runs" in done.stdout and "2 models, windows " in done.stdout
+    assert finished.run(*arguments[:-1], f"checkpoint={first}", f"output={cell / 'one.tif'}", "tta=d4").returncode == 0
+    labels = tifffile.imread(cell / "one.tif")
+    np.testing.assert_array_equal(tifffile.imread(cell / "many.tif"), labels)
+    assert not tifffile.imread(cell / "d.tif").any()
+    layers = np.stack(
+        [
+            np.stack([stack.read(z) for z in range(3)])
+            for name in ("background", "mitochondrion", "membrane", "er")
+            if (stack := open_stack(cell / f"p-{name}.zarr"))
+        ]
+    )
+    assert (np.abs(layers.sum(0).astype(int) - 255) <= 2).all()
+    clear = np.sort(layers, axis=0)[-1] > np.sort(layers, axis=0)[-2]
+    values = np.array(load_model(first / "checkpoints" / "best.ckpt").label_values)
+    np.testing.assert_array_equal(values[layers.argmax(0)][clear], labels[:3][clear])
+    refused = finished.run(*arguments, f"output={cell / 'x.tif'}", "configuration=none")
+    finished.refused(refused, "configuration=none: there are unet-on")
