@@ -102,7 +102,8 @@ def told_of(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
 
 def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
     """Of one run, or of the best runs of a folder by the sum of their validation F1."""
-    from fibseg.comparison import collect, configurations
+    from fibseg.collection import collect
+    from fibseg.comparison import configurations
     from fibseg.runs import RunDirectory, find_checkpoint, is_run
 
     path = Path(config.checkpoint)

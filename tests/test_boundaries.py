@@ -92,11 +92,12 @@ def test_cl_dice_from_its_formula() -> None:
 def test_absent_full_and_unknown() -> None:
     empty, full = np.zeros((8, 8), np.uint8), np.ones((8, 8), np.uint8)
     assert math.isnan(boundary_f1(empty, full, 1, 1.0, (1, 1))) and math.isnan(cl_dice(empty, full, 1))
-    assert boundary_f1(full, empty, 1, 1.0, (1, 1)) == 0 and cl_dice(full, empty, 1) == 0
-    assert boundary_f1(full, full, 1, 1.0, (1, 1)) == 1
+    spot = empty.copy()
+    spot[3, 3] = 1
+    assert boundary_f1(spot, empty, 1, 1.0, (1, 1)) == 0 and cl_dice(spot, empty, 1) == 0
+    assert math.isnan(boundary_f1(full, full, 1, 1.0, (1, 1)))  # nothing to be near to
     half = full.copy()
     half[:, 4:] = IGNORE
     assert not boundary(half == 1, half != IGNORE).any()  # it may go on
-    assert boundary_f1(half, full, 1, 1.0, (1, 1)) == 1
-    other = np.full((8, 8), 2, np.uint8)
-    assert boundary_f1(other, full, 2, 1.0, (1, 1)) == 0
+    assert math.isnan(boundary_f1(half, full, 1, 1.0, (1, 1)))
+    assert boundary_f1(spot, full, 1, 1.0, (1, 1)) == 0

@@ -11,9 +11,10 @@ import yaml
 
 from fibseg.boundaries import boundary_f1, cl_dice
 from fibseg.cli import main
-from fibseg.compare_tables import object_table, spread, thin_table
+from fibseg.collection import collect, read_run
+from fibseg.compare_tables import expert_components, object_table, spread, thin_table
 from fibseg.compared_labels import described, labels_of, objects, thin_scores, thin_scores_of
-from fibseg.comparison import Run, collect
+from fibseg.comparison import Run
 from fibseg.errors import FibsegError
 from fibseg.runs import RunDirectory
 from fibseg.stack import write_pages
@@ -82,6 +83,8 @@ def test_pixels_that_are_not_square(sweep: list[Run]) -> None:
 def test_the_second_expert_and_every_run_on_that_slice(sweep: list[Run], tmp_path: Path) -> None:
     folder = tmp_path / "truth" / "d"
     second = line(8, 12)
+    for run in sweep:  # the slice of the second expert scores otherwise than the mean
+        write_pages(RunDirectory(run.path).labels("test"), [line(12), line(8, 6), line(3)])
     write_pages(folder / "second_expert-labels.tif", [second])
     content = json.loads((folder / "truth.json").read_text())
     content["splits"]["second_expert"] = [{"volume": 0, "slice": 1}]
@@ -90,7 +93,19 @@ def test_the_second_expert_and_every_run_on_that_slice(sweep: list[Run], tmp_pat
     truth = line(8)
     theirs = boundary_f1(truth, second, 1, 0.0, (5, 5)), cl_dice(truth, second, 1)
     assert table.rows[0] == ["second expert", "er", "-", "-", *(f"{one:.3f}" for one in theirs)]
-    assert table.rows[1][4:] == table.rows[1][2:4]  # both slices give the same
+    alone = boundary_f1(truth, line(8, 6), 1, 0.0, (5, 5)), cl_dice(truth, line(8, 6), 1)
+    assert table.rows[1][4:] == [spread([one] * 4, False) for one in alone]
+    assert table.rows[1][2:4] == [spread([one / 2] * 4, False) for one in alone]
+    found = expert_components(sweep, 0.8, 0.1, 1)
+    assert found is not None
+    assert found.rows[0][:5] == [
+        "second expert",
+        "er (1)",
+        "0.0% (0; 0 to 0)",
+        "0.0% (0; 0 to 0)",
+        "100.0% (1; 1 to 1)",
+    ]
+    assert found.rows[1][:2] == ["unet-off, seed 0", "er (1)"]
 
 
 def test_three_dimensional_objects_by_hand(tmp_path: Path) -> None:
@@ -102,7 +117,7 @@ def test_three_dimensional_objects_by_hand(tmp_path: Path) -> None:
     content = json.loads((path / "scores.json").read_text())
     content["splits"]["test"][3]["slice"] = 4
     (path / "scores.json").write_text(json.dumps(content))
-    (run,) = collect([tmp_path]).runs
+    run = read_run(path)
     found = objects(run, 0.8, 0.1, 1)["er"]
     assert (found["tp"], found["ud"], found["fn"], found["right"], found["fp"]) == (0, 1, 1, 1, 0)
     assert objects(run, 0.6, 0.1, 1)["er"]["tp"] == 1

@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 from sklearn.metrics import f1_score
 
 from fibseg.cli import main
+from fibseg.collection import collect, read_run
 from fibseg.compare_tables import expert_table, spread, strata_table, table_1, table_2
 from fibseg.compared_components import detections, in_strata
 from fibseg.compared_labels import second_expert
-from fibseg.comparison import chosen, collapsed, collect, configurations, read_run, score_rows
-from fibseg.contrast_tables import volume_table
-from fibseg.contrasts import contrasts, sentence
+from fibseg.comparison import chosen, collapsed, configurations, score_rows
+from fibseg.contrast_tables import contrast_table, volume_table
+from fibseg.contrasts import contrasts, sentence, without
 from fibseg.errors import FibsegError
 from fibseg.runs import COMPONENT_COLUMNS
 from fibseg.stack import write_pages
@@ -37,20 +39,33 @@ def confusion(f1: float, pixels: int = 10_000) -> list[list[int]]:
     return [[10 * pixels, pixels - hits], [pixels - hits, hits]]
 
 
-def make_run(folder: Path, name: str, seed: int, validation: list[float], test: list[float], **changes: Any) -> Path:
-    """A finished run of one class, with these F1 per slice."""
+def make_run(
+    folder: Path, name: str, seed: int, validation: list[float], test: list[float], bare: bool = False, **changes: Any
+) -> Path:
+    """A finished run of one class, with these F1 per slice, and a component of truth and prediction on each.
+
+    A bare one has no components.
+    """
     model, filtering = name.split("-")[:2]
     path = folder / f"{name}-s{seed}-{abs(hash(name)) % 16**8:08x}"
     path.mkdir(parents=True)
+    classes = changes.pop("classes", ["background", "er"])
     facts = {"model": model, "filter": filtering, "seed": seed, "data": "cell", "config_hash": name, "data_hash": "d"}
     splits = {
         split: [{"volume": 0, "slice": z, "confusion": confusion(value)} for z, value in enumerate(values)]
         for split, values in (("validation", validation), ("test", test))
     }
-    content = {"schema": 1, "run": facts | changes, "classes": ["background", "er"], "splits": splits}
+    content = {"schema": 1, "run": facts | changes, "classes": classes, "splits": splits}
     (path / "scores.json").write_text(json.dumps(content))
     with (path / "components.csv").open("w", newline="") as file:
-        csv.writer(file).writerow(COMPONENT_COLUMNS)
+        writer = csv.writer(file)
+        writer.writerow(COMPONENT_COLUMNS)
+        for split, found in ({} if bare else splits).items():
+            for one in found:
+                (_, _), (missed, hits) = one["confusion"]
+                for side in ("truth", "prediction"):
+                    place = [split, 0, one["slice"], content["classes"][1], side]
+                    writer.writerow([*place, hits + missed, 0, 0, hits, 1])
     return path
 
 
@@ -122,7 +137,7 @@ def test_collapsed_runs_stay_and_are_told(tmp_path: Path) -> None:
 
 def test_components_by_hand(tmp_path: Path) -> None:
     """Shares .81, .80, .10, .09 of the truth: found, two between, missed."""
-    path = make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    path = make_run(tmp_path, "unet-off", 0, [0.5], [0.5], bare=True)
     add_components(
         path, ("test", "truth", 100, 81, 1), ("test", "truth", 100, 80, 3), ("test", "truth", 100, 10, 0),
         ("test", "truth", 100, 9, 1), ("test", "truth", 3, 0, 0), ("validation", "truth", 100, 100, 1),
@@ -133,13 +148,13 @@ def test_components_by_hand(tmp_path: Path) -> None:
     assert detections(run, "test") == {"er": expected}
     assert detections(run, "test", smallest=4)["er"]["fn"] == 1
     assert detections(run, "test", high=0.7)["er"]["tp"] == 2
-    make_run(tmp_path, "unet-off", 1, [0.4], [0.5])
-    table = table_2(collect([tmp_path]).runs)
+    other = make_run(tmp_path, "unet-off", 1, [0.4], [0.5], bare=True)
+    table = table_2([run, read_run(other)])
     assert table.rows[0][:4] == ["unet-off, seed 0", "er (5)", "20.0% (1; 0 to 1)", "40.0% (2; 0 to 2)"]
 
 
 def test_components_by_size(tmp_path: Path) -> None:
-    path = make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    path = make_run(tmp_path, "unet-off", 0, [0.5], [0.5], bare=True)
     add_components(
         path, ("test", "truth", 9, 9, 1), ("test", "truth", 10, 0, 0), ("test", "truth", 99, 50, 1),
         ("test", "truth", 100, 100, 1), ("test", "prediction", 5, 0, 0), ("test", "prediction", 200, 200, 1),
@@ -166,7 +181,7 @@ def grid(folder: Path, seeds: int) -> None:
 def test_contrasts_of_a_grid(tmp_path: Path) -> None:
     grid(tmp_path, 8)
     runs = collect([tmp_path]).runs
-    found = {(one.kind, one.first, one.second): one for one in contrasts(runs, [("eunet-on", "unet-off")])}
+    found = {(one.kind, one.first, one.second): one for one in contrasts(runs, [("unet-off", "eunet-on")])}
     assert [key[0] for key in found] == ["filter", "filter", "model", "model", "interaction", "pair"]
     of_unet = found["filter", "unet-off", "unet-on"]
     scores = {name: np.array([run.f1("test")["er"] for run in own]) for name, own in configurations(runs).items()}
@@ -211,10 +226,10 @@ def test_volumes_are_listed_and_from_six_on_have_an_interval(tmp_path: Path) -> 
     table = volume_table(runs, [one])
     assert table is not None
     low, high = stats.ttest_1samp([0.01 * (k + 1) for k in range(6)], 0).confidence_interval()
-    assert table.rows[0][3:] == [*(f"+0.0{k}0" for k in range(1, 7)), f"{low:+.3f} to {high:+.3f}"]
+    assert table.rows[0][3:] == [*(f"+0.0{k}0" for k in range(1, 7)), f"{low:+.3f}", f"{high:+.3f}"]
     few = collect([tmp_path / "2"]).runs
     table = volume_table(few, contrasts(few))
-    assert table is not None and table.rows[0][3:] == ["+0.010", "+0.020", "2 volumes"]
+    assert table is not None and table.rows[0][3:] == ["+0.010", "+0.020", "-", "-"]
     assert volume_table(few, []) is None
 
 
@@ -227,7 +242,7 @@ def test_the_second_expert_on_the_same_slices(tmp_path: Path) -> None:
     for seed, value in enumerate((0.6, 0.8)):
         make_run(tmp_path, "unet-off", seed, [0.5], [0.1, value, 0.2])
     runs = collect([tmp_path]).runs
-    assert second_expert(runs[0]) is None and expert_table(runs) is None
+    assert second_expert(runs) is None and expert_table(runs) is None
     truth = tmp_path / "truth" / "d"
     write_pages(truth / "test-labels.tif", list(first))
     write_pages(truth / "second_expert-labels.tif", [second])
@@ -276,17 +291,30 @@ def test_what_cannot_be_compared_is_named_and_left_out(tmp_path: Path, capsys: p
     unfinished = tmp_path / "unet-off-s3-00000000"
     unfinished.mkdir()
     (unfinished / "config.yaml").write_text("a: 1")
+    (unfinished / "error.txt").write_text("Traceback\nE: boom\n")
+    short = make_run(tmp_path, "unet-off", 5, [0.5], [0.5] * 3)
+    lines = (short / "components.csv").read_text().splitlines()
+    (short / "components.csv").write_text("\n".join(lines[:-2]) + "\n")
+    bare_facts = make_run(tmp_path, "unet-off", 6, [0.5], [0.5])
+    (bare_facts / "scores.json").write_text((bare_facts / "scores.json").read_text().replace('"model": "unet", ', ""))
+    huge = make_run(tmp_path, "unet-off", 7, [0.5], [0.5])
+    (huge / "scores.json").write_text((huge / "scores.json").read_text().replace('"seed": 7', '"seed": 1e999'))
+    elsewhere = make_run(tmp_path, "unet-off", 8, [0.5], [0.5] * 2)
+    (good / "metrics.csv").write_text("epoch,val_loss,val_f1\n0,1.0,0.5\n1,0.9")
     bare = make_run(tmp_path, "unet-off", 4, [0.5], [0.5])
     (bare / "components.csv").write_text("split,area\ntest,x\n")
     script = make_run(tmp_path, "unet-<script>alert(1)", 0, [0.5], [0.6], filter="[red]on")
     assert main(["compare", str(tmp_path), "--output", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    for path, why in ((cut, "damaged"), (newer, "schema 9"), (unfinished, "not finished"), (bare, "components")):
+    reasons = [(cut, "damaged"), (newer, "schema 9"), (unfinished, "not finished.* It failed: E: boom")]
+    reasons += [(bare, "components"), (script, "a name that no run is given"), (short, "does not fit scores.json")]
+    reasons += [(bare_facts, "damaged"), (huge, "damaged"), (elsewhere, "scored on other slices")]
+    for path, why in reasons:
         assert re.search(rf"left out: {re.escape(str(path))}: .*{why}", printed)
     assert good.name.removesuffix(good.name[-11:]) in printed
     page = (tmp_path / "out" / "comparison.md").read_text()
     assert "unet-\\<script>" in page and "<script>" not in page.replace("\\<script>", "")
-    assert script.exists()
+    assert "not among them: unet-off-s3-00000000: no scores.json" in page
 
 
 def test_data_sets_stay_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,3 +361,114 @@ def test_mistakes(
     assert main(["compare", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and len(error.splitlines()) == 1
+
+
+def test_folders_beside_the_runs_are_named_and_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a shell expands runs/vnc/*: truth, a file of the sweep, an empty folder."""
+    make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "multirun.yaml").write_text("a: 1")
+    for paths in (sorted(map(str, tmp_path.iterdir())), [str(tmp_path / "*")]):
+        assert main(["compare", *paths, "--output", str(tmp_path / "out" / str(len(paths)))]) == 0
+        printed = capsys.readouterr().out
+        assert "all 1" in printed and "multirun.yaml: no run directory, and none in it" in printed
+
+
+def test_two_data_sets_of_one_name_and_odd_names(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", "unet-off", 0, [0.5], [0.5], data="../cell")
+    make_run(tmp_path / "b", "unet-off", 0, [0.5], [0.9], data="../cell", data_hash="abcdefgh")
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "out")]) == 0
+    tables = {path.name: path.read_text() for path in (tmp_path / "out").glob("table1-*.csv")}
+    assert set(tables) == {"table1-_cell-abcdef.csv", "table1-_cell-d.csv"}
+    assert "0.900" in tables["table1-_cell-abcdef.csv"] and "0.500" in tables["table1-_cell-d.csv"]
+    make_run(tmp_path / "c", "unet-off", 0, [0.5], [0.5])
+    assert main(["compare", str(tmp_path / "c"), "--output", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").glob("table1-*.csv")} == {"table1-cell.csv"}  # the old ones go
+
+
+def test_options_that_only_one_data_set_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("unet-off", "unet-on"):
+        make_run(tmp_path / "a", name, 0, [0.5], [0.5])
+    make_run(tmp_path / "b", "eunet-on", 0, [0.5], [0.9], data="other", data_hash="e", classes=["background", "golgi"])
+    folders = [str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "out")]
+    assert main(["compare", *folders, "--pair", "unet-on", "unet-off"]) == 0
+    assert main(["compare", *folders, "--pair", "unet-on", "eunet-on"]) == 2
+    assert "no data set has both; the configurations are unet-off, unet-on, eunet-on" in capsys.readouterr().err
+    assert main(["compare", *folders, "--thin", "nucleus"]) == 2
+    assert "--thin: nucleus; the classes are er, golgi" in capsys.readouterr().err
+
+
+def test_a_named_pair_that_is_a_contrast_already_is_no_second_test(tmp_path: Path) -> None:
+    grid(tmp_path, 8)
+    runs = collect([tmp_path]).runs
+    plain = contrasts(runs)
+    again = contrasts(runs, [("unet-on", "unet-off"), ("unet-off", "unet-on")])
+    assert [one.adjusted for one in again] == [one.adjusted for one in plain]
+    (pair,) = [one for one in contrasts(runs, [("eunet-on", "unet-off")] * 2) if one.kind == "pair"]
+    assert (pair.second, pair.first) == ("eunet-on", "unet-off")  # the first less the second
+    with pytest.raises(FibsegError, match="one configuration twice"):
+        contrasts(runs, [("unet-on", "unet-on")])
+    table = contrast_table(runs, plain)
+    assert "Holm over 5 tests; no adjusted p can be below 0.0391 here" in " ".join(table.notes)
+
+
+def test_unpaired_seeds_absent_classes_and_collapsed_runs_are_told(tmp_path: Path) -> None:
+    for seed in range(4):
+        make_run(tmp_path, "unet-off", seed, [0.8 if seed else 0.3], [0.8 if seed else 0.3])
+        make_run(tmp_path, "unet-on", seed + 1, [0.9], [0.9])
+    runs = collect([tmp_path]).runs
+    assert without(runs, []) == ["unet-on less unet-off: without seeds 0, 4, which one side lacks"]
+    make_run(tmp_path, "unet-on", 0, [0.9], [0.9])
+    runs = collect([tmp_path]).runs
+    (one,) = contrasts(runs)
+    assert one.fallen == [0] and one.standing.mean == pytest.approx(0.1)
+    rows = contrast_table(runs, [one]).rows
+    assert rows[0][3] == "+0.225" and rows[1][:4] == ["less collapsed seeds 0", *rows[0][1:3], "+0.100"]
+    empty = make_run(tmp_path / "none", "unet-off", 0, [0.5], [0.5], bare=True)
+    content = json.loads((empty / "scores.json").read_text())
+    content["splits"]["test"][0]["confusion"] = [[5, 0], [0, 0]]
+    content["splits"]["validation"][0]["confusion"] = [[5, 0], [0, 0]]
+    (empty / "scores.json").write_text(json.dumps(content))
+    assert without([read_run(empty)], []) == ["in no test slice, so in no contrast: er"]
+
+
+def test_contrasts_by_configuration_and_not_by_name(tmp_path: Path) -> None:
+    """Runs of one name that another key tells apart are no filter contrast of each other."""
+    provenance = dict.fromkeys(("config_hash", "data_hash", "threads", "precision", "tracking_id"), 0)
+    for name, epochs, areas in (("unet-off", 3, []), ("unet-on-areas_1_x5_", 3, ["1%"]), ("unet-on-other", 9, ["1%"])):
+        path = make_run(tmp_path, name, 0, [0.5], [0.5])
+        config = {
+            "data": {"volumes": []},
+            "model": {"width": 1},
+            "filter": {"areas": areas},
+            "training": {"epochs": epochs},
+        }
+        (path / "config.yaml").write_text(yaml.safe_dump(config | {"provenance": provenance}))
+    found = contrasts(collect([tmp_path]).runs)
+    assert [(one.first, one.second) for one in found] == [("unet-off", "unet-on-areas_1_x5_")]
+
+
+def test_a_run_that_predicts_nothing_has_no_precision_and_spoils_no_mean(tmp_path: Path) -> None:
+    """Asymmetric counts: 60 hits, 40 misses, 20 false: precision .75, recall .6."""
+    for seed, counts in enumerate(([[880, 20], [40, 60]], [[900, 0], [100, 0]])):
+        path = make_run(tmp_path, "unet-off", seed, [0.5], [0.5], bare=True)
+        content = json.loads((path / "scores.json").read_text())
+        content["splits"]["test"] = [{"volume": 0, "slice": 0, "confusion": counts}]
+        content["splits"]["test"].append({"volume": 0, "slice": 1, "confusion": [[90, 7 + seed], [0, 0]]})
+        (path / "scores.json").write_text(json.dumps(content))
+    (row,) = score_rows([read_run(path) for path in sorted(tmp_path.glob("unet*"))], "test")
+    assert row.precision == pytest.approx((60 / 87 + 0) / 2)  # the second run has 8 false pixels and no hit
+    assert row.recall == pytest.approx((0.6 + 0.0) / 2)
+    assert (row.slices, row.empty) == (1, 7.5)
+
+
+def test_blocks_go_along_z_whatever_the_order_of_the_slices(tmp_path: Path) -> None:
+    """Slices 0 and 1 have the large differences; they stand first and last in scores.json."""
+    for name, gains in (("unet-off", [0.0] * 10), ("unet-on", [0.2, *[0.0] * 8, 0.2])):
+        path = make_run(tmp_path, name, 0, [0.5], [0.5 + gain for gain in gains], bare=True)
+        content = json.loads((path / "scores.json").read_text())
+        for one, z in zip(content["splits"]["test"], [0, *range(2, 10), 1], strict=True):
+            one["slice"] = z
+        (path / "scores.json").write_text(json.dumps(content))
+    (one,) = contrasts([read_run(path) for path in sorted(tmp_path.glob("unet*"))])
+    assert one.blocks == pytest.approx((0.0, 0.05))

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from fibseg.cli import main
-from fibseg.comparison import collect
+from fibseg.collection import collect
 from fibseg.gallery import SIDE, gallery
 from fibseg.runs import RunDirectory
 from fibseg.stack import write_pages
 
-from .test_comparison import add_components, make_run
+from .test_comparison import make_run
 
 
 class Tags(HTMLParser):
@@ -40,10 +40,9 @@ def a_sweep(folder: Path, pictures: bool, shape: tuple[int, int] = (40, 50)) -> 
     generator = np.random.default_rng(0)
     truth = [generator.integers(0, 2, shape).astype(np.uint8) for _ in range(4)]
     truth[0][:3] = 255
-    for name, f1 in (("unet-off", 0.7), ("unet-on", 0.8), ("eunet-on-<b>x", 0.6)):
+    for name, f1 in (("unet-off", 0.7), ("unet-on", 0.8), ("eunet-on-x", 0.6)):
         for seed in range(3):
-            path = make_run(folder, name, seed, [f1] * 2, [f1 + seed / 100] * 4)
-            add_components(path, ("test", "truth", 100, 90, 1), ("test", "truth", 9, 0, 0))
+            path = make_run(folder, name, seed, [f1] * 2, [f1 + seed / 100] * 4, classes=["background", "<b>er$x$"])
             rows = "".join(f"{epoch},{0.5 - epoch / 10},{0.2 + epoch / 10}\n" for epoch in range(3))
             (path / "metrics.csv").write_text(f"epoch,val_loss,val_f1\n{rows}")
             if pictures:
@@ -70,15 +69,18 @@ def test_the_page_is_whole_and_safe(pictures: bool, tmp_path: Path, capsys: pyte
             assert not re.match(r"\w+://|//", attributes.get(name) or "")
     names = [tag for tag, _ in tags]
     assert names.count("table") == 5  # two tables, contrasts, scores, runs
-    assert names.count("svg") == 5
+    assert names.count("svg") == 6
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
     assert all(attributes.get("aria-label") for tag, attributes in tags if tag == "svg")
-    assert "b" not in names and "eunet-on-&lt;b&gt;x" in page
+    assert "b" not in names and "&lt;b&gt;er$x$" in page
     assert names.count("select") == (3 if pictures else 0)
     assert "This covers training randomness only" in page
     links = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
     inside = {link[1:] for link in links if link.startswith("#")}
     assert inside <= {attributes.get("id") for _, attributes in tags}
     assert {"set0", "set0-runs", "set0-runs0", "set0-slices"} <= inside
+    assert len([link for link in links if not link.startswith("#")]) == 18  # from the list and from the table
     runs = {(tmp_path / "out" / unquote(link)).resolve() for link in links if not link.startswith("#")}
     assert runs == {path.parent for path in (tmp_path / "runs").glob("*/scores.json")}
 

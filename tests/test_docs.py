@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -199,3 +200,14 @@ def test_the_finding_in_readme_is_what_compare_says(tmp_path: Path, capsys: pyte
     told = re.findall(r"On these \d+ test slices of this stack, .*?annotators\.", readme)
     assert len(told) == 5
     assert [one for one in told if one not in printed] == []
+
+
+def test_figures_of_the_comparison_page_are_those_of_the_benchmarks() -> None:
+    text = " ".join((DOCS / "COMPARING.md").read_text(encoding="utf-8").split())
+    seeds = json.loads((PROJECT / "benchmarks" / "seeds.json").read_text())["scores"]
+    for name, row in seeds.items():
+        cells = " | ".join(f"{one['covered']:.1%} / {one['rejected']:.1%}" for one in row.values())
+        assert f"| {name} | {cells} |" in text
+    found = json.loads((PROJECT / "benchmarks" / "comparison.json").read_text())
+    assert f"{found['what']} are compared in {found['compare_s']} s with {found['memory_mb']} MB" in text
+    assert f"page has {found['page_mb']} MB and opens in {found['page_opens_s']} s" in text

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fibseg.cli import main
-from fibseg.comparison import collect
+from fibseg.collection import collect
 from fibseg.figure_command import crop_of, draw, panels
 from fibseg.figures import overlay
 from fibseg.grain_filter import grain_filter
@@ -60,9 +60,9 @@ def test_panels_hold_the_pixels_of_their_crops(sweep: Path) -> None:
 
 
 def test_crops_are_drawn_from_a_seed_where_a_class_is(sweep: Path) -> None:
-    run = collect([sweep]).runs[0]
-    drawn = draw(run, SIDE, 4, 7)
-    assert drawn == draw(run, SIDE, 4, 7) != draw(run, SIDE, 4, 8)
+    runs = collect([sweep]).runs
+    drawn = draw(runs, SIDE, 4, 7)
+    assert drawn == draw(runs, SIDE, 4, 7) != draw(runs, SIDE, 4, 8)
     assert all((volume, z) == (0, 1) for volume, z, *_ in drawn)  # the second expert's slice
     truth = np.zeros((40, 60), np.uint8)
     truth[20:30, 40:60] = 1

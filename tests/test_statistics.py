@@ -11,6 +11,7 @@ from scipy import stats
 
 from fibseg.statistics import (
     DRAWS,
+    MOST,
     holm,
     power_of,
     seeds_needed,
@@ -64,7 +65,7 @@ def test_sign_flip_of_many_seeds_draws() -> None:
     assert 1 / (DRAWS + 1) <= found <= 1
     exact = stats.ttest_1samp(differences, 0).pvalue
     assert found == pytest.approx(exact, abs=0.02)
-    assert sign_flip_p([1.0] * 30) == pytest.approx(1 / (DRAWS + 1), abs=1e-4)
+    assert sign_flip_p([1.0] * 30) == 1 / (DRAWS + 1)  # b + 1 over B + 1, as no draw of 20,000 is all of one sign
     assert math.isnan(sign_flip_p([]))
 
 
@@ -72,6 +73,7 @@ def test_equal_sums_count_in_spite_of_rounding() -> None:
     assert sign_flip_p([0.1, 0.2, 0.3]) == 0.25
     assert sign_flip_p([0.3, 0.2, 0.1]) == 0.25
     assert sign_flip_p([0.0, 0.0]) == 1.0
+    assert sign_flip_p([0.1, 0.2, -0.3]) == 1.0  # a sum of 0, but for rounding
 
 
 def test_holm_by_hand() -> None:
@@ -111,3 +113,24 @@ def test_the_range_of_seeds_follows_the_deviations_own_interval() -> None:
     deviation = np.std(differences, ddof=1)
     assert middle == seeds_needed(float(deviation))
     assert high == seeds_needed(float(deviation * math.sqrt(6 / stats.chi2.ppf(0.025, 6))))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 7, 15, 60])
+def test_power_against_scipys_noncentral_t_and_far_out(seeds: int) -> None:
+    for ratio in (0.05, 0.3, 1.0, 2.0, 7.5):
+        shift, edge = ratio * math.sqrt(seeds), stats.t.ppf(0.975, seeds - 1)
+        peer = stats.nct.sf(edge, seeds - 1, shift) + stats.nct.cdf(-edge, seeds - 1, shift)
+        found = power_of(seeds, 0.01 / ratio, 0.01)
+        assert 0 <= found <= 1
+        if not math.isnan(peer):
+            assert found == pytest.approx(float(peer), abs=0.004)
+    generator = np.random.default_rng(0)
+    pairs = generator.normal(0.01, 0.001327, (SWEEPS, 2))  # scipy's own gives NaN here
+    seen = np.mean([stats.ttest_1samp(row, 0).pvalue < 0.05 for row in pairs])
+    assert power_of(2, 0.001327, 0.01) == pytest.approx(seen, abs=0.03)
+
+
+def test_seeds_needed_rise_with_the_deviation() -> None:
+    needed = [seeds_needed(deviation) for deviation in np.geomspace(1e-4, 0.5, 60)]
+    assert needed == sorted(needed)
+    assert seeds_needed(5.0) == seeds_needed(20.0) == MOST

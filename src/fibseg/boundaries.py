@@ -57,19 +57,15 @@ def _within(edge: Mask, tolerance: float, spacing: tuple[float, float]) -> Mask:
 def boundary_f1(truth: Labels, prediction: Labels, index: int, tolerance: float, spacing: tuple[float, float]) -> float:
     """Harmonic mean of the shares of both boundaries that lie within `tolerance` of the other one.
 
-    Of a slice (H, W) as in `boundary_counts`; NaN where the truth has no pixel of the class, 1 where it fills all that
-    is known and the prediction does too (Csurka et al., BMVC 2013, doi 10.5244/C.27.32).
+    Of a slice (H, W) as in `boundary_counts`; NaN where the truth has no boundary: without the class, or full of it
+    (Csurka et al., BMVC 2013, doi 10.5244/C.27.32).
 
     >>> truth = np.zeros((9, 9), np.uint8); truth[4] = 1
     >>> boundary_f1(truth, np.roll(truth, 1, axis=0), 1, tolerance=1, spacing=(1, 1))
     1.0
     """
-    if not (truth == index).any():
-        return math.nan
     near_prediction, predicted, near_truth, true = boundary_counts(truth, prediction, index, tolerance, spacing)
-    if predicted == 0 and true == 0:
-        return float((prediction[truth == index] == index).any())
-    return _harmonic(near_prediction, predicted, near_truth, true)
+    return _harmonic(near_prediction, predicted, near_truth, true) if true else math.nan
 
 
 def cl_dice(truth: Labels, prediction: Labels, index: int) -> float:

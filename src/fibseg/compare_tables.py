@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibseg.compared_components import Found, detections, in_strata
-from fibseg.compared_labels import PIXELS, expert_thin_scores, objects, second_expert, thin_scores_of
+from fibseg.compared_labels import PIXELS, expert_detections, expert_thin_scores, objects, second_expert, thin_scores_of
 from fibseg.comparison import Run, chosen, collapsed, configurations, score_rows
 from fibseg.metrics import mean_f1
 from fibseg.scoring import HIGH, LOW
@@ -37,8 +37,8 @@ def _digits(value: float, cut: bool) -> str:
     return str(Decimal(f"{value:.12f}").quantize(Decimal("0.001"), rounding=rounding))
 
 
-def table_1(runs: Sequence[Run], paper_style: bool = False) -> Table:
-    """Test F1 of each configuration: of the chosen runs, and below it of all of them."""
+def table_1(runs: Sequence[Run], paper_style: bool = False, left_out: Sequence[str] = ()) -> Table:
+    """Test F1 of each configuration: of the chosen runs, and below it of all of them; what is not among them."""
     names, rows = runs[0].names[1:], []
     groups = configurations(runs)
     scores = {(row.configuration, row.class_name): row for row in score_rows(runs, "test")}
@@ -59,6 +59,7 @@ def table_1(runs: Sequence[Run], paper_style: bool = False) -> Table:
         notes.append("population standard deviation, digits cut off and not rounded, as in the paper")
     if len({len(own) for own in groups.values()}) > 1:
         notes.append("configurations have unequal numbers of runs")
+    notes += [f"not among them: {one}" for one in left_out]
     columns = ["configuration", "runs", *names]
     return Table(f"table1-{runs[0].data}", f"Table 1: {runs[0].data}, test F1", columns, rows, notes)
 
@@ -71,7 +72,10 @@ def score_table(runs: Sequence[Run]) -> Table:
         cells = ["-" if math.isnan(value) else f"{value:.3f}" for value in numbers]
         rows.append([row.configuration, row.class_name, *cells, str(row.slices), f"{row.empty:.0f}"])
     columns = ["configuration", "class", "pooled F1", "IoU", "precision", "recall", "slices", "false px, empty slices"]
-    notes = ["pooled over the pixels of all test slices, means over all runs; slices: those that hold the class"]
+    notes = [
+        "pooled over the pixels of all test slices, means over all runs; slices: those that hold the class",
+        "a run that predicts nothing of a class has no precision, and is in no mean of it",
+    ]
     return Table(f"scores-{runs[0].data}", f"Scores: {runs[0].data}, test slices", columns, rows, notes)
 
 
@@ -151,9 +155,9 @@ def thin_table(runs: Sequence[Run], names: Sequence[str], tolerance: float | Non
         FibsegError: labels of a run, or the truth beside it, are missing; or no voxel size for a tolerance in nm.
     """
     rows: list[list[str]] = []
-    expert = second_expert(runs[0])
+    expert = second_expert(runs)
     for name in names:
-        others = None if expert is None else expert_thin_scores(runs[0], name, tolerance)
+        others = None if expert is None else expert_thin_scores(runs, name, tolerance)
         if others is not None:
             cells = [spread([value], paper_style) for value in _means(others[1])]
             rows.append(["second expert", name, *["-"] * 2, *cells])
@@ -183,7 +187,7 @@ def _means(scores: NDArray[np.float64]) -> list[float]:
 
 def expert_table(runs: Sequence[Run], paper_style: bool = False) -> Table | None:
     """The second expert against the first, and every configuration on the same slices; None without one."""
-    found = second_expert(runs[0])
+    found = second_expert(runs)
     if found is None:
         return None
     places, counts = found
@@ -199,15 +203,36 @@ def expert_table(runs: Sequence[Run], paper_style: bool = False) -> Table | None
     return Table(f"expert-{runs[0].data}", title, ["", *names], rows, notes)
 
 
+def expert_components(runs: Sequence[Run], high: float, low: float, smallest: int) -> Table | None:
+    """Table 2 on the slices of the second expert, with that expert as a row; None without one."""
+    found = expert_detections(runs, high, low, smallest)
+    if found is None:
+        return None
+    places, theirs = found
+    rows = []
+    for name in runs[0].names[1:]:
+        cells, total = _detection_cells([runs[0]], [theirs[name]])
+        rows.append(["second expert", f"{name} ({total})", *cells])
+    for label, own in configurations(runs).items():
+        ours = [detections(run, "test", high, low, smallest, places) for run in own]
+        for name in own[0].names[1:]:
+            cells, total = _detection_cells(own, [one[name] for one in ours])
+            rows.append([f"{label}, seed {chosen(own)[0].seed}", f"{name} ({total})", *cells])
+    title = f"Components on the {len(places)} slices of the second expert: {runs[0].data}"
+    notes = [f"2-D, 8-connected, of {smallest} pixels or more; {_bins(high, low)}", *DETECTION_NOTES]
+    return Table(f"expert2-{runs[0].data}", title, ["", "class (components)", *DETECTION_COLUMNS], rows, notes)
+
+
 def run_table(runs: Sequence[Run]) -> Table:
     """Every run with its scores."""
     names = runs[0].names[1:]
     rows = []
     for label, own in configurations(runs).items():
-        failed = {name: collapsed(own, name) for name in names}
+        failed, best = {name: collapsed(own, name) for name in names}, chosen(own)
         for run in own:
             both = [run.f1(split) for split in ("validation", "test")]
             cells = [f"{scores[name]:.3f}" for scores in both for name in names]
+            cells.append("yes" if run in best else "")
             rows.append([label, str(run.seed), *cells, ", ".join(name for name in names if run in failed[name])])
     columns = ["configuration", "seed", *(f"{split} {name}" for split in ("validation", "test") for name in names)]
-    return Table(f"runs-{runs[0].data}", f"Runs: {runs[0].data}", [*columns, "collapsed"], rows)
+    return Table(f"runs-{runs[0].data}", f"Runs: {runs[0].data}", [*columns, "best", "collapsed"], rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -41,12 +41,15 @@ class Components:
         area: in pixels.
         overlap: pixels that the other side has in the same class.
         touched: components of that class on the other side that it meets.
+        volume, z: where it lies.
     """
 
     of_truth: NDArray[np.bool_]
     area: NDArray[np.int64]
     overlap: NDArray[np.int64]
     touched: NDArray[np.int64]
+    volume: NDArray[np.int64]
+    z: NDArray[np.int64]
 
     @property
     def share(self) -> NDArray[np.float64]:
@@ -55,7 +58,17 @@ class Components:
 
     def among(self, chosen: NDArray[np.bool_]) -> Components:
         """Those where `chosen` (N,) is True."""
-        return Components(self.of_truth[chosen], self.area[chosen], self.overlap[chosen], self.touched[chosen])
+        return Components(*(getattr(self, one.name)[chosen] for one in fields(self)))
+
+    def on(self, places: Sequence[tuple[int, int]]) -> Components:
+        """Those on these (volume, slice)."""
+        wanted = set(places)
+        pairs = zip(self.volume.tolist(), self.z.tolist(), strict=True)
+        return self.among(np.array([pair in wanted for pair in pairs], bool))
+
+
+NUMBERS = ("area", "overlap", "touched", "volume", "slice")
+"""Columns of the file, in the order of `Components`."""
 
 
 def components_of(run: Run, split: str, name: str) -> Components:
@@ -69,13 +82,13 @@ def components_of(run: Run, split: str, name: str) -> Components:
         changed = path.stat().st_mtime_ns
     except OSError as error:
         raise FibsegError(f"{path}: damaged ({error}).") from error
-    return _read(path, changed).get((split, name), Components(np.zeros(0, bool), *np.zeros((3, 0), np.int64)))
+    return _read(path, changed).get((split, name), Components(np.zeros(0, bool), *np.zeros((5, 0), np.int64)))
 
 
 @cache
 def _read(path: Path, _changed: int) -> dict[tuple[str, str], Components]:
     """Components by split and class; read once, and again where the file has changed."""
-    wanted = [COMPONENT_COLUMNS.index(name) for name in ("split", "class", "of", "area", "overlap", "touched")]
+    wanted = [COMPONENT_COLUMNS.index(name) for name in ("split", "class", "of", *NUMBERS)]
     groups: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -86,20 +99,27 @@ def _read(path: Path, _changed: int) -> dict[tuple[str, str], Components]:
                 split, name, *values = (row[k] for k in wanted)
                 groups.setdefault((split, name), []).append(tuple(values))
         return {key: _columns(rows) for key, rows in groups.items()}
-    except (OSError, ValueError, IndexError, csv.Error) as error:
+    except (OSError, ValueError, IndexError, OverflowError, csv.Error) as error:
         raise FibsegError(f"{path}: damaged ({error}).") from error
 
 
 def _columns(rows: list[tuple[str, ...]]) -> Components:
-    """From of, area, overlap and touched as text."""
+    """From `of` and NUMBERS as text."""
     sides, *numbers = zip(*rows, strict=True)
-    area, overlap, touched = (np.array(column, np.int64) for column in numbers)
-    if (area < 1).any():
+    columns = [np.array(column, np.int64) for column in numbers]
+    if (columns[0] < 1).any():
         raise ValueError("a component without pixels")
-    return Components(np.array(sides) == "truth", area, overlap, touched)
+    return Components(np.array(sides) == "truth", *columns)
 
 
-def detections(run: Run, split: str, high: float = HIGH, low: float = LOW, smallest: int = 1) -> dict[str, Found]:
+def detections(
+    run: Run,
+    split: str,
+    high: float = HIGH,
+    low: float = LOW,
+    smallest: int = 1,
+    places: Sequence[tuple[int, int]] | None = None,
+) -> dict[str, Found]:
     """Components of each class, from components.csv.
 
     Args:
@@ -108,8 +128,11 @@ def detections(run: Run, split: str, high: float = HIGH, low: float = LOW, small
         high: share of a component above which it is found.
         low: share below which it is missed, or false.
         smallest: components of fewer pixels are left out, on both sides.
+        places: (volume, slice) to look at; all of the split for None.
     """
     found = {name: components_of(run, split, name) for name in run.names[1:]}
+    if places is not None:
+        found = {name: one.on(places) for name, one in found.items()}
     return {name: count(one.among(one.area >= smallest), high, low) for name, one in found.items()}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -58,21 +59,27 @@ def described(run: Run) -> Described | None:
     return Described(sizes, trained)
 
 
-def second_expert(run: Run) -> tuple[list[Place], Counts] | None:
+def second_expert(runs: Sequence[Run]) -> tuple[list[Place], Counts] | None:
     """Test slices that a second person annotated, and confusion counts (S, K, K) of that person against the first.
 
-    From truth/ beside the run; None where there is none, or nothing of it in the test split.
+    From truth/ beside one of these runs of a data set; None where there is none, or nothing of it in the test split.
     """
-    found = _second_expert(run)
+    found = _second_expert(runs)
     if found is None:
         return None
     places, pairs = found
-    return places, np.stack([confusion_counts(*pair, len(run.names)) for pair in pairs])
+    return places, np.stack([confusion_counts(*pair, len(runs[0].names)) for pair in pairs])
 
 
-def _second_expert(run: Run) -> tuple[list[Place], list[tuple[Labels, Labels]]] | None:
+def truth_of(runs: Sequence[Run]) -> Path:
+    """Folder of the truth beside one of these runs of a data set: the first that is there."""
+    folders = [run.path.parent / "truth" / run.data_hash for run in runs]
+    return next((one for one in folders if (one / "test-labels.tif").is_file()), folders[0])
+
+
+def _second_expert(runs: Sequence[Run]) -> tuple[list[Place], list[tuple[Labels, Labels]]] | None:
     """Places, and the labels of both persons."""
-    truth = run.path.parent / "truth" / run.data_hash
+    run, truth = runs[0], truth_of(runs)
     try:
         splits = json.loads((truth / "truth.json").read_text(encoding="utf-8"))["splits"]
         places = [(int(one["volume"]), int(one["slice"])) for one in splits.get("second_expert", [])]
@@ -81,14 +88,16 @@ def _second_expert(run: Run) -> tuple[list[Place], list[tuple[Labels, Labels]]] 
             return None
         first = read_pages(truth / "test-labels.tif", [run.places["test"].index(place) for place in chosen])
         second = read_pages(truth / "second_expert-labels.tif", [places.index(place) for place in chosen])
+        if any(a.shape != b.shape for a, b in zip(first, second, strict=True)):
+            return None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     return chosen, list(zip(first, second, strict=True))
 
 
-def expert_labels(run: Run) -> dict[Place, Labels] | None:
+def expert_labels(runs: Sequence[Run]) -> dict[Place, Labels] | None:
     """The second expert's labels (H, W) of test slices; None without any."""
-    found = _second_expert(run)
+    found = _second_expert(runs)
     return None if found is None else {place: second for place, (_, second) in zip(*found, strict=True)}
 
 
@@ -136,13 +145,13 @@ def thin_scores_of(runs: Sequence[Run], name: str, tolerance: float | None) -> l
         return list(pool.map(scores, runs))
 
 
-def expert_thin_scores(run: Run, name: str, tolerance: float | None) -> tuple[list[Place], Floats] | None:
+def expert_thin_scores(runs: Sequence[Run], name: str, tolerance: float | None) -> tuple[list[Place], Floats] | None:
     """`thin_scores` of the second expert, on that expert's slices; None without one."""
-    found = _second_expert(run)
+    found = _second_expert(runs)
     if found is None:
         return None
     places, pairs = found
-    return places, _thin(run, name, tolerance, places, pairs)
+    return places, _thin(runs[0], name, tolerance, places, pairs)
 
 
 def _thin(
@@ -173,14 +182,31 @@ def objects(run: Run, high: float, low: float, smallest: int) -> dict[str, Found
     for block in consecutive(run.places["test"]):
         truth, prediction = (np.stack([pairs[k][side] for k in block]) for side in (0, 1))
         found += find_components(truth, prediction, len(run.names))
+    return _counted(found, run.names, high, low, smallest)
+
+
+def _counted(
+    found: Sequence[Component], names: Sequence[str], high: float, low: float, smallest: int
+) -> dict[str, Found]:
     counts = {}
-    for index, name in enumerate(run.names[1:], 1):
+    for index, name in enumerate(names[1:], 1):
         own = [one for one in found if one["class_index"] == index and one["area"] >= smallest]
-        area, overlap, touched = (np.array([one[key] for one in own], np.int64) for key in COLUMNS)
-        counts[name] = count(
-            Components(np.array([one["of"] == "truth" for one in own], bool), area, overlap, touched), high, low
-        )
+        columns = (np.array([one[key] for one in own], np.int64) for key in COLUMNS)
+        of_truth = np.array([one["of"] == "truth" for one in own], bool)
+        counts[name] = count(Components(of_truth, *columns, *np.zeros((2, len(own)), np.int64)), high, low)
     return counts
+
+
+def expert_detections(
+    runs: Sequence[Run], high: float, low: float, smallest: int
+) -> tuple[list[Place], dict[str, Found]] | None:
+    """Components of the second expert's slices, that expert in place of a prediction; None without one."""
+    found = _second_expert(runs)
+    if found is None:
+        return None
+    places, pairs = found
+    every = [one for pair in pairs for one in find_components(*pair, len(runs[0].names))]
+    return places, _counted(every, runs[0].names, high, low, smallest)
 
 
 def consecutive(places: Sequence[Place]) -> list[list[int]]:

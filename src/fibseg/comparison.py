@@ -5,20 +5,16 @@ The unit of every statistic is the training run; see `statistics`.
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fibseg.errors import FibsegError
 from fibseg.metrics import f1_scores, mean_f1, slices_with_class
-from fibseg.runs import SCORED_SPLITS, RunDirectory, is_run, read_scores
 
 Counts = NDArray[np.int64]
 
@@ -70,85 +66,6 @@ class Run:
     def validation_sum(self) -> float:
         """Sum of the validation F1 over the foreground classes, by which the paper chose its runs."""
         return float(np.nansum(list(self.f1("validation").values())))
-
-
-def read_run(path: Path) -> Run:
-    """A run directory; FibsegError where it is unfinished, damaged or of a newer schema."""
-    content = read_scores(RunDirectory(path))
-    try:
-        facts, splits = content["run"], content["splits"]
-        classes = len(content["classes"])
-        confusions = {
-            split: np.array([one["confusion"] for one in splits[split]], np.int64).reshape(-1, classes, classes)
-            for split in SCORED_SPLITS
-        }
-        places = {split: [(int(one["volume"]), int(one["slice"])) for one in splits[split]] for split in SCORED_SPLITS}
-        key = str(facts["config_hash"]), str(facts["data_hash"])
-        configuration = re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name)
-        names, data, seed = [str(name) for name in content["classes"]], str(facts["data"]), int(facts["seed"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise FibsegError(f"{path}: scores.json is damaged ({error}).") from error
-    if any((counts < 0).any() for counts in confusions.values()):
-        raise FibsegError(f"{path}: scores.json is damaged (negative counts).")
-    return Run(path, configuration, key, data, key[1], facts | {"seed": seed}, names, confusions, places)
-
-
-def find_runs(paths: Iterable[str | Path]) -> list[Path]:
-    """Run directories among these paths and one level below them, each once, in order of name.
-
-    A path may hold * and ?, as a shell that finds nothing leaves it.
-    """
-    found: dict[Path, None] = {}
-    for path in itertools.chain.from_iterable(_expanded(Path(one)) for one in paths):
-        if not path.is_dir():
-            raise FibsegError(f"{path}: no such folder.")
-        own = [path] if is_run(path) else sorted(one for one in path.iterdir() if one.is_dir() and is_run(one))
-        if not own:
-            raise FibsegError(f"{path}: no run directory, and none in it.")
-        found |= dict.fromkeys(own)
-    return list(found)
-
-
-def _expanded(path: Path) -> list[Path]:
-    """Folders that a pattern names; the path itself where it exists or is none."""
-    if path.exists() or not any(letter in str(path) for letter in "*?["):
-        return [path]
-    folder = Path(path.anchor or ".")
-    return sorted(one for one in folder.glob(str(path.relative_to(path.anchor))) if one.is_dir()) or [path]
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Runs of one or several data sets, and those that were left out, with the reason."""
-
-    runs: list[Run]
-    left_out: list[tuple[Path, str]] = field(default_factory=list)
-
-    def data_sets(self) -> list[list[Run]]:
-        """Runs that were scored on the same slices with the same classes, in order of name."""
-        groups: dict[tuple[str, str], list[Run]] = {}
-        for run in self.runs:
-            groups.setdefault((run.data, run.data_hash), []).append(run)
-        return [groups[key] for key in sorted(groups)]
-
-
-def collect(paths: Iterable[str | Path]) -> Collection:
-    """Read what can be read; a run that is damaged, unfinished or doubled is named and left out."""
-    runs: list[Run] = []
-    left_out: list[tuple[Path, str]] = []
-    seen: dict[tuple[str, str, int], Path] = {}
-    for path in find_runs(paths):
-        try:
-            run = read_run(path)
-        except (FibsegError, OSError) as error:
-            left_out.append((path, str(error).removeprefix(f"{path}: ").removeprefix(f"{path / 'scores.json'}: ")))
-            continue
-        before = seen.setdefault((*run.key, run.seed), path)
-        if before != path:
-            left_out.append((path, f"the same configuration, data and seed as {before}"))
-            continue
-        runs.append(run)
-    return Collection(runs, left_out)
 
 
 def configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -219,7 +136,7 @@ def score_rows(runs: Sequence[Run], split: str) -> list[ScoreRow]:
         best = chosen(own)
         for index, name in enumerate(own[0].names[1:], 1):
             failed = collapsed(own, name)
-            means = np.mean([_pooled(run.confusions[split], index) for run in own], axis=0).tolist()
+            means = _means([_pooled(run.confusions[split], index) for run in own])
             row = ScoreRow(
                 configuration=label,
                 class_name=name,
@@ -236,6 +153,12 @@ def score_rows(runs: Sequence[Run], split: str) -> list[ScoreRow]:
             )
             rows.append(row)
     return rows
+
+
+def _means(rows: Sequence[tuple[float, ...]]) -> list[float]:
+    """Of each column, over the runs that have a number there: one that predicts nothing has no precision."""
+    columns = [[value for value in column if not math.isnan(value)] for column in zip(*rows, strict=True)]
+    return [math.fsum(column) / len(column) if column else math.nan for column in columns]
 
 
 def _pooled(confusions: Counts, index: int) -> tuple[float, float, float, float, float]:

@@ -6,44 +6,48 @@ import math
 from collections.abc import Sequence
 
 from fibseg.comparison import Run, score_rows
-from fibseg.contrasts import BLOCKS, VOLUMES, Contrast, sentence
-from fibseg.statistics import ENOUGH, t_interval
+from fibseg.contrasts import BLOCKS, VOLUMES, Contrast, sentence, smallest_adjusted_p
+from fibseg.statistics import ENOUGH, MOST, Interval, t_interval
 from fibseg.tables import Table
 
 
-def contrast_table(runs: Sequence[Run], found: Sequence[Contrast]) -> Table:
-    """Every contrast with its interval; p only where there are seeds enough."""
+def contrast_table(runs: Sequence[Run], found: Sequence[Contrast], left_out: Sequence[str] = ()) -> Table:
+    """Every contrast with its interval; p only where there are seeds enough. `left_out` tells what is in none."""
     rows = []
     for one in found:
-        low, high = one.interval.low, one.interval.high
-        interval = "-" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
         few = math.isnan(one.p)
         p = "too few seeds for a 5 % test" if few else f"{one.p:.3f}"
-        needed = "-" if one.needed is None else f"{one.needed[0]} ({one.needed[1]} to {one.needed[2]})"
-        adjusted = "" if few else f"{one.adjusted:.3f}"
-        cells = [one.kind, f"{one.second} less {one.first}", one.class_name, f"{one.interval.mean:+.3f}", interval]
-        blocks = "-" if one.blocks is None else f"{one.blocks[0]:+.3f} to {one.blocks[1]:+.3f}"
-        rows.append([*cells, p, adjusted, str(len(one.seeds)), needed, blocks])
+        needed = "-" if one.needed is None else f"{_seeds(one.needed[0])} ({one.needed[1]} to {_seeds(one.needed[2])})"
+        blocks = ["-", "-"] if one.blocks is None else [f"{value:+.3f}" for value in one.blocks]
+        name = f"{one.second} less {one.first}"
+        tests = [p, "" if few else f"{one.adjusted:.3f}", str(len(one.seeds)), needed, *blocks]
+        rows.append([one.kind, name, one.class_name, *_ends(one.interval), *tests])
+        if one.fallen:
+            without = f"less collapsed seeds {', '.join(map(str, one.fallen))}"
+            count = str(len(one.seeds) - len(one.fallen))
+            rows.append([without, name, one.class_name, *_ends(one.standing), "", "", count, "", "", ""])
     family = sum(not math.isnan(one.p) for one in found)
-    columns = [
-        "what",
-        "contrast",
-        "class",
-        "test F1",
-        "95 % interval",
-        "p",
-        "p, Holm",
-        "seeds",
-        "seeds for .01",
-        "less a block",
-    ]
+    least = f"; no adjusted p can be below {smallest_adjusted_p(found):.3g} here" if family else ""
+    columns = ["what", "contrast", "class", "test F1", "from", "to", "p", "p, Holm", "seeds", "seeds for .01"]
+    columns += ["least less a block", "most"]
     notes = [
-        f"paired by seed, all finished runs; exact sign-flip test from {ENOUGH} seeds on; Holm over {family} tests",
+        "paired by seed, all finished runs; from, to: 95 % interval over seeds",
+        f"p: exact sign-flip test from {ENOUGH} seeds on; Holm over {family} tests{least}",
         "seeds for .01: to see a difference of .01 with 80 % power, and the range from the deviation's own interval",
         f"less a block: range of the difference without one of {BLOCKS} blocks of slices along z; descriptive, no test",
         "this covers training randomness only, not other slices, cells or annotators",
+        *left_out,
     ]
     return Table(f"contrasts-{runs[0].data}", f"Contrasts: {runs[0].data}", columns, rows, notes)
+
+
+def _ends(interval: Interval) -> list[str]:
+    """Mean, low and high."""
+    return ["-" if math.isnan(value) else f"{value:+.3f}" for value in (interval.mean, interval.low, interval.high)]
+
+
+def _seeds(count: int) -> str:
+    return f"{MOST} or more" if count >= MOST else str(count)
 
 
 def volume_table(runs: Sequence[Run], found: Sequence[Contrast]) -> Table | None:
@@ -56,12 +60,13 @@ def volume_table(runs: Sequence[Run], found: Sequence[Contrast]) -> Table | None
         values = [one.volumes[volume] for volume in volumes if volume in one.volumes]
         cells = [f"{one.volumes[volume]:+.3f}" if volume in one.volumes else "-" for volume in volumes]
         interval = t_interval(values)
-        over = f"{interval.low:+.3f} to {interval.high:+.3f}" if len(values) >= VOLUMES else f"{len(values)} volumes"
-        rows.append([one.kind, f"{one.second} less {one.first}", one.class_name, *cells, over])
-    columns = ["what", "contrast", "class", *(f"volume {volume}" for volume in volumes), "95 % interval over volumes"]
+        over = _ends(interval)[1:] if len(values) >= VOLUMES else ["-", "-"]
+        rows.append([one.kind, f"{one.second} less {one.first}", one.class_name, *cells, *over])
+    columns = ["what", "contrast", "class", *(f"volume {volume}" for volume in volumes), "from", "to"]
     notes = [
         "test F1, mean over seeds, of the slices of each volume",
-        f"an interval from {VOLUMES} volumes on; it speaks of other volumes only where these are independent cells",
+        f"from, to: 95 % interval over volumes, from {VOLUMES} of them on",
+        "it speaks of other volumes only where these are independent cells",
     ]
     return Table(f"volumes-{runs[0].data}", f"Volumes: {runs[0].data}, test F1", columns, rows, notes)
 

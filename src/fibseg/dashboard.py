@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fibseg import dashboard_charts as charts
-from fibseg.comparison import Collection, Run, configurations
+from fibseg.collection import Collection
+from fibseg.comparison import Run, configurations
 from fibseg.gallery import Picture, gallery
 from fibseg.runs import write_whole
 from fibseg.tables import Table
@@ -94,30 +95,36 @@ def _data_set(name: str, folder: Path, runs: Sequence[Run], tables: Sequence[Tab
     groups = configurations(runs)
     anchors = {label: f"{name}-runs{number}" for number, label in enumerate(groups)}
     told = "".join(f"<li>{_linked(one, anchors)}</li>" for one in said)
-    drawn = (
-        ("Every run", charts.dots(runs)),
-        ("While they trained", charts.curves(runs)),
-        ("Slice by slice", charts.along_z(runs)),
-        ("What is taken for what", charts.confusion(runs)),
-        ("Small and large components", charts.recall_by_size(runs)),
-    )
-    figures = "".join(f"<h3>{title}</h3><figure>{picture}</figure>" for title, picture in drawn if picture)
+    figures = "".join(f"<h3>{title}</h3><figure>{picture}</figure>" for title, picture in charts_of(runs) if picture)
     listed = "".join(
-        f'<li id="{anchors[label]}">{html.escape(label)}: {", ".join(_run_link(run, folder) for run in own)}</li>'
+        f'<li id="{anchors[label]}">{html.escape(label)}: seeds {", ".join(_run_link(run, folder) for run in own)}</li>'
         for label, own in groups.items()
     )
+    links = {(label, str(run.seed)): _run_link(run, folder) for label, own in groups.items() for run in own}
     return (
         f'<h2 id="{name}">{html.escape(runs[0].data)}</h2><ul>{told}</ul>'
-        f"{''.join(_table(table, anchors) for table in tables)}{figures}"
+        f"{''.join(_table(table, anchors, links) for table in tables)}{figures}"
         f'<div id="{name}-slices">{_gallery(gallery(runs))}</div>'
         f'<h3 id="{name}-runs">The runs behind every number</h3><ul>{listed}</ul>'
     )
 
 
+def charts_of(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Title and SVG of each chart of one data set; empty text where there is nothing to draw."""
+    return [
+        ("Every run", charts.dots(runs)),
+        ("While they trained", charts.curves(runs)),
+        ("Slice by slice", charts.along_z(runs)),
+        ("Differences slice by slice", charts.differences(runs)),
+        ("What is taken for what", charts.confusion(runs)),
+        ("Small and large components", charts.recall_by_size(runs)),
+    ]
+
+
 def _run_link(run: Run, folder: Path) -> str:
     """To the run's directory, from where the page lies."""
     where = quote(os.path.relpath(run.path, folder))
-    return f'<a href="{where}/">seed {run.seed}</a>'
+    return f'<a href="{where}/">{run.seed}</a>'
 
 
 def _linked(text: str, anchors: dict[str, str]) -> str:
@@ -132,11 +139,15 @@ def _linked(text: str, anchors: dict[str, str]) -> str:
     )
 
 
-def _table(table: Table, anchors: dict[str, str]) -> str:
+def _table(table: Table, anchors: dict[str, str], links: dict[tuple[str, str], str]) -> str:
+    """`links` lead from a configuration and a seed, where a row begins with them, to the run."""
     head = "".join(f'<th scope="col"><button>{html.escape(one)}</button></th>' for one in table.columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{_linked(cell, anchors)}</td>" for cell in row) + "</tr>" for row in table.rows
-    )
+    lines = []
+    for row in table.rows:
+        cells = [_linked(cell, anchors) for cell in row]
+        cells[1] = links.get((row[0], row[1]), cells[1]) if table.columns[1] == "seed" else cells[1]
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    rows = "".join(lines)
     notes = "".join(f'<p class="note">{html.escape(one)}</p>' for one in table.notes)
     title = html.escape(table.title)
     return (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,36 +17,49 @@ from matplotlib.figure import Figure
 from fibseg.compared_components import components_of
 from fibseg.compared_labels import described
 from fibseg.comparison import Run, configurations
+from fibseg.contrasts import contrasts
 from fibseg.runs import RunDirectory, read_metrics
 from fibseg.statistics import t_interval
 
 GREY = "#888888"
-"""Of text and frames: to be read on a light and on a dark page."""
+"""Of text and frames; in the page it becomes the color of its text."""
 
 STYLE: Any = {
     "text.color": GREY, "axes.labelcolor": GREY, "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
     "axes.facecolor": "none", "figure.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
-    "svg.fonttype": "none", "svg.hashsalt": "fibseg", "font.family": "sans-serif", "axes.titlesize": 10,
+    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "fibseg", "font.family": "sans-serif",
+    "axes.titlesize": 10,
 }  # fmt: skip
 
 
 CURVES = {"val_f1": "validation F1", "val_loss": "validation loss"}
 """Column of metrics.csv -> title."""
 
+ACROSS = 5
+"""Matrices in a row."""
 
-def color_of(number: int) -> tuple[float, float, float]:
-    """Of a configuration, in order."""
-    red, green, blue = colormaps["tab10"].colors[number % 10]  # type: ignore[attr-defined]
-    return red, green, blue
+
+def color_of(number: int) -> Any:
+    """Of a configuration, in order; shades after the first ten."""
+    return colormaps["tab10" if number < 10 else "tab20b"].colors[number % (10 if number < 10 else 20)]  # type: ignore[attr-defined]
 
 
 def _svg(figure: Figure, label: str) -> str:
-    """The picture's text, with a description for those who do not see it."""
+    """The picture's text, with a description for those who do not see it, and ids of its own."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]
+    text = text[text.index("<svg") :].replace(GREY, "currentColor")
+    own = hashlib.sha256(text.encode()).hexdigest()[:8]
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>c{own}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Below the charts, where it covers nothing."""
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=8)
 
 
 def _axes(count: int, height: float = 3.0) -> tuple[Figure, list[Axes]]:
@@ -86,9 +101,7 @@ def curves(runs: Sequence[Run]) -> str:
                     tables.append(read_metrics(RunDirectory(run.path).metrics))
                 except (OSError, ValueError):
                     continue
-            for axes, key, title in zip(
-                every, ("val_f1", "val_loss"), ("validation F1", "validation loss"), strict=True
-            ):
+            for axes, (key, title) in zip(every, CURVES.items(), strict=True):
                 length = min((len(table) for table in tables), default=0)
                 if length == 0 or any(key not in table[0] for table in tables):
                     continue
@@ -101,39 +114,63 @@ def curves(runs: Sequence[Run]) -> str:
                 drawn = True
         if not drawn:
             return ""
-        every[0].legend(fontsize=8)
+        _legend(figure, every[0])
         return _svg(figure, "learning curves, median and range over seeds")
 
 
 def along_z(runs: Sequence[Run]) -> str:
-    """Test F1 of each slice, mean over the seeds of a configuration; descriptive."""
-    names = runs[0].names[1:]
+    """Test F1 of each slice, mean over the seeds of a configuration, a line for each volume; descriptive."""
+    lines = {
+        label: np.array([run.f1_by_slice("test") for run in own]).mean(axis=0)
+        for label, own in configurations(runs).items()
+    }
+    return _lines(runs, lines, "test F1, mean over seeds", "test F1 of each slice along z")
+
+
+def differences(runs: Sequence[Run]) -> str:
+    """What filter and model add on each slice, mean over seeds; descriptive. Empty without a contrast."""
+    lines: dict[str, Any] = {}
+    for one in contrasts(runs):
+        if one.kind in ("filter", "model"):
+            values = lines.setdefault(
+                f"{one.second} less {one.first}", np.full((len(one.by_slice), len(runs[0].names)), np.nan)
+            )
+            values[:, runs[0].names.index(one.class_name)] = one.by_slice
+    return _lines(runs, lines, "difference of test F1", "differences of each slice along z") if lines else ""
+
+
+def _lines(runs: Sequence[Run], lines: dict[str, Any], what: str, label: str) -> str:
+    """Values (S, K) of each line along the test slices; the slices that were trained on are marked below."""
+    names, places = runs[0].names[1:], runs[0].places["test"]
+    volumes, facts = sorted({volume for volume, _ in places}), described(runs[0])
     with mpl.rc_context(STYLE):
         figure, every = _axes(len(names))
-        for row, (label, own) in enumerate(configurations(runs).items()):
-            scores = np.array([run.f1_by_slice("test") for run in own])  # (runs, slices, classes)
-            places = own[0].places["test"]
-            for k, axes in enumerate(every):
-                axes.plot(
-                    [z for _, z in places], scores[:, :, k + 1].mean(axis=0), ".-", color=color_of(row), label=label
-                )
-                axes.set_title(names[k])
-                axes.set_xlabel("slice (ticks below: trained on)")
-        facts = described(runs[0])
-        trained = [z for slices in facts.trained for z in slices] if facts else []
-        for axes in every:
+        for k, axes in enumerate(every):
+            for row, (name, values) in enumerate(lines.items()):
+                for volume in volumes:
+                    own = sorted((z, i) for i, (of, z) in enumerate(places) if of == volume)
+                    heights = [values[i, k + 1] for _, i in own]
+                    said = name if volume == volumes[0] else None
+                    axes.plot([z for z, _ in own], heights, ".-", color=color_of(row), label=said)
+            axes.set_title(names[k])
+            axes.set_xlabel("slice" + (" (ticks below: trained on)" if len(volumes) == 1 else ", a line per volume"))
+            trained = facts.trained[volumes[0]] if facts and len(volumes) == 1 else []
             axes.plot(trained, [0.02] * len(trained), "|", color=GREY, transform=axes.get_xaxis_transform())
-        every[0].set_ylabel("test F1, mean over seeds")
-        every[0].legend(fontsize=8)
-        return _svg(figure, "test F1 of each slice along z")
+        every[0].set_ylabel(what)
+        _legend(figure, every[0])
+        return _svg(figure, label)
 
 
 def confusion(runs: Sequence[Run]) -> str:
     """Shares of the true pixels of each class, per configuration, over all runs."""
     groups, names = configurations(runs), runs[0].names
+    across, down = min(ACROSS, len(groups)), -(-len(groups) // ACROSS)
     with mpl.rc_context(STYLE):
-        figure, every = _axes(len(groups), 3.4)
-        for axes, (label, own) in zip(every, groups.items(), strict=True):
+        figure = Figure(figsize=(4.2 * across, 3.4 * down), layout="constrained")
+        every = list(np.ravel(figure.subplots(down, across)))
+        for axes in every[len(groups) :]:
+            axes.set_axis_off()
+        for axes, (label, own) in zip(every, groups.items(), strict=False):
             counts = np.sum([run.confusions["test"].sum(axis=0) for run in own], axis=0).astype(float)
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
@@ -170,5 +207,5 @@ def recall_by_size(runs: Sequence[Run]) -> str:
         if not drawn:
             return ""
         every[0].set_ylabel("share that is found")
-        every[0].legend(fontsize=8)
+        _legend(figure, every[0])
         return _svg(figure, "recall against component size")

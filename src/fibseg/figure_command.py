@@ -15,8 +15,9 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from rich.console import Console
 
-from fibseg.compared_labels import described, expert_labels, labels_of
-from fibseg.comparison import Run, collect, configurations, median_run
+from fibseg.collection import collect
+from fibseg.compared_labels import described, expert_labels, labels_of, truth_of
+from fibseg.comparison import Run, configurations, median_run
 from fibseg.description import IntensityDescription
 from fibseg.errors import FibsegError
 from fibseg.figures import class_color, overlay
@@ -40,7 +41,7 @@ def slices(options: argparse.Namespace) -> None:
         raise FibsegError(f"{len(found.data_sets())} data sets among the finished runs; a figure shows one.")
     (runs,) = found.data_sets()
     check(options, count=options.count)
-    crops = [crop_of(one) for one in options.crop] or draw(runs[0], options.side, options.count, options.seed)
+    crops = [crop_of(one) for one in options.crop] or draw(runs, options.side, options.count, options.seed)
     write(panels(runs, crops, options.side, options.width), options.output)
 
 
@@ -76,15 +77,15 @@ def crop_of(numbers: Sequence[int]) -> Crop:
     return volume, z, row, column
 
 
-def draw(run: Run, side: int, count: int, seed: int) -> list[Crop]:
+def draw(runs: Sequence[Run], side: int, count: int, seed: int) -> list[Crop]:
     """Crops of test slices that hold a class, by a seed; where a second expert looked, from those slices.
 
     Raises:
         FibsegError: no crop of this size holds a class.
     """
-    generator = np.random.default_rng(seed)
+    run, generator = runs[0], np.random.default_rng(seed)
     places, truths = run.places["test"], [truth for truth, _ in labels_of(run)]
-    expert = expert_labels(run)
+    expert = expert_labels(runs)
     among = list(range(len(places))) if expert is None else [places.index(place) for place in expert]
     crops: list[Crop] = []
     for _ in range(TRIES * count):
@@ -111,11 +112,11 @@ def panels(runs: Sequence[Run], crops: Sequence[Crop], side: int, width: float) 
     Raises:
         FibsegError: labels of a run are missing, or a crop is not on a test slice.
     """
-    places, expert = runs[0].places["test"], expert_labels(runs[0])
+    places, expert = runs[0].places["test"], expert_labels(runs)
     for volume, z, *_ in crops:
         if (volume, z) not in places:
             raise FibsegError(f"--crop: slice {z} of volume {volume} is no test slice; these are {brief(places)}.")
-    images = test_images(runs[0])
+    images = test_images(runs)
     methods = {label: labels_of(median_run(own)) for label, own in configurations(runs).items()}
     truths = [truth for truth, _ in next(iter(methods.values()))]
     names = ["image", "truth", *(["second expert"] if expert else []), *methods]
@@ -142,15 +143,15 @@ def panels(runs: Sequence[Run], crops: Sequence[Crop], side: int, width: float) 
     return figure
 
 
-def test_images(run: Run) -> list[Labels]:
-    """8-bit images of the test slices, from truth/ beside the run."""
-    path = run.path.parent / "truth" / run.data_hash / "test-images.tif"
+def test_images(runs: Sequence[Run]) -> list[Labels]:
+    """8-bit images of the test slices, from truth/ beside the runs."""
+    path = truth_of(runs) / "test-images.tif"
     try:
         images = read_pages(path)
     except (OSError, ValueError) as error:
         raise FibsegError(f"{path}: missing or damaged ({error}).") from error
-    if len(images) != len(run.places["test"]):
-        raise FibsegError(f"{path}: {len(images)} images for {len(run.places['test'])} test slices.")
+    if len(images) != len(runs[0].places["test"]):
+        raise FibsegError(f"{path}: {len(images)} images for {len(runs[0].places['test'])} test slices.")
     return images
 
 

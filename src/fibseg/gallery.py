@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fibseg import IGNORE
+from fibseg.compared_labels import truth_of
 from fibseg.comparison import Run, configurations, median_run
 from fibseg.figures import class_color
 from fibseg.runs import RunDirectory
@@ -36,7 +37,7 @@ class Picture:
 def gallery(runs: Sequence[Run]) -> list[Picture]:
     """Six test slices of one data set; empty where the runs' folder has no truth/ beside it."""
     places = runs[0].places["test"]
-    truth = runs[0].path.parent / "truth" / runs[0].data_hash
+    truth = truth_of(runs)
     shown = sorted({round(k * (len(places) - 1) / max(1, SLICES - 1)) for k in range(SLICES)})
     images, labels = (_pages(truth / f"test-{kind}.tif", len(places), shown) for kind in ("images", "labels"))
     if not images or not labels:

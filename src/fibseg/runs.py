@@ -245,21 +245,24 @@ def read_scores(run: RunDirectory) -> dict[str, Any]:
         raise FibsegError(f"{run.path}: no scores.json; the run is not finished.")
     try:
         content = json.loads(run.scores.read_text(encoding="utf-8"))
-        schema, splits, classes = content["schema"], content["splits"], len(content["classes"])
+        if content["schema"] != SCHEMA:
+            raise FibsegError(f"{run.scores}: schema {content['schema']}, but this fibseg reads {SCHEMA}.")
+        splits, classes = content["splits"], len(content["classes"])
         shapes = {np.array(one["confusion"]).shape for split in SCORED_SPLITS for one in splits[split]}
     except (ValueError, KeyError, TypeError) as error:
         raise FibsegError(f"{run.scores}: damaged ({error}).") from error
-    if schema != SCHEMA:
-        raise FibsegError(f"{run.scores}: schema {schema}, but this fibseg reads {SCHEMA}.")
     if shapes - {(classes, classes)}:
         raise FibsegError(f"{run.scores}: damaged (counts of shape {shapes} for {classes} classes).")
     return dict(content)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of metrics.csv as numbers."""
+    """Rows of metrics.csv as numbers; ValueError where one is cut off."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except TypeError as error:
+            raise ValueError(f"{path}: a row has too few or too many numbers") from error
 
 
 def write_truth(folder: Path, slices: dict[str, list[AnnotatedSlice]], names: Sequence[str]) -> None:

@@ -34,29 +34,36 @@ class Table:
         """With a header, and without title and notes."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
+        writer.writerow([_no_formula(name) for name in self.columns])
         writer.writerows([_no_formula(cell) for cell in row] for row in self.rows)
         return text.getvalue()
 
     def markdown(self) -> str:
         """Title, table, notes."""
-        lines = [[_markdown(cell) for cell in row] for row in (self.columns, *self.rows)]
+        lines = [[escaped(cell) for cell in row] for row in (self.columns, *self.rows)]
         text = ["| " + " | ".join(line) + " |" for line in lines]
         text.insert(1, "|" + "---|" * len(self.columns))
-        notes = [f"{note}\n" for note in map(_markdown, self.notes)]
-        return "\n".join([f"## {_markdown(self.title)}\n", *text, "", *notes])
+        notes = [f"{note}\n" for note in map(escaped, self.notes)]
+        return "\n".join([f"## {escaped(self.title)}\n", *text, "", *notes])
 
     def latex(self) -> str:
-        """A table environment that needs no package."""
+        """A table environment; a wide one is fitted to the line, by the package graphicx."""
         columns = "l" * len(self.columns)
         head, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (self.columns, *self.rows))
         body = "\n".join([r"\hline", head, r"\hline", *rows, r"\hline"])
-        notes = "".join(rf"\\ {_latex(note)}" for note in self.notes)
+        tabular = f"\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}"
+        longest = sum(max(len(row[k]) for row in (self.columns, *self.rows)) for k in range(len(self.columns)))
+        if longest + 2 * len(self.columns) > LINE:
+            tabular = f"\\resizebox{{\\textwidth}}{{!}}{{%\n{tabular}}}"
+        notes = "".join(f"\n\n{_latex(note)}" for note in self.notes)
         return (
             "\\begin{table}\n\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n"
-            f"\\caption{{{_latex(self.title)}}}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
-            f"{notes.removeprefix(chr(92) * 2 + ' ')}\n\\end{{table}}\n"
+            f"\\caption{{{_latex(self.title)}}}\n{tabular}{notes}\n\\end{{table}}\n"
         )
+
+
+LINE = 75
+"""Letters of a line of LaTeX's article in footnotesize."""
 
 
 def _no_formula(cell: str) -> str:
@@ -64,11 +71,12 @@ def _no_formula(cell: str) -> str:
     try:
         float(cell)
     except ValueError:
-        return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
+        return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") and len(cell) > 1 else cell
     return cell
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that means nothing else in Markdown."""
     for letter in ("\\", "|", "*", "_", "<", "[", "`"):
         text = text.replace(letter, f"\\{letter}")
     return text.replace("\n", " ")
@@ -76,7 +84,7 @@ def _markdown(text: str) -> str:
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "λ": r"$\lambda$", "\u03bf": "o", "µ": r"$\mu$",  # lamda is how Unicode writes it
+    "λ": r"$\lambda$", "\u03bf": "o", "µ": r"$\mu$", "\u00d7": r"$\times$", "\u00f7": r"$\div$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
 }  # fmt: skip
 
@@ -93,4 +101,7 @@ def _plain(letter: str) -> str:
     name = unicodedata.name(letter, "")
     if name.startswith(GREEK) and name.removeprefix(GREEK).isalpha():
         return f"$\\{name.removeprefix(GREEK).lower()}$"
-    return letter if letter.isascii() or "À" <= letter <= "ž" else "?"
+    if letter.isascii() or ("À" <= letter <= "ÿ" and letter not in "ÐðÞþ"):
+        return letter
+    bare = unicodedata.normalize("NFD", letter)[0]
+    return bare if bare.isascii() else "?"
