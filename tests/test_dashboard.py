@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -114,3 +117,33 @@ def test_runs_without_pictures_or_with_others_have_no_gallery(tmp_path: Path) ->
     for kind in ("images", "labels"):
         write_pages(tmp_path / "truth" / "d" / f"test-{kind}.tif", [np.zeros((4, 4), np.uint8)] * 3)
     assert gallery(runs) == []  # three pages for four slices
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+TRIED = """
+<script>
+  const table = document.querySelector('table.sortable'), head = table.querySelectorAll('th button')[2];
+  const column = () => [...table.tBodies[0].rows].map(row => row.cells[2].textContent);
+  head.click(); const up = column(), sorted = head.closest('th').getAttribute('aria-sort'); head.click();
+  const [, left, right] = document.querySelectorAll('select'), swipe = document.querySelector('input[type=range]');
+  left.value = 'truth'; right.value = 'unet-on, seed 1'; swipe.value = 30;
+  for (const one of [left, right, swipe]) one.dispatchEvent(new Event('input'));
+  const layers = [...document.querySelectorAll('img.layer')].map(one => [one.style.clipPath, one.naturalWidth > 0]);
+  document.title = JSON.stringify({up, sorted, down: column(), layers, alt: document.querySelector('img').alt});
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here: the page's script is not tried")
+def test_sorting_and_swiping_in_a_browser(tmp_path: Path) -> None:
+    a_sweep(tmp_path / "runs", True)
+    assert main(["compare", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]) == 0
+    page = tmp_path / "out" / "tried.html"
+    page.write_text((tmp_path / "out" / "index.html").read_text().replace("</body>", f"{TRIED}</body>"))
+    line = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
+    done = subprocess.run([*line, page.as_uri()], capture_output=True, text=True, check=True, timeout=120)
+    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout)[1]))  # type: ignore[index]
+    assert found["sorted"] == "ascending" and found["up"] == sorted(found["up"])
+    assert found["down"] == sorted(found["up"], reverse=True) != found["up"]
+    assert [clip for clip, _ in found["layers"]] == ["inset(0px 70% 0px 0px)", "inset(0px 0px 0px 30%)"]
+    assert found["alt"].endswith("left truth, right unet-on, seed 1")
