@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data_commands(commands)
     _add_compare(commands)
     _add_figure(commands)
+    _add_label_commands(commands)
     return parser
 
 
@@ -91,6 +92,47 @@ def _add_figure(commands: Any) -> None:
         one.add_argument("--width", type=float, default=183, metavar="MM", help="of the figure (default: 183)")
         one.add_argument("--output", required=True, metavar="NAME", help="NAME.pdf and NAME.png are written")
         one.set_defaults(run=lambda options, run=run: _figure(run, options))
+
+
+def _add_label_commands(commands: Any) -> None:
+    """Measure and exactness."""
+    measuring = commands.add_parser("measure", help="3-D objects of a label stack: count, volume, surface")
+    measuring.add_argument("labels", help="label stack, as predict.py writes it")
+    measuring.add_argument(
+        "--data", help="data description (a name in conf/data or a YAML file) that names the classes"
+    )
+    measuring.add_argument(
+        "--voxel-size", type=_numbers(float), metavar="Z,Y,X", help="in nm, where the file is silent"
+    )
+    measuring.add_argument("--smallest", type=int, default=1, metavar="VOXELS", help="leave out smaller objects")
+    measuring.add_argument(
+        "--fill-holes", action="store_true", help="background that one class alone encloses is of it"
+    )
+    measuring.add_argument("--output", metavar="FILE", help="CSV to write (default: LABELS-objects.csv)")
+    measuring.add_argument("--instances", metavar="FILE", help="also a stack with the number of each object")
+    measuring.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    measuring.set_defaults(run=_measure)
+    comparing = commands.add_parser("exactness", help="what larger windows cost a run, on its validation slices")
+    comparing.add_argument("directory", help="run directory")
+    comparing.add_argument("--root", metavar="DIR", help="where the images lie, in place of the root of the run's data")
+    comparing.add_argument("--device", default="auto", help="auto, cpu or cuda:0")
+    comparing.add_argument("--batch", type=int, default=16, metavar="WINDOWS", help="windows at once")
+    comparing.add_argument(
+        "--store", action="store_true", help="tell the run's checkpoint which windows are good enough"
+    )
+    comparing.set_defaults(run=_exactness)
+
+
+def _measure(options: argparse.Namespace) -> None:
+    from fibseg.measure_command import measure
+
+    measure(options)
+
+
+def _exactness(options: argparse.Namespace) -> None:
+    from fibseg.exactness_command import exactness
+
+    exactness(options)
 
 
 def _figure(name: str, options: argparse.Namespace) -> None:

@@ -251,8 +251,16 @@ def load_description(name_or_path: str) -> DataDescription:
         raise FibsegError(f"{name_or_path}: no such data description; expected a YAML file or one of {known}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        merged = OmegaConf.merge(OmegaConf.structured(DataDescription), content)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, OmegaConfBaseException) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise FibsegError(f"{path}: {sentence(error)}") from error
+    return description_of(content, str(path))
+
+
+def description_of(content: Any, where: str) -> DataDescription:
+    """A data description from plain mappings; FibsegError, with the file they came from, where they do not fit."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(DataDescription), content)
+    except (ValueError, OmegaConfBaseException) as error:
+        raise FibsegError(f"{where}: {sentence(error)}") from error
     require_values(cast(DictConfig, merged))
     return cast(DataDescription, OmegaConf.to_object(merged))

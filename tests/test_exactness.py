@@ -1,0 +1,98 @@
+"""Which windows are good enough, decided when a run is scored, and what `fibseg exactness` prints."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fibseg.checkpoint import load_model, save_model
+from fibseg.exactness import ALLOWED, Drift, choose_windows, drift, measure
+from fibseg.prediction import chosen_windows, predict_scores, predict_slices, probabilities, windows_of
+
+from .conftest import Commands
+from .test_checkpoint import trained
+
+CPU = torch.device("cpu")
+
+
+def channels(count: int = 2) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 256, (count, 1, 70, 90)).astype(np.uint8))
+
+
+def test_a_loss_counts_and_a_gain_does_not() -> None:
+    """By hand: er has 8 pixels, 6 found by one and 4 by the other, nothing false: F1 12/14 and 8/12."""
+    truth, paper, other = (np.zeros((4, 8), np.uint8) for _ in range(3))
+    truth[0], paper[0, :6], other[0, :4] = 1, 1, 1
+    windows = windows_of(trained([], 1), "whole")
+    found = drift(windows, ["background", "er", "none"], [truth], [paper], [other])
+    assert found.change["er"] == pytest.approx(8 / 12 - 12 / 14) and math.isnan(found.change["none"])
+    assert found.loss == pytest.approx(12 / 14 - 8 / 12) and found.flipped == 2 / 32
+    assert drift(windows, ["background", "er", "none"], [truth], [other], [paper]).loss == 0
+    assert Drift(windows, {"a": math.nan}, 0.0).loss == 0
+
+
+def test_the_first_that_loses_little_is_chosen_else_the_papers() -> None:
+    """Where the paper's labels are the truth every flip is a loss; where the whole slice's are, none is."""
+    torch.manual_seed(0)
+    model = trained([], 1)
+    for parameter in model.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    images = channels()
+    labels = {
+        kind: list(predict_slices(model, images, windows_of(model, kind), 8, CPU, "32", 1))
+        for kind in ("paper", "whole")
+    }
+    assert (labels["paper"][0] != labels["whole"][0]).mean() > ALLOWED
+    chosen = choose_windows(model, images, labels["whole"], labels["paper"], 8, CPU, "32")
+    assert (chosen["kind"], chosen["size"], chosen["loss"], chosen["slices"]) == ("whole", 0, 0.0, 2)
+    chosen = choose_windows(model, images, labels["paper"], labels["paper"], 8, CPU, "32")
+    assert (chosen["kind"], chosen["size"]) == ("paper", 32)
+    assert choose_windows(model, [], [], [], 8, CPU, "32")["kind"] == "paper"
+    by_patch = replace(model, filter_scope="patch", areas=[9])
+    assert choose_windows(by_patch, images, labels["whole"], labels["paper"], 8, CPU, "32")["kind"] == "paper"
+
+
+def test_differences_of_probabilities_are_measured() -> None:
+    model, images = trained([], 1), channels()
+    truths = [np.zeros((70, 90), np.uint8)] * 2
+    (found,) = measure(model, images, truths, [windows_of(model, "whole")], 8, CPU, "32")
+    network = probabilities(model.network.eval())
+    both = [
+        np.stack([predict_scores(network, one, windows_of(model, kind), 8, CPU) for one in images])
+        for kind in ("paper", "whole")
+    ]
+    assert found.probability == pytest.approx(np.abs(both[0] - both[1]).max(), abs=1e-6)
+    assert found.flipped == pytest.approx((both[0].argmax(1) != both[1].argmax(1)).mean())
+    assert found.seconds > 0 and found.paper_seconds > 0
+
+
+def test_the_choice_is_in_the_checkpoint_and_older_ones_take_the_papers(tmp_path: Path) -> None:
+    model = replace(trained([], 1), windows={"kind": "tiles", "size": 512, "loss": 0.001})
+    save_model(model, tmp_path / "a.ckpt")
+    back = load_model(tmp_path / "a.ckpt")
+    assert back.windows == model.windows and str(chosen_windows(back)) == "tiles 512"
+    assert str(chosen_windows(replace(model, windows=None))) == "paper 32"
+
+
+@pytest.mark.slow
+def test_a_run_knows_its_windows_and_the_command_measures_them(finished: Commands, tmp_path: Path) -> None:
+    run = tmp_path / finished.run_directory().name
+    shutil.copytree(finished.run_directory(), run)
+    model = load_model(run / "checkpoints" / "best.ckpt")
+    assert model.windows is not None and model.windows["slices"] == 2
+    save_model(replace(model, windows=None), run / "checkpoints" / "best.ckpt")
+    result = finished.run("fibseg", "exactness", run, "--store")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"whole +│ [\d.e-]+ +│ [\d.]+%", result.stdout) and "blend 32" in result.stdout
+    again = load_model(run / "checkpoints" / "best.ckpt")
+    assert again.windows is not None and again.windows["kind"] == model.windows["kind"]
+    assert f"predict.py cuts slices by: {chosen_windows(again)}" in result.stdout
+    refused = finished.run("fibseg", "exactness", run / "checkpoints" / "best.ckpt")
+    finished.refused(refused, "no config.yaml")
