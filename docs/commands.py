@@ -63,6 +63,7 @@ TABLES = (
     ("### hydra/launcher=ray", "hydra.launcher.", "hydra/launcher/ray.yaml"),
     ("### hydra/launcher=slurm", "hydra.launcher.", "hydra/launcher/slurm.yaml"),
     ("### Keys of predict.py", "", "predict.yaml"),
+    ("### hydra/launcher=shards", "hydra.launcher.", "hydra/launcher/shards.yaml"),
 )
 """Heading, what stands before each key on the command line, file in conf/."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -332,3 +333,25 @@ def test_a_folder_of_runs_is_averaged(finished: Commands, cell: Path) -> None:
     np.testing.assert_array_equal(values[layers.argmax(0)][clear], labels[:3][clear])
     refused = finished.run(*arguments, f"output={cell / 'x.tif'}", "configuration=none")
     finished.refused(refused, "configuration=none: there are unet-on")
+
+
+@pytest.mark.slow
+def test_shards_side_by_side_by_one_command(finished: Commands, cell: Path) -> None:
+    """And one of them killed on the way: it is started again, and the bytes are those of one process."""
+    undisturbed, out = cell / "whole.tif", cell / "out.tif"
+    subprocess.run(prediction(finished, undisturbed), check=True, capture_output=True, timeout=120)
+    python, program, *arguments = prediction(finished, out)
+    line = [python, program, "-m", *arguments, "shards=3", "shard=range(3)", "hydra.launcher.at_once=2"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cell)
+    end = time.monotonic() + 60
+    while not list(cell.glob(".out.tif.started/00000*.tif")) and time.monotonic() < end:
+        time.sleep(0.02)
+    first = subprocess.run(["pgrep", "-f", f"output={out}.* shard=0"], capture_output=True, text=True, check=True)
+    os.kill(int(first.stdout.split()[-1]), signal.SIGKILL)
+    told, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "shard=0: died, started again" in told and "labels of 60 slices" in told
+    assert out.read_bytes() == undisturbed.read_bytes()
+    assert {path.name for path in cell.iterdir()} == {"image.tif", "whole.tif", "out.tif"}
+    broken = subprocess.run([*line, "image=nowhere.tif"], capture_output=True, text=True, check=False, cwd=cell)
+    finished.refused(broken, "nowhere.tif: no such file")

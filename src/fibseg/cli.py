@@ -142,7 +142,6 @@ def _figure(name: str, options: argparse.Namespace) -> None:
 
 
 def _crop(text: str) -> list[int]:
-    """z,y,x or volume,z,y,x."""
     parts = [int(part) for part in text.split(",")]
     if len(parts) not in (3, 4):
         raise argparse.ArgumentTypeError(f"{text}: expected z,y,x or volume,z,y,x")
@@ -271,7 +270,6 @@ def _description(name: str | None, stacks: Sequence[Stack], slices: Sequence[int
 
 
 def _filter(options: argparse.Namespace) -> None:
-    """One TIFF per area, in the type of the input."""
     from rich.console import Console
     from rich.progress import track
 

@@ -16,7 +16,9 @@ class RayLauncher(Launcher):
 
     def __init__(self, **options: Any):
         """The keys of conf/hydra/launcher/ray.yaml."""
-        self.options = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()}
+        self.options: dict[str, Any] = {
+            k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()
+        }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over."""
@@ -39,3 +41,13 @@ class SlurmLauncher(RayLauncher):
         from hydra_plugins.fibseg_launcher._sweep import launch
 
         return launch(self.context, self.task, self.config, job_overrides, initial_job_idx, SlurmPool, self.options)
+
+
+class ShardLauncher(RayLauncher):
+    """Shards of a prediction side by side, a process each."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Label every shard; one result for each."""
+        from hydra_plugins.fibseg_launcher._shards import launch
+
+        return launch(job_overrides, self.options["at_once"], self.options["retries"])
