@@ -35,7 +35,7 @@ def cell(real_stacks: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Commands) -> None:
-    """By the quick recipe as it is; the score of the labels is the run's own."""
+    """By the quick recipe as it is; the score of the labels is near the run's own."""
 
     def run(*command: str) -> str:
         result = commands.run(*command, cwd=cell, timeout=1200)
@@ -62,5 +62,6 @@ def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Comm
     told = run(
         "fibseg", "score", "all.tif", "labels.tif", "--offset", offset, "--slices", "15", "--data", "data/mycell.yaml"
     )
-    assert re.search(rf"mitochondrion │ {score[1]} │ 1 ", told)
+    again = re.search(r"mitochondrion │ (\S+) │ 1 ", told)
+    assert again and abs(float(again[1]) - float(score[1])) < 0.03  # by larger windows than the run was scored with
     assert RunDirectory(directory).figures.is_dir()
