@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,15 +28,17 @@ from rich.console import Console
 from rich.table import Table
 
 from fibseg.checkpoint import TrainedModel, load_model
+from fibseg.collection import collect
+from fibseg.comparison import Run
 from fibseg.config import description_of
 from fibseg.dataset import load_slices
 from fibseg.hardware import choose_device, cores, set_threads
 from fibseg.intensity import to_8bit
-from fibseg.labelling import Labeller
+from fibseg.labelling import Labeller, label_stack
 from fibseg.metrics import confusion_counts, mean_f1
 from fibseg.prediction import autocast, model_channels, predict_slices, windows_of
 from fibseg.runs import RunDirectory, find_checkpoint, read_config
-from fibseg.stack import open_stack
+from fibseg.stack import Stack, open_stack
 from fibseg.staging import Output, Staging
 from fibseg.whole_cell import label_stack_into
 
@@ -135,6 +137,41 @@ def pipeline_row(run: Path, model: TrainedModel, slices: list[Any], device: torc
     return {"run": run.name, "way": "pipeline", "slices_per_s": rate, "f1": {}, "mb": round(used)}
 
 
+def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[dict[str, Any]]:
+    """Test F1 of the best run by validation, of the mean of several, and of turned slices; windows are whole."""
+    runs = collect([folder]).runs
+    best = sorted(runs, key=lambda run: -run.validation_sum)
+    config = read_config(RunDirectory(best[0].path))
+    if config is None:
+        raise SystemExit(f"{best[0].path}: no config.yaml")
+    description = description_of(config["data"], str(folder))
+    description.root = root or description.root
+    slices = load_slices(description)["test"]
+    images = np.stack([one.image for one in slices])
+    stack = Stack("test slices", images.shape, images.dtype, lambda z: images[z])
+    own = [run for run in best if run.configuration == best[0].configuration]
+    ways: dict[str, tuple[Sequence[Run], bool]] = {
+        "best run": (best[:1], False), "best run, tta=d4": (best[:1], True),
+        f"best {len(own[:10])} of {best[0].configuration}": (own[:10], False), "best 10 of all": (best[:10], False),
+        "best 10 of all, tta=d4": (best[:10], True),
+    }  # fmt: skip
+    rows = []
+    for name, (chosen, turned) in ways.items():
+        models = [load_model(find_checkpoint(run.path)) for run in chosen]
+        windows = windows_of(models[0], "whole")
+        labeller = Labeller(models, windows, device, models[0].precision, BATCH, cores(), turned=turned)
+        start = perf_counter()
+        labels = [one.labels for one in label_stack(labeller, stack, range(len(slices)))]
+        seconds = perf_counter() - start
+        pairs = zip(slices, labels, strict=True)
+        counts = np.stack([confusion_counts(t.labels, p, len(best[0].names)) for t, p in pairs if p is not None])
+        f1 = dict(zip(best[0].names[1:], [round(one, 4) for one in mean_f1(counts)[1:].tolist()], strict=True))
+        rate = round(len(slices) / seconds, 3)
+        rows.append({"run": folder.name, "way": name, "slices_per_s": rate, "f1": f1, "mb": 0})
+        print(rows[-1], flush=True)
+    return rows
+
+
 def memory_rows(run: Path) -> list[dict[str, Any]]:
     """Whole processes of predict.py on 40 and on 400 slices of 512 x 512."""
     rows = []
@@ -159,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--root", help="where the images lie, in place of the root of the runs' data")
+    parser.add_argument("--ensemble", type=Path, help="also the means of the best runs of this folder")
     parser.add_argument("--slices", type=int, help="so many test slices")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/prediction_cpu.json"))
     options = parser.parse_args()
@@ -166,6 +204,7 @@ def main() -> None:
     set_threads(None)
     rows = [row for run in options.runs for row in rows_of(run, options.root, options.slices, device)]
     rows += memory_rows(options.runs[0])
+    rows += ensemble_rows(options.ensemble, options.root, device) if options.ensemble else []
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores()} cores"
     options.output.write_text(json.dumps({"device": name, "rows": rows}, indent=1) + "\n")
     table = Table("run", "way", "slices/s", "times the paper's", "mean F1", "MB", title=name)
