@@ -93,10 +93,12 @@ def told_of(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
     depth, height, width = stack.shape
     found = labeller.models[0].windows
     loss = f", which lost {found['loss']:.3f} F1 on validation slices" if found and config.windows == "auto" else ""
+    size, slice_mb = depth * height * width * stack.dtype.itemsize / 1e9, height * width * stack.dtype.itemsize / 1e6
+    ahead = f"{size:.3g} GB, of which a few slices of {slice_mb:.3g} MB are in memory at once"
     many = f"{len(labeller.models)} models, " if len(labeller.models) > 1 else ""
     return (
-        f"{stack.name}: {depth} slices of {height} x {width}, {stack.dtype}; {many}windows {labeller.windows}{loss}; "
-        f"{labeller.device.type}, precision {labeller.precision}"
+        f"{stack.name}: {depth} slices of {height} x {width}, {stack.dtype}, {ahead}; "
+        f"{many}windows {labeller.windows}{loss}; {labeller.device.type}, precision {labeller.precision}"
     )
 
 

@@ -6,9 +6,11 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -53,7 +55,9 @@ def label_stack_into(
     number, shards = shard
     positions = list(range(number * depth // shards, (number + 1) * depth // shards))
     layers = len(labeller.layers)
-    require_disk(staging.folder, (0.2 + 2 * layers) * depth * height * width, "the labels")  # twice, for a while
+    needed = (0.2 + 2 * layers) * depth * height * width  # twice, for a while; labels shrink to a tenth and less
+    require_disk(staging.folder, needed, "the labels")
+    console.print(f"up to {needed / 1e9:.2g} GB will be written; time left is told after {EARLY} slices")
     staging.begin(told)
     unreadable: list[Labelled] = []
     with staging.shard(number):
@@ -87,7 +91,7 @@ def label_and_keep(
     labeller: Labeller, stack: Stack, positions: Sequence[int], staging: Staging, values: NDArray[Any]
 ) -> Iterator[Labelled]:
     """Each slice once it is labelled; it is written by a thread while the next one is computed."""
-    with ThreadPoolExecutor(1) as writer:
+    with ThreadPoolExecutor(1) as writer, memory_named(labeller):
         waiting = deque[tuple[Labelled, Future[None] | None]]()
         for one in label_stack(labeller, stack, positions):
             layers = [] if one.labels is None else [values[one.labels], *one.layers]
@@ -97,6 +101,18 @@ def label_and_keep(
                 yield _written(*waiting.popleft())
         while waiting:
             yield _written(*waiting.popleft())
+
+
+@contextmanager
+def memory_named(labeller: Labeller) -> Iterator[None]:
+    """A GPU's memory that is too small as a sentence."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise FibsegError(
+            f"{labeller.device}: too little memory for windows={labeller.windows} in batches of {labeller.batch_size}; "
+            "take windows=tiles tile=512, or a smaller window_batch. Finished slices are kept."
+        ) from error
 
 
 def _written(one: Labelled, future: Future[None] | None) -> Labelled:
