@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
@@ -46,37 +46,44 @@ def main(composed: DictConfig) -> None:
     config = configuration.predict_config(composed)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     stack = open_stack(config.image)
-    labeller, checkpoints, voxel_size = make_labeller(config, stack, console)
+    labeller, voxel_size = make_labeller(config, stack, console)
     outputs = outputs_of(config, labeller)
-    told = identity(labeller, checkpoints, stack)
-    path = outputs[0].path
-    if path.exists() and not config.overwrite and (read_notes(path) or {}).get("identity") == told:
-        console.print(f"{path}: finished already, by the same model on the same image")
+    told = identity(labeller, stack, voxel_size)
+    notes = [read_notes(one.path) or {} if one.path.exists() else {} for one in outputs]
+    if not config.overwrite and all(finished(one, told, stack) for one in notes):
+        console.print(f"{outputs[0].path}: finished already, by the same model on the same image")
         return
-    for output in outputs:
-        check_output(output.path, config.overwrite)
+    for output, own in zip(outputs, notes, strict=True):
+        begun = output is not outputs[0] and own.get("identity") == told  # a kill between two files
+        check_output(output.path, config.overwrite or begun)
     outputs = [replace(one, notes=one.notes | {"identity": told}) for one in outputs]
     staging = Staging(outputs, stack.shape, voxel_size)
     label_stack_into(staging, labeller, stack, told, (config.shard, config.shards), config.skip_unreadable, console)
 
 
-def make_labeller(
-    config: PredictConfig, stack: Stack, console: Console
-) -> tuple[Labeller, list[Path], list[float] | None]:
-    """What labels the slices, the checkpoints it is made of, and the voxel size of the stack."""
+def finished(notes: dict[str, Any], told: dict[str, Any], stack: Stack) -> bool:
+    """Whether an output is that of the same model on the same image, and every slice of it was read."""
+    from fibseg.labelling import digest_of
+    from fibseg.staging import same_image
+
+    if notes.get("identity") != told or notes.get("zeroed"):
+        return False
+    return same_image({int(z): one for z, one in notes["pixels"].items()}, lambda z: digest_of(stack, z))
+
+
+def make_labeller(config: PredictConfig, stack: Stack, console: Console) -> tuple[Labeller, list[float] | None]:
+    """What labels the slices, and the voxel size of the stack."""
     from fibseg.checkpoint import load_model
+    from fibseg.ensemble import common_windows
     from fibseg.hardware import choose_device, cores, set_threads
     from fibseg.labelling import Labeller
-    from fibseg.prediction import chosen_windows, windows_of
 
-    checkpoints = find_checkpoints(config, console)
-    models = [load_model(path) for path in checkpoints]
+    models = [load_model(path) for path in find_checkpoints(config, console)]
     model = models[0]
     voxel_size = config.voxel_size or (list(stack.voxel_size) if stack.voxel_size else None)
     scale = pixel_scale(voxel_size, model.voxel_sizes, config.resample, console)
     set_threads(config.threads)
-    slowest = max((chosen_windows(one) for one in models), key=lambda one: ("whole", "tiles", "paper").index(one.kind))
-    windows = slowest if config.windows == "auto" else windows_of(model, config.windows, config.tile)
+    windows = common_windows(models, config.windows, config.tile, stack.shape[1] * stack.shape[2])
     names = list(model.class_names)
     layers = [*(names if config.probabilities else []), *(["disagreement"] if config.disagreement else [])]
     labeller = Labeller(
@@ -85,14 +92,15 @@ def make_labeller(
         config.window_batch, config.processes or config.threads or cores(), scale, config.tta == "d4", layers,
     )  # fmt: skip
     console.print(told_of(labeller, stack, config))
-    return labeller, checkpoints, voxel_size
+    return labeller, voxel_size
 
 
 def told_of(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
     """What will be done, in a line."""
     depth, height, width = stack.shape
     found = labeller.models[0].windows
-    loss = f", which lost {found['loss']:.3f} F1 on validation slices" if found and config.windows == "auto" else ""
+    alone = config.windows == "auto" and len(labeller.models) == 1
+    loss = f", which lost {found['loss']:.3f} F1 on validation slices" if found and alone else ""
     size, slice_mb = depth * height * width * stack.dtype.itemsize / 1e9, height * width * stack.dtype.itemsize / 1e6
     ahead = f"{size:.3g} GB, of which a few slices of {slice_mb:.3g} MB are in memory at once"
     many = f"{len(labeller.models)} models, " if len(labeller.models) > 1 else ""
@@ -141,6 +149,9 @@ def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
         given = Path((config.disagreement if name == "disagreement" else config.probabilities) or "")
         path = given if name == "disagreement" else given.with_stem(f"{given.stem}-{name}")
         found.append(Output(path, str(np.dtype(np.uint8)), notes | {"holds": name, "times": 255}))
+    paths = [one.path.absolute() for one in found]
+    if len(set(paths)) < len(paths):
+        raise FibsegError("output, probabilities and disagreement: two of them are one file; give each its own name.")
     return found
 
 

@@ -207,13 +207,17 @@ def main() -> None:
     rows += ensemble_rows(options.ensemble, options.root, device) if options.ensemble else []
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores()} cores"
     options.output.write_text(json.dumps({"device": name, "rows": rows}, indent=1) + "\n")
-    table = Table("run", "way", "slices/s", "times the paper's", "mean F1", "MB", title=name)
+    table = Table("run", "way", "slices/s", "times the paper's", "of forward", "mean F1", "MB", title=name)
     for row in rows:
-        paper = [one["slices_per_s"] for one in rows if (one["run"], one["way"]) == (row["run"], "paper")]
+        paper, alone = (
+            [one["slices_per_s"] for one in rows if (one["run"], one["way"]) == (row["run"], way)]
+            for way in ("paper", "forward")
+        )
         rate = row.get("slices_per_s")
         f1 = f"{np.mean(list(row['f1'].values())):.4f}" if row.get("f1") else ""
-        times = f"{rate / paper[0]:.1f}" if rate else ""
-        table.add_row(row["run"], row["way"], f"{rate:.2f}" if rate else "", times, f1, str(row["mb"]))
+        times = f"{rate / paper[0]:.1f}" if rate and paper else ""
+        share = f"{rate / alone[0]:.0%}" if rate and alone else ""
+        table.add_row(row["run"], row["way"], f"{rate:.2f}" if rate else "", times, share, f1, str(row["mb"]))
     Console(width=120).print(table)
 
 

@@ -155,6 +155,18 @@ def test_mistakes(
     assert main(["measure", "labels.tif", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and len(error.splitlines()) == 1
+    classes = np.zeros((2, 8, 8), np.uint8)
+    classes[0, 0, 0], classes[1, 5, 5] = 255, 255
+    write_stack("mask.tif", classes)
+    assert main(["measure", "mask.tif", "--voxel-size", "20,5,5"]) == 0
+    assert len(Path("mask-objects.csv").read_text().splitlines()) == 3
+    classes[1, 0, 0] = 7
+    write_stack("partly.tif", classes)
+    assert main(["measure", "partly.tif", "--voxel-size", "20,5,5"]) == 0
+    assert "255 is left out" in capsys.readouterr().out
+    write_stack("negative.tif", np.where(classes == 7, -(2**30), classes.astype(np.int32)))
+    assert main(["measure", "negative.tif", "--voxel-size", "20,5,5", "--instances", "n.tif"]) == 0
+    assert Path("negative-objects.csv").read_text().splitlines()[1].split(",")[1] == str(-(2**30))
     write_stack("empty.tif", np.zeros((2, 8, 8), np.uint8))
     assert main(["measure", "empty.tif", "--voxel-size", "20,5,5"]) == 2
     assert "nothing but background" in capsys.readouterr().err

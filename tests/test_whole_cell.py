@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -19,15 +20,15 @@ import tifffile
 import torch
 from rich.console import Console
 
-from fibseg.checkpoint import TrainedModel, load_model, save_model
-from fibseg.ensemble import Ensemble, sources_of
+from fibseg.checkpoint import TrainedModel, load_model
+from fibseg.ensemble import Ensemble, common_windows, sources_of
 from fibseg.errors import FibsegError
 from fibseg.intensity import Window
 from fibseg.labelling import Labeller, identity, label_stack
 from fibseg.prediction import Windows, chosen_windows, predict_scores, probabilities, windows_of
-from fibseg.stack import open_stack, read_notes, write_stack
+from fibseg.stack import TiffWriter, open_stack, read_notes, write_stack
 from fibseg.stack.base import Stack
-from fibseg.staging import Output, Staging
+from fibseg.staging import Kept, Output, Staging
 from fibseg.whole_cell import label_stack_into
 
 from .conftest import Commands
@@ -99,7 +100,7 @@ def test_a_slice_that_cannot_be_read_is_named_and_the_rest_kept(tmp_path: Path) 
     seen: list[int] = []
     whole = stack_of(image())
     run(kept, ours, Stack("here", SHAPE, np.dtype(np.uint8), lambda z: seen.append(z) or whole.read(z)))  # type: ignore[func-returns-value]
-    assert seen == [5, 7]
+    assert seen[-2:] == [5, 7] and len(seen) == 5  # three are looked at: is it the same image?
     run(staged(tmp_path / "whole.tif"), ours, whole)
     assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
     with pytest.raises(FibsegError, match="Slices 5 could not be read; they are 0 in the output"):
@@ -113,28 +114,100 @@ def test_a_slice_that_cannot_be_read_is_named_and_the_rest_kept(tmp_path: Path) 
 
 def test_another_model_into_a_started_output_is_refused(tmp_path: Path) -> None:
     staging = staged(tmp_path / "out.tif")
-    staging.begin({"checkpoints": ["a"], "pixels": "b"})
-    staging.begin({"checkpoints": ["a"], "pixels": "b"})
-    with pytest.raises(FibsegError, match=r"was begun with other checkpoints; give another name, or delete"):
-        staging.begin({"checkpoints": ["c"], "pixels": "b"})
+    digests = {z: f"{z}" for z in range(12)}
+    staging.begin({"models": ["a"]}, digests.get)
+    for z in range(4):
+        staging.write(z, [image()[z]], Kept(0.0, digests[z], False))
+    staging.begin({"models": ["a"]}, digests.get)
+    with pytest.raises(FibsegError, match=r"was begun with other models; give another name, or delete"):
+        staging.begin({"models": ["c"]}, digests.get)
+    with pytest.raises(FibsegError, match="was begun with other images"):
+        staging.begin({"models": ["a"]}, lambda z: "other" if z == 3 else digests[z])
+    staging.begin(
+        {"models": ["a"]}, lambda z: None if z == 3 else digests[z]
+    )  # it cannot be read now, and says nothing
     with staging.shard(0), pytest.raises(FibsegError, match="another process labels these slices"), staging.shard(0):
         pass
 
 
-def test_identity_tells_models_images_and_settings_apart(tmp_path: Path) -> None:
-    for name, model in (("a", trained([], 1)), ("b", trained([50], 2))):
-        save_model(model, tmp_path / name)
+def test_identity_tells_models_and_settings_apart() -> None:
     ours, stack = labeller(trained([], 1)), stack_of(image())
-    first = identity(ours, [tmp_path / "a"], stack)
-    assert first == identity(ours, [tmp_path / "a"], stack) == json.loads(json.dumps(first))
+    first = identity(ours, stack, None)
+    assert first == identity(ours, stack, None) == json.loads(json.dumps(first))
+    told = replace(trained([], 1), windows={"kind": "whole"})  # what a prediction costs is no part of the model
+    assert identity(labeller(told), stack, None) == first
+    other = trained([], 1)
+    torch.nn.init.zeros_(next(iter(other.network.parameters())))
     others = [
-        identity(ours, [tmp_path / "b"], stack),
-        identity(ours, [tmp_path / "a"], stack_of(image() // 2)),
-        identity(replace(ours, turned=True), [tmp_path / "a"], stack),
-        identity(replace(ours, windows=windows_of(trained([], 1), "paper")), [tmp_path / "a"], stack),
+        identity(labeller(other), stack, None),
+        identity(labeller(replace(trained([], 1), window=Window(0, 1))), stack, None),
+        identity(replace(ours, turned=True), stack, None),
+        identity(replace(ours, windows=windows_of(trained([], 1), "paper")), stack, None),
+        identity(ours, stack, [20.0, 5.0, 5.0]),
+        identity(ours, stack_of(image((12, 70, 91))), None),
     ]
     assert all(one != first for one in others)
-    assert identity(ours, [tmp_path / "a"], stack_of(image(), (0,)))["pixels"] != first["pixels"]
+
+
+def test_what_a_kill_or_a_bad_disk_leaves_is_no_slice(tmp_path: Path) -> None:
+    """Slices without an identity, empty and cut files, partial outputs."""
+    ours, stack = labeller(trained([], 1)), stack_of(image())
+    run(staged(tmp_path / "whole.tif"), ours, stack)
+    staging = staged(tmp_path / "out.tif")
+    staging.begin({"made": "here"}, lambda _: None)
+    for z in range(12):
+        staging.write(z, [np.ones(SHAPE[1:], np.uint8)], Kept(0.0, "of another model", False))
+    (staging.folder / "identity.json").unlink()  # as a kill within its removal may leave it
+    (tmp_path / ".out.tif.99.partial").write_bytes(b"half")
+    run(staging, ours, stack)
+    assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"out.tif", "whole.tif"}
+    with pytest.raises(FibsegError):
+        run(staged(tmp_path / "again.tif"), ours, stack_of(image(), (11,)))
+    staging = staged(tmp_path / "again.tif")
+    staging.file(3).write_bytes(b"")
+    staging.file(4).write_bytes(staging.file(4).read_bytes()[:40])
+    assert staging.missing(range(12)) == [3, 4, 11]
+    run(staging, ours, stack)
+    assert (tmp_path / "again.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+
+
+def test_zeros_for_a_slice_are_tried_again_and_told_again(tmp_path: Path) -> None:
+    ours = labeller(trained([], 1))
+    with pytest.raises(FibsegError, match="Slices 2 could not be read; they are 0"):
+        run(staged(tmp_path / "out.tif"), ours, stack_of(image(), (2,)), (0, 2), skip=True)
+    assert staged(tmp_path / "out.tif").missing(range(6)) == [2]
+    with pytest.raises(FibsegError, match="Slices 2 could not be read; the rest is kept"):
+        run(staged(tmp_path / "out.tif"), ours, stack_of(image(), (2,)))
+    assert not (tmp_path / "out.tif").exists()
+    run(staged(tmp_path / "out.tif"), ours, stack_of(image()))  # it was mended
+    notes = read_notes(tmp_path / "out.tif")
+    assert notes is not None and notes["zeroed"] == [] and len(notes["pixels"]) == 3
+    with pytest.raises(FibsegError, match="they are 0 in the output"):
+        run(staged(tmp_path / "zeros.tif"), ours, stack_of(image(), (2,)), skip=True)
+    notes = read_notes(tmp_path / "zeros.tif")
+    assert notes is not None and notes["zeroed"] == [2]
+
+
+def test_a_filter_worker_that_dies_is_no_unreadable_slice(tmp_path: Path) -> None:
+    """It ends the prediction with its own sentence, and what was labelled is kept."""
+    ours, stack = labeller(trained([20], 2), processes=2), stack_of(image())
+    found = label_stack(ours, stack, range(12))
+    next(found)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(FibsegError, match="a process that filters patches died"):
+        list(found)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_process_that_comes_too_late_to_assemble_has_nothing_to_do(tmp_path: Path) -> None:
+    ours, stack = labeller(trained([], 1)), stack_of(image())
+    first, second = staged(tmp_path / "out.tif"), staged(tmp_path / "out.tif")
+    run(first, ours, stack, (0, 2))
+    second.begin({"made": "here"}, lambda _: None)
+    run(first, ours, stack, (1, 2))
+    assert (tmp_path / "out.tif").exists() and second.assemble() == {}
 
 
 def test_a_full_disk_is_one_sentence_and_what_was_written_stays(
@@ -158,13 +231,19 @@ def test_a_full_disk_is_one_sentence_and_what_was_written_stays(
     run(staged(tmp_path / "out.tif"), ours, stack)
     run(staged(tmp_path / "whole.tif"), ours, stack)
     assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
-    shutil.copytree(tmp_path, tmp_path / "again")
     with monkeypatch.context() as patch:
-        staging = staged(tmp_path / "later.tif")
-        patch.setattr(Staging, "_assemble", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(OSError, match="No space"):
-            run(staging, ours, stack)
-        assert staging.missing(range(12)) == []
+        patch.setattr(TiffWriter, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(FibsegError, match=r"could not be written .*disk full\? All slices are kept in"):
+            run(staged(tmp_path / "later.tif"), ours, stack)
+    assert not (tmp_path / "later.tif").exists() and not list(tmp_path.glob("*.partial"))
+    seen: list[int] = []
+    run(
+        staged(tmp_path / "later.tif"),
+        ours,
+        Stack("here", SHAPE, np.dtype(np.uint8), lambda z: seen.append(z) or image()[z]),
+    )  # type: ignore[func-returns-value]
+    assert set(seen) == {0, 6, 11}  # looked at, not labelled again
+    assert (tmp_path / "later.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 
 def test_an_ensemble_is_the_mean_of_its_members() -> None:
@@ -188,6 +267,23 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
     votes = np.stack([one.argmax(0) != found.labels for one in each]).mean(0)
     sure = np.all([np.sort(one, axis=0)[-1] - np.sort(one, axis=0)[-2] > 0.02 for one in each], axis=0) & clear
     np.testing.assert_allclose(found.layers[1][sure] / 255, votes[sure], atol=0.003)
+
+
+def test_windows_of_several_are_those_of_the_most_careful() -> None:
+    """Tiles as small as one needs, with the larger halo; and what cannot be averaged is named."""
+    whole, small, large = (
+        replace(trained([], 1), windows={"kind": kind, "size": size})
+        for kind, size in (("whole", 0), ("tiles", 512), ("tiles", 1024))
+    )
+    assert common_windows([whole, large, small], "auto", 0, 100) == windows_of(whole, "tiles", 512)
+    assert str(common_windows([whole, trained([], 1)], "auto", 0, 100)) == "paper 32"
+    assert str(common_windows([whole], "auto", 0, 5 * 10**6)) == "tiles 1024"  # a slice that is too large
+    eunet = replace(whole, architecture="eunet")
+    found = common_windows([whole, eunet], "tiles", 512, 100)
+    assert (found.halo, found.grid) == (128, 32)
+    for change, said in (({"patch_size": 64}, "patch sizes"), ({"precision": "bf16"}, "precisions")):
+        with pytest.raises(FibsegError, match=f"different {said}"):
+            common_windows([whole, replace(whole, **change)], "auto", 0, 100)  # type: ignore[arg-type]
 
 
 def test_members_must_fit() -> None:
@@ -264,7 +360,7 @@ def test_killed_at_random_moments_and_resumed(finished: Commands, cell: Path, en
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d+ of 60 slices are labelled already", done.stdout)
     assert files_of(out) == files_of(undisturbed)
-    assert not started.exists()
+    assert not [path for path in cell.iterdir() if path.name.startswith(".")]
     again = subprocess.run(line, check=True, capture_output=True, text=True, timeout=120)
     assert "finished already" in again.stdout
 

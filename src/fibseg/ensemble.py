@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from fibseg.checkpoint import TrainedModel
 from fibseg.errors import FibsegError
 from fibseg.intensity import Window
-from fibseg.prediction import Network
+from fibseg.prediction import LARGE, LARGEST, Network, Windows, chosen_windows, windows_of
 
 Source = tuple[Window, tuple[int, ...]]
 """What channels are made by: the window of grey values, and the areas of the filter."""
@@ -52,6 +53,32 @@ class Ensemble:
             total = found if total is None else total + found
         assert total is not None
         return total / len(turns)
+
+
+def common_windows(models: Sequence[TrainedModel], kind: str, tile: int, pixels: int) -> Windows:
+    """Windows that fit all of them: of a kind, or for "auto" the most careful ones that one of them needs.
+
+    Args:
+        models: of one prediction.
+        kind: a kind of windows, or auto.
+        tile: side of tiles.
+        pixels: of a slice; above LARGEST it is cut into tiles in place of "whole".
+
+    Raises:
+        FibsegError: they were trained with patches, voxels or precisions that differ, so that no windows fit all.
+    """
+    for name, what in (("voxel_sizes", "voxel sizes"), ("precision", "precisions"), ("patch_size", "patch sizes")):
+        values = [getattr(model, name) for model in models]
+        if any(value != values[0] for value in values):
+            raise FibsegError(f"these runs have different {what} ({values[0]} and others); name one of them.")
+    every = [chosen_windows(one) if kind == "auto" else windows_of(one, kind, tile) for one in models]
+    slowest = max(every, key=lambda one: (KINDS_BY_CARE.index(one.kind), -one.size))
+    if slowest.kind == "whole" and pixels > LARGEST:
+        slowest = replace(slowest, kind="tiles", size=LARGE)
+    return replace(slowest, halo=max(one.halo for one in every), grid=math.lcm(*(one.grid for one in every)))
+
+
+KINDS_BY_CARE = ("whole", "tiles", "blend", "paper")
 
 
 def sources_of(models: Sequence[TrainedModel]) -> dict[Source, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,7 +14,17 @@ from numpy.typing import NDArray
 
 from fibseg.checkpoint import TrainedModel
 from fibseg.metrics import confusion_counts, mean_f1
-from fibseg.prediction import LARGE, SMALL, Windows, autocast, predict_scores, predict_slices, probabilities, windows_of
+from fibseg.prediction import (
+    LARGE,
+    LARGEST,
+    SMALL,
+    Windows,
+    autocast,
+    predict_scores,
+    predict_slices,
+    probabilities,
+    windows_of,
+)
 
 UInt8 = NDArray[np.uint8]
 
@@ -45,8 +56,9 @@ class Drift:
 
     @property
     def loss(self) -> float:
-        """What the class loses that loses most; 0 where all gain."""
-        return max([0.0, *(-value for value in self.change.values() if not np.isnan(value))])
+        """What the class loses that loses most; 0 where all gain, infinite where no slice holds a class."""
+        known = [-value for value in self.change.values() if not np.isnan(value)]
+        return max([0.0, *known]) if known else math.inf
 
 
 def drift(
@@ -89,7 +101,7 @@ def choose_windows(
     for kind, size in ORDER:
         windows = windows_of(model, kind, size)
         cuts = [windows.cuts(*one.shape[1:]) for one in channels]
-        if cuts in tried:
+        if cuts in tried or (kind == "whole" and max(one[0].size for one in channels) > LARGEST):
             continue
         tried.append(cuts)
         try:

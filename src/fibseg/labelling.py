@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,12 +57,14 @@ class Labeller:
 class Labelled:
     """One slice: class indices (H, W), share of pixels outside the training's grey values, and layers (H, W) uint8.
 
-    A layer is a probability or a share times 255. `error` is set, and nothing else, where the slice cannot be read.
+    A layer is a probability or a share times 255; `digest` is of the image. `error` is set, and nothing else, where the
+    slice cannot be read.
     """
 
     z: int
     labels: UInt8 | None = None
     outside: float = 0.0
+    digest: str = ""
     layers: list[UInt8] = field(default_factory=list)
     error: FibsegError | None = None
 
@@ -80,10 +81,11 @@ def label_stack(labeller: Labeller, stack: Stack, positions: Sequence[int]) -> I
     with ExitStack() as held:
         by_window = bool(model.areas) and model.filter_scope == "patch"
         window_filter = held.enter_context(PatchFilter(list(model.areas), labeller.processes)) if by_window else None
-        for z, outside, channels, error in _prepared(labeller, stack, positions, list(sources)):
-            if error is not None:
-                yield Labelled(z, error=error)
+        for z, found in _prepared(labeller, stack, positions, list(sources)):
+            if isinstance(found, FibsegError):
+                yield Labelled(z, error=found)
                 continue
+            outside, digest, channels = found
             with autocast(labeller.device, labeller.precision):
                 arguments = (network, channels, labeller.windows, labeller.batch_size, labeller.device, window_filter)
                 if not labeller.layers:
@@ -93,7 +95,7 @@ def label_stack(labeller: Labeller, stack: Stack, positions: Sequence[int]) -> I
             shape = (stack.shape[1], stack.shape[2])
             if labels.shape != shape:
                 labels, *layers = (nearest(one, *shape) for one in (labels, *layers))
-            yield Labelled(z, labels, outside, layers)
+            yield Labelled(z, labels, outside, digest, layers)
 
 
 def _with_layers(scores: NDArray[np.float32], names: Sequence[str], layers: Sequence[str]) -> tuple[UInt8, list[UInt8]]:
@@ -103,19 +105,26 @@ def _with_layers(scores: NDArray[np.float32], names: Sequence[str], layers: Sequ
     return scores[: len(names)].argmax(0).astype(np.uint8), found
 
 
+Parts = list[UInt8 | Future[UInt8]]
+Read = tuple[float, str, Parts] | FibsegError
+
+
 def _prepared(
     labeller: Labeller, stack: Stack, positions: Sequence[int], sources: list[Source]
-) -> Iterator[tuple[int, float, UInt8, FibsegError | None]]:
-    """Position, share outside, channels of every source (C, H, W), and why not where a slice cannot be read."""
+) -> Iterator[tuple[int, tuple[float, str, UInt8] | FibsegError]]:
+    """Position, and share outside, digest, channels of every source (C, H, W); or why a slice cannot be read."""
     pools = {areas: PatchFilter(list(areas), labeller.processes) for _, areas in sources if areas}
 
-    def read(z: int) -> tuple[float, list[UInt8 | Future[UInt8]]]:
-        image = read_finite(stack, z)
-        parts: list[UInt8 | Future[UInt8]] = []
+    def read(z: int) -> Read:
+        try:
+            image = read_finite(stack, z)
+        except FibsegError as error:
+            return error
+        parts: Parts = []
         for window, areas in sources:
             grey = resized(to_8bit(image, window), labeller.scale)
             parts.append(pools[areas].submit(grey[None]) if areas else grey[None])
-        return sources[0][0].outside(image), parts
+        return sources[0][0].outside(image), digest(image), parts
 
     ahead = labeller.processes + READERS if pools else READERS
     with ExitStack() as held:
@@ -123,22 +132,32 @@ def _prepared(
             held.enter_context(pool)
         readers = held.enter_context(ThreadPoolExecutor(READERS))
         held.callback(lambda: readers.shutdown(cancel_futures=True))
-        waiting: deque[tuple[int, Future[tuple[float, list[UInt8 | Future[UInt8]]]]]] = deque()
+        waiting: deque[tuple[int, Future[Read]]] = deque()
         for z in [*positions, *[-1] * ahead]:
             if z >= 0:
                 waiting.append((z, readers.submit(read, z)))
             if waiting and (z < 0 or len(waiting) > ahead):
-                yield _gathered(*waiting.popleft())
+                first, future = waiting.popleft()
+                found = future.result()
+                if isinstance(found, FibsegError):
+                    yield first, found
+                    continue
+                outside, seen, parts = found
+                channels = [channels_of(one)[0] if isinstance(one, Future) else one for one in parts]
+                yield first, (outside, seen, np.concatenate(channels))
 
 
-def _gathered(
-    z: int, future: Future[tuple[float, list[UInt8 | Future[UInt8]]]]
-) -> tuple[int, float, UInt8, FibsegError | None]:
+def digest(image: NDArray[Any]) -> str:
+    """16 hexadecimal digits of a slice's pixels."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
+
+
+def digest_of(stack: Stack, z: int) -> str | None:
+    """`digest` of a slice; None where it cannot be read."""
     try:
-        outside, parts = future.result()
-    except FibsegError as error:
-        return z, 0.0, np.zeros((0, 0, 0), np.uint8), error
-    return z, outside, np.concatenate([channels_of(p)[0] if isinstance(p, Future) else p for p in parts]), None
+        return digest(stack.read(z))
+    except FibsegError:
+        return None
 
 
 def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
@@ -158,22 +177,26 @@ def nearest(labels: UInt8, height: int, width: int) -> UInt8:
     return labels[np.ix_(rows, columns)]
 
 
-def identity(labeller: Labeller, checkpoints: Sequence[Path], stack: Stack) -> dict[str, Any]:
-    """What the labels depend on: a started or finished output that tells another one is not gone on with."""
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in checkpoints]
-    seen = hashlib.sha256()
-    for z in sorted({0, stack.shape[0] // 2, stack.shape[0] - 1}):
-        try:
-            seen.update(stack.read(z).tobytes())
-        except FibsegError:  # a slice that cannot be read is told when its turn comes
-            seen.update(b"unreadable")
+def identity(labeller: Labeller, stack: Stack, voxel_size: list[float] | None) -> dict[str, Any]:
+    """What outputs depend on beside the pixels: one that tells another identity is not gone on with."""
     return {
-        "checkpoints": digests,
+        "models": [model_digest(model) for model in labeller.models],
         "windows": str(labeller.windows),
         "turned": labeller.turned,
         "precision": labeller.precision,
         "scale": list(labeller.scale),
         "layers": list(labeller.layers),
         "shape": list(stack.shape),
-        "pixels": seen.hexdigest()[:16],
+        "voxel_size": voxel_size,
     }
+
+
+def model_digest(model: TrainedModel) -> str:
+    """16 hexadecimal digits of weights, grey window, filter and label values."""
+    seen = hashlib.sha256(
+        repr((model.window, list(model.areas), model.filter_scope, list(model.label_values))).encode()
+    )
+    for name, weights in model.network.state_dict().items():
+        seen.update(name.encode())
+        seen.update(weights.detach().cpu().contiguous().numpy().tobytes())
+    return seen.hexdigest()[:16]

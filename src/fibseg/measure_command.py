@@ -44,14 +44,15 @@ def measure(options: argparse.Namespace) -> None:
         raise FibsegError(f"{output}: exists already; give another --output, or --overwrite.")
     if options.instances:
         check_output(Path(options.instances), options.overwrite, "--overwrite")
-    names = class_names(stack, options)
+    names = class_names(stack, options, console)
     spacing = (float(size[0]), float(size[1]), float(size[2]))
     if not names:
         raise FibsegError(f"{stack.name}: nothing but background; there is nothing to measure.")
-    table = np.zeros(max(names) + 1, np.uint8)
-    for index, value in enumerate(names, 1):
-        table[value] = index
-    found = Objects3D(lambda z: _indices(stack, z, table), stack.shape, spacing, options.smallest, options.fill_holes)
+    if len(names) >= IGNORE:
+        raise FibsegError(f"{stack.name}: {len(names)} values; name the classes with --data.")
+    values = np.array(sorted(names))
+    names = {value: names[value] for value in sorted(names)}
+    found = Objects3D(lambda z: _indices(stack, z, values), stack.shape, spacing, options.smallest, options.fill_holes)
     write_whole(output, as_csv(found.objects, list(names.values()), spacing))
     console.print(summary(found.objects, list(names.values()), spacing, stack.shape))
     console.print(f"{output}: {len(found.objects.voxels)} objects", markup=False, highlight=False, soft_wrap=True)
@@ -63,27 +64,31 @@ def measure(options: argparse.Namespace) -> None:
         console.print(f"{path}: the number of its object at each voxel", markup=False, highlight=False, soft_wrap=True)
 
 
-def _indices(stack: Stack, z: int, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Class indices of a slice; values that are no class become 0."""
-    values = stack.read(z)
-    known = (values >= 0) & (values < len(table))
-    return table[np.where(known, values, 0).astype(np.int64)]
+def _indices(stack: Stack, z: int, values: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Class indices of a slice, 1 for the smallest of the values; values that are no class become 0."""
+    labels = stack.read(z).astype(np.int64)
+    place = np.searchsorted(values, labels).clip(0, len(values) - 1)
+    return np.where(values[place] == labels, place + 1, 0).astype(np.uint8)
 
 
-def class_names(stack: Stack, options: argparse.Namespace) -> dict[int, str]:
+def class_names(stack: Stack, options: argparse.Namespace, console: Console) -> dict[int, str]:
     """Label value -> name: of a data description, of what predict.py told in the file, or every value there is."""
     if options.data:
         return {one.label: name for name, one in load_description(options.data).classes.items()}
-    notes = read_notes(Path(options.labels)) or {}
+    path = Path(options.labels)
+    notes = read_notes(path) or (read_notes(path.parent) if path.parent.suffix == ".zarr" else None) or {}
     if isinstance(notes.get("classes"), dict):
         told = {int(value): str(name) for value, name in notes["classes"].items()}
         return {value: name for value, name in told.items() if name != "background"}
     if stack.dtype.kind not in "uib":
         raise FibsegError(f"{stack.name}: values of type {stack.dtype}; expected labels.")
-    values = sorted(set[int]().union(*(np.unique(one).tolist() for one in stack)) - {0, IGNORE})
-    if values and (values[0] < 0 or len(values) >= IGNORE):
-        raise FibsegError(f"{stack.name}: {len(values)} values from {values[0]}; name the classes with --data.")
-    return {value: str(value) for value in values}
+    values = set[int]().union(*(np.unique(one).tolist() for one in stack)) - {0}
+    if len(values) > 1 and IGNORE in values:
+        console.print(
+            f"{IGNORE} is left out: pixels that nobody annotated; a description (--data) may name it as a class"
+        )
+        values.discard(IGNORE)
+    return {value: str(value) for value in sorted(values)}
 
 
 def as_csv(objects: Objects, names: Sequence[str], spacing: tuple[float, float, float]) -> str:

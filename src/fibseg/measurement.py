@@ -21,8 +21,8 @@ Read = Callable[[int], Labels]
 
 Neighbours = Literal[6, 26]
 
-SLAB = 2**26
-"""Voxels that are looked at together."""
+SLAB = 2**23
+"""Voxels that are looked at together, some 120 bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Objects:
 
 
 class Objects3D:
-    """Connected objects of equal class (26 neighbours) in a stack that is read slice by slice, twice.
+    """Connected objects of equal class (26 neighbours) in a stack that is read slice by slice, a few times over.
 
     Objects that several slabs hold parts of are put together; the result is that of the whole stack in memory.
     """

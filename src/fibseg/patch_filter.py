@@ -56,8 +56,12 @@ class PatchFilter:
 
     def close(self) -> None:
         """End the workers."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        if self._pool is None:
+            return
+        if self._pool._broken:  # a worker that died may hold a lock that the others wait for, and they ignore SIGTERM
+            for process in list((self._pool._processes or {}).values()):
+                process.kill()
+        self._pool.shutdown(cancel_futures=True)
 
     def __enter__(self) -> PatchFilter:
         return self

@@ -168,15 +168,16 @@ def tile_cuts(length: int, side: int, halo: int, grid: int) -> list[Cut]:
 
     Args:
         length: of the axis, in pixels.
-        side: used pixels of a tile, rounded up to a multiple of `grid`; the last tile has fewer.
+        side: used pixels of a tile, at most, but for the rounding up to a multiple of `grid`.
         halo: pixels seen around them, rounded up likewise.
         grid: stride of the network's deepest activations: starts are multiples of it, so that every pooling cuts where
             it cuts in the whole slice.
 
-    >>> tile_cuts(100, 64, 16, 16)
-    [Cut(start=0, stop=80, first=0, last=64), Cut(start=48, stop=100, first=64, last=100)]
+    >>> tile_cuts(120, 64, 16, 16)
+    [Cut(start=0, stop=80, first=0, last=64), Cut(start=48, stop=120, first=64, last=120)]
     """
-    side, halo = (-(-one // grid) * grid for one in (side, halo))
+    count = -(-length // side)  # of about one size, so that none is a sliver
+    side, halo = (-(-one // grid) * grid for one in (-(-length // count), halo))
     return [
         Cut(max(0, first - halo), min(length, first + side + halo), first, min(length, first + side))
         for first in range(0, length, side)
@@ -186,8 +187,8 @@ def tile_cuts(length: int, side: int, halo: int, grid: int) -> list[Cut]:
 def blend_cuts(length: int, size: int) -> list[Cut]:
     """Windows of `size` that overlap by half or more, inside the axis, and are used whole; a short axis has one.
 
-    >>> blend_cuts(100, 64)
-    [Cut(start=0, stop=64, first=0, last=64), Cut(start=36, stop=100, first=36, last=100)]
+    >>> [(cut.first, cut.last) for cut in blend_cuts(100, 64)]
+    [(0, 64), (18, 82), (36, 100)]
     """
     if length <= size:
         return [Cut(0, size, 0, length)]

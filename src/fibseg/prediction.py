@@ -27,7 +27,7 @@ Network = Callable[[Tensor], Tensor]
 
 KINDS = ("paper", "whole", "tiles", "blend")
 LARGEST = 2048**2
-"""Pixels of a slice that is shown to the network whole; a larger one is cut into tiles of LARGE."""
+"""Pixels of a slice that is shown to the network whole; predict.py cuts a larger one into tiles of LARGE."""
 
 LARGE, SMALL = 1024, 512
 """Sides of tiles."""
@@ -56,17 +56,17 @@ class Windows:
 
     def cuts(self, height: int, width: int) -> list[tuple[Cut, Cut]]:
         """Rows and columns of every window of a slice."""
-        along = [self._along(length, height * width) for length in (height, width)]
+        along = [self._along(length) for length in (height, width)]
         return [(rows, columns) for rows in along[0] for columns in along[1]]
 
-    def _along(self, length: int, pixels: int) -> list[Cut]:
+    def _along(self, length: int) -> list[Cut]:
         if self.kind == "paper":
             return paper_cuts(length, self.size)
         if self.kind == "blend":
             return blend_cuts(length, self.size)
-        if self.kind == "whole" and pixels <= LARGEST:
+        if self.kind == "whole":
             return tile_cuts(length, length, 0, 1)
-        return tile_cuts(length, self.size or LARGE, self.halo, self.grid)
+        return tile_cuts(length, self.size, self.halo, self.grid)
 
 
 def windows_of(model: TrainedModel, kind: str, size: int | None = None) -> Windows:

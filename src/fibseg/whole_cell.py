@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from fibseg.errors import FibsegError
-from fibseg.labelling import Labelled, Labeller, label_stack
+from fibseg.labelling import Labelled, Labeller, digest_of, label_stack
 from fibseg.runs import require_disk
 from fibseg.stack import Stack
-from fibseg.staging import Staging, zeros
+from fibseg.staging import Kept, Staging, zeros
 
 DOUBTFUL = 0.05
 """Share of a slice's pixels outside the training's grey values above which a person is warned."""
@@ -43,7 +43,7 @@ def label_stack_into(
         staging: where slices are kept, and what is made of them.
         labeller: what labels a slice.
         stack: the image.
-        told: `labelling.identity`, which a started output must have too.
+        told: `labelling.identity`, which a started output must have too; its image is looked at as well.
         shard: (number, of how many).
         skip_unreadable: a slice that cannot be read becomes 0.
         console: says how far it is.
@@ -55,33 +55,32 @@ def label_stack_into(
     number, shards = shard
     positions = list(range(number * depth // shards, (number + 1) * depth // shards))
     layers = len(labeller.layers)
-    needed = (0.2 + 2 * layers) * depth * height * width  # twice, for a while; labels shrink to a tenth and less
+    values = label_values(labeller.models[0].label_values)
+    staging.begin(told, lambda z: digest_of(stack, z))
+    missing = staging.missing(positions)
+    pixel = 0.1 * values.itemsize + layers  # labels shrink to a tenth and less
+    needed = pixel * height * width * (len(missing) + 1.4 * depth)  # slices, then outputs with a pyramid
     require_disk(staging.folder, needed, "the labels")
-    console.print(f"up to {needed / 1e9:.2g} GB will be written; time left is told after {EARLY} slices")
-    staging.begin(told)
+    console.print(f"about {needed / 1e9:.2g} GB will be written at most; time left is told after {EARLY} slices")
     unreadable: list[Labelled] = []
     with staging.shard(number):
-        missing = staging.missing(positions)
         if len(missing) < len(positions):
             console.print(f"{len(positions) - len(missing)} of {len(positions)} slices are labelled already")
-        values = label_values(labeller.models[0].label_values)
         for one in shown(label_and_keep(labeller, stack, missing, staging, values), len(missing), console):
             if one.error is None:
                 continue
             unreadable.append(one)
+            staging.file(one.z).unlink(missing_ok=True)  # zeros of an earlier attempt
             if skip_unreadable:
-                staging.write(one.z, zeros(stack.shape, staging.outputs), 0.0)
-    outside = staging.assemble()
-    if outside is not None:
-        tell(labeller, outside, staging, console)
+                staging.write(one.z, zeros(stack.shape, staging.outputs), Kept(0.0, "", True))
+    kept = staging.assemble()
+    if kept:
+        tell(labeller, [one.outside for one in kept.values()], staging, console)
     if unreadable:
-        kept = "they are 0 in the output" if skip_unreadable else f"the rest is kept in {staging.folder}"
-        if outside is None and len(staging.missing(range(depth))) == depth:
-            staging.remove()
-            kept = "nothing is written"
+        rest = "they are 0 in the output" if skip_unreadable else f"the rest is kept in {staging.folder}"
         which = ", ".join(str(one.z) for one in unreadable)
-        raise FibsegError(f"{unreadable[0].error} Slices {which} could not be read; {kept}.")
-    if outside is None:
+        raise FibsegError(f"{unreadable[0].error} Slices {which} could not be read; {rest}.")
+    if kept is None:
         console.print(
             f"{len(positions)} slices are labelled; {len(staging.missing(range(depth)))} of {depth} are missing"
         )
@@ -95,7 +94,8 @@ def label_and_keep(
         waiting = deque[tuple[Labelled, Future[None] | None]]()
         for one in label_stack(labeller, stack, positions):
             layers = [] if one.labels is None else [values[one.labels], *one.layers]
-            future = None if one.error else writer.submit(staging.write, one.z, layers, one.outside)
+            kept = Kept(one.outside, one.digest, False)
+            future = None if one.error else writer.submit(staging.write, one.z, layers, kept)
             waiting.append((one, future))
             if len(waiting) > 2:
                 yield _written(*waiting.popleft())

@@ -217,9 +217,11 @@ class ZarrWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._written == self.shape[0]:
+            old = self._partial.with_name(f"{self._partial.name.removesuffix('.partial')}.old.partial")
             if self.path.exists():
-                shutil.rmtree(self.path)
+                os.replace(self.path, old)  # whole, in case of a kill
             os.replace(self._partial, self.path)
+            shutil.rmtree(old, ignore_errors=True)
             return
         shutil.rmtree(self._partial, ignore_errors=True)
         if kind is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,8 @@ from typing import IO
 from hydra.core.utils import JobReturn, JobStatus
 
 from fibseg.errors import FibsegError
+
+PR_SET_PDEATHSIG = 1
 
 
 def launch(job_overrides: Sequence[Sequence[str]], at_once: int | None, retries: int) -> list[JobReturn]:
@@ -48,7 +52,9 @@ def _run(overrides: Sequence[str], gpu: int | None, threads: int, retries: int) 
     variables = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": _visible(gpu)})
     result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
     for attempt in range(retries + 1):
-        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+        process = subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables, preexec_fn=_end_with_parent
+        )
         errors: list[str] = []
         assert process.stdout is not None and process.stderr is not None
         teller = Thread(target=_tell, args=(name, process.stdout))
@@ -65,6 +71,11 @@ def _run(overrides: Sequence[str], gpu: int | None, threads: int, retries: int) 
             break
         print(f"{name}: died, started again", flush=True)
     return result
+
+
+def _end_with_parent() -> None:
+    """In a shard before it begins, on Linux: end when this process ends, however it does."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _visible(gpu: int) -> str:
