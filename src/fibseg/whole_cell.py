@@ -78,6 +78,9 @@ def label_stack_into(
         tell(labeller, [one.outside for one in kept.values()], staging, console)
     if unreadable:
         rest = "they are 0 in the output" if skip_unreadable else f"the rest is kept in {staging.folder}"
+        if kept is None and shards == 1 and not staging.kept():
+            staging.remove()
+            rest = "nothing is written"
         which = ", ".join(str(one.z) for one in unreadable)
         raise FibsegError(f"{unreadable[0].error} Slices {which} could not be read; {rest}.")
     if kept is None:
