@@ -246,6 +246,28 @@ def test_a_full_disk_is_one_sentence_and_what_was_written_stays(
     assert (tmp_path / "later.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 
+def test_batches_are_halved_until_they_fit(tmp_path: Path) -> None:
+    """A network that bears three windows at once; and one that bears none ends with a sentence."""
+    model, most, sizes = trained([], 1), 3, list[int]()
+
+    class Small(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(images))
+            if len(images) > most:
+                raise torch.OutOfMemoryError
+            return torch.asarray(network(images))
+
+    network, windows = model.network, windows_of(model, "paper")
+    expected = next(label_stack(labeller(model, windows=windows, batch_size=16), stack_of(image()), [0]))
+    small = labeller(replace(model, network=Small()), windows=windows, batch_size=16)
+    found = list(label_stack(small, stack_of(image()), [0, 1]))
+    np.testing.assert_array_equal(found[0].labels, expected.labels)
+    assert sizes[:4] == [16, 8, 4, 2] and max(sizes[4:]) == 2  # kept for the slices that follow
+    most = 0
+    with pytest.raises(FibsegError, match="too little memory for windows=paper 32"):
+        run(staged(tmp_path / "out.tif"), small, stack_of(image()))
+
+
 def test_an_ensemble_is_the_mean_of_its_members() -> None:
     """Of other grey windows and filters too, each with its own channels."""
     torch.manual_seed(1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from fibseg.prediction import Network, Windows, autocast, predict_scores, predic
 from fibseg.stack import Stack
 
 UInt8 = NDArray[np.uint8]
+T = TypeVar("T")
 READERS = 2
 """Threads that read slices ahead of the network."""
 
@@ -81,21 +82,40 @@ def label_stack(labeller: Labeller, stack: Stack, positions: Sequence[int]) -> I
     with ExitStack() as held:
         by_window = bool(model.areas) and model.filter_scope == "patch"
         window_filter = held.enter_context(PatchFilter(list(model.areas), labeller.processes)) if by_window else None
+        batch = labeller.batch_size
         for z, found in _prepared(labeller, stack, positions, list(sources)):
             if isinstance(found, FibsegError):
                 yield Labelled(z, error=found)
                 continue
-            outside, digest, channels = found
-            with autocast(labeller.device, labeller.precision):
-                arguments = (network, channels, labeller.windows, labeller.batch_size, labeller.device, window_filter)
-                if not labeller.layers:
-                    labels, layers = predict_slice(*arguments), list[UInt8]()
-                else:
-                    labels, layers = _with_layers(predict_scores(*arguments), model.class_names, labeller.layers)
+            outside, seen, channels = found
+
+            def step(count: int, channels: UInt8 = channels) -> tuple[UInt8, list[UInt8]]:
+                arguments = (network, channels, labeller.windows, count, labeller.device, window_filter)
+                with autocast(labeller.device, labeller.precision):
+                    if not labeller.layers:
+                        return predict_slice(*arguments), []
+                    return _with_layers(predict_scores(*arguments), model.class_names, labeller.layers)
+
+            (labels, layers), batch = fitting(step, batch)
             shape = (stack.shape[1], stack.shape[2])
             if labels.shape != shape:
                 labels, *layers = (nearest(one, *shape) for one in (labels, *layers))
-            yield Labelled(z, labels, outside, digest, layers)
+            yield Labelled(z, labels, outside, seen, layers)
+
+
+def fitting(step: Callable[[int], T], batch: int) -> tuple[T, int]:
+    """What a step gives, and the size of batch that the device's memory bears: halved until it does.
+
+    Raises:
+        torch.OutOfMemoryError: not even one window fits.
+    """
+    while True:
+        try:
+            return step(batch), batch
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
 
 
 def _with_layers(scores: NDArray[np.float32], names: Sequence[str], layers: Sequence[str]) -> tuple[UInt8, list[UInt8]]:

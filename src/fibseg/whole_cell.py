@@ -113,8 +113,8 @@ def memory_named(labeller: Labeller) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise FibsegError(
-            f"{labeller.device}: too little memory for windows={labeller.windows} in batches of {labeller.batch_size}; "
-            "take windows=tiles tile=512, or a smaller window_batch. Finished slices are kept."
+            f"{labeller.device}: too little memory for windows={labeller.windows}; "
+            "take windows=tiles tile=512. Finished slices are kept."
         ) from error
 
 
