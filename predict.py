@@ -74,7 +74,7 @@ def finished(notes: dict[str, Any], told: dict[str, Any], stack: Stack) -> bool:
 def make_labeller(config: PredictConfig, stack: Stack, console: Console) -> tuple[Labeller, list[float] | None]:
     """What labels the slices, and the voxel size of the stack."""
     from fibseg.checkpoint import load_model
-    from fibseg.ensemble import common_windows
+    from fibseg.ensemble import common_precision, common_windows
     from fibseg.hardware import choose_device, cores, set_threads
     from fibseg.labelling import Labeller
 
@@ -88,7 +88,7 @@ def make_labeller(config: PredictConfig, stack: Stack, console: Console) -> tupl
     layers = [*(names if config.probabilities else []), *(["disagreement"] if config.disagreement else [])]
     labeller = Labeller(
         models, windows, choose_device(config.device),
-        model.precision if config.precision == "auto" else config.precision,
+        common_precision(models) if config.precision == "auto" else config.precision,
         config.window_batch, config.processes or config.threads or cores(), scale, config.tta == "d4", layers,
     )  # fmt: skip
     console.print(told_of(labeller, stack, config))

@@ -32,6 +32,7 @@ from fibseg.collection import collect
 from fibseg.comparison import Run
 from fibseg.config import description_of
 from fibseg.dataset import load_slices
+from fibseg.ensemble import common_precision
 from fibseg.hardware import choose_device, cores, set_threads
 from fibseg.intensity import to_8bit
 from fibseg.labelling import Labeller, label_stack
@@ -159,7 +160,7 @@ def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[
     for name, (chosen, turned) in ways.items():
         models = [load_model(find_checkpoint(run.path)) for run in chosen]
         windows = windows_of(models[0], "whole")
-        labeller = Labeller(models, windows, device, models[0].precision, BATCH, cores(), turned=turned)
+        labeller = Labeller(models, windows, device, common_precision(models), BATCH, cores(), turned=turned)
         start = perf_counter()
         labels = [one.labels for one in label_stack(labeller, stack, range(len(slices)))]
         seconds = perf_counter() - start

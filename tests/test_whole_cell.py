@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 
 from fibseg.checkpoint import TrainedModel, load_model
-from fibseg.ensemble import Ensemble, common_windows, sources_of
+from fibseg.ensemble import Ensemble, common_precision, common_windows, sources_of
 from fibseg.errors import FibsegError
 from fibseg.intensity import Window
 from fibseg.labelling import Labeller, identity, label_stack
@@ -303,9 +303,13 @@ def test_windows_of_several_are_those_of_the_most_careful() -> None:
     eunet = replace(whole, architecture="eunet")
     found = common_windows([whole, eunet], "tiles", 512, 100)
     assert (found.halo, found.grid) == (128, 32)
-    for change, said in (({"patch_size": 64}, "patch sizes"), ({"precision": "bf16"}, "precisions")):
-        with pytest.raises(FibsegError, match=f"different {said}"):
-            common_windows([whole, replace(whole, **change)], "auto", 0, 100)  # type: ignore[arg-type]
+    with pytest.raises(FibsegError, match="different patch sizes"):
+        common_windows([whole, replace(whole, patch_size=64)], "auto", 0, 100)
+    with pytest.raises(FibsegError, match="different voxel sizes"):
+        common_windows([whole, replace(whole, voxel_sizes=[[1, 2, 3]])], "auto", 0, 100)
+    assert common_precision([whole, whole]) == "32"
+    half = replace(whole, precision="bf16")
+    assert (common_precision([half, half]), common_precision([whole, half])) == ("bf16", "32")
 
 
 def test_members_must_fit() -> None:

@@ -65,9 +65,9 @@ def common_windows(models: Sequence[TrainedModel], kind: str, tile: int, pixels:
         pixels: of a slice; above LARGEST it is cut into tiles in place of "whole".
 
     Raises:
-        FibsegError: they were trained with patches, voxels or precisions that differ, so that no windows fit all.
+        FibsegError: they were trained with patches or voxels that differ, so that no windows fit all.
     """
-    for name, what in (("voxel_sizes", "voxel sizes"), ("precision", "precisions"), ("patch_size", "patch sizes")):
+    for name, what in (("voxel_sizes", "voxel sizes"), ("patch_size", "patch sizes")):
         values = [getattr(model, name) for model in models]
         if any(value != values[0] for value in values):
             raise FibsegError(f"these runs have different {what} ({values[0]} and others); name one of them.")
@@ -76,6 +76,12 @@ def common_windows(models: Sequence[TrainedModel], kind: str, tile: int, pixels:
     if slowest.kind == "whole" and pixels > LARGEST:
         slowest = replace(slowest, kind="tiles", size=LARGE)
     return replace(slowest, halo=max(one.halo for one in every), grid=math.lcm(*(one.grid for one in every)))
+
+
+def common_precision(models: Sequence[TrainedModel]) -> str:
+    """Of their training; 32 bits where that differs."""
+    found = {model.precision for model in models}
+    return found.pop() if len(found) == 1 else "32"
 
 
 KINDS_BY_CARE = ("whole", "tiles", "blend", "paper")
