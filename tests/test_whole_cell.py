@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -477,3 +478,12 @@ def test_shards_side_by_side_by_one_command(finished: Commands, cell: Path) -> N
     assert {path.name for path in cell.iterdir()} == {"image.tif", "whole.tif", "out.tif"}
     broken = subprocess.run([*line, "image=nowhere.tif"], capture_output=True, text=True, check=False, cwd=cell)
     finished.refused(broken, "nowhere.tif: no such file")
+
+
+def test_many_shards_may_begin_at_once(tmp_path: Path) -> None:
+    """The first makes the folder; none takes it for what a killed process left."""
+    ours, stack = labeller(trained([], 1)), stack_of(image())
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda number: run(staged(tmp_path / "out.tif"), ours, stack, (number, 6)), range(6)))
+    run(staged(tmp_path / "whole.tif"), ours, stack)
+    assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()

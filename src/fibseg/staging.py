@@ -67,11 +67,11 @@ class Staging:
         Raises:
             FibsegError: it was begun with another model, image or settings.
         """
-        if self.folder.is_dir() and not self._told.exists():
-            self.remove()  # of a process that was killed while it removed it
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / ".lock"):
             if not self._told.exists():
+                for path in self.folder.glob("[0-9]*.tif"):
+                    path.unlink()  # nobody knows of what model
                 write_whole(self._told, json.dumps(identity))
                 return
             before = json.loads(self._told.read_text(encoding="utf-8"))
