@@ -229,7 +229,7 @@ def test_compiled_output_is_equal(name: str) -> None:
 
 
 def test_wrong_names_and_arguments() -> None:
-    with pytest.raises(FibsegError, match="model 'vgg' is not known; expected unet or eunet"):
+    with pytest.raises(FibsegError, match="model 'vgg' is not known; expected one of unet, eunet, forest"):
         create_model("vgg")
     with pytest.raises(FibsegError, match="does not fit its arguments"):
         create_model("unet", depth=3)

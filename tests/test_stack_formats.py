@@ -283,7 +283,8 @@ def test_zarr_by_url(write: Callable[[Path, Pixels], str], server: str, tmp_path
 
 def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
     data = pixels("uint8")
-    with stack_writer(tmp_path / "labels.zarr", SHAPE, "uint8", SIZE) as file:
+    notes = {"classes": {"0": "background", "7": "mitochondrion"}}
+    with stack_writer(tmp_path / "labels.zarr", SHAPE, "uint8", SIZE, notes) as file:
         assert isinstance(file, ZarrWriter)
         for one in data:
             file.write(one)
@@ -292,6 +293,8 @@ def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(node.data[0]), data)
     assert node.metadata["coordinateTransformations"] == [[{"type": "scale", "scale": SIZE}]]
     assert [axis["unit"] for axis in node.metadata["axes"]] == ["nanometer"] * 3
+    assert any(isinstance(spec, ome_zarr.reader.Label) for spec in node.specs)
+    assert node.metadata["properties"] == {0: {"class": "background"}, 7: {"class": "mitochondrion"}}
     stack = open_stack(tmp_path / "labels.zarr")
     assert (stack.shape, stack.voxel_size) == (SHAPE, tuple(SIZE))
     np.testing.assert_array_equal(np.stack(list(stack)), data)

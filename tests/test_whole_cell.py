@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -101,7 +102,9 @@ def test_a_slice_that_cannot_be_read_is_named_and_the_rest_kept(tmp_path: Path) 
     seen: list[int] = []
     whole = stack_of(image())
     run(kept, ours, Stack("here", SHAPE, np.dtype(np.uint8), lambda z: seen.append(z) or whole.read(z)))  # type: ignore[func-returns-value]
-    assert seen[-2:] == [5, 7] and len(seen) == 5  # three are looked at: is it the same image?
+    assert (
+        seen[-2:] == [5, 7] and len(seen) == 6
+    )  # three are looked at: is it the same image? One is tried for the time
     run(staged(tmp_path / "whole.tif"), ours, whole)
     assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
     with pytest.raises(FibsegError, match="Slices 5 could not be read; they are 0 in the output"):
@@ -127,7 +130,8 @@ def test_another_model_into_a_started_output_is_refused(tmp_path: Path) -> None:
     staging.begin(
         {"models": ["a"]}, lambda z: None if z == 3 else digests[z]
     )  # it cannot be read now, and says nothing
-    with staging.shard(0), pytest.raises(FibsegError, match="another process labels these slices"), staging.shard(0):
+    again = pytest.raises(FibsegError, match="another process labels these slices")
+    with staging.shard(0, 1), again, staging.shard(0, 1):
         pass
 
 
@@ -171,6 +175,54 @@ def test_what_a_kill_or_a_bad_disk_leaves_is_no_slice(tmp_path: Path) -> None:
     assert staging.missing(range(12)) == [3, 4, 11]
     run(staging, ours, stack)
     assert (tmp_path / "again.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fibseg.stack import {writer}
+from fibseg.staging import Output, Staging
+write = {writer}.write
+def killed(self, pixels):
+    write(self, pixels)
+    if self._written == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+{writer}.write = killed
+Staging([Output(Path(sys.argv[1]), "uint8", {{}})], {shape}, None).assemble()
+"""
+
+
+@pytest.mark.parametrize(("name", "writer"), [("out.tif", "TiffWriter"), ("out.zarr", "ZarrWriter")])
+def test_killed_while_the_output_is_made_of_the_slices(tmp_path: Path, name: str, writer: str) -> None:
+    outputs = []
+    for folder in ("whole", "killed"):
+        staging = Staging([Output(tmp_path / folder / name, "uint8", {})], SHAPE, None)
+        staging.begin({"made": "here"}, lambda _: None)
+        for z, one in enumerate(image()):
+            staging.write(z, [one], Kept(0.0, str(z), False))
+        outputs.append(staging)
+    whole, killed = outputs
+    assert whole.assemble()
+    script = KILLED.format(writer=writer, shape=SHAPE)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed" / name)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / name).exists() and list((tmp_path / "killed").glob("*.partial"))
+    assert killed.assemble()
+    assert files_of(tmp_path / "killed" / name) == files_of(tmp_path / "whole" / name)
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [name]
+
+
+def test_shards_of_another_count_wait_for_those_at_work(tmp_path: Path) -> None:
+    """Their slices overlap; once the others have ended they may go on."""
+    first, second = staged(tmp_path / "out.tif"), staged(tmp_path / "out.tif")
+    first.begin({"made": "here"}, lambda _: None)
+    with first.shard(1, 4):
+        with second.shard(2, 4):
+            pass
+        with pytest.raises(FibsegError, match="is labelled in 4 parts now, not in 8"), second.shard(7, 8):
+            pass
+    with second.shard(7, 8):
+        pass
 
 
 def test_zeros_for_a_slice_are_tried_again_and_told_again(tmp_path: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from fibseg.errors import FibsegError
 from fibseg.intensity import Window
-from fibseg.models import EfficientUNet, UNet, create_model
+from fibseg.models import ForestNetwork, Model, create_model
 
 FORMAT = 4
 """Of a model checkpoint; a newer one is refused. 2 came with the filter's scope and the order of a UNet's blocks, 3
@@ -25,10 +28,14 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
 
     It stages beside the target, never in TMPDIR, which may be another file system.
     """
+    _write_whole(path, lambda file: torch.save(content, file))
+
+
+def _write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
-            torch.save(content, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -61,6 +68,22 @@ def load_whole(path: Path) -> dict[str, Any]:
     return content
 
 
+FOREST = "fibseg"
+"""Under which name the metadata of a forest's file hold, as JSON, what stands in a checkpoint beside the weights."""
+
+
+def _load_forest(path: Path) -> dict[str, Any]:
+    """A file of safetensors as a checkpoint's content; FibsegError as in `load_whole`."""
+    if not path.is_file():
+        raise FibsegError(f"{path}: no such checkpoint.")
+    try:
+        with safe_open(path, "pt") as file:
+            content = json.loads((file.metadata() or {})[FOREST])
+            return dict(content) | {"weights": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise FibsegError(f"{path}: no forest of fibseg, or a damaged one ({error}).") from error
+
+
 def is_whole(path: Path) -> bool:
     """Whether `load_whole` would succeed."""
     try:
@@ -75,7 +98,7 @@ class TrainedModel:
     """All that a prediction needs.
 
     Attributes:
-        network: in evaluation mode, on the host.
+        network: in evaluation mode, on the host; or a forest, which is used in the same way.
         architecture, arguments: what `create_model` made it from.
         class_names: background first.
         label_values: value of each class in label files.
@@ -89,7 +112,7 @@ class TrainedModel:
             None before the run was scored, and in files older than format 4.
     """
 
-    network: UNet | EfficientUNet
+    network: Model
     architecture: str
     arguments: dict[str, Any]
     class_names: Sequence[str]
@@ -110,15 +133,19 @@ _PLAIN = (
 
 
 def save_model(model: TrainedModel, path: Path) -> None:
-    """Write the weights and what is needed to use them."""
+    """Write the weights and what is needed to use them: a forest as safetensors, networks as a zip of torch."""
     plain = {name: getattr(model, name) for name in _PLAIN}
     plain["window"] = astuple(model.window)
-    save_whole({"format": FORMAT, **plain, "weights": model.network.state_dict()}, path)
+    content, weights = {"format": FORMAT, **plain}, model.network.state_dict()
+    if isinstance(model.network, ForestNetwork):
+        _write_whole(path, lambda file: file.write(save(weights, {FOREST: json.dumps(content)})))
+    else:
+        save_whole({**content, "weights": weights}, path)
 
 
 def load_model(path: Path) -> TrainedModel:
     """Read what `save_model` wrote, or raise FibsegError with the reason."""
-    content = load_whole(path)
+    content = _load_forest(path) if path.suffix == ".safetensors" else load_whole(path)
     if not isinstance(content.get("format"), int):
         raise FibsegError(f"{path}: a checkpoint, but not of fibseg; expected best.ckpt of a run directory.")
     if content["format"] > FORMAT:
@@ -131,6 +158,8 @@ def load_model(path: Path) -> TrainedModel:
         raise FibsegError(f"{path}: incomplete checkpoint: no {missing[0]}.")
     if content["format"] == 1:
         content["arguments"].setdefault("block_order", "relu_norm")
+    if (path.suffix == ".safetensors") != (content["architecture"] == "forest"):
+        raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
     channels, areas = content["arguments"].get("channels"), content["areas"]
     if channels != 1 + len(areas):
         raise FibsegError(
@@ -140,7 +169,9 @@ def load_model(path: Path) -> TrainedModel:
     network = create_model(content["architecture"], **content["arguments"])
     try:
         network.load_state_dict(content["weights"])
-    except (RuntimeError, TypeError) as error:
+        if isinstance(network, ForestNetwork):
+            network.check()
+    except (RuntimeError, TypeError, FibsegError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise FibsegError(f"{path}: its weights do not fit its {content['architecture']} ({reason}).") from error
     network = network.eval().to(memory_format=torch.channels_last)

@@ -6,7 +6,6 @@ Touched by train.py, predict.py and cli.py alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +17,19 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fibseg.config_checks import (
+    CORES,
+    COUNT,
+    DEVICE,
+    MODELS,
+    NAME,
+    PRECISION,
+    WINDOWS,
+    checks_without_network,
+    model_checks,
+    require,
+    training_checks,
+)  # fmt: skip
 from fibseg.description import (
     BackgroundDescription,
     ClassDescription,
@@ -32,8 +44,9 @@ from fibseg.runs import run_name
 from fibseg.schemas import (
     EfficientUNetConfig,
     FilterConfig,
+    ForestConfig,
+    IlastikConfig,
     MachineConfig,
-    ModelConfig,
     PatchesConfig,
     PredictConfig,
     TrackingConfig,
@@ -50,14 +63,12 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 SCHEMAS.update(
     (schema.__name__, schema)
     for schema in (
-        TrainConfig, FilterConfig, UNetConfig, EfficientUNetConfig, PatchesConfig, TrainingConfig, MachineConfig,
-        TrackingConfig, PredictConfig, DataDescription, ClassDescription, BackgroundDescription, IntensityDescription,
+        TrainConfig, FilterConfig, UNetConfig, EfficientUNetConfig, ForestConfig, IlastikConfig, PatchesConfig,
+        TrainingConfig, MachineConfig, TrackingConfig, PredictConfig, DataDescription, ClassDescription,
+        BackgroundDescription, IntensityDescription,
         VolumeDescription, SecondExpert, PhantomDescription,
     )
 )  # fmt: skip
-
-
-_MODELS: dict[str, type[ModelConfig]] = {"unet": UNetConfig, "eunet": EfficientUNetConfig}
 
 
 def register() -> None:
@@ -65,11 +76,8 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="predict_schema", node=PredictConfig)
-    for name, schema in _MODELS.items():
+    for name, schema in MODELS.items():
         store.store(group="model_schema", name=name, node=schema)
-
-
-Check = tuple[str, Any, Callable[[Any], bool], str]
 
 
 def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
@@ -81,10 +89,11 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     config.filter.areas = plain["filter"]["areas"] = areas_in_pixels(config.filter.areas, p.size)
     share = (lambda v: 0 <= v <= 1), "0 to 1"
     plain_start = not (plain["model"].get("pretrained") or plain["model"].get("weights"))
-    _require(
+    require(
         ("seed", config.seed, lambda v: v >= 0, "0 or more"),
-        ("name", config.name, *_NAME),
-        *_model_checks(config.model),
+        ("name", config.name, *NAME),
+        *model_checks(config.model),
+        *checks_without_network(config),
         ("filter.areas", config.filter.areas, lambda v: all(area >= 1 for area in v), "areas of 1 pixel or more"),
         (
             "filter.areas",
@@ -96,19 +105,19 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
         ("patches.size", p.size, lambda v: v >= 3, "3 or more"),
         ("patches.class_share", p.class_share, *share),
         ("patches.validation_seed", p.validation_seed, lambda v: v >= 0, "0 or more"),
-        *_training_checks(config.training),
+        *training_checks(config.training),
         ("init_from", config.init_from, lambda v: v is None or plain_start, "null beside model.pretrained or weights"),
         *(
             ("logger", name, lambda v: v in ("csv", "wandb", "tensorboard"), "csv, wandb or tensorboard")
             for name in config.logger
         ),
-        ("tracking.project", config.tracking.project, *_NAME),
+        ("tracking.project", config.tracking.project, *NAME),
         ("tracking.images_every", config.tracking.images_every, lambda v: v >= 0, "0 or more"),
         ("windows", config.windows, lambda v: v == "paper", "paper"),
-        ("machine.device", config.machine.device, *_DEVICE),
-        ("machine.threads", config.machine.threads, *_CORES),
-        ("machine.processes", config.machine.processes, *_CORES),
-        ("machine.window_batch", config.machine.window_batch, *_COUNT),
+        ("machine.device", config.machine.device, *DEVICE),
+        ("machine.threads", config.machine.threads, *CORES),
+        ("machine.processes", config.machine.processes, *CORES),
+        ("machine.window_batch", config.machine.window_batch, *COUNT),
     )
     return config, plain
 
@@ -129,35 +138,6 @@ def areas_in_pixels(areas: list[Any], patch_size: int) -> list[int]:
         else:
             raise FibsegError(f"filter.areas: {area} is impossible; expected pixels, or a share of a patch as 1%.")
     return found
-
-
-def _training_checks(t: TrainingConfig) -> list[Check]:
-    return [
-        *((f"training.{k}", getattr(t, k), *_COUNT) for k in ("epochs", "batches", "validation_batches", "batch_size")),
-        ("training.learning_rate", t.learning_rate, lambda v: 0 < v < float("inf"), "above 0"),
-        ("training.betas", t.betas, lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v), "two of 0 to below 1"),
-        ("training.eps", t.eps, lambda v: v > 0, "above 0"),
-        ("training.schedule", t.schedule, lambda v: v in ("constant", "cosine"), "constant or cosine"),
-        ("training.cross_entropy", t.cross_entropy, lambda v: 0 <= v < float("inf"), "0 or more"),
-        ("training.precision", t.precision, *_PRECISION),
-    ]
-
-
-def _model_checks(model: ModelConfig) -> list[Check]:
-    below_one = (lambda v: 0 <= v < 1), "0 to below 1"
-    checks: list[Check] = [
-        ("model.architecture", model.architecture, lambda v: _MODELS.get(v) is type(model), "that of model="),
-        ("model.width", model.width, lambda v: v >= 1, "1 or more"),
-        ("model.norm_momentum", model.norm_momentum, lambda v: 0 < v <= 1, "above 0, to 1"),
-        ("model.norm_eps", model.norm_eps, lambda v: v > 0, "above 0"),
-    ]
-    if isinstance(model, UNetConfig):
-        return [*checks, ("model.dropout", model.dropout, *below_one)]
-    return [
-        *checks,
-        ("model.drop_path", model.drop_path, *below_one),
-        ("model.pretrained", model.pretrained, lambda v: not (v and model.weights), "false beside model.weights=FILE"),
-    ]
 
 
 def start_source(config: TrainConfig) -> str | None:
@@ -188,32 +168,18 @@ def predict_config(composed: DictConfig) -> PredictConfig:
     require_values(composed)
     config = cast(PredictConfig, OmegaConf.to_object(composed))
     voxel = (lambda v: v is None or (len(v) == 3 and min(v) > 0)), "[z, y, x] in nm, above 0"
-    _require(
+    require(
         ("voxel_size", config.voxel_size, *voxel),
-        ("precision", config.precision, *_PRECISION),
-        ("device", config.device, *_DEVICE),
-        ("threads", config.threads, *_CORES),
-        ("processes", config.processes, *_CORES),
+        ("precision", config.precision, *PRECISION),
+        ("device", config.device, *DEVICE),
+        ("threads", config.threads, *CORES),
+        ("processes", config.processes, *CORES),
         ("tta", config.tta, lambda v: v in ("none", "d4"), "none or d4"),
-        ("windows", config.windows, lambda v: v in _WINDOWS, "one of " + ", ".join(_WINDOWS)),
+        ("windows", config.windows, lambda v: v in WINDOWS, "one of " + ", ".join(WINDOWS)),
         ("shard", config.shard, lambda v: 0 <= v < config.shards, "0 to shards - 1"),
-        *((key, getattr(config, key), *_COUNT) for key in ("window_batch", "best", "tile", "shards")),
+        *((key, getattr(config, key), *COUNT) for key in ("window_batch", "best", "tile", "shards")),
     )
     return config
-
-
-_NAME = (lambda v: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", v))), "letters, digits, . _ and -"
-_WINDOWS = ("auto", "whole", "tiles", "paper", "blend")
-_COUNT = (lambda v: v >= 1), "1 or more"
-_PRECISION = (lambda v: v in ("auto", "32", "bf16")), "auto, 32 or bf16"
-_DEVICE = (lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v))), "auto, cpu, cuda or cuda:0"
-_CORES = (lambda v: v is None or v >= 1), "1 or more, or null for all"
-
-
-def _require(*checks: Check) -> None:
-    for key, value, holds, expected in checks:
-        if not holds(value):
-            raise FibsegError(f"{key}: {value} is impossible; expected {expected}.")
 
 
 def require_values(composed: DictConfig) -> None:

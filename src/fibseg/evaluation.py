@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from rich.progress import track
 from rich.table import Table
 
 from fibseg.dataset import AnnotatedSlice
-from fibseg.intensity import to_8bit
+from fibseg.intensity import Window, to_8bit
 from fibseg.metrics import mean_f1, slices_with_class
 from fibseg.runs import (
     SCORED_SPLITS,
@@ -31,51 +32,83 @@ if TYPE_CHECKING:  # a finished run is reported without torch
 
     from fibseg.checkpoint import TrainedModel
 
+UInt8 = NDArray[np.uint8]
+Label = Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]
+"""A split and its slices -> their class indices (H, W)."""
+
 
 def evaluate(
     directory: RunDirectory,
-    model: TrainedModel,
+    class_names: Sequence[str],
     slices: dict[str, list[AnnotatedSlice]],
-    provenance: dict[str, Any],
+    data_hash: str,
+    label: Label,
+    window: Window,
+) -> dict[str, SplitScore]:
+    """Label and score the validation and test slices; write labels, the shared truth and the figures.
+
+    Args:
+        directory: of the run.
+        class_names: background first.
+        slices: of every split.
+        data_hash: of all of them.
+        label: what labels slices.
+        window: grey values that are black and white in the figures.
+    """
+    from fibseg.figures import save_curves, save_panels
+
+    write_truth(directory.path.parent / "truth" / data_hash, slices, class_names)
+    scores = {}
+    for split in SCORED_SPLITS:
+        found = slices[split]
+        labels = label(split, found)
+        truths, places = [one.labels for one in found], [(one.volume, one.z) for one in found]
+        scores[split] = score_slices(places, truths, labels, len(class_names))
+        if found:
+            write_pages(directory.labels(split), labels)
+            rows = [
+                (f"{split}, slice {found[i].z}", to_8bit(found[i].image, window), truths[i], labels[i])
+                for i in sorted({0, len(found) // 2, len(found) - 1})
+            ]
+            save_panels(directory.figures / f"{split}.png", rows, class_names)
+    if directory.metrics.exists():
+        save_curves(directory.figures / "curves.png", directory.metrics, class_names)
+    return scores
+
+
+def by_model(
+    model: TrainedModel,
+    directory: RunDirectory,
     device: torch.device,
     window_batch: int,
     cache: Path,
     processes: int,
     console: Console,
-) -> dict[str, SplitScore]:
-    """Predict and score the validation and test slices; write labels, the shared truth and the figures.
+) -> Label:
+    """Labels by a network, in the paper's windows, or by a forest.
 
-    Scores are by the paper's windows. The checkpoint is told which faster ones are good enough, on validation slices.
+    The network's checkpoint is told which faster windows are good enough, on validation slices.
     """
     from fibseg.checkpoint import save_model
     from fibseg.exactness import choose_windows
-    from fibseg.figures import save_curves, save_panels
-    from fibseg.prediction import model_channels, predict_slices, windows_of
+    from fibseg.prediction import chosen_windows, model_channels, predict_slices, windows_of
 
-    truth = directory.path.parent / "truth" / provenance["data_hash"]
-    write_truth(truth, slices, model.class_names)
-    scores, hidden, precision = {}, not console.is_terminal, provenance["precision"]
-    paper = windows_of(model, "paper")
-    for split in SCORED_SPLITS:
-        found = slices[split]
-        images = [to_8bit(one.image, model.window) for one in found]
+    windows = chosen_windows(model) if model.architecture == "forest" else windows_of(model, "paper")
+
+    def label(split: str, found: Sequence[AnnotatedSlice]) -> list[UInt8]:
+        images, truths = [to_8bit(one.image, model.window) for one in found], [one.labels for one in found]
         channels = model_channels(model, images, cache, processes)
+        hidden = not console.is_terminal
         shown = iter(track(channels, f"scoring {split}", console=console, disable=hidden, transient=True))
-        labels = list(predict_slices(model, shown, paper, window_batch, device, precision, processes))
-        truths, places = [one.labels for one in found], [(one.volume, one.z) for one in found]
-        scores[split] = score_slices(places, truths, labels, len(model.class_names))
-        if split == "validation":
-            chosen = choose_windows(model, channels, truths, labels, window_batch, device, precision)
+        labels = list(predict_slices(model, shown, windows, window_batch, device, model.precision, processes))
+        if split == "validation" and windows.kind == "paper":
+            chosen = choose_windows(model, channels, truths, labels, window_batch, device, model.precision)
             save_model(replace(model, windows=chosen), directory.best)
             told = f"{chosen['kind']} {chosen['size'] or ''}".strip()
             console.print(f"predict.py will cut slices by: {told} (loses {chosen['loss']:.3f} F1)", highlight=False)
-        if found:
-            write_pages(directory.labels(split), labels)
-            picked = sorted({0, len(found) // 2, len(found) - 1})
-            rows = [(f"{split}, slice {found[i].z}", images[i], truths[i], labels[i]) for i in picked]
-            save_panels(directory.figures / f"{split}.png", rows, model.class_names)
-    save_curves(directory.figures / "curves.png", directory.metrics, model.class_names)
-    return scores
+        return labels
+
+    return label
 
 
 def write_results(
@@ -117,5 +150,6 @@ def report(directory: RunDirectory, console: Console) -> float:
     for index, name in enumerate(names[1:], 1):
         table.add_row(name, *(f"{mean_f1(c)[index]:.3f} ({slices_with_class(c)[index]})" for c in counts.values()))
     console.print(table)
-    console.print(f"{directory.path}: scores.json, figures/, labels/, checkpoints/best.ckpt", highlight=False)
+    found = [f"checkpoints/{path.name}" for path in (directory.best, directory.forest) if path.exists()]
+    console.print(f"{directory.path}: {', '.join(['scores.json, figures/, labels/', *found])}", highlight=False)
     return mean_validation_f1(directory)

@@ -94,9 +94,8 @@ def choose_windows(
         device: where to compute.
         precision: as in `predict_slices`.
     """
-    fallback = {"kind": "paper", "size": model.patch_size, "loss": 0.0, "flipped": 0.0, "slices": len(channels)}
     if not channels or (model.filter_scope == "patch" and model.areas):
-        return fallback
+        return kept(model, None, len(channels))
     tried = []
     for kind, size in ORDER:
         windows = windows_of(model, kind, size)
@@ -110,8 +109,16 @@ def choose_windows(
             continue
         found = drift(windows, model.class_names, truths, paper, labels)
         if found.loss <= ALLOWED:
-            return fallback | {"kind": kind, "size": windows.size, "loss": found.loss, "flipped": found.flipped}
-    return fallback
+            return kept(model, found, len(channels))
+    return kept(model, None, len(channels))
+
+
+def kept(model: TrainedModel, found: Drift | None, slices: int) -> dict[str, Any]:
+    """As a checkpoint holds it; None for the paper's windows."""
+    if found is None:
+        return {"kind": "paper", "size": model.patch_size, "loss": 0.0, "flipped": 0.0, "slices": slices}
+    kind, size = found.windows.kind, found.windows.size
+    return {"kind": kind, "size": size, "loss": found.loss, "flipped": found.flipped, "slices": slices}
 
 
 def measure(

@@ -13,7 +13,7 @@ from fibseg.checkpoint import load_model, save_model
 from fibseg.config import description_of
 from fibseg.dataset import load_slices
 from fibseg.errors import FibsegError
-from fibseg.exactness import ALLOWED, ORDER, measure
+from fibseg.exactness import ALLOWED, ORDER, kept, measure
 from fibseg.hardware import choose_device, cores, set_threads
 from fibseg.intensity import to_8bit
 from fibseg.prediction import chosen_windows, model_channels, windows_of
@@ -52,11 +52,7 @@ def exactness(options: argparse.Namespace) -> None:
     table.caption = f"difference of a probability; predict.py takes the first that loses at most {ALLOWED} of any class"
     console.print(table)
     if options.store:
-        good = [one for one in found if one.loss <= ALLOWED and one.windows.kind != "blend"]
-        chosen = {"kind": "paper", "size": model.patch_size, "loss": 0.0, "flipped": 0.0}
-        if good:
-            kept = {"kind": good[0].windows.kind, "size": good[0].windows.size, "loss": good[0].loss}
-            chosen = kept | {"flipped": good[0].flipped}
-        model = replace(model, windows=chosen | {"slices": len(slices)})
+        good = next((one for one in found if one.loss <= ALLOWED and one.windows.kind != "blend"), None)
+        model = replace(model, windows=kept(model, good, len(slices)))
         save_model(model, find_checkpoint(path))
     console.print(f"{path}: predict.py cuts slices by: {chosen_windows(model)}", markup=False, highlight=False)

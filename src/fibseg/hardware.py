@@ -62,6 +62,7 @@ def versions() -> dict[str, str]:
         "torch": version("torch"),
         "lightning": version("pytorch-lightning"),
         "timm": version("timm"),
+        "scikit-learn": version("scikit-learn"),
     }
 
 

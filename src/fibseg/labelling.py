@@ -20,7 +20,7 @@ from fibseg.ensemble import Ensemble, Source, source_of, sources_of
 from fibseg.errors import FibsegError
 from fibseg.intensity import to_8bit
 from fibseg.patch_filter import PatchFilter, channels_of
-from fibseg.prediction import Network, Windows, autocast, predict_scores, predict_slice, probabilities
+from fibseg.prediction import Network, Windows, autocast, deciding, predict_scores, predict_slice, probabilities
 from fibseg.stack import Stack
 
 UInt8 = NDArray[np.uint8]
@@ -72,13 +72,8 @@ class Labelled:
 
 def label_stack(labeller: Labeller, stack: Stack, positions: Sequence[int]) -> Iterator[Labelled]:
     """Slices of a stack, in order; a few are read and filtered while the network works."""
-    sources = sources_of(labeller.models)
-    members = [(model.network.to(labeller.device).eval(), sources[source_of(model)]) for model in labeller.models]
-    plain = len(members) == 1 and not labeller.turned and not labeller.layers
-    network: Network = members[0][0] if plain else Ensemble(members, labeller.turned, "disagreement" in labeller.layers)
-    if plain and labeller.windows.kind == "blend":
-        network = probabilities(network)
-    model = labeller.models[0]
+    network, _ = network_of(labeller)
+    model, sources = labeller.models[0], sources_of(labeller.models)
     with ExitStack() as held:
         by_window = bool(model.areas) and model.filter_scope == "patch"
         window_filter = held.enter_context(PatchFilter(list(model.areas), labeller.processes)) if by_window else None
@@ -101,6 +96,19 @@ def label_stack(labeller: Labeller, stack: Stack, positions: Sequence[int]) -> I
             if labels.shape != shape:
                 labels, *layers = (nearest(one, *shape) for one in (labels, *layers))
             yield Labelled(z, labels, outside, seen, layers)
+
+
+def network_of(labeller: Labeller) -> tuple[Network, int]:
+    """All networks as one, on their device, and the channels that it takes."""
+    sources = sources_of(labeller.models)
+    members = [(model.network.to(labeller.device).eval(), sources[source_of(model)]) for model in labeller.models]
+    by_window = any(model.areas and model.filter_scope == "patch" for model in labeller.models)
+    channels = 1 + len(labeller.models[0].areas) if by_window else sum(map(len, sources.values()))
+    plain = len(members) == 1 and not labeller.turned and not labeller.layers
+    if not plain:
+        return Ensemble(members, labeller.turned, "disagreement" in labeller.layers), channels
+    network = members[0][0]
+    return (probabilities(network) if labeller.windows.kind == "blend" else deciding(network)), channels
 
 
 def fitting(step: Callable[[int], T], batch: int) -> tuple[T, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes, mesh_surface_area
@@ -174,19 +174,15 @@ class Objects3D:
 
     def _surfaces(self, count: int) -> NDArray[np.float64]:
         """Of each object: every cube between voxel centres belongs to one slab, so areas add up."""
-        surface = np.zeros(count + 1)
-        last: tuple[NDArray[np.int64], int] | None = None
+        areas, surface = cube_areas(self.spacing), np.zeros(count + 1)
+        edge = np.zeros((1, self.shape[1] + 2, self.shape[2] + 2), np.int64)
+        last = edge
         for (components, base, _), start in zip(self._labelled(), self._starts(), strict=True):
             numbers = self._final[np.where(components > 0, components.astype(np.int64) + base, 0)]
-            edge = np.zeros((1, *numbers.shape[1:]), np.int64)
-            numbers = np.concatenate([edge if last is None else last[0][None], numbers])
-            if start + self._slab >= self.shape[0]:
-                numbers = np.concatenate([numbers, edge])
-            for index, box in enumerate(ndimage.find_objects(numbers), 1):
-                if box is not None:
-                    rows = slice(max(0, box[0].start - 1), box[0].stop + 1)
-                    surface[index] += _area(numbers[rows, box[1], box[2]] == index, self.spacing)
-            last = numbers[-1], base
+            numbers = np.concatenate([last, np.pad(numbers, ((0, 0), (1, 1), (1, 1)))])
+            last = numbers[-1:]
+            for above, below in pairwise(numbers if start + self._slab < self.shape[0] else [*numbers, edge[0]]):
+                add_surfaces(surface, np.stack([above, below]), areas)
         return surface[1:]
 
 
@@ -266,10 +262,31 @@ def _touching(numbers: Ints, classes: Labels) -> set[tuple[int, int]]:
     return found
 
 
-def _area(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> float:
-    """In the unit of the spacing squared; closed at the sides, and along z only where the mask has planes of zeros."""
-    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
-    if padded.shape[0] < 2:
-        return 0.0
-    vertices, faces, _, _ = marching_cubes(padded.astype(np.float32), 0.5, spacing=spacing)  # type: ignore[no-untyped-call]
-    return float(mesh_surface_area(vertices, faces))  # type: ignore[no-untyped-call]
+CORNERS = [(z, y, x) for z in (0, 1) for y in (0, 1) for x in (0, 1)]
+"""Of a cube between voxel centres; corner k is bit k of the number of its pattern."""
+
+
+def cube_areas(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Area of the mesh of marching cubes in a cube, for each of the 256 patterns of its corners: (256,).
+
+    A cube's part of the mesh of a mask depends on its own corners alone.
+    """
+    areas = np.zeros(256)
+    for pattern in range(1, 255):
+        cube = np.array([pattern >> k & 1 for k in range(8)], np.float32).reshape(2, 2, 2)
+        vertices, faces, _, _ = marching_cubes(cube, 0.5, spacing=spacing)  # type: ignore[no-untyped-call]
+        areas[pattern] = mesh_surface_area(vertices, faces)  # type: ignore[no-untyped-call]
+    return areas
+
+
+def add_surfaces(surface: NDArray[np.float64], pair: Ints, areas: NDArray[np.float64]) -> None:
+    """Add to each object's area (N,) that of its mesh between two slices of object numbers (2, H, W), 0 for none."""
+    height, width = pair.shape[1] - 1, pair.shape[2] - 1
+    views = [pair[z, y : y + height, x : x + width] for z, y, x in CORNERS]
+    mixed = np.logical_or.reduce([view != views[0] for view in views[1:]])  # the rest hold no surface
+    corners = np.stack([view[mixed] for view in views])
+    for k, numbers in enumerate(corners):
+        first = (numbers > 0) & ~(corners[:k] == numbers).any(axis=0)  # each object of a cube counts once
+        own = corners[:, first]
+        patterns = (1 << np.arange(8)) @ (own == own[k])
+        surface += np.bincount(own[k], areas[patterns], minlength=len(surface))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import Tensor
 from fibseg.checkpoint import TrainedModel
 from fibseg.errors import FibsegError
 from fibseg.filtered_slices import slice_channels
-from fibseg.models import ARCHITECTURES
+from fibseg.models import ARCHITECTURES, ForestNetwork, Model
 from fibseg.patch_filter import PatchFilter
 from fibseg.patches import Cut, blend_cuts, blend_weights, paper_cuts, tile_cuts
 
@@ -177,7 +178,7 @@ def _batches(
     padded = padded.to(device if window_filter is None else "cpu")
     for (height, width), group in groupby(sorted(cuts, key=_shape), key=_shape):
         places = list(group)
-        count = batch_size if windows.kind in ("paper", "blend") else max(1, batch_size * 256**2 // (height * width))
+        count = _at_once(windows, height, width, batch_size)
         for first in range(0, len(places), count):
             chosen = places[first : first + count]
             parts = [
@@ -191,6 +192,19 @@ def _batches(
                 yield chosen, network(batch.float().mul_(1 / 255))
 
 
+def _at_once(windows: Windows, height: int, width: int, batch_size: int) -> int:
+    """How many windows of this shape the network sees together."""
+    return batch_size if windows.kind in ("paper", "blend") else max(1, batch_size * 256**2 // (height * width))
+
+
+def batch_of(windows: Windows, height: int, width: int, batch_size: int | None) -> dict[tuple[int, int], int]:
+    """Shapes of a slice's windows -> how many the network sees together, all of a slice for None."""
+    counts = Counter(_shape(cut) for cut in windows.cuts(height, width))
+    if batch_size is None:
+        return dict(counts)
+    return {shape: min(count, _at_once(windows, *shape, batch_size)) for shape, count in counts.items()}
+
+
 def _shape(cut: tuple[Cut, Cut]) -> tuple[int, int]:
     rows, columns = cut
     return rows.stop - rows.start, columns.stop - columns.start
@@ -199,6 +213,11 @@ def _shape(cut: tuple[Cut, Cut]) -> tuple[int, int]:
 def probabilities(network: Network) -> Network:
     """A network of logits as one of probabilities (N, K, h, w)."""
     return lambda images: network(images).float().softmax(dim=1)
+
+
+def deciding(network: Model) -> Network:
+    """For labels alone: a forest may stop once its largest class is certain."""
+    return network.votes if isinstance(network, ForestNetwork) else network
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -217,7 +236,7 @@ def predict_slices(
 ) -> Iterator[UInt8]:
     """Class indices (H, W) of slices that `model_channels` made."""
     network = model.network.to(device).eval()
-    scores = probabilities(network) if windows.kind == "blend" else network
+    scores = probabilities(network) if windows.kind == "blend" else deciding(network)
     by_window = bool(model.areas) and model.filter_scope == "patch"
     with PatchFilter(list(model.areas), processes) if by_window else nullcontext() as window_filter:
         for one in channels:

@@ -38,9 +38,7 @@ NO_SCIENCE = ("name", "seed", "logger", "tracking", "machine", "provenance")
 """Keys of a configuration that change no result; the seed stands beside the hash."""
 
 SCORED_SPLITS = ("validation", "test")
-COMPONENT_COLUMNS = (
-    "split", "volume", "slice", "class", "of", "area", "row", "column", "overlap", "touched",
-)  # fmt: skip
+COMPONENT_COLUMNS = ("split", "volume", "slice", "class", "of", "area", "row", "column", "overlap", "touched")
 
 
 def scientific(config: dict[str, Any]) -> dict[str, Any]:
@@ -57,8 +55,8 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
     data["volumes"] = [{k: v for k, v in volume.items() if k not in paths} for volume in data["volumes"]]
     if kept.get("init_from"):
         kept["init_from"] = _name_of(Path(kept["init_from"]))
-    if kept["model"].get("weights"):
-        kept["model"] = kept["model"] | {"weights": Path(kept["model"]["weights"]).name}
+    files = {key: Path(kept["model"][key]).name for key in ("weights", "project") if kept["model"].get(key)}
+    kept["model"] = {key: value for key, value in (kept["model"] | files).items() if key != "executable"}
     return kept | {"data": data}
 
 
@@ -123,6 +121,7 @@ class RunDirectory:
     log = property(lambda self: self.path / "log.txt")
     figures = property(lambda self: self.path / "figures")
     best = property(lambda self: self.path / "checkpoints" / "best.ckpt")
+    forest = property(lambda self: self.path / "checkpoints" / "forest.safetensors")
     last = property(lambda self: self.path / "checkpoints" / "last.ckpt")
     previous = property(lambda self: self.path / "checkpoints" / "previous.ckpt")
 
@@ -293,8 +292,9 @@ def is_run(path: Path) -> bool:
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint of a run directory, or the file itself."""
     if path.is_dir():
-        best: Path = RunDirectory(path).best
-        if not best.is_file():
-            raise FibsegError(f"{path}: no run directory with a trained model (no checkpoints/best.ckpt).")
-        return best
+        run = RunDirectory(path)
+        for found in (run.best, run.forest):
+            if found.is_file():
+                return Path(found)
+        raise FibsegError(f"{path}: no run directory with a trained model (no checkpoints/best.ckpt).")
     return path

@@ -43,7 +43,27 @@ class EfficientUNetConfig:
     weights: str | None
 
 
-ModelConfig = UNetConfig | EfficientUNetConfig
+@dataclass
+class ForestConfig:
+    """A random forest: number of trees, of pixels to learn from, and which training slices ("every_other", "all")."""
+
+    architecture: str
+    trees: int
+    pixels: int
+    slices: str
+
+
+@dataclass
+class IlastikConfig:
+    """Ilastik's own pixel classification: a project file, the program (null: looked for), and classes of its labels."""
+
+    architecture: str
+    project: str
+    executable: str | None
+    labels: list[str] | None
+
+
+ModelConfig = UNetConfig | EfficientUNetConfig | ForestConfig | IlastikConfig
 
 
 @dataclass

@@ -85,17 +85,23 @@ class Staging:
             )
 
     @contextmanager
-    def shard(self, number: int) -> Iterator[None]:
-        """Keep other processes out of one share of the slices."""
-        lock = FileLock(self.folder / f".shard-{number}.lock", timeout=0)
+    def shard(self, number: int, count: int) -> Iterator[None]:
+        """Keep other processes out of one of `count` shares of the slices.
+
+        Raises:
+            FibsegError: a process is in this share, or in one of another count, which overlaps.
+        """
+        name = self.outputs[0].path
+        own = FileLock(self.folder / f".shard-{number}-of-{count}.lock", timeout=0)
         try:
-            lock.acquire()
+            with own:
+                for other in sorted(self.folder.glob(".shard-*.lock")):
+                    parts = int(other.stem.split("-")[-1])
+                    if parts != count and not is_free(other):
+                        raise FibsegError(f"{name}: is labelled in {parts} parts now, not in {count}; wait for them.")
+                yield
         except Timeout:
-            raise FibsegError(f"{self.outputs[0].path}: another process labels these slices; wait for it.") from None
-        try:
-            yield
-        finally:
-            lock.release()
+            raise FibsegError(f"{name}: another process labels these slices; wait for it.") from None
 
     def file(self, z: int) -> Path:
         """Of a slice."""
@@ -196,6 +202,15 @@ class Staging:
         with suppress(OSError):
             os.replace(self.folder, gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def is_free(lock: Path) -> bool:
+    """Whether no process holds a lock."""
+    try:
+        with FileLock(lock, timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 def some(positions: Sequence[int]) -> list[int]:

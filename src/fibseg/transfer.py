@@ -165,7 +165,7 @@ def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:
         weights[part] = _matched(own[part], model.class_names, weights[part], source.class_names)
     channels, had = (["image", *(f"grain {area}" for area in m.areas)] for m in (model, source))
     if channels != had:
-        _match_channels(model.network.entry, weights, own, channels, had)
+        _match_channels(str(model.network.entry), weights, own, channels, had)
     model.network.load_state_dict(weights)
     shared = ours.keys() & FREE_ARGUMENTS - {"channels", "classes"}
     changes = [f"model.{key} was {theirs[key]}, is {ours[key]}" for key in sorted(shared) if ours[key] != theirs[key]]

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+from fibseg.dataset import read_finite
 from fibseg.errors import FibsegError
 from fibseg.labelling import Labelled, Labeller, digest_of, label_stack
+from fibseg.preflight import estimate
 from fibseg.runs import require_disk
 from fibseg.stack import Stack
 from fibseg.staging import Kept, Staging, zeros
@@ -61,9 +63,12 @@ def label_stack_into(
     pixel = 0.1 * values.itemsize + layers  # labels shrink to a tenth and less
     needed = pixel * height * width * (len(missing) + 1.4 * depth)  # slices, then outputs with a pyramid
     require_disk(staging.folder, needed, "the labels")
-    console.print(f"about {needed / 1e9:.2g} GB will be written at most; time left is told after {EARLY} slices")
+    console.print(f"about {needed / 1e9:.2g} GB will be written at most")
+    if missing:
+        with suppress(FibsegError, torch.OutOfMemoryError):  # told later, and answered
+            console.print(estimate(labeller, read_finite(stack, missing[0]), len(missing)))
     unreadable: list[Labelled] = []
-    with staging.shard(number):
+    with staging.shard(number, shards):
         if len(missing) < len(positions):
             console.print(f"{len(positions) - len(missing)} of {len(positions)} slices are labelled already")
         for one in shown(label_and_keep(labeller, stack, missing, staging, values), len(missing), console):

@@ -168,12 +168,16 @@ def check_disk(planned: Sequence[Planned], slots: int) -> None:
     for one in planned:
         if one.task.directory.scores.exists():
             continue
+        model = one.typed.model.architecture
+        if model == "ilastik":  # keeps no model
+            continue
         arguments = configuration.model_arguments(one.typed, 1 + len(one.typed.data.classes))
-        key = repr((one.typed.model.architecture, arguments, one.typed.patches.size))
+        key = repr((model, arguments, one.typed.patches.size))
         if key not in sizes:
-            sizes[key] = network_size(one.typed.model.architecture, arguments, one.typed.patches.size)
-        kept += BYTES_PER_WEIGHT * sizes[key]
-        state = max(state, BYTES_PER_WEIGHT * sizes[key] * (STATE + 1))
+            sizes[key] = BYTES_PER_WEIGHT * network_size(model, arguments, one.typed.patches.size)
+        kept += sizes[key]
+        if model != "forest":  # which has no optimizer
+            state = max(state, sizes[key] * (STATE + 1))
     left = sum(not one.task.directory.scores.exists() for one in planned)
     purpose = f"this sweep ({left} runs to train: best weights of each, and the state of those at work)"
     require_disk(planned[0].task.directory.path, kept + state * min(slots, left), purpose)

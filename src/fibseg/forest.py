@@ -1,0 +1,152 @@
+"""Pixel classification as Ilastik does it (Berg et al., 2019): a random forest from sampled pixels of a few slices."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+
+from fibseg.dataset import AnnotatedSlice
+from fibseg.errors import FibsegError
+from fibseg.features import pixel_features
+from fibseg.filtered_slices import slice_channels
+from fibseg.intensity import Window, to_8bit
+from fibseg.models.forest import ForestNetwork
+
+UInt8 = NDArray[np.uint8]
+Sample = tuple[NDArray[np.int64], UInt8]
+"""Flat positions in a slice, and their class indices."""
+
+
+def fit_forest(
+    slices: Sequence[AnnotatedSlice],
+    classes: Sequence[str],
+    window: Window,
+    areas: Sequence[int],
+    every_other: bool,
+    pixels: int,
+    trees: int,
+    seed: int,
+    threads: int,
+    cache: Path | None,
+    say: Callable[[str], None],
+) -> ForestNetwork:
+    """A forest from annotated slices.
+
+    Args:
+        slices: to learn from.
+        classes: without the background.
+        window: grey values that become 0 and 255.
+        areas: of the grain filter in pixels; a channel each.
+        every_other: use the first, third, ... slice of each volume only.
+        pixels: to learn from, in all.
+        trees: how many.
+        seed: of pixels and trees.
+        threads: that compute.
+        cache: folder of filtered slices.
+        say: takes a line about what is learned from.
+
+    Raises:
+        FibsegError: a class has no pixel in the slices that are used, or a slice is smaller than a feature.
+    """
+    volumes = sorted({one.volume for one in slices})
+    used = [
+        one for volume in volumes for one in [own for own in slices if own.volume == volume][:: 2 if every_other else 1]
+    ]
+    samples = sample_pixels([one.labels for one in used], ["background", *classes], pixels, seed)
+    say(f"{sum(len(own) for own, _ in samples)} pixels of {len(used)} of {len(slices)} training slices")
+    channels = slice_channels([to_8bit(one.image, window) for one in used], areas, cache, threads)
+    return train_forest(channels, samples, 1 + len(classes), trees, seed, threads)
+
+
+def sample_pixels(labels: Sequence[UInt8], names: Sequence[str], budget: int, seed: int) -> list[Sample]:
+    """Pixels to train on: as many of each class, over all slices, out of `budget`; fewer where a class has fewer.
+
+    Args:
+        labels: (H, W) class indices of each slice; what is no index of `names` is never drawn.
+        names: of the classes, background first.
+        budget: pixels in all.
+        seed: of the draw.
+
+    Returns:
+        A sample of each slice, in the order of `labels`.
+
+    Raises:
+        FibsegError: a class has no pixel.
+    """
+    generator = np.random.default_rng([seed, 0])
+    found: list[list[NDArray[np.int64]]] = [[] for _ in labels]
+    for index, name in enumerate(names):
+        places = [np.flatnonzero(one == index) for one in labels]
+        total = sum(map(len, places))
+        if total == 0:
+            raise FibsegError(f"no pixel of {name} in the slices to train on; take model.slices=all.")
+        drawn = np.sort(generator.choice(total, min(total, max(1, budget // len(names))), replace=False))
+        ends = np.cumsum([0, *map(len, places)])
+        for k, own in enumerate(places):
+            found[k].append(own[drawn[(drawn >= ends[k]) & (drawn < ends[k + 1])] - ends[k]])
+    positions = [np.sort(np.concatenate(own)) for own in found]
+    return [(own, one.ravel()[own]) for own, one in zip(positions, labels, strict=True)]
+
+
+def train_forest(
+    channels: Iterable[UInt8], samples: Sequence[Sample], classes: int, trees: int, seed: int, threads: int
+) -> ForestNetwork:
+    """A forest of trees that are grown to the end; the features of one slice are held at a time.
+
+    Args:
+        channels: (C, H, W) of each slice, in the order of `samples`.
+        samples: pixels to learn from.
+        classes: how many there are; each must be in the samples.
+        trees: how many.
+        seed: the same seed and samples give the same forest.
+        threads: that compute.
+    """
+    rows, count = [], 1
+    for one, (positions, _) in zip(channels, samples, strict=True):
+        features = pixel_features(one, threads)
+        rows.append(features.reshape(len(features), -1)[:, positions].T.copy())
+        count = len(one)
+    trainer = RandomForestClassifier(trees, random_state=seed, n_jobs=threads)
+    trainer.fit(np.concatenate(rows), np.concatenate([values for _, values in samples]))
+    return from_scikit_learn(trainer, count, classes)
+
+
+def from_scikit_learn(trainer: RandomForestClassifier, channels: int, classes: int) -> ForestNetwork:
+    """The arrays of a trained forest.
+
+    Thresholds become float32, rounded down: features are float32, so the same ones pass.
+    """
+    trees = [one.tree_ for one in trainer.estimators_]
+    shares, rows = np.unique(np.concatenate([tree.value[:, 0] for tree in trees]), axis=0, return_inverse=True)
+    exact = np.concatenate([tree.threshold for tree in trees])
+    threshold = exact.astype(np.float32)
+    threshold = np.where(threshold > exact, np.nextafter(threshold, np.float32(-np.inf)), threshold)
+    arrays = {
+        "starts": np.cumsum([0, *(tree.node_count for tree in trees)]),
+        "left": np.concatenate([tree.children_left for tree in trees]),
+        "right": np.concatenate([tree.children_right for tree in trees]),
+        "feature": np.concatenate([tree.feature for tree in trees]),
+        "threshold": threshold,
+        "row": rows.ravel(),
+        "shares": shares,
+        "importances": trainer.feature_importances_,
+    }
+    network = ForestNetwork(channels, classes, len(trees), len(threshold), len(shares))
+    network.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()})
+    return network.eval()
+
+
+def write_importances(path: Path, names: Sequence[str], importances: NDArray[np.float64]) -> list[tuple[str, float]]:
+    """A CSV of features and how much each counted (mean decrease of impurity, sum 1), the largest first; its rows."""
+    rows = sorted(zip(names, importances.tolist(), strict=True), key=lambda row: -row[1])
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("feature", "importance"))
+        writer.writerows((name, f"{value:.6f}") for name, value in rows)
+    return rows

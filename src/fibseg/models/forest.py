@@ -1,0 +1,154 @@
+"""A random forest (Breiman, 2001) on features of pixels, in the place of a network: arrays, and nothing that runs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fibseg.errors import FibsegError
+from fibseg.features import FEATURES, REACH, pixel_features
+
+Floats = NDArray[np.float32]
+
+CHUNK = 2**16
+"""Pixels that are classified together: their features fit into a cache."""
+
+BLOCK = 10
+"""Trees between two looks at which pixels are decided."""
+
+SMALLEST = 1e-9
+"""Share of a class that no tree gave, so that its logarithm is finite."""
+
+
+class ForestNetwork(nn.Module):
+    """Trees as arrays, with scikit-learn's compiled code to walk them.
+
+    (N, C, H, W) in [0, 1] -> logarithms of the mean shares of the classes (N, K, H, W), so that a softmax gives the
+    shares. It computes on the CPU with torch's number of threads, whatever the device.
+
+    Attributes:
+        arguments: of its constructor.
+        starts: (T + 1,) first node of each tree.
+        left, right: (M,) children, counted from the tree's first node; -1 for a leaf.
+        feature: (M,) which feature a node asks for.
+        threshold: (M,) up to which, that included, the left child is taken.
+        row: (M,) of `shares`, for a leaf.
+        shares: (R, K) of the classes among a leaf's training pixels.
+        importances: (F,) of each feature: mean decrease of impurity, sum 1.
+        stride: tiles may start anywhere.
+        halo: how far a pixel's features look.
+        depthwise: as other networks tell it; the forest computes with 32 bits.
+    """
+
+    stride = 1
+    halo = REACH
+    depthwise = True
+    starts: Tensor
+    left: Tensor
+    right: Tensor
+    feature: Tensor
+    threshold: Tensor
+    row: Tensor
+    shares: Tensor
+    importances: Tensor
+
+    def __init__(self, channels: int, classes: int, trees: int, nodes: int, rows: int):
+        """Empty arrays of these sizes, for `load_state_dict`."""
+        super().__init__()
+        self.arguments = {"channels": channels, "classes": classes, "trees": trees, "nodes": nodes, "rows": rows}
+        self.classes = classes
+        for name in ("left", "right", "feature", "row"):
+            self.register_buffer(name, torch.zeros(nodes, dtype=torch.int32))
+        self.register_buffer("starts", torch.zeros(trees + 1, dtype=torch.int64))
+        self.register_buffer("threshold", torch.zeros(nodes, dtype=torch.float32))
+        self.register_buffer("shares", torch.zeros((rows, classes), dtype=torch.float64))
+        self.register_buffer("importances", torch.zeros(channels * FEATURES, dtype=torch.float64))
+        self._trees: list[Any] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logarithms of the shares, float32."""
+        shares = self._each(images, decide=False) / (len(self.starts) - 1)
+        return shares.clamp_(min=SMALLEST).log_().float()
+
+    def votes(self, images: Tensor) -> Tensor:
+        """(N, K, H, W) float64 whose largest class is that of `forward`, sooner: decided pixels are left alone."""
+        return self._each(images, decide=True)
+
+    def _each(self, images: Tensor, decide: bool) -> Tensor:
+        """Sums of shares; decided pixels miss those of the last trees."""
+        pixels = (images.detach().cpu().float() * 255).round().to(torch.uint8).numpy()
+        found = [self._sums(pixel_features(one, torch.get_num_threads()), decide) for one in pixels]
+        return torch.from_numpy(np.stack(found)).to(images.device)
+
+    def _sums(self, features: Floats, decide: bool) -> NDArray[np.float64]:
+        """(F, H, W) -> (K, H, W)."""
+        if not self._trees:
+            self._trees = self._compiled()
+        flat = features.reshape(len(features), -1)
+
+        def chunk(start: int) -> NDArray[np.float64]:
+            return self._walk(np.ascontiguousarray(flat[:, start : start + CHUNK].T), decide)
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            found = list(pool.map(chunk, range(0, flat.shape[1], CHUNK)))
+        return np.ascontiguousarray(np.concatenate(found).T).reshape(-1, *features.shape[1:])
+
+    def _walk(self, rows: Floats, decide: bool) -> NDArray[np.float64]:
+        """(N, F) -> (N, K); a pixel is decided once the trees that are left cannot change its first class."""
+        sums = np.zeros((len(rows), self.classes))
+        undecided = np.arange(len(rows))
+        for first in range(0, len(self._trees), BLOCK):
+            shown = rows if len(undecided) == len(rows) else rows[undecided]
+            own = np.zeros((len(shown), self.classes))
+            for tree in self._trees[first : first + BLOCK]:
+                own += tree.predict(shown).reshape(len(shown), -1)
+            sums[undecided] += own
+            left = len(self._trees) - first - BLOCK
+            if decide and left > 0 and self.classes > 1:
+                best = np.partition(sums[undecided], -2, axis=1)[:, -2:]
+                undecided = undecided[best[:, 1] - best[:, 0] <= left + 1e-9]
+                if len(undecided) == 0:
+                    break
+        return sums
+
+    def check(self) -> None:
+        """FibsegError where an index leads elsewhere: compiled code follows them without looking."""
+        starts, left, right, feature, row = (
+            getattr(self, name).numpy() for name in ("starts", "left", "right", "feature", "row")
+        )
+        counts, nodes = np.diff(starts), len(left)
+        if len(counts) == 0 or counts.min() < 1 or starts[0] != 0 or starts[-1] != nodes:
+            raise FibsegError("trees do not fit their nodes")
+        own, position = np.repeat(counts, counts), np.arange(nodes) - np.repeat(starts[:-1], counts)
+        inner = left >= 0
+        for children in (left, right):
+            if ((children >= own) | (inner & (children <= position)) | (~inner & (children != -1))).any():
+                raise FibsegError("a node leads out of its tree")
+        if (feature[inner] < 0).any() or (feature[inner] >= len(self.importances)).any():
+            raise FibsegError("a node asks for a feature that there is not")
+        if (row < 0).any() or (row >= len(self.shares)).any():
+            raise FibsegError("a leaf has no shares")
+        if not (np.isfinite(self.threshold.numpy()).all() and np.isfinite(self.shares.numpy()).all()):
+            raise FibsegError("a threshold or share is no number")
+
+    def _compiled(self) -> list[Any]:
+        """The trees as scikit-learn's compiled code takes them."""
+        from sklearn.tree._tree import NODE_DTYPE, Tree
+
+        self.check()
+        arrays = {name: value.cpu().numpy() for name, value in self.named_buffers()}
+        trees = []
+        for begin, end in zip(arrays["starts"][:-1], arrays["starts"][1:], strict=True):
+            nodes = np.zeros(end - begin, NODE_DTYPE)
+            nodes["left_child"], nodes["right_child"] = arrays["left"][begin:end], arrays["right"][begin:end]
+            nodes["feature"], nodes["threshold"] = arrays["feature"][begin:end], arrays["threshold"][begin:end]
+            values = np.ascontiguousarray(arrays["shares"][arrays["row"][begin:end]][:, None])
+            tree = Tree(len(arrays["importances"]), np.array([self.classes], np.intp), 1)
+            tree.__setstate__({"max_depth": 1, "node_count": len(nodes), "nodes": nodes, "values": values})
+            trees.append(tree)
+        return trees
