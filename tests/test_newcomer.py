@@ -52,7 +52,9 @@ def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Comm
     assert "slices with labels: 4 of 23; 2 train, 1 validation, 1 test" in told
     told = run("fibseg", "check", "data/mycell.yaml")
     assert "error" not in told and (cell / "check-mycell.html").stat().st_size > 50_000
-    told = run("train.py", "--config-dir=.", "data=mycell", "experiment=quick", "training.epochs=2")
+    told = run(
+        "train.py", "--config-dir=.", "data=mycell", "experiment=quick", "training.epochs=2", "machine.threads=1"
+    )
     (directory,) = (path.parent for path in cell.glob("runs/mycell/*/scores.json"))
     score = re.search(r"mitochondrion │ \S+ \(1\) *│ (\S+) \(1\)", told)
     assert score and float(score[1]) > 0.6  # two slices were trained on
