@@ -55,6 +55,8 @@ TABLES = (
     ("### model=eunet", "model.", "model/eunet.yaml"),
     ("#### In the paper's size, EfficientUNet", "model.", "model_size/eunet_paper.yaml"),
     ("#### In the quick size, EfficientUNet", "model.", "model_size/eunet_quick.yaml"),
+    ("### model=forest", "model.", "model/forest.yaml"),
+    ("### model=ilastik", "model.", "model/ilastik.yaml"),
     ("### experiment=quick", "", "experiment/quick.yaml"),
     ("### experiment=demo", "", "experiment/demo.yaml"),
     ("### experiment=paper", "", "experiment/paper.yaml"),

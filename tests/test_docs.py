@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from fibseg.cli import main
-from fibseg.schemas import EfficientUNetConfig, PredictConfig, TrainConfig, UNetConfig
+from fibseg.schemas import EfficientUNetConfig, ForestConfig, IlastikConfig, PredictConfig, TrainConfig, UNetConfig
 
 from .conftest import PROJECT
 
@@ -24,7 +24,7 @@ CONF = PROJECT / "conf"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.glob("*.md"))]
 SPOKEN = [page for page in PAGES if page.name != "MISTAKES.md"]  # its commands are wrong on purpose
 BY_HYDRA = {"hydra/sweeper", "hydra.sweeper"}  # keys of its plugins stand in no file here
-MODELS = {"unet": UNetConfig, "eunet": EfficientUNetConfig}
+MODELS = {"unet": UNetConfig, "eunet": EfficientUNetConfig, "forest": ForestConfig, "ilastik": IlastikConfig}
 
 
 def name_of(page: Path) -> str:

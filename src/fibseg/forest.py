@@ -69,14 +69,17 @@ def fit_forest(
     return train_forest(channels, samples, 1 + len(classes), trees, seed, threads)
 
 
-def sample_pixels(labels: Sequence[UInt8], names: Sequence[str], budget: int, seed: int) -> list[Sample]:
-    """Pixels to train on: of each class a part of `budget` that grows with its pixels to the power of BALANCE.
+def sample_pixels(
+    labels: Sequence[UInt8], names: Sequence[str], budget: int, seed: int, balance: float = BALANCE
+) -> list[Sample]:
+    """Pixels to train on: of each class a part of `budget` that grows with its pixels to the power of `balance`.
 
     Args:
         labels: (H, W) class indices of each slice; what is no index of `names` is never drawn.
         names: of the classes, background first.
         budget: pixels in all.
         seed: of the draw.
+        balance: see BALANCE.
 
     Returns:
         A sample of each slice, in the order of `labels`.
@@ -90,7 +93,7 @@ def sample_pixels(labels: Sequence[UInt8], names: Sequence[str], budget: int, se
     if not totals.all():
         missing = names[int(np.flatnonzero(totals == 0)[0])]
         raise FibsegError(f"no pixel of {missing} in the slices to train on; take model.slices=all.")
-    parts = budget * totals**BALANCE / (totals**BALANCE).sum()
+    parts = budget * totals**balance / (totals**balance).sum()
     for index, total in enumerate(totals.tolist()):
         places = [np.flatnonzero(one == index) for one in labels]
         drawn = np.sort(generator.choice(total, min(total, max(1, round(parts[index]))), replace=False))

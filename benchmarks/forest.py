@@ -1,0 +1,165 @@
+"""A forest's slice beside scikit-image and scikit-learn, and what its F1 gains from more pixels to learn from.
+
+python -m benchmarks.forest [--root DIR] [--curve] [--output benchmarks/forest_cpu.json]
+
+DIR holds the vnc stack. The peer makes as many features with `multiscale_basic_features` and classifies with
+scikit-learn's `predict`; labels of both classifiers are compared on the same features and trees. `--curve` trains on
+10 thousand to a million pixels and scores the validation and test slices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from skimage.feature import multiscale_basic_features
+from sklearn.ensemble import RandomForestClassifier
+
+from fibseg.checkpoint import TrainedModel
+from fibseg.config import load_description
+from fibseg.dataset import AnnotatedSlice, load_slices
+from fibseg.description import class_names
+from fibseg.features import FEATURES, pixel_features
+from fibseg.forest import BALANCE, fit_forest, from_scikit_learn, sample_pixels, train_forest
+from fibseg.hardware import cores, set_threads
+from fibseg.intensity import Window, intensity_window, to_8bit
+from fibseg.metrics import confusion_counts, mean_f1
+from fibseg.models import ForestNetwork
+from fibseg.prediction import deciding, predict_slice, windows_of
+
+TREES, PIXELS, TIMES = 100, 100_000, 3
+BUDGETS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+
+
+def timed(step: Any) -> tuple[Any, float]:
+    """Its result, and the least seconds of TIMES."""
+    found = []
+    for _ in range(TIMES):
+        start = perf_counter()
+        result = step()
+        found.append(perf_counter() - start)
+    return result, min(found)
+
+
+def peer_features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H, W) -> (H, W, FEATURES): intensity, edge and two eigenvalues at twelve scales, and the image itself."""
+    found = multiscale_basic_features(image, sigma_min=0.7, sigma_max=10, num_sigma=12, workers=cores())
+    return np.concatenate([image[..., None].astype(np.float32), found], axis=2)
+
+
+def slice_rows(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str]) -> dict[str, Any]:
+    """Seconds of a slice by both, each with its own features; and whether both classify alike on the same ones."""
+    used = slices["train"][::2]
+    samples = sample_pixels([one.labels for one in used], classes, PIXELS, seed=0)
+    image = to_8bit(slices["test"][0].image, window)
+
+    def learned(features: Any) -> RandomForestClassifier:
+        rows = [features(to_8bit(one.image, window))[own] for one, (own, _) in zip(used, samples, strict=True)]
+        values = np.concatenate([values for _, values in samples])
+        return RandomForestClassifier(TREES, random_state=0, n_jobs=cores()).fit(np.concatenate(rows), values)
+
+    def ours_flat(one: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return pixel_features(one[None], cores()).reshape(FEATURES, -1).T
+
+    trainer = learned(ours_flat)
+    network = from_scikit_learn(trainer, 1, len(classes))
+    pixels = torch.from_numpy(image[None, None]).float() / 255
+    network.votes(pixels[..., :64, :64])  # its trees are made at the first use
+    labels, ours = timed(lambda: network.votes(pixels).argmax(1)[0].numpy())
+    features, own_features = timed(lambda: pixel_features(image[None], cores()))
+    rows = features.reshape(FEATURES, -1).T.copy()
+    by_sklearn, own_predict = timed(lambda: trainer.predict(rows).reshape(labels.shape))
+    other = learned(lambda one: peer_features(one).reshape(one.size, -1))
+    seen, peer_seconds = timed(lambda: peer_features(image))
+    flat = np.ascontiguousarray(seen.reshape(image.size, -1))
+    _, peer_predict = timed(lambda: other.predict(flat))
+    return {
+        "features": [FEATURES, flat.shape[1]], "trees": TREES, "pixels": PIXELS,
+        "ours_s": round(ours, 2), "of_it_features_s": round(own_features, 2),
+        "scikit_learn_on_our_features_s": round(own_predict, 2),
+        "peer_s": round(peer_seconds + peer_predict, 2), "of_it_peer_features_s": round(peer_seconds, 2),
+        "times_faster": round((peer_seconds + peer_predict) / ours, 2),
+        "equal_labels": bool((labels == by_sklearn).all()),
+    }  # fmt: skip
+
+
+def scores(network: ForestNetwork, found: list[AnnotatedSlice], window: Window, classes: list[str]) -> dict[str, float]:
+    """Mean F1 per slice of each class."""
+    windows = windows_of(TrainedModel(network, "forest", {}, classes, [], [], "slice", window, [], 64, "32"), "whole")
+    counts = [
+        confusion_counts(
+            one.labels,
+            predict_slice(deciding(network), to_8bit(one.image, window)[None], windows, 1, torch.device("cpu")),
+            len(classes),
+        )
+        for one in found
+    ]
+    return dict(zip(classes[1:], [round(float(one), 4) for one in mean_f1(np.stack(counts))[1:]], strict=True))
+
+
+def curve(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str]) -> list[dict[str, Any]]:
+    """F1 of forests that learned from more and more pixels; seed 0, every other training slice."""
+    rows = []
+    for budget in BUDGETS:
+        start = perf_counter()
+        network = fit_forest(slices["train"], classes[1:], window, [], True, budget, TREES, 0, cores(), None, print)
+        seconds = round(perf_counter() - start, 1)
+        f1 = {split: scores(network, slices[split], window, classes) for split in ("validation", "test")}
+        rows.append({"pixels": budget, "seconds": seconds, "nodes": len(network.left), **f1})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def balances(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str]) -> list[dict[str, Any]]:
+    """Validation F1 by how much more small classes are drawn than their share; seed 0, every other training slice."""
+    used, rows = slices["train"][::2], []
+    channels = [to_8bit(one.image, window)[None] for one in used]
+    for balance in (0.0, 0.5, BALANCE, 1.0):
+        samples = sample_pixels([one.labels for one in used], classes, PIXELS, 0, balance)
+        network = train_forest(channels, samples, len(classes), TREES, 0, cores())
+        rows.append({"balance": balance, "validation": scores(network, slices["validation"], window, classes)})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    """Print tables and write the figures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--root", help="where the vnc stack lies, in place of the root of its description")
+    parser.add_argument("--curve", action="store_true", help="also F1 over the pixels, and by how they are drawn")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/forest_cpu.json"))
+    options = parser.parse_args()
+    description = load_description("vnc")
+    description.root = options.root or description.root
+    slices, classes = load_slices(description), class_names(description)
+    window = intensity_window([one.image for one in slices["train"]], description.intensity)
+    set_threads(None)
+    found = json.loads(options.output.read_text()) if options.output.exists() else {}
+    found |= {"device": f"{cores()} cores", "slice": slice_rows(slices, window, classes)}
+    if options.curve:
+        found["balances"] = balances(slices, window, classes)
+        found["curve"] = curve(slices, window, classes)
+    options.output.write_text(json.dumps(found, indent=1) + "\n")
+    table = Table("", "", title=f"a slice of 1024 x 1024, {found['device']}")
+    for name, value in found["slice"].items():
+        table.add_row(name, str(value))
+    console = Console(width=120)
+    console.print(table)
+    places = [(split, name) for split in ("validation", "test") for name in classes[1:]]
+    table = Table("pixels", "s to train", *(f"{split} F1 {name}" for split, name in places))
+    for row in found.get("curve", []):
+        cells = [f"{row[split][name]:.3f}" for split, name in places]
+        table.add_row(f"{row['pixels']:,}", f"{row['seconds']:.0f}", *cells)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
