@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +26,7 @@ from fibseg.intensity import Window
 from fibseg.models import ForestNetwork
 from fibseg.phantom import make_phantom
 from fibseg.prediction import deciding, predict_slice, windows_of
-from fibseg.stack import open_stack
+from fibseg.stack import open_stack, write_stack
 
 from .conftest import Commands
 
@@ -267,3 +268,21 @@ def test_mistakes(commands: Commands, arguments: list[str], said: str) -> None:
     result = commands.run("train.py", *recipe(commands), *arguments)
     commands.refused(result, said)
     assert not (commands.folder / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_class_that_every_other_slice_lacks_and_slices_that_are_too_small(commands: Commands) -> None:
+    labels, folder = tifffile.imread(commands.data / "labels.tif"), commands.folder / "data"
+    folder.mkdir()
+    shutil.copy(commands.data / "image.tif", folder)
+    labels[[0, 2]] = np.where(labels[[0, 2]] == 3, 0, labels[[0, 2]])
+    write_stack(folder / "labels.tif", labels)
+    commands.data = folder
+    refused = commands.run("train.py", *recipe(commands))
+    commands.refused(refused, "no pixel of er in the slices to train on; take model.slices=all")
+    done = commands.run("train.py", *recipe(commands), "model.slices=all", "name=all")
+    assert done.returncode == 0 and "4000 pixels of 4 of 4 training slices" in done.stdout, done.stderr
+    for name in ("image.tif", "labels.tif"):
+        write_stack(folder / name, tifffile.imread(folder / name)[:, :40])
+    refused = commands.run("train.py", *recipe(commands), "model.slices=all", "name=small")
+    commands.refused(refused, "a slice of 40 x 96 pixels is smaller than the largest feature")
