@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -43,7 +42,6 @@ from fibseg.prediction import autocast, model_channels, predict_slices, windows_
 from fibseg.runs import RunDirectory, find_checkpoint, read_config
 from fibseg.stack import Stack, open_stack
 from fibseg.staging import Kept, Output, Staging
-from fibseg.statistics import t_interval
 from fibseg.whole_cell import label_stack_into
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -142,57 +140,6 @@ def pipeline_row(run: Path, model: TrainedModel, slices: list[Any], device: torc
     return {"run": run.name, "way": "pipeline", "slices_per_s": rate, "f1": {}, "mb": round(used)}
 
 
-PEERS = ("whole", "MONAI, overlap .25", "MONAI, overlap .5")
-
-
-def seed_rows(folder: Path, root: str | None, device: torch.device) -> list[dict[str, Any]]:
-    """Every network of a folder: whole slices beside MONAI, with test F1 and slices per second."""
-    rows: list[dict[str, Any]] = []
-    loaded: dict[str, Any] = {}
-    for run in sorted(collect([folder]).runs, key=lambda one: one.path.name):
-        model, config = load_model(find_checkpoint(run.path)), read_config(RunDirectory(run.path))
-        if config is None or model.architecture == "forest":
-            continue
-        description = description_of(config["data"], str(run.path))
-        description.root = root or description.root
-        slices = loaded.setdefault(repr(description), load_slices(description)["test"])
-        channels = list(model_channels(model, [to_8bit(one.image, model.window) for one in slices], None, cores()))
-        whole = windows_of(model, "whole")
-        steps: list[Callable[[], Any]] = [
-            partial(predict_slices, model, channels, whole, BATCH, device, model.precision, cores()),
-            partial(by_monai, model, channels, 0.25, device),
-            partial(by_monai, model, channels, 0.5, device),
-        ]
-        for way, step in zip(PEERS, steps, strict=True):
-            start = perf_counter()
-            labels = list(step())
-            rate = round(len(slices) / (perf_counter() - start), 3)
-            pairs = zip(slices, labels, strict=True)
-            counts = np.stack([confusion_counts(t.labels, p, len(model.class_names)) for t, p in pairs])
-            scores = [round(one, 4) for one in mean_f1(counts)[1:].tolist()]
-            f1 = dict(zip(model.class_names[1:], scores, strict=True))
-            told = {"run": run.path.name, "recipe": run.configuration, "way": way}
-            rows.append({**told, "slices_per_s": rate, "f1": f1})
-        print(*rows[-3:], sep="\n", flush=True)
-    return rows
-
-
-def print_seeds(rows: list[dict[str, Any]], console: Console) -> None:
-    """Paired by run: how much faster whole slices are than MONAI, and the difference in F1 with its interval."""
-    table = Table("runs", "peer", "class", "F1, whole less peer", "95 % interval", "times as fast")
-    for recipe in sorted({row["recipe"] for row in rows}):
-        own = {way: [one for one in rows if (one["recipe"], one["way"]) == (recipe, way)] for way in PEERS}
-        for peer in PEERS[1:]:
-            times = [a["slices_per_s"] / b["slices_per_s"] for a, b in zip(own["whole"], own[peer], strict=True)]
-            for name in own["whole"][0]["f1"]:
-                found = t_interval(
-                    [a["f1"][name] - b["f1"][name] for a, b in zip(own["whole"], own[peer], strict=True)]
-                )
-                cells = [f"{found.mean:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}", f"{np.median(times):.1f}"]
-                table.add_row(f"{recipe} ({len(times)})", peer, name, *cells)
-    console.print(table)
-
-
 def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[dict[str, Any]]:
     """Test F1 of the best run by validation, of the mean of several, and of turned slices; windows are whole."""
     runs = collect([folder]).runs
@@ -268,10 +215,9 @@ def memory_rows(run: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Print a table and write the figures."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("runs", nargs="*", type=Path)
+    parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--root", help="where the images lie, in place of the root of the runs' data")
     parser.add_argument("--ensemble", type=Path, help="also the means of the best runs of this folder")
-    parser.add_argument("--seeds", type=Path, help="every network of this folder beside MONAI, for the F1 of both")
     parser.add_argument("--slices", type=int, help="so many test slices")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/prediction_cpu.json"))
     options = parser.parse_args()
@@ -281,8 +227,7 @@ def main() -> None:
     rows += memory_rows(options.runs[0]) + assembly_rows()
     rows += ensemble_rows(options.ensemble, options.root, device) if options.ensemble else []
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores()} cores"
-    seeds = seed_rows(options.seeds, options.root, device) if options.seeds else []
-    options.output.write_text(json.dumps({"device": name, "rows": rows, "seeds": seeds}, indent=1) + "\n")
+    options.output.write_text(json.dumps({"device": name, "rows": rows}, indent=1) + "\n")
     table = Table("run", "way", "slices/s", "times the paper's", "of forward", "mean F1", "MB or ms", title=name)
     for row in rows:
         paper, alone = (
@@ -296,10 +241,7 @@ def main() -> None:
         table.add_row(
             row["run"], row["way"], f"{rate:.2f}" if rate else "", times, share, f1, str(row.get("mb", row.get("ms")))
         )
-    console = Console(width=120)
-    console.print(table)
-    if seeds:
-        print_seeds(seeds, console)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":
