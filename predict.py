@@ -117,7 +117,7 @@ def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
     from fibseg.runs import RunDirectory, find_checkpoint, is_run
 
     path = Path(config.checkpoint)
-    if not path.is_dir() or is_run(path) or RunDirectory(path).best.exists():
+    if not path.is_dir() or is_run(path) or RunDirectory(path).model() is not None:
         return [find_checkpoint(path)]
     found = collect([path])
     for left, why in found.left_out:
@@ -126,6 +126,10 @@ def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
     if config.configuration is not None and config.configuration not in groups:
         raise FibsegError(f"configuration={config.configuration}: there are {', '.join(groups) or 'no finished runs'}.")
     runs = found.runs if config.configuration is None else groups[config.configuration]
+    for run in runs:
+        if RunDirectory(run.path).model() is None:
+            console.print(f"left out: {run.path}: it keeps no model")
+    runs = [run for run in runs if RunDirectory(run.path).model() is not None]
     best = sorted(runs, key=lambda run: (-run.validation_sum, run.path.name))[: config.best]
     if not best:
         raise FibsegError(f"{path}: no finished run in it.")

@@ -53,7 +53,7 @@ def main(composed: DictConfig) -> float:
     directory = RunDirectory(configuration.run_path(config, plain))
     console = Console(soft_wrap=True)
     if not directory.scores.exists():
-        check_model(config)
+        check_model(config, slices)
     with directory.lock():
         console.print(f"run {directory.path}", highlight=False)
         before = read_config(directory)

@@ -68,6 +68,19 @@ def load_whole(path: Path) -> dict[str, Any]:
     return content
 
 
+def _check_sizes(path: Path, content: dict[str, Any]) -> None:
+    """FibsegError where lists do not fit each other, or a forest's arrays, before any memory is taken for them."""
+    arguments, count = content["arguments"], len(content["class_names"])
+    fits = isinstance(arguments, dict) and len(content["label_values"]) == count == arguments.get("classes")
+    if fits and content["architecture"] == "forest":
+        try:
+            fits = arguments == ForestNetwork.sizes(content["weights"])
+        except (KeyError, ValueError, AttributeError):
+            fits = False
+    if not fits:
+        raise FibsegError(f"{path}: damaged: its classes, arguments and arrays do not fit each other.")
+
+
 FOREST = "fibseg"
 """Under which name the metadata of a forest's file hold, as JSON, what stands in a checkpoint beside the weights."""
 
@@ -160,6 +173,7 @@ def load_model(path: Path) -> TrainedModel:
         content["arguments"].setdefault("block_order", "relu_norm")
     if (path.suffix == ".safetensors") != (content["architecture"] == "forest"):
         raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
+    _check_sizes(path, content)
     channels, areas = content["arguments"].get("channels"), content["areas"]
     if channels != 1 + len(areas):
         raise FibsegError(

@@ -1,6 +1,6 @@
 """From conf/ to dataclasses: registration of the schemas, range checks.
 
-Touched by train.py, predict.py and cli.py alone.
+Touched by the programs, training.py and the launcher alone.
 """
 
 from __future__ import annotations

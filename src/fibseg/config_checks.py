@@ -83,8 +83,9 @@ def checks_without_network(config: TrainConfig) -> list[Check]:
     whole = (lambda v: v == "slice" or not config.filter.areas), "slice with this model"
     none = (lambda v: v is None), "null with this model"
     without = (lambda v: not v or isinstance(config.model, ForestConfig)), "none, filter=off, with this model"
+    small = (lambda v: v < 2**32), "below 2^32 with this model"
     return [("filter.scope", config.filter.scope, *whole), ("init_from", config.init_from, *none),
-            ("filter.areas", config.filter.areas, *without)]  # fmt: skip
+            ("filter.areas", config.filter.areas, *without), ("seed", config.seed, *small)]  # fmt: skip
 
 
 def training_checks(t: TrainingConfig) -> list[Check]:

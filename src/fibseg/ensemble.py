@@ -73,14 +73,19 @@ def common_windows(models: Sequence[TrainedModel], kind: str, tile: int, pixels:
             raise FibsegError(f"these runs have different {what} ({values[0]} and others); name one of them.")
     every = [chosen_windows(one) if kind == "auto" else windows_of(one, kind, tile) for one in models]
     slowest = max(every, key=lambda one: (KINDS_BY_CARE.index(one.kind), -one.size))
+    if slowest.kind in ("paper", "blend") and any(one.architecture == "forest" for one in models):
+        raise FibsegError(
+            f"one of these networks needs windows={slowest.kind}, by which a forest cannot be cut; give windows=whole, "
+            "or configuration=NAME."
+        )
     if slowest.kind == "whole" and pixels > LARGEST:
         slowest = replace(slowest, kind="tiles", size=LARGE)
     return replace(slowest, halo=max(one.halo for one in every), grid=math.lcm(*(one.grid for one in every)))
 
 
 def common_precision(models: Sequence[TrainedModel]) -> str:
-    """Of their training; 32 bits where that differs."""
-    found = {model.precision for model in models}
+    """Of their training; 32 bits where that differs, and for forests alone."""
+    found = {model.precision for model in models if model.architecture != "forest"}
     return found.pop() if len(found) == 1 else "32"
 
 

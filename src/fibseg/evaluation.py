@@ -150,6 +150,6 @@ def report(directory: RunDirectory, console: Console) -> float:
     for index, name in enumerate(names[1:], 1):
         table.add_row(name, *(f"{mean_f1(c)[index]:.3f} ({slices_with_class(c)[index]})" for c in counts.values()))
     console.print(table)
-    found = [f"checkpoints/{path.name}" for path in (directory.best, directory.forest) if path.exists()]
-    console.print(f"{directory.path}: {', '.join(['scores.json, figures/, labels/', *found])}", highlight=False)
+    model = f", checkpoints/{path.name}" if (path := directory.model()) else ""
+    console.print(f"{directory.path}: scores.json, figures/, labels/{model}", highlight=False)
     return mean_validation_f1(directory)

@@ -26,6 +26,8 @@ def exactness(options: argparse.Namespace) -> None:
     if not console.is_terminal:
         console.width = 140
     model = load_model(find_checkpoint(path))
+    if model.architecture == "forest":
+        raise FibsegError(f"{path}: a forest gives the same labels by whole slices and by tiles; nothing to measure.")
     config = read_config(RunDirectory(path))
     if config is None:
         raise FibsegError(f"{path}: no run directory; it has no config.yaml, which names the validation slices.")

@@ -49,21 +49,40 @@ def feature_names(areas: Sequence[int] = ()) -> list[str]:
     return [f"{channel}: {name}" for channel in channels for name in own]
 
 
-def pixel_features(channels: NDArray[np.uint8], threads: int = 1) -> Floats:
-    """Channels (C, H, W) of a slice -> features (C * FEATURES, H, W), in the order of `feature_names`.
-
-    Raises:
-        FibsegError: the slice is smaller than the largest filter.
-    """
-    height, width = channels.shape[1:]
+def check_size(height: int, width: int) -> None:
+    """FibsegError where a slice is smaller than the largest filter."""
     if min(height, width) < NEEDED:
         raise FibsegError(
             f"a slice of {height} x {width} pixels is smaller than the largest feature: sigma {SCALES[-1]:g} needs "
             f"{NEEDED} pixels a side."
         )
-    jobs = [(channel.astype(np.float32), sigma) for channel in channels for sigma in (SMOOTHED_ONLY, *SCALES)]
+
+
+def pixel_features(channels: NDArray[np.uint8], threads: int = 1, positions: NDArray[np.int64] | None = None) -> Floats:
+    """Channels (C, H, W) of a slice -> features (C * FEATURES, H, W), in the order of `feature_names`.
+
+    Of some pixels only, at flat `positions` (N,), they are (C * FEATURES, N).
+
+    Raises:
+        FibsegError: the slice is smaller than the largest filter.
+    """
+    height, width = channels.shape[1:]
+    check_size(height, width)
+    found = np.empty((len(channels) * FEATURES, *((height, width) if positions is None else (len(positions),))), "f4")
+    jobs, first = [], 0
+    for channel in channels:
+        for sigma in (SMOOTHED_ONLY, *SCALES):
+            jobs.append((channel, sigma, first))
+            first += 1 if sigma == SMOOTHED_ONLY else len(KINDS)
+
+    def fill(job: tuple[NDArray[np.uint8], float, int]) -> None:
+        channel, sigma, place = job
+        own = _of_scale(channel.astype(np.float32), sigma)
+        found[place : place + len(own)] = own if positions is None else own.reshape(len(own), -1)[:, positions]
+
     with ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(lambda job: _of_scale(*job), jobs)))
+        list(pool.map(fill, jobs))
+    return found
 
 
 def _of_scale(image: Floats, sigma: float) -> Floats:

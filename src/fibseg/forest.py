@@ -13,7 +13,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from fibseg.dataset import AnnotatedSlice
 from fibseg.errors import FibsegError
-from fibseg.features import pixel_features
+from fibseg.features import check_size, pixel_features
 from fibseg.filtered_slices import slice_channels
 from fibseg.intensity import Window, to_8bit
 from fibseg.models.forest import ForestNetwork
@@ -38,6 +38,7 @@ def fit_forest(
     trees: int,
     seed: int,
     threads: int,
+    processes: int,
     cache: Path | None,
     say: Callable[[str], None],
 ) -> ForestNetwork:
@@ -53,20 +54,43 @@ def fit_forest(
         trees: how many.
         seed: of pixels and trees.
         threads: that compute.
+        processes: that filter.
         cache: folder of filtered slices.
         say: takes a line about what is learned from.
 
     Raises:
         FibsegError: a class has no pixel in the slices that are used, or a slice is smaller than a feature.
     """
-    volumes = sorted({one.volume for one in slices})
-    used = [
-        one for volume in volumes for one in [own for own in slices if own.volume == volume][:: 2 if every_other else 1]
-    ]
+    used = used_slices(slices, every_other)
     samples = sample_pixels([one.labels for one in used], ["background", *classes], pixels, seed)
     say(f"{sum(len(own) for own, _ in samples)} pixels of {len(used)} of {len(slices)} training slices")
-    channels = slice_channels([to_8bit(one.image, window) for one in used], areas, cache, threads)
+    channels = slice_channels([to_8bit(one.image, window) for one in used], areas, cache, processes)
     return train_forest(channels, samples, 1 + len(classes), trees, seed, threads)
+
+
+def used_slices(slices: Sequence[AnnotatedSlice], every_other: bool) -> list[AnnotatedSlice]:
+    """All, or the first, third, ... of each volume."""
+    volumes = sorted({one.volume for one in slices})
+    step = 2 if every_other else 1
+    return [one for volume in volumes for one in [own for own in slices if own.volume == volume][::step]]
+
+
+def check_slices(slices: Sequence[AnnotatedSlice], classes: Sequence[str], every_other: bool) -> None:
+    """FibsegError where a forest cannot learn: a slice smaller than a feature, a class without a pixel.
+
+    Args:
+        slices: to learn from.
+        classes: background first.
+        every_other: as in `fit_forest`.
+    """
+    for one in slices:
+        check_size(*one.labels.shape)
+    used = set[int]().union(*(np.unique(one.labels).tolist() for one in used_slices(slices, every_other)))
+    every = set[int]().union(*(np.unique(one.labels).tolist() for one in slices))
+    for index, name in enumerate(classes):
+        if index not in used:
+            way = "take model.slices=all" if index in every else "a forest needs some of each class"
+            raise FibsegError(f"no pixel of {name} in the slices to train on; {way}.")
 
 
 def sample_pixels(
@@ -89,17 +113,17 @@ def sample_pixels(
     """
     generator = np.random.default_rng([seed, 0])
     found: list[list[NDArray[np.int64]]] = [[] for _ in labels]
-    totals = np.array([sum(int((one == index).sum()) for one in labels) for index in range(len(names))])
+    counts = np.stack([np.bincount(one.ravel(), minlength=256)[: len(names)] for one in labels])
+    totals = counts.sum(axis=0)
     if not totals.all():
-        missing = names[int(np.flatnonzero(totals == 0)[0])]
-        raise FibsegError(f"no pixel of {missing} in the slices to train on; take model.slices=all.")
+        raise FibsegError(f"no pixel of {names[int(np.flatnonzero(totals == 0)[0])]} in the slices to train on.")
     parts = budget * totals**balance / (totals**balance).sum()
     for index, total in enumerate(totals.tolist()):
-        places = [np.flatnonzero(one == index) for one in labels]
         drawn = np.sort(generator.choice(total, min(total, max(1, round(parts[index]))), replace=False))
-        ends = np.cumsum([0, *map(len, places)])
-        for k, own in enumerate(places):
-            found[k].append(own[drawn[(drawn >= ends[k]) & (drawn < ends[k + 1])] - ends[k]])
+        ends = np.cumsum([0, *counts[:, index]])
+        for k, one in enumerate(labels):
+            own = drawn[(drawn >= ends[k]) & (drawn < ends[k + 1])] - ends[k]
+            found[k].append(np.flatnonzero(one == index)[own])
     positions = [np.sort(np.concatenate(own)) for own in found]
     return [(own, one.ravel()[own]) for own, one in zip(positions, labels, strict=True)]
 
@@ -119,8 +143,7 @@ def train_forest(
     """
     rows, count = [], 1
     for one, (positions, _) in zip(channels, samples, strict=True):
-        features = pixel_features(one, threads)
-        rows.append(features.reshape(len(features), -1)[:, positions].T.copy())
+        rows.append(pixel_features(one, threads, positions).T)
         count = len(one)
     trainer = RandomForestClassifier(trees, random_state=seed, n_jobs=threads)
     trainer.fit(np.concatenate(rows), np.concatenate([values for _, values in samples]))
@@ -133,7 +156,9 @@ def from_scikit_learn(trainer: RandomForestClassifier, channels: int, classes: i
     Thresholds become float32, rounded down: features are float32, so the same ones pass.
     """
     trees = [one.tree_ for one in trainer.estimators_]
-    shares, rows = np.unique(np.concatenate([tree.value[:, 0] for tree in trees]), axis=0, return_inverse=True)
+    inner = np.concatenate([tree.children_left for tree in trees]) >= 0
+    values = np.where(inner[:, None], 0, np.concatenate([tree.value[:, 0] for tree in trees]))  # nobody asks a node
+    shares, rows = np.unique(values, axis=0, return_inverse=True)
     exact = np.concatenate([tree.threshold for tree in trees])
     threshold = exact.astype(np.float32)
     threshold = np.where(threshold > exact, np.nextafter(threshold, np.float32(-np.inf)), threshold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -42,10 +43,15 @@ class Project:
         """`digest_of` the project."""
         return digest_of(self.path)
 
+    def lacking(self, class_names: Sequence[str]) -> list[str]:
+        """Classes that none of its labels is."""
+        return [name for index, name in enumerate(class_names) if index not in self.classes]
+
 
 def digest_of(path: Path) -> str:
     """8 hexadecimal digits of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
 def find_program(given: str | None) -> Path:
@@ -56,7 +62,7 @@ def find_program(given: str | None) -> Path:
         raise FibsegError(
             f"{where}; get it from https://www.ilastik.org/download and give model.executable=FOLDER/run_ilastik.sh."
         )
-    return Path(found)
+    return Path(found).resolve()
 
 
 def open_project(path: Path, program: Path, given: Sequence[str] | None, class_names: Sequence[str]) -> Project:
@@ -92,12 +98,13 @@ def open_project(path: Path, program: Path, given: Sequence[str] | None, class_n
     return Project(path, program, tuple(known[name.lower()] for name in names))
 
 
-def by_ilastik(project: Project, log: Path) -> Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]:
+def by_ilastik(project: Project, log: Path, threads: int) -> Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]:
     """Labels of slices as they are in their files: of the label of the project with the largest probability.
 
     Args:
         project: what was trained.
         log: takes what Ilastik prints.
+        threads: that it may use.
     """
 
     def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
@@ -107,7 +114,7 @@ def by_ilastik(project: Project, log: Path) -> Callable[[str, Sequence[Annotated
             for one, path in zip(slices, inputs, strict=True):
                 tifffile.imwrite(path, one.image, photometric="minisblack")
             if inputs:
-                _run(project, inputs, folder, log)
+                _run(project, inputs, folder, log, threads)
             classes = np.array(project.classes, np.uint8)
             return [
                 classes[_probabilities(path, project, one.labels.shape).argmax(-1)]
@@ -117,14 +124,18 @@ def by_ilastik(project: Project, log: Path) -> Callable[[str, Sequence[Annotated
     return label
 
 
-def _run(project: Project, inputs: Sequence[Path], folder: Path, log: Path) -> None:
+def _run(project: Project, inputs: Sequence[Path], folder: Path, log: Path, threads: int) -> None:
     command = [
         str(project.program), "--headless", f"--project={project.path.resolve()}", "--export_source=Probabilities",
         "--output_format=hdf5", "--output_internal_path=exported_data", "--output_axis_order=yxc", "--readonly=true",
         f"--output_filename_format={folder}/{{nickname}}.h5", *map(str, inputs),
     ]  # fmt: skip
-    with log.open("ab") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
+    try:
+        with log.open("ab") as file:
+            environment = {**os.environ, "LAZYFLOW_THREADS": str(threads)}
+            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False, env=environment)
+    except OSError as error:
+        raise FibsegError(f"{project.program}: cannot be run ({error}).") from error
     if done.returncode:
         lines = log.read_text(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

@@ -80,6 +80,8 @@ def windows_of(model: TrainedModel, kind: str, size: int | None = None) -> Windo
         raise FibsegError(f"windows: '{kind}' is not known; expected auto or one of {', '.join(KINDS)}.")
     if model.filter_scope == "patch" and model.areas and kind in ("whole", "tiles"):
         raise FibsegError(f"windows={kind}: this model was trained with filter.scope=patch; take paper or blend.")
+    if model.architecture == "forest" and kind in ("paper", "blend"):
+        raise FibsegError(f"windows={kind}: a forest looks further than such windows show it; take whole or tiles.")
     side = {"whole": 0, "tiles": size or LARGE}.get(kind, model.patch_size)
     network = ARCHITECTURES[model.architecture]
     return Windows(kind, side, network.halo, network.stride)

@@ -70,17 +70,18 @@ def activation_bytes(labeller: Labeller, height: int, width: int) -> int:
 
     What a library takes beside them while it convolves is not in it.
     """
+    pixels = max(rows * columns for rows, columns in batch_of(labeller.windows, height, width, None))
     forests = [model.network for model in labeller.models if isinstance(model.network, ForestNetwork)]
-    if len(forests) == len(labeller.models):
-        pixels = max(rows * columns for rows, columns in batch_of(labeller.windows, height, width, None))
-        return 4 * pixels * max(len(network.importances) for network in forests)
+    peak = max((network.bytes_for(pixels) for network in forests), default=0)
+    labeller = replace(labeller, models=[one for one in labeller.models if one.architecture != "forest"])
+    if not labeller.models:
+        return peak
     kind = torch.bfloat16 if labeller.precision == "bf16" else torch.float32
     meta = torch.device("meta")
     with meta:
         empty = [create_model(model.architecture, **model.arguments).to(kind) for model in labeller.models]
     models = [replace(model, network=network) for model, network in zip(labeller.models, empty, strict=True)]
     network, channels = network_of(replace(labeller, models=models, device=meta))
-    peak = 0
     for (rows, columns), count in batch_of(labeller.windows, height, width, labeller.batch_size).items():
         with torch.inference_mode(), LiveBytes() as counted:
             network(torch.empty((count, channels, rows, columns), dtype=kind, device=meta))

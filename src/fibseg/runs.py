@@ -54,15 +54,11 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
     paths = ("image", "labels", "mask", "second_expert")
     data["volumes"] = [{k: v for k, v in volume.items() if k not in paths} for volume in data["volumes"]]
     if kept.get("init_from"):
-        kept["init_from"] = _name_of(Path(kept["init_from"]))
+        run = Path(kept["init_from"])  # or its checkpoint
+        kept["init_from"] = run.parents[1].name if run.parent.name == "checkpoints" else run.name
     files = {key: Path(kept["model"][key]).name for key in ("weights", "project") if kept["model"].get(key)}
     kept["model"] = {key: value for key, value in (kept["model"] | files).items() if key != "executable"}
     return kept | {"data": data}
-
-
-def _name_of(run: Path) -> str:
-    """Name of a run directory, also from the path of its checkpoint."""
-    return run.parents[1].name if run.parent.name == "checkpoints" else run.name
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -124,6 +120,10 @@ class RunDirectory:
     forest = property(lambda self: self.path / "checkpoints" / "forest.safetensors")
     last = property(lambda self: self.path / "checkpoints" / "last.ckpt")
     previous = property(lambda self: self.path / "checkpoints" / "previous.ckpt")
+
+    def model(self) -> Path | None:
+        """What was trained; None before, and for what keeps no model."""
+        return next((path for path in (self.best, self.forest) if path.is_file()), None)
 
     def labels(self, split: str) -> Path:
         """Predicted class indices of a split, a page per scored slice."""
@@ -291,10 +291,9 @@ def is_run(path: Path) -> bool:
 
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint of a run directory, or the file itself."""
-    if path.is_dir():
-        run = RunDirectory(path)
-        for found in (run.best, run.forest):
-            if found.is_file():
-                return Path(found)
+    found = RunDirectory(path).model() if path.is_dir() else path
+    if found is None and (path / "ilastik.log").exists():
+        raise FibsegError(f"{path}: a run of Ilastik keeps no model; let Ilastik label the stack.")
+    if found is None:
         raise FibsegError(f"{path}: no run directory with a trained model (no checkpoints/best.ckpt).")
-    return path
+    return found

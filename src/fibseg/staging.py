@@ -93,15 +93,19 @@ class Staging:
         """
         name = self.outputs[0].path
         own = FileLock(self.folder / f".shard-{number}-of-{count}.lock", timeout=0)
+        with FileLock(self.folder / ".shards.lock"):  # one looks at a time, so that none sees another one's look
+            for other in sorted(self.folder.glob(".shard-*.lock")):
+                parts = int(other.stem.split("-")[-1])
+                if parts != count and not is_free(other):
+                    raise FibsegError(f"{name}: is labelled in {parts} parts now, not in {count}; wait for them.")
+            try:
+                own.acquire()
+            except Timeout:
+                raise FibsegError(f"{name}: another process labels these slices; wait for it.") from None
         try:
-            with own:
-                for other in sorted(self.folder.glob(".shard-*.lock")):
-                    parts = int(other.stem.split("-")[-1])
-                    if parts != count and not is_free(other):
-                        raise FibsegError(f"{name}: is labelled in {parts} parts now, not in {count}; wait for them.")
-                yield
-        except Timeout:
-            raise FibsegError(f"{name}: another process labels these slices; wait for it.") from None
+            yield
+        finally:
+            own.release()
 
     def file(self, z: int) -> Path:
         """Of a slice."""

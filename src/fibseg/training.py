@@ -67,22 +67,28 @@ def train(run: Run) -> None:
 
 def learn(run: Run, tracking: Tracking) -> tuple[Label, float]:
     """What labels slices in the end, and the seconds it took to train it, those before a kill included."""
+    import torch
+
     from fibseg.checkpoint import load_model
+    from fibseg.description import class_names
     from fibseg.evaluation import by_model
     from fibseg.hardware import choose_device
     from fibseg.ilastik import by_ilastik
 
     config, start = run.config, time.perf_counter()
+    device = choose_device(config.machine.device)
     if run.project is not None:
-        return by_ilastik(run.project, run.directory.path / "ilastik.log"), 0.0
+        for name in run.project.lacking(class_names(config.data)):
+            run.console.print(f"warning: no label of the project is {name}; it will score 0")
+        return by_ilastik(run.project, run.directory.path / "ilastik.log", run.provenance["threads"]), 0.0
     if is_network(config):
         seconds = fit(run, *build(run), tracking)
         path = run.directory.best
     else:
         grow(run)
-        seconds, path = time.perf_counter() - start, run.directory.forest
+        seconds, path, device = time.perf_counter() - start, run.directory.forest, torch.device("cpu")
     label = by_model(
-        load_model(path), run.directory, choose_device(config.machine.device), config.machine.window_batch,
+        load_model(path), run.directory, device, config.machine.window_batch,
         Path(config.machine.cache), processes(config), run.console,
     )  # fmt: skip
     return label, seconds
@@ -96,10 +102,11 @@ def grow(run: Run) -> None:
     from fibseg.runs import require_disk
 
     config, own = run.config, run.config.model
-    require_disk(run.directory.path, 4 * check_model(config), "the forest")
+    require_disk(run.directory.path, 4 * check_model(config, run.slices), "the forest")
     network = fit_forest(
         run.slices["train"], list(config.data.classes), run.window, config.filter.areas, own.slices == "every_other",
-        own.pixels, own.trees, config.seed, run.provenance["threads"], Path(config.machine.cache), run.console.print,
+        own.pixels, own.trees, config.seed, run.provenance["threads"], processes(config),
+        Path(config.machine.cache), run.console.print,
     )  # fmt: skip
     names = feature_names(config.filter.areas)
     rows = write_importances(run.directory.path / "features.csv", names, network.importances.numpy())
@@ -140,12 +147,17 @@ def make_tracking(run: Run) -> Tracking:
     return Tracking(run.directory, boards, panel, tracking.images_every)
 
 
-def check_model(config: TrainConfig) -> int:
-    """How many weights it will have; FibsegError where it cannot be built or found, or a patch is too small for it."""
+def check_model(config: TrainConfig, slices: dict[str, list[AnnotatedSlice]]) -> int:
+    """How many weights it will have; FibsegError where it cannot be built or found, or cannot learn from the slices."""
+    from fibseg.description import class_names
     from fibseg.models import network_size
 
     if make_project(config) is not None:
         return 0
+    if config.model.architecture == "forest":
+        from fibseg.forest import check_slices
+
+        check_slices(slices["train"], class_names(config.data), config.model.slices == "every_other")
     arguments = configuration.model_arguments(config, 1 + len(config.data.classes))
     return network_size(config.model.architecture, arguments, config.patches.size)
 
@@ -185,7 +197,7 @@ def build(run: Run) -> tuple[TrainedModel, Segmentation]:
     from fibseg.segmentation import Segmentation
 
     config, t = run.config, run.config.training
-    needed = 4 * check_model(config) * (3 * 3 + 2)
+    needed = 4 * check_model(config, run.slices) * (3 * 3 + 2)
     require_disk(run.directory.path, needed, "this run (weights and optimizer, three copies)")
     trained = make_model(config, run.window, run.provenance["precision"])
     if run.start is not None:

@@ -53,20 +53,12 @@ def label_stack_into(
     Raises:
         FibsegError: a slice cannot be read or written, or the output was begun with another model or image.
     """
-    depth, height, width = stack.shape
-    number, shards = shard
+    depth, (number, shards) = stack.shape[0], shard
     positions = list(range(number * depth // shards, (number + 1) * depth // shards))
-    layers = len(labeller.layers)
     values = label_values(labeller.models[0].label_values)
     staging.begin(told, lambda z: digest_of(stack, z))
     missing = staging.missing(positions)
-    pixel = 0.1 * values.itemsize + layers  # labels shrink to a tenth and less
-    needed = pixel * height * width * (len(missing) + 1.4 * depth)  # slices, then outputs with a pyramid
-    require_disk(staging.folder, needed, "the labels")
-    console.print(f"about {needed / 1e9:.2g} GB will be written at most")
-    if missing:
-        with suppress(FibsegError, torch.OutOfMemoryError):  # told later, and answered
-            console.print(estimate(labeller, read_finite(stack, missing[0]), len(missing)))
+    tell_needs(staging, labeller, stack, missing, values.itemsize, console)
     unreadable: list[Labelled] = []
     with staging.shard(number, shards):
         if len(missing) < len(positions):
@@ -92,6 +84,20 @@ def label_stack_into(
         console.print(
             f"{len(positions)} slices are labelled; {len(staging.missing(range(depth)))} of {depth} are missing"
         )
+
+
+def tell_needs(
+    staging: Staging, labeller: Labeller, stack: Stack, missing: Sequence[int], itemsize: int, console: Console
+) -> None:
+    """Disk, time and memory, before anything is computed; FibsegError where the disk is too small."""
+    depth, height, width = stack.shape
+    pixel = 0.1 * itemsize + len(labeller.layers)  # labels shrink to a tenth and less
+    needed = pixel * height * width * (len(missing) + 1.4 * depth)  # slices, then outputs with a pyramid
+    require_disk(staging.folder, needed, "the labels")
+    console.print(f"about {needed / 1e9:.2g} GB will be written at most")
+    if missing:
+        with suppress(FibsegError, RuntimeError):  # an estimate ends no prediction; what is wrong is told later
+            console.print(estimate(labeller, read_finite(stack, missing[0]), len(missing)))
 
 
 def label_and_keep(

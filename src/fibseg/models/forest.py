@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fibseg.errors import FibsegError
-from fibseg.features import FEATURES, REACH, pixel_features
+from fibseg.features import FEATURES, REACH, SCALES, pixel_features
 
 Floats = NDArray[np.float32]
 
@@ -70,6 +70,19 @@ class ForestNetwork(nn.Module):
         self.register_buffer("importances", torch.zeros(channels * FEATURES, dtype=torch.float64))
         self._trees: list[Any] = []
 
+    @staticmethod
+    def sizes(arrays: dict[str, Tensor]) -> dict[str, int]:
+        """Arguments of the constructor that fit arrays; KeyError or IndexError where some are missing."""
+        rows, classes = arrays["shares"].shape
+        trees, nodes = arrays["starts"].numel() - 1, arrays["left"].numel()
+        channels = arrays["importances"].numel() // FEATURES
+        return {"channels": channels, "classes": classes, "trees": trees, "nodes": nodes, "rows": rows}
+
+    def bytes_for(self, pixels: int) -> int:
+        """About so many at one time to classify so many pixels: their features, and filters at work in each thread."""
+        at_work = 24 * min(torch.get_num_threads(), 1 + len(SCALES))
+        return 4 * pixels * (len(self.importances) + at_work)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logarithms of the shares, float32."""
         shares = self._each(images, decide=False) / (len(self.starts) - 1)
@@ -119,11 +132,13 @@ class ForestNetwork(nn.Module):
     def check(self) -> None:
         """FibsegError where an index leads elsewhere: compiled code follows them without looking."""
         starts, left, right, feature, row = (
-            getattr(self, name).numpy() for name in ("starts", "left", "right", "feature", "row")
+            getattr(self, name).cpu().numpy() for name in ("starts", "left", "right", "feature", "row")
         )
-        counts, nodes = np.diff(starts), len(left)
-        if len(counts) == 0 or counts.min() < 1 or starts[0] != 0 or starts[-1] != nodes:
+        nodes = len(left)
+        outside = (starts < 0).any() or (starts > nodes).any()  # before differences, which could overflow
+        if len(starts) < 2 or outside or (starts[1:] <= starts[:-1]).any() or starts[0] != 0 or starts[-1] != nodes:
             raise FibsegError("trees do not fit their nodes")
+        counts = np.diff(starts)
         own, position = np.repeat(counts, counts), np.arange(nodes) - np.repeat(starts[:-1], counts)
         inner = left >= 0
         for children in (left, right):
@@ -133,7 +148,7 @@ class ForestNetwork(nn.Module):
             raise FibsegError("a node asks for a feature that there is not")
         if (row < 0).any() or (row >= len(self.shares)).any():
             raise FibsegError("a leaf has no shares")
-        if not (np.isfinite(self.threshold.numpy()).all() and np.isfinite(self.shares.numpy()).all()):
+        if not (self.threshold.isfinite().all() and self.shares.isfinite().all()):
             raise FibsegError("a threshold or share is no number")
 
     def _compiled(self) -> list[Any]:
