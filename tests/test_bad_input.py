@@ -184,6 +184,23 @@ def test_mistakes_on_the_command_line(commands: Commands, override: str) -> None
     tell(f"`train.py {override}`", commands.refused(commands.train(*override.split()), *OVERRIDES[override]))
 
 
+WITHOUT_NETWORK = {
+    "model=forest model.pixels=0": ["model.pixels: 0", "1 or more"],
+    "model=forest model.width=3": ["width", "no such key", "trees"],
+    "model=forest filter=on filter.scope=patch": ["filter.scope: patch", "slice with this model"],
+    "model=forest init_from=.": ["init_from: .", "null with this model"],
+    "model=ilastik": ["model.project: must be given"],
+    "model=ilastik model.project=cell.ilp": ["Ilastik is not on the PATH", "https://www.ilastik.org/download"],
+}
+
+
+@pytest.mark.parametrize("override", WITHOUT_NETWORK)
+def test_mistakes_of_pixel_classification(commands: Commands, override: str) -> None:
+    own = [one for one in commands.recipe if not one.startswith("model.")]
+    result = commands.run("train.py", *own, *override.split())
+    tell(f"`train.py {override}`", commands.refused(result, *WITHOUT_NETWORK[override]))
+
+
 SMALL_EUNET = ("model=eunet", "model.encoder=efficientnet_b0", "patches.size=64")
 
 
