@@ -157,7 +157,7 @@ def main() -> None:
     table = Table("pixels", "s to train", *(f"{split} F1 {name}" for split, name in places))
     for row in found.get("curve", []):
         cells = [f"{row[split][name]:.3f}" for split, name in places]
-        table.add_row(f"{row['pixels']:,}", f"{row['seconds']:.0f}", *cells)
+        table.add_row(f"{row['pixels']:,}", f"{row['seconds']:.0f}" if row["seconds"] else "not timed", *cells)
     console.print(table)
 
 

@@ -164,6 +164,6 @@ class ForestNetwork(nn.Module):
             nodes["feature"], nodes["threshold"] = arrays["feature"][begin:end], arrays["threshold"][begin:end]
             values = np.ascontiguousarray(arrays["shares"][arrays["row"][begin:end]][:, None])
             tree = Tree(len(arrays["importances"]), np.array([self.classes], np.intp), 1)
-            tree.__setstate__({"max_depth": 1, "node_count": len(nodes), "nodes": nodes, "values": values})
+            tree.__setstate__({"max_depth": len(nodes), "node_count": len(nodes), "nodes": nodes, "values": values})
             trees.append(tree)
         return trees
