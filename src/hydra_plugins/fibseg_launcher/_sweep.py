@@ -70,7 +70,7 @@ def launch(
     once = {one.task.directory.path: one for one in planned}
     labels = groups_of([one.overrides for one in once.values()])
     runs = [
-        SweepRun(one.task.directory, label, one.typed.seed, epochs_of(one.typed))
+        SweepRun(one.task.directory, label, one.typed.seed, one.typed.training.epochs if is_network(one.typed) else 1)
         for one, label in zip(once.values(), labels, strict=True)
     ]
     results = finished_before(list(once.values()), runs)
@@ -118,11 +118,6 @@ def groups_of(job_overrides: Sequence[Sequence[str]]) -> list[str]:
         own = [one for one in overrides if one not in common and not one.startswith("seed=")]
         labels.append(" ".join(own) or "all")
     return labels
-
-
-def epochs_of(config: TrainConfig) -> int:
-    """Of a whole training; 1 for what has none."""
-    return config.training.epochs if is_network(config) else 1
 
 
 def finished_before(planned: Sequence[Planned], runs: Sequence[SweepRun]) -> dict[int, JobReturn]:
