@@ -110,7 +110,7 @@ def curve(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list
     rows = []
     for budget in BUDGETS:
         start = perf_counter()
-        network = fit_forest(slices["train"], classes[1:], window, [], True, budget, TREES, 0, cores(), None, print)
+        network = fit_forest(slices["train"], classes[1:], window, [], True, budget, TREES, 0, cores(), 1, None, print)
         seconds = round(perf_counter() - start, 1)
         f1 = {split: scores(network, slices[split], window, classes) for split in ("validation", "test")}
         rows.append({"pixels": budget, "seconds": seconds, "nodes": len(network.left), **f1})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from fibseg.errors import FibsegError
 from fibseg.features import FEATURES, REACH, SCALES, pixel_features
 
+if TYPE_CHECKING:
+    from fibseg.models.walk import Trees
+
 Floats = NDArray[np.float32]
 
-CHUNK = 2**16
+CHUNK = 2**15
 """Pixels that are classified together: their features fit into a cache."""
 
 BLOCK = 10
@@ -26,7 +29,7 @@ SMALLEST = 1e-9
 
 
 class ForestNetwork(nn.Module):
-    """Trees as arrays, with scikit-learn's compiled code to walk them.
+    """Trees as arrays, and a compiled walk down them.
 
     (N, C, H, W) in [0, 1] -> logarithms of the mean shares of the classes (N, K, H, W), so that a softmax gives the
     shares. It computes on the CPU with torch's number of threads, whatever the device.
@@ -68,7 +71,7 @@ class ForestNetwork(nn.Module):
         self.register_buffer("threshold", torch.zeros(nodes, dtype=torch.float32))
         self.register_buffer("shares", torch.zeros((rows, classes), dtype=torch.float64))
         self.register_buffer("importances", torch.zeros(channels * FEATURES, dtype=torch.float64))
-        self._trees: list[Any] = []
+        self._trees: Trees | None = None
 
     @staticmethod
     def sizes(arrays: dict[str, Tensor]) -> dict[str, int]:
@@ -100,8 +103,11 @@ class ForestNetwork(nn.Module):
 
     def _sums(self, features: Floats, decide: bool) -> NDArray[np.float64]:
         """(F, H, W) -> (K, H, W)."""
-        if not self._trees:
-            self._trees = self._compiled()
+        from fibseg.models.walk import trees_of
+
+        if self._trees is None:
+            self.check()
+            self._trees = trees_of({name: value.cpu().numpy() for name, value in self.named_buffers()})
         flat = features.reshape(len(features), -1)
 
         def chunk(start: int) -> NDArray[np.float64]:
@@ -113,20 +119,16 @@ class ForestNetwork(nn.Module):
 
     def _walk(self, rows: Floats, decide: bool) -> NDArray[np.float64]:
         """(N, F) -> (N, K); a pixel is decided once the trees that are left cannot change its first class."""
-        sums = np.zeros((len(rows), self.classes))
-        undecided = np.arange(len(rows))
-        for first in range(0, len(self._trees), BLOCK):
-            shown = rows if len(undecided) == len(rows) else rows[undecided]
-            own = np.zeros((len(shown), self.classes))
-            for tree in self._trees[first : first + BLOCK]:
-                own += tree.predict(shown).reshape(len(shown), -1)
-            sums[undecided] += own
-            left = len(self._trees) - first - BLOCK
-            if decide and left > 0 and self.classes > 1:
+        from fibseg.models.walk import add_shares
+
+        assert self._trees is not None
+        count, sums, undecided = len(self._trees.starts), np.zeros((len(rows), self.classes)), np.arange(len(rows))
+        for first in range(0, count, BLOCK):
+            left = max(0, count - first - BLOCK)
+            add_shares(self._trees, first, count - left, rows, undecided, sums)
+            if decide and left and self.classes > 1:
                 best = np.partition(sums[undecided], -2, axis=1)[:, -2:]
                 undecided = undecided[best[:, 1] - best[:, 0] <= left + 1e-9]
-                if len(undecided) == 0:
-                    break
         return sums
 
     def check(self) -> None:
@@ -150,20 +152,3 @@ class ForestNetwork(nn.Module):
             raise FibsegError("a leaf has no shares")
         if not (self.threshold.isfinite().all() and self.shares.isfinite().all()):
             raise FibsegError("a threshold or share is no number")
-
-    def _compiled(self) -> list[Any]:
-        """The trees as scikit-learn's compiled code takes them."""
-        from sklearn.tree._tree import NODE_DTYPE, Tree
-
-        self.check()
-        arrays = {name: value.cpu().numpy() for name, value in self.named_buffers()}
-        trees = []
-        for begin, end in zip(arrays["starts"][:-1], arrays["starts"][1:], strict=True):
-            nodes = np.zeros(end - begin, NODE_DTYPE)
-            nodes["left_child"], nodes["right_child"] = arrays["left"][begin:end], arrays["right"][begin:end]
-            nodes["feature"], nodes["threshold"] = arrays["feature"][begin:end], arrays["threshold"][begin:end]
-            values = np.ascontiguousarray(arrays["shares"][arrays["row"][begin:end]][:, None])
-            tree = Tree(len(arrays["importances"]), np.array([self.classes], np.intp), 1)
-            tree.__setstate__({"max_depth": len(nodes), "node_count": len(nodes), "nodes": nodes, "values": values})
-            trees.append(tree)
-        return trees
