@@ -28,14 +28,14 @@ from fibseg.config import load_description
 from fibseg.dataset import AnnotatedSlice, load_slices
 from fibseg.description import class_names
 from fibseg.features import FEATURES, pixel_features
-from fibseg.forest import BALANCE, fit_forest, from_scikit_learn, sample_pixels, train_forest
+from fibseg.forest import fit_forest, from_scikit_learn, sample_pixels, train_forest
 from fibseg.hardware import cores, set_threads
 from fibseg.intensity import Window, intensity_window, to_8bit
 from fibseg.metrics import confusion_counts, mean_f1
 from fibseg.models import ForestNetwork
 from fibseg.prediction import deciding, predict_slice, windows_of
 
-TREES, PIXELS, TIMES = 100, 100_000, 3
+TREES, PIXELS, BALANCE, TIMES = 100, 100_000, 0.75, 3
 BUDGETS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
@@ -58,7 +58,7 @@ def peer_features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def slice_rows(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str]) -> dict[str, Any]:
     """Seconds of a slice by both, each with its own features; and whether both classify alike on the same ones."""
     used = slices["train"][::2]
-    samples = sample_pixels([one.labels for one in used], classes, PIXELS, seed=0)
+    samples = sample_pixels([one.labels for one in used], classes, PIXELS, BALANCE, seed=0)
     image = to_8bit(slices["test"][0].image, window)
 
     def learned(features: Any) -> RandomForestClassifier:
@@ -110,7 +110,9 @@ def curve(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list
     rows = []
     for budget in BUDGETS:
         start = perf_counter()
-        network = fit_forest(slices["train"], classes[1:], window, [], True, budget, TREES, 0, cores(), 1, None, print)
+        network = fit_forest(
+            slices["train"], classes[1:], window, [], True, budget, BALANCE, TREES, 0, cores(), 1, None, print
+        )
         seconds = round(perf_counter() - start, 1)
         f1 = {split: scores(network, slices[split], window, classes) for split in ("validation", "test")}
         rows.append({"pixels": budget, "seconds": seconds, "nodes": len(network.left), **f1})
@@ -123,7 +125,7 @@ def balances(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: l
     used, rows = slices["train"][::2], []
     channels = [to_8bit(one.image, window)[None] for one in used]
     for balance in (0.0, 0.5, BALANCE, 1.0):
-        samples = sample_pixels([one.labels for one in used], classes, PIXELS, 0, balance)
+        samples = sample_pixels([one.labels for one in used], classes, PIXELS, balance, 0)
         network = train_forest(channels, samples, len(classes), TREES, 0, cores())
         rows.append({"balance": balance, "validation": scores(network, slices["validation"], window, classes)})
         print(rows[-1], flush=True)

@@ -41,20 +41,24 @@ def test_pixels_of_every_class_and_never_an_unknown_one() -> None:
     labels = [np.zeros((40, 50), np.uint8), np.zeros((30, 20), np.uint8)]
     labels[0][:5], labels[1][3, 3:10], labels[0][20:] = 1, 2, IGNORE
     pixels = np.array([15 * 50 + 600 - 7, 250, 7])
-    drawn = sample_pixels(labels, NAMES, 300, seed=0)
+    drawn = sample_pixels(labels, NAMES, 300, 0.75, seed=0)
     values = np.concatenate([values for _, values in drawn])
     assert np.bincount(values).tolist() == np.round(300 * pixels**0.75 / (pixels**0.75).sum()).tolist()
-    most = sample_pixels(labels, NAMES, 10**6, seed=0)
+    by_share = np.concatenate([values for _, values in sample_pixels(labels, NAMES, 300, 1.0, seed=0)])
+    assert np.bincount(by_share).tolist() == np.round(300 * pixels / pixels.sum()).tolist()
+    evenly = np.concatenate([values for _, values in sample_pixels(labels, NAMES, 21, 0.0, seed=0)])
+    assert np.bincount(evenly).tolist() == [7, 7, 7]
+    most = sample_pixels(labels, NAMES, 10**6, 0.75, seed=0)
     assert sum(len(positions) for positions, _ in most) == pixels.sum()
     for (positions, own), whole in zip(drawn, labels, strict=True):
         np.testing.assert_array_equal(whole.ravel()[positions], own)
         assert len(set(positions.tolist())) == len(positions)
-    again, other = sample_pixels(labels, NAMES, 300, seed=0), sample_pixels(labels, NAMES, 300, seed=1)
+    again, other = sample_pixels(labels, NAMES, 300, 0.75, seed=0), sample_pixels(labels, NAMES, 300, 0.75, seed=1)
     assert all((a[0] == b[0]).all() for a, b in zip(drawn, again, strict=True))
     assert any(len(a[0]) != len(b[0]) or (a[0] != b[0]).any() for a, b in zip(drawn, other, strict=True))
-    assert sum(len(own) for own, _ in sample_pixels(labels, NAMES, 1, seed=0)) == 3  # one of each
+    assert sum(len(own) for own, _ in sample_pixels(labels, NAMES, 1, 0.75, seed=0)) == 3  # one of each
     with pytest.raises(FibsegError, match="no pixel of c in the slices to train on"):
-        sample_pixels(labels, (*NAMES, "c"), 300, seed=0)
+        sample_pixels(labels, (*NAMES, "c"), 300, 0.75, seed=0)
 
 
 Made = tuple[np.ndarray, np.ndarray, RandomForestClassifier]
@@ -122,7 +126,7 @@ def test_same_seed_same_forest() -> None:
     names = ["background", "mitochondrion", "membrane", "er"]
 
     def forest(seed: int, threads: int = 2) -> dict[str, torch.Tensor]:
-        samples = sample_pixels(list(labels), names, 2000, seed)
+        samples = sample_pixels(list(labels), names, 2000, 0.75, seed)
         return train_forest((one[None] for one in image), samples, 4, 10, seed, threads).state_dict()
 
     first, again, other = forest(3), forest(3, threads=1), forest(4)

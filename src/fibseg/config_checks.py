@@ -59,6 +59,7 @@ def model_checks(model: ModelConfig) -> list[Check]:
             kind,
             ("model.trees", model.trees, *COUNT),
             ("model.pixels", model.pixels, *COUNT),
+            ("model.balance", model.balance, lambda v: 0 <= v <= 1, "0 to 1"),
             ("model.slices", model.slices, lambda v: v in every, " or ".join(every)),
         ]
     checks: list[Check] = [

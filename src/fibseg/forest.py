@@ -23,11 +23,6 @@ Sample = tuple[NDArray[np.int64], UInt8]
 """Flat positions in a slice, and their class indices."""
 
 
-BALANCE = 0.75
-"""Between as many pixels of each class (0), which sees organelles everywhere, and their shares (1), which miss small
-ones; found on validation slices of vnc."""
-
-
 def fit_forest(
     slices: Sequence[AnnotatedSlice],
     classes: Sequence[str],
@@ -35,6 +30,7 @@ def fit_forest(
     areas: Sequence[int],
     every_other: bool,
     pixels: int,
+    balance: float,
     trees: int,
     seed: int,
     threads: int,
@@ -51,6 +47,7 @@ def fit_forest(
         areas: of the grain filter in pixels; a channel each.
         every_other: use the first, third, ... slice of each volume only.
         pixels: to learn from, in all.
+        balance: as in `sample_pixels`.
         trees: how many.
         seed: of pixels and trees.
         threads: that compute.
@@ -62,7 +59,7 @@ def fit_forest(
         FibsegError: a class has no pixel in the slices that are used, or a slice is smaller than a feature.
     """
     used = used_slices(slices, every_other)
-    samples = sample_pixels([one.labels for one in used], ["background", *classes], pixels, seed)
+    samples = sample_pixels([one.labels for one in used], ["background", *classes], pixels, balance, seed)
     say(f"{sum(len(own) for own, _ in samples)} pixels of {len(used)} of {len(slices)} training slices")
     channels = slice_channels([to_8bit(one.image, window) for one in used], areas, cache, processes)
     return train_forest(channels, samples, 1 + len(classes), trees, seed, threads)
@@ -94,7 +91,7 @@ def check_slices(slices: Sequence[AnnotatedSlice], classes: Sequence[str], every
 
 
 def sample_pixels(
-    labels: Sequence[UInt8], names: Sequence[str], budget: int, seed: int, balance: float = BALANCE
+    labels: Sequence[UInt8], names: Sequence[str], budget: int, balance: float, seed: int
 ) -> list[Sample]:
     """Pixels to train on: of each class a part of `budget` that grows with its pixels to the power of `balance`.
 
@@ -102,8 +99,8 @@ def sample_pixels(
         labels: (H, W) class indices of each slice; what is no index of `names` is never drawn.
         names: of the classes, background first.
         budget: pixels in all.
+        balance: 0 draws as many of each class, 1 as the classes' shares are.
         seed: of the draw.
-        balance: see BALANCE.
 
     Returns:
         A sample of each slice, in the order of `labels`.

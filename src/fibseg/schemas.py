@@ -45,11 +45,12 @@ class EfficientUNetConfig:
 
 @dataclass
 class ForestConfig:
-    """A random forest: number of trees, of pixels to learn from, and which training slices ("every_other", "all")."""
+    """A random forest: trees, pixels to learn from and how they are drawn, training slices ("every_other", "all")."""
 
     architecture: str
     trees: int
     pixels: int
+    balance: float
     slices: str
 
 

@@ -105,7 +105,7 @@ def grow(run: Run) -> None:
     require_disk(run.directory.path, 4 * check_model(config, run.slices), "the forest")
     network = fit_forest(
         run.slices["train"], list(config.data.classes), run.window, config.filter.areas, own.slices == "every_other",
-        own.pixels, own.trees, config.seed, run.provenance["threads"], processes(config),
+        own.pixels, own.balance, own.trees, config.seed, run.provenance["threads"], processes(config),
         Path(config.machine.cache), run.console.print,
     )  # fmt: skip
     names = feature_names(config.filter.areas)
