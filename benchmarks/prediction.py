@@ -3,7 +3,8 @@
 python -m benchmarks.prediction RUN [RUN ...] [--root DIR] [--slices N] [--output benchmarks/prediction_cpu.json]
 
 RUN is a run directory; its test slices are labelled. Each figure is of one process, one after the other, on the device
-at hand. `forward` is the network alone on the whole slices, `pipeline` predict.py's way from a file to a file.
+at hand. `forward` is the network alone on the whole slices, `pipeline` predict.py's way from a file to a file. Rows of
+the output that are not measured anew stay where they are of the same device.
 """
 
 from __future__ import annotations
@@ -227,6 +228,10 @@ def main() -> None:
     rows += memory_rows(options.runs[0]) + assembly_rows()
     rows += ensemble_rows(options.ensemble, options.root, device) if options.ensemble else []
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores()} cores"
+    before = json.loads(options.output.read_text()) if options.output.exists() else {}
+    measured = {(row["run"], row["way"]) for row in rows}
+    kept = before.get("rows", []) if before.get("device") == name else []
+    rows += [row for row in kept if (row["run"], row["way"]) not in measured]
     options.output.write_text(json.dumps({"device": name, "rows": rows}, indent=1) + "\n")
     table = Table("run", "way", "slices/s", "times the paper's", "of forward", "mean F1", "MB or ms", title=name)
     for row in rows:

@@ -528,7 +528,12 @@ def test_shards_side_by_side_by_one_command(finished: Commands, cell: Path) -> N
     assert "shard=0: died, started again" in told and "labels of 60 slices" in told
     assert out.read_bytes() == undisturbed.read_bytes()
     assert {path.name for path in cell.iterdir()} == {"image.tif", "whole.tif", "out.tif"}
-    broken = subprocess.run([*line, "image=nowhere.tif"], capture_output=True, text=True, check=False, cwd=cell)
+    preset = cell / "own" / "preset" / "gone.yaml"  # shards read the configuration where the command does
+    preset.parent.mkdir(parents=True)
+    preset.write_text("# @package _global_\nimage: nowhere.tif\n")
+    line = [python, program, f"--config-dir={cell / 'own'}", *line[2:], "+preset=gone"]
+    line = [one for one in line if not one.startswith("image=")]
+    broken = subprocess.run(line, capture_output=True, text=True, check=False, cwd=cell)
     finished.refused(broken, "nowhere.tif: no such file")
 
 

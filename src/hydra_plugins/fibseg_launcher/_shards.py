@@ -14,13 +14,16 @@ from threading import Thread
 from typing import IO
 
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
 
 from fibseg.errors import FibsegError
 
 PR_SET_PDEATHSIG = 1
 
 
-def launch(job_overrides: Sequence[Sequence[str]], at_once: int | None, retries: int) -> list[JobReturn]:
+def launch(
+    config: DictConfig, job_overrides: Sequence[Sequence[str]], at_once: int | None, retries: int
+) -> list[JobReturn]:
     """Start `predict.py` once per job, `at_once` together: as many as there are GPUs, or else one per two cores.
 
     A shard that dies is started again, up to `retries` times: it goes on where it was. Results of those that fail hold
@@ -28,6 +31,7 @@ def launch(job_overrides: Sequence[Sequence[str]], at_once: int | None, retries:
     """
     import torch
 
+    command = [sys.executable, sys.argv[0], *_sources(config)]
     gpus, cores = torch.cuda.device_count(), len(os.sched_getaffinity(0))
     slots = min(at_once or gpus or max(1, cores // 2), len(job_overrides))
     places: Queue[int] = Queue()
@@ -37,7 +41,7 @@ def launch(job_overrides: Sequence[Sequence[str]], at_once: int | None, retries:
     def run(overrides: Sequence[str]) -> JobReturn:
         place = places.get()
         try:
-            return _run(overrides, place % gpus if gpus else None, max(1, cores // slots), retries)
+            return _run(command, overrides, place % gpus if gpus else None, max(1, cores // slots), retries)
         finally:
             places.put(place)
 
@@ -45,10 +49,17 @@ def launch(job_overrides: Sequence[Sequence[str]], at_once: int | None, retries:
         return list(pool.map(run, job_overrides))
 
 
-def _run(overrides: Sequence[str], gpu: int | None, threads: int, retries: int) -> JobReturn:
+def _sources(config: DictConfig) -> list[str]:
+    """Flags that make a shard read its configuration where this command read its own."""
+    places = {"main": "--config-path", "command-line": "--config-dir"}
+    found = [(places.get(one.provider), one.path) for one in config.hydra.runtime.config_sources]
+    return [f"--config-name={config.hydra.job.config_name}", *(f"{flag}={path}" for flag, path in found if flag)]
+
+
+def _run(command: Sequence[str], overrides: Sequence[str], gpu: int | None, threads: int, retries: int) -> JobReturn:
     name = next((one for one in overrides if one.startswith("shard=")), "shard")
     given = [] if any(one.startswith("threads=") for one in overrides) else [f"threads={threads}"]
-    line = [sys.executable, sys.argv[0], *overrides, *given]
+    line = [*command, *overrides, *given]
     variables = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": _visible(gpu)})
     result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
     for attempt in range(retries + 1):

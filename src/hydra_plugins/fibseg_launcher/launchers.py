@@ -50,4 +50,4 @@ class ShardLauncher(RayLauncher):
         """Label every shard; one result for each."""
         from hydra_plugins.fibseg_launcher._shards import launch
 
-        return launch(job_overrides, self.options["at_once"], self.options["retries"])
+        return launch(self.config, job_overrides, self.options["at_once"], self.options["retries"])
