@@ -109,13 +109,11 @@ def curve(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list
     """F1 of forests that learned from more and more pixels; seed 0, every other training slice."""
     rows = []
     for budget in BUDGETS:
-        start = perf_counter()
         network = fit_forest(
             slices["train"], classes[1:], window, [], True, budget, BALANCE, TREES, 0, cores(), 1, None, print
         )
-        seconds = round(perf_counter() - start, 1)
         f1 = {split: scores(network, slices[split], window, classes) for split in ("validation", "test")}
-        rows.append({"pixels": budget, "seconds": seconds, "nodes": len(network.left), **f1})
+        rows.append({"pixels": budget, "nodes": len(network.left), **f1})
         print(rows[-1], flush=True)
     return rows
 
@@ -156,10 +154,10 @@ def main() -> None:
     console = Console(width=120)
     console.print(table)
     places = [(split, name) for split in ("validation", "test") for name in classes[1:]]
-    table = Table("pixels", "s to train", *(f"{split} F1 {name}" for split, name in places))
+    table = Table("pixels", *(f"{split} F1 {name}" for split, name in places))
     for row in found.get("curve", []):
         cells = [f"{row[split][name]:.3f}" for split, name in places]
-        table.add_row(f"{row['pixels']:,}", f"{row['seconds']:.0f}" if row["seconds"] else "not timed", *cells)
+        table.add_row(f"{row['pixels']:,}", *cells)
     console.print(table)
 
 
