@@ -101,7 +101,7 @@ def grow(run: Run) -> None:
     from fibseg.forest import fit_forest, write_importances
     from fibseg.runs import require_disk
 
-    config, own = run.config, run.config.model
+    config, own, start = run.config, run.config.model, time.perf_counter()
     require_disk(run.directory.path, 4 * check_model(config, run.slices), "the forest")
     network = fit_forest(
         run.slices["train"], list(config.data.classes), run.window, config.filter.areas, own.slices == "every_other",
@@ -110,6 +110,7 @@ def grow(run: Run) -> None:
     )  # fmt: skip
     names = feature_names(config.filter.areas)
     rows = write_importances(run.directory.path / "features.csv", names, network.importances.numpy())
+    run.console.print(f"{own.trees} trees in {time.perf_counter() - start:.0f} s")
     run.console.print("what counted most: " + "; ".join(f"{name} ({share:.1%})" for name, share in rows[:3]))
     run.directory.forest.parent.mkdir(exist_ok=True)
     save_model(described(config, run.window, "32", network, network.arguments), run.directory.forest)
