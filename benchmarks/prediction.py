@@ -4,7 +4,7 @@ python -m benchmarks.prediction RUN [RUN ...] [--root DIR] [--slices N] [--outpu
 
 RUN is a run directory; its test slices are labelled. Each figure is of one process, one after the other, on the device
 at hand. `forward` is the network alone on the whole slices, `pipeline` predict.py's way from a file to a file. Rows of
-the output that are not measured anew stay where they are of the same device.
+runs that are not given stay in the output where they are of the same device.
 """
 
 from __future__ import annotations
@@ -229,9 +229,9 @@ def main() -> None:
     rows += ensemble_rows(options.ensemble, options.root, device) if options.ensemble else []
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores()} cores"
     before = json.loads(options.output.read_text()) if options.output.exists() else {}
-    measured = {(row["run"], row["way"]) for row in rows}
+    measured = {row["run"] for row in rows}
     kept = before.get("rows", []) if before.get("device") == name else []
-    rows += [row for row in kept if (row["run"], row["way"]) not in measured]
+    rows += [row for row in kept if row["run"] not in measured]
     options.output.write_text(json.dumps({"device": name, "rows": rows}, indent=1) + "\n")
     table = Table("run", "way", "slices/s", "times the paper's", "of forward", "mean F1", "MB or ms", title=name)
     for row in rows:

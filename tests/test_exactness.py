@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from fibseg import exactness
 from fibseg.checkpoint import load_model, save_model
 from fibseg.exactness import ALLOWED, Drift, choose_windows, drift, measure
 from fibseg.prediction import chosen_windows, predict_scores, predict_slices, probabilities, windows_of
@@ -62,6 +63,32 @@ def test_the_first_that_loses_little_is_chosen_else_the_papers() -> None:
     assert choose_windows(model, [], [], [], 8, CPU, "32")["kind"] == "paper"
     by_patch = replace(model, filter_scope="patch", areas=[9])
     assert choose_windows(by_patch, images, labels["whole"], labels["paper"], 8, CPU, "32")["kind"] == "paper"
+
+
+def test_they_are_tried_from_fast_to_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each looks at what it may lose, and tiles that are the whole slice are not tried twice."""
+    model, truth = trained([], 1), np.zeros((1, 700, 1500), np.uint8)
+    truth[:, :100], image = 1, [np.zeros((1, 700, 1500), np.uint8)]
+    tried: list[str] = []
+
+    def choose(good: str, images: list[np.ndarray], truths: np.ndarray) -> str:
+        tried.clear()
+
+        def labels(_: object, __: object, windows: object, *___: object) -> list[np.ndarray]:
+            tried.append(str(windows))
+            return [one if str(windows) == good else np.zeros_like(one) for one in truths]
+
+        monkeypatch.setattr(exactness, "predict_slices", labels)
+        chosen = choose_windows(model, images, list(truths), list(truths), 8, CPU, "32")
+        return f"{chosen['kind']} {chosen['size']}"
+
+    assert choose("tiles 1024", image, truth) == "tiles 1024" and tried == ["whole", "tiles 1024"]
+    assert choose("tiles 512", image, truth) == "tiles 512" and tried == ["whole", "tiles 1024", "tiles 512"]
+    assert choose("none", image, truth) == "paper 32" and tried == ["whole", "tiles 1024", "tiles 512"]
+    assert choose("tiles 512", [image[0][..., :900]], truth[..., :900]) == "tiles 512"
+    assert tried == ["whole", "tiles 512"]
+    monkeypatch.setattr(exactness, "LARGEST", 700 * 1500 - 1)
+    assert choose("whole", image, truth) == "paper 32" and tried == ["tiles 1024", "tiles 512"]
 
 
 def test_differences_of_probabilities_are_measured() -> None:

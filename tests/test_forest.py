@@ -22,7 +22,7 @@ from fibseg import IGNORE
 from fibseg.checkpoint import TrainedModel, load_model, save_model
 from fibseg.ensemble import common_precision, common_windows
 from fibseg.errors import FibsegError
-from fibseg.features import FEATURES, pixel_features
+from fibseg.features import FEATURES, feature_names, pixel_features
 from fibseg.forest import from_scikit_learn, sample_pixels, train_forest
 from fibseg.intensity import Window
 from fibseg.models import ForestNetwork
@@ -144,6 +144,8 @@ BREAK: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
     "do not fit their": lambda a: a["starts"].__setitem__(1, 2**62),
     "not fit their nodes": lambda a: a["starts"].__setitem__(2, -(2**63)),
     "is no number": lambda a: a["threshold"].__setitem__(0, float("nan")),
+    "more than a whole": lambda a: a["shares"].__setitem__((0, 0), 1.5),
+    "than a whole": lambda a: a["shares"].__setitem__((0, 0), -0.1),
     "no number": lambda a: a["shares"].__setitem__((0, 0), float("inf")),
     "do not fit each other": lambda a: a.pop("shares"),
     "not fit each other": lambda a: a.__setitem__("shares", a["shares"][:, :2].contiguous()),
@@ -154,7 +156,7 @@ BREAK: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
 
 @pytest.mark.parametrize("said", list(BREAK))
 def test_a_forest_that_leads_out_of_its_trees_is_refused(made: Made, tmp_path: Path, said: str) -> None:
-    """scikit-learn's compiled code would follow an index anywhere."""
+    """Compiled code would follow an index anywhere."""
     path = tmp_path / "forest.safetensors"
     save_model(described(from_scikit_learn(made[2], 1, 4)), path)
     arrays, told = load_file(path), metadata(path)
@@ -162,6 +164,17 @@ def test_a_forest_that_leads_out_of_its_trees_is_refused(made: Made, tmp_path: P
     save_file(arrays, path, told)
     with pytest.raises(FibsegError, match=said):
         load_model(path)
+
+
+def test_other_arrays_and_other_features(made: Made) -> None:
+    image, _, trainer = made
+    network = from_scikit_learn(trainer, 1, 4)
+    pixels = torch.from_numpy(image[None, None]).float() / 255
+    before = network.votes(pixels)
+    network.load_state_dict(network.state_dict() | {"shares": network.shares.flip(1)})
+    assert torch.equal(network.votes(pixels), before.flip(1))
+    with pytest.raises(ValueError, match="98 features of a pixel, but the forest asks for 49"):
+        network.votes(pixels.expand(1, 2, -1, -1))
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -193,6 +206,13 @@ def test_a_file_that_is_no_forest_is_refused(made: Made, tmp_path: Path) -> None
     save_model(replace(model, class_names=model.class_names[:2]), path)
     with pytest.raises(FibsegError, match="do not fit each other"):
         load_model(path)
+    save_model(model, path)
+    arrays, told = load_file(path), json.loads(metadata(path)["fibseg"])
+    assert told["features"] == feature_names([])
+    for names in (told["features"][::-1], None):
+        save_file(arrays, path, {"fibseg": json.dumps(told | {"features": names})})
+        with pytest.raises(FibsegError, match="its features are not those that this fibseg computes"):
+            load_model(path)
     save_model(replace(model, architecture="unet"), path)
     with pytest.raises(FibsegError, match="a unet is not kept in such a file"):
         load_model(path)

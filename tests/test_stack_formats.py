@@ -300,6 +300,20 @@ def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.stack(list(stack)), data)
 
 
+def test_a_pyramid_is_read_by_its_own_library(tmp_path: Path) -> None:
+    """Voxels of 12 x 5 x 5 nm: z is halved with the second step, when they would be flat."""
+    data = np.random.default_rng(0).integers(0, 9, (5, 1030, 259)).astype(np.uint8)
+    with stack_writer(tmp_path / "labels.zarr", data.shape, "uint8", [12, 5, 5], {"classes": {"0": "none"}}) as file:
+        for one in data:
+            file.write(one)
+    (node,) = ome_zarr.reader.Reader(ome_zarr.io.parse_url(tmp_path / "labels.zarr"))()
+    steps = [(1, 1, 1), (1, 2, 2), (2, 4, 4), (4, 8, 8)]
+    assert len(node.data) == len(steps)
+    for found, told, (z, y, x) in zip(node.data, node.metadata["coordinateTransformations"], steps, strict=True):
+        np.testing.assert_array_equal(np.asarray(found), data[::z, ::y, ::x])
+        assert told == [{"type": "scale", "scale": [12 * z, 5 * y, 5 * x]}]
+
+
 def test_zarr_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), stack_writer(tmp_path / "a.zarr", (2, 4, 4), "uint8", None) as file:
         file.write(np.zeros((4, 4), np.uint8))

@@ -472,7 +472,7 @@ def test_an_interrupted_prediction_and_one_of_another_model(finished: Commands, 
     assert "labels of 60 slices" in done.stdout
     notes, model = read_notes(cell / "out.tif"), load_model(finished.run_directory() / "checkpoints" / "best.ckpt")
     assert notes is not None and notes["classes"]["1"] == "mitochondrion"
-    assert notes["windows"] == str(chosen_windows(model))
+    assert notes["windows"] == str(chosen_windows(model)) and notes["measured"] == model.windows
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fibseg.errors import FibsegError
+from fibseg.features import feature_names
 from fibseg.intensity import Window
 from fibseg.models import ForestNetwork, Model, create_model
 
@@ -151,6 +152,7 @@ def save_model(model: TrainedModel, path: Path) -> None:
     plain["window"] = astuple(model.window)
     content, weights = {"format": FORMAT, **plain}, model.network.state_dict()
     if isinstance(model.network, ForestNetwork):
+        content["features"] = feature_names(model.areas)
         _write_whole(path, lambda file: file.write(save(weights, {FOREST: json.dumps(content)})))
     else:
         save_whole({**content, "weights": weights}, path)
@@ -179,6 +181,8 @@ def load_model(path: Path) -> TrainedModel:
         raise FibsegError(
             f"{path}: a network of {channels} channels, but filter areas {list(areas)} make {1 + len(areas)}."
         )
+    if content["architecture"] == "forest" and content.get("features") != feature_names(areas):
+        raise FibsegError(f"{path}: its features are not those that this fibseg computes; train the forest again.")
     content["window"] = Window(*content["window"])
     network = create_model(content["architecture"], **content["arguments"])
     try:

@@ -63,6 +63,7 @@ def versions() -> dict[str, str]:
         "lightning": version("pytorch-lightning"),
         "timm": version("timm"),
         "scikit-learn": version("scikit-learn"),
+        "numba": version("numba"),
     }
 
 

@@ -23,11 +23,13 @@ SCHEMAS: dict[str, type] = {}
 
 
 def sentence(error: BaseException) -> str:
-    """One line from an error of Hydra or OmegaConf: the key, what is wrong, what is allowed."""
+    """One line from an error of Hydra or OmegaConf, or of the system: the key, what is wrong, what is allowed."""
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read; put values with = , {{ [ or blanks in quotes: 'key=\"a=b\"'."
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: no permission to read or write there; give another place."
     key, text = getattr(error, "full_key", None), str(error).strip()
     unknown = re.search(r"Key '([^']*)' (?:is )?not in '?(\w+)", text)
     if unknown:

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 CHUNK = 2**15
-"""Pixels that are classified together: their features fit into a cache."""
+"""Pixels that are classified together: their features stay in a cache while tree after tree looks at them."""
 
 BLOCK = 10
 """Trees between two looks at which pixels are decided."""
+
+NODE = 60
+"""Bytes of a node while the trees are made ready to walk."""
+
+LARGEST = 2**32 - 1
+"""Nodes of a forest."""
 
 SMALLEST = 1e-9
 """Share of a class that no tree gave, so that its logarithm is finite."""
@@ -72,6 +78,7 @@ class ForestNetwork(nn.Module):
         self.register_buffer("shares", torch.zeros((rows, classes), dtype=torch.float64))
         self.register_buffer("importances", torch.zeros(channels * FEATURES, dtype=torch.float64))
         self._trees: Trees | None = None
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def sizes(arrays: dict[str, Tensor]) -> dict[str, int]:
@@ -82,9 +89,9 @@ class ForestNetwork(nn.Module):
         return {"channels": channels, "classes": classes, "trees": trees, "nodes": nodes, "rows": rows}
 
     def bytes_for(self, pixels: int) -> int:
-        """About so many at one time to classify so many pixels: their features, and filters at work in each thread."""
+        """About so many at one time to classify so many pixels: features, filters at work in each thread, trees."""
         at_work = 24 * min(torch.get_num_threads(), 1 + len(SCALES))
-        return 4 * pixels * (len(self.importances) + at_work)
+        return 4 * pixels * (len(self.importances) + at_work) + NODE * len(self.left)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logarithms of the shares, float32."""
@@ -105,6 +112,8 @@ class ForestNetwork(nn.Module):
         """(F, H, W) -> (K, H, W)."""
         from fibseg.models.walk import trees_of
 
+        if len(features) != len(self.importances):  # compiled code would read beyond them
+            raise ValueError(f"{len(features)} features of a pixel, but the forest asks for {len(self.importances)}")
         if self._trees is None:
             self.check()
             self._trees = trees_of({name: value.cpu().numpy() for name, value in self.named_buffers()})
@@ -150,5 +159,14 @@ class ForestNetwork(nn.Module):
             raise FibsegError("a node asks for a feature that there is not")
         if (row < 0).any() or (row >= len(self.shares)).any():
             raise FibsegError("a leaf has no shares")
+        if nodes > LARGEST:
+            raise FibsegError(f"more than {LARGEST} nodes")
         if not (self.threshold.isfinite().all() and self.shares.isfinite().all()):
             raise FibsegError("a threshold or share is no number")
+        if (self.shares < 0).any() or (self.shares.sum(dim=1) > 1 + 1e-6).any():  # `votes` counts on it
+            raise FibsegError("shares of a leaf are more than a whole")
+
+
+def _forget(network: ForestNetwork, _: object) -> None:
+    """Other arrays were loaded."""
+    network._trees = None

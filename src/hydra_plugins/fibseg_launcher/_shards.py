@@ -53,7 +53,8 @@ def _sources(config: DictConfig) -> list[str]:
     """Flags that make a shard read its configuration where this command read its own."""
     places = {"main": "--config-path", "command-line": "--config-dir"}
     found = [(places.get(one.provider), one.path) for one in config.hydra.runtime.config_sources]
-    return [f"--config-name={config.hydra.job.config_name}", *(f"{flag}={path}" for flag, path in found if flag)]
+    flags = [f"--config-name={config.hydra.job.config_name}", *(f"{flag}={path}" for flag, path in found if flag)]
+    return [*flags, *(one for one in config.hydra.overrides.hydra if one.startswith("hydra.searchpath"))]
 
 
 def _run(command: Sequence[str], overrides: Sequence[str], gpu: int | None, threads: int, retries: int) -> JobReturn:
