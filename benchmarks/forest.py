@@ -4,8 +4,8 @@ python -m benchmarks.forest [--root DIR] [--curve] [--output benchmarks/forest_c
 
 DIR holds the vnc stack. The peer makes as many features with `multiscale_basic_features` and classifies with
 scikit-learn's `predict`; labels of both classifiers are compared on the same features and trees. Compiling the walk (a
-second or two, once a process) is not counted. `--curve` trains on 10 thousand to a million pixels and scores the
-validation and test slices, and trains on pixels drawn in several ways.
+second or two, once a process) is not counted. `--curve` trains on 10 thousand to a million pixels, and on pixels
+drawn in several ways; rows that the output has already are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fibseg.config import load_description
 from fibseg.dataset import AnnotatedSlice, load_slices
 from fibseg.description import class_names
 from fibseg.features import FEATURES, pixel_features
-from fibseg.forest import fit_forest, from_scikit_learn, sample_pixels, train_forest
+from fibseg.forest import fit_forest, from_scikit_learn, sample_pixels
 from fibseg.hardware import cores, set_threads
 from fibseg.intensity import Window, intensity_window, to_8bit
 from fibseg.metrics import confusion_counts, mean_f1
@@ -38,7 +38,11 @@ from fibseg.prediction import deciding, predict_slice, windows_of
 
 TREES, PIXELS, BALANCE, TIMES = 100, 100_000, 0.75, 3
 AREAS = [650, 3200]
-BUDGETS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+DRAWN = [
+    *((PIXELS, balance) for balance in (0.0, 0.5, 1.0)),
+    *((pixels, BALANCE) for pixels in (10_000, 30_000, 100_000, 300_000, 1_000_000)),
+]
+"""Pixels to learn from, and how much more small classes are drawn than their share."""
 
 
 def timed(step: Any) -> tuple[Any, float]:
@@ -107,29 +111,19 @@ def scores(network: ForestNetwork, found: list[AnnotatedSlice], window: Window, 
     return dict(zip(classes[1:], [round(float(one), 4) for one in mean_f1(np.stack(counts))[1:]], strict=True))
 
 
-def curve(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str]) -> list[dict[str, Any]]:
-    """F1 of forests that learned from more and more pixels; seed 0, every other training slice."""
-    rows = []
-    for budget in BUDGETS:
-        network = fit_forest(
-            slices["train"], classes[1:], window, [], True, budget, BALANCE, TREES, 0, cores(), 1, None, print
-        )
-        f1 = {split: scores(network, slices[split], window, classes) for split in ("validation", "test")}
-        rows.append({"pixels": budget, "nodes": len(network.left), **f1})
-        print(rows[-1], flush=True)
-    return rows
+def drawn_row(
+    slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str], pixels: int, balance: float
+) -> dict[str, Any]:
+    """F1 of a forest by the pixels that it learned from; seed 0, every other training slice.
 
-
-def balances(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str]) -> list[dict[str, Any]]:
-    """Validation F1 by how much more small classes are drawn than their share; seed 0, every other training slice."""
-    used, rows = slices["train"][::2], []
-    channels = [to_8bit(one.image, window)[None] for one in used]
-    for balance in (0.0, 0.5, BALANCE, 1.0):
-        samples = sample_pixels([one.labels for one in used], classes, PIXELS, balance, 0)
-        network = train_forest(channels, samples, len(classes), TREES, 0, cores())
-        rows.append({"balance": balance, "validation": scores(network, slices["validation"], window, classes)})
-        print(rows[-1], flush=True)
-    return rows
+    Test slices are looked at with BALANCE only, which was chosen by validation slices.
+    """
+    network = fit_forest(
+        slices["train"], classes[1:], window, [], True, pixels, balance, TREES, 0, cores(), 1, None, print
+    )
+    splits = ("validation", "test") if balance == BALANCE else ("validation",)
+    f1 = {split: scores(network, slices[split], window, classes) for split in splits}
+    return {"pixels": pixels, "balance": balance, "nodes": len(network.left), **f1}
 
 
 def training_rows(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str]) -> dict[str, float]:
@@ -148,7 +142,7 @@ def main() -> None:
     """Print tables and write the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--root", help="where the vnc stack lies, in place of the root of its description")
-    parser.add_argument("--curve", action="store_true", help="also F1 over the pixels, and by how they are drawn")
+    parser.add_argument("--curve", action="store_true", help="also F1 by how many pixels are drawn, and how")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/forest_cpu.json"))
     options = parser.parse_args()
     description = load_description("vnc")
@@ -159,10 +153,12 @@ def main() -> None:
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
     found |= {"device": f"{cores()} cores", "slice": slice_rows(slices, window, classes)}
     found["training_s"] = training_rows(slices, window, classes)
-    if options.curve:
-        found["balances"] = balances(slices, window, classes)
-        found["curve"] = curve(slices, window, classes)
     options.output.write_text(json.dumps(found, indent=1) + "\n")
+    rows = found.setdefault("drawn", [])
+    for how in DRAWN if options.curve else ():
+        if how not in [(row["pixels"], row["balance"]) for row in rows]:
+            rows.append(drawn_row(slices, window, classes, *how))
+            options.output.write_text(json.dumps(found, indent=1) + "\n")
     table = Table("", "", title=f"a slice of 1024 x 1024, {found['device']}")
     for name, value in found["slice"].items():
         table.add_row(name, str(value))
@@ -171,10 +167,10 @@ def main() -> None:
     console = Console(width=120)
     console.print(table)
     places = [(split, name) for split in ("validation", "test") for name in classes[1:]]
-    table = Table("pixels", *(f"{split} F1 {name}" for split, name in places))
-    for row in found.get("curve", []):
-        cells = [f"{row[split][name]:.3f}" for split, name in places]
-        table.add_row(f"{row['pixels']:,}", *cells)
+    table = Table("pixels", "balance", *(f"{split} F1 {name}" for split, name in places))
+    for row in rows:
+        cells = [f"{row[split][name]:.3f}" if split in row else "" for split, name in places]
+        table.add_row(f"{row['pixels']:,}", str(row["balance"]), *cells)
     console.print(table)
 
 
