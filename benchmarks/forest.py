@@ -4,8 +4,8 @@ python -m benchmarks.forest [--root DIR] [--curve] [--output benchmarks/forest_c
 
 DIR holds the vnc stack. The peer makes as many features with `multiscale_basic_features` and classifies with
 scikit-learn's `predict`; labels of both classifiers are compared on the same features and trees. Compiling the walk (a
-second or two, once a process) is not counted. `--curve` trains on 10 thousand to a million pixels, and on pixels
-drawn in several ways; rows that the output has already are kept.
+second or two, once a process) is not counted. `--curve` times nothing, but trains on 10 thousand to a million pixels,
+and on pixels drawn in several ways, and scores them; rows that the output has already are kept.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main() -> None:
     """Print tables and write the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--root", help="where the vnc stack lies, in place of the root of its description")
-    parser.add_argument("--curve", action="store_true", help="also F1 by how many pixels are drawn, and how")
+    parser.add_argument("--curve", action="store_true", help="in place of timings, F1 by how pixels are drawn")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/forest_cpu.json"))
     options = parser.parse_args()
     description = load_description("vnc")
@@ -151,18 +151,19 @@ def main() -> None:
     window = intensity_window([one.image for one in slices["train"]], description.intensity)
     set_threads(None)
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
-    found |= {"device": f"{cores()} cores", "slice": slice_rows(slices, window, classes)}
-    found["training_s"] = training_rows(slices, window, classes)
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
+    if not options.curve:
+        found |= {"device": f"{cores()} cores", "slice": slice_rows(slices, window, classes)}
+        found["training_s"] = training_rows(slices, window, classes)
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
     rows = found.setdefault("drawn", [])
     for how in DRAWN if options.curve else ():
         if how not in [(row["pixels"], row["balance"]) for row in rows]:
             rows.append(drawn_row(slices, window, classes, *how))
             options.output.write_text(json.dumps(found, indent=1) + "\n")
-    table = Table("", "", title=f"a slice of 1024 x 1024, {found['device']}")
-    for name, value in found["slice"].items():
+    table = Table("", "", title=f"a slice of 1024 x 1024, {found.get('device', '')}")
+    for name, value in found.get("slice", {}).items():
         table.add_row(name, str(value))
-    for name, seconds in found["training_s"].items():
+    for name, seconds in found.get("training_s", {}).items():
         table.add_row(f"training, filter={name}, s", str(seconds))
     console = Console(width=120)
     console.print(table)
