@@ -24,10 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fibseg.hardware import cores
-from fibseg.phantom import make_phantom
-from fibseg.runs import RunDirectory, write_components, write_scores
-from fibseg.scoring import SplitScore, score_slices
+from fibseg.machine import cores
+from fibseg.phantom.cell import make_phantom
+from fibseg.runs.components import write_components
+from fibseg.runs.directory import RunDirectory
+from fibseg.runs.results import write_scores
+from fibseg.scores.slices import SplitScore, score_slices
 from fibseg.stack import write_pages
 
 NAMES = ["background", "mitochondrion", "membrane", "er"]
@@ -42,10 +44,14 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).
 """Seconds and bytes of a command; a child's peak begins at its parent's size, so the parent is a small one."""
 
 
-def changed(truth: NDArray[np.uint8], generator: np.random.Generator, share: float) -> NDArray[np.uint8]:
+def changed(
+    truth: NDArray[np.uint8], generator: np.random.Generator, share: float
+) -> NDArray[np.uint8]:
     """Labels (S, H, W) with a share of their pixels, in blobs, replaced by those of elsewhere."""
     coarse = generator.random((len(truth), truth.shape[1] // 16 + 1, truth.shape[2] // 16 + 1))
-    field = np.stack([ndimage.zoom(one, 16, order=1)[: truth.shape[1], : truth.shape[2]] for one in coarse])
+    field = np.stack(
+        [ndimage.zoom(one, 16, order=1)[: truth.shape[1], : truth.shape[2]] for one in coarse]
+    )
     return np.where(field < share, np.roll(truth, 40, axis=2), truth)
 
 
@@ -76,7 +82,9 @@ def make_runs(folder: Path, runs: int, slices: int, side: int) -> None:
         lines = [f"{epoch},{1 / (epoch + 1):.4f},{1 - 1 / (epoch + 2):.4f}" for epoch in range(100)]
         run.metrics.write_text("\n".join(["epoch,val_loss,val_f1", *lines]) + "\n")
         facts = {"model": model, "filter": filtering, "seed": number // 4, "data": "phantom"}
-        write_scores(run, facts | {"config_hash": f"{number % 4:08x}", "data_hash": "d"}, NAMES, scores)
+        write_scores(
+            run, facts | {"config_hash": f"{number % 4:08x}", "data_hash": "d"}, NAMES, scores
+        )
 
 
 def opening(page: Path) -> float | None:
@@ -106,16 +114,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = options.folder or Path(name)
         if not (folder / "runs").is_dir():
             make_runs(folder / "runs", options.runs, options.slices, options.side)
-        line = [sys.executable, "-m", "fibseg.cli", "compare", str(folder / "runs"), "--output", str(folder / "out")]
-        told = subprocess.run([sys.executable, "-c", SMALL_PARENT, *line], check=True, capture_output=True, text=True)
+        line = [
+            sys.executable,
+            "-m",
+            "fibseg.commands.main",
+            "compare",
+            str(folder / "runs"),
+            "--output",
+            str(folder / "out"),
+        ]
+        told = subprocess.run(
+            [sys.executable, "-c", SMALL_PARENT, *line], check=True, capture_output=True, text=True
+        )
         taken, memory = (float(one) for one in told.stdout.split()[-2:])
         page = folder / "out" / "index.html"
         figures: dict[str, Any] = {
             "what": f"{options.runs} runs of {options.slices} slices of {options.side} x {options.side}",
-            "machine": f"{platform.machine()}, {cores()} cores", "compare_s": round(taken, 1),
-            "memory_mb": round(memory / 1e6), "page_mb": round(page.stat().st_size / 1e6, 1),
+            "machine": f"{platform.machine()}, {cores()} cores",
+            "compare_s": round(taken, 1),
+            "memory_mb": round(memory / 1e6),
+            "page_mb": round(page.stat().st_size / 1e6, 1),
             "page_opens_s": None if (opened := opening(page)) is None else round(opened, 1),
-        }  # fmt: skip
+        }
     print(json.dumps(figures, indent=1))
     options.output.write_text(json.dumps(figures, indent=1) + "\n")
 

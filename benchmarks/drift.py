@@ -21,16 +21,17 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from fibseg import IGNORE
-from fibseg.checkpoint import load_model
-from fibseg.config import load_description
-from fibseg.dataset import AnnotatedSlice, load_slices
-from fibseg.hardware import cores, set_threads
-from fibseg.intensity import Window, intensity_window, to_8bit
-from fibseg.metrics import mean_f1
-from fibseg.prediction import model_channels, predict_slices, windows_of
-from fibseg.runs import find_checkpoint
-from fibseg.scoring import score_slices
+from fibseg.arrays import IGNORE
+from fibseg.config.compose import load_description
+from fibseg.data.grey import GreyRange, grey_range, to_8bit
+from fibseg.data.slices import AnnotatedSlice, load_slices
+from fibseg.machine import cores, set_threads
+from fibseg.models.trained import load_model
+from fibseg.prediction.slices import model_channels, predict_slices
+from fibseg.prediction.windows import windows_of
+from fibseg.runs.directory import find_checkpoint
+from fibseg.scores.pixels import mean_f1
+from fibseg.scores.slices import score_slices
 
 KINDS = ("none", "mild", "strong", "slope", "resin")
 STRENGTH = {"mild": (0.1, 0.05), "strong": (0.25, 0.15)}
@@ -41,14 +42,18 @@ SLOPE = 0.3
 
 
 def changed(
-    one: AnnotatedSlice, kind: str, window: Window, generator: np.random.Generator
+    one: AnnotatedSlice, kind: str, window: GreyRange, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) grey values in the type of the file, and labels."""
     span, middle = window.high - window.low, (window.low + window.high) / 2
     image, labels = one.image.astype(np.float64), one.labels.copy()
     gain, offset = generator.normal(size=2)
     if kind in STRENGTH:
-        image = (image - middle) * (1 + gain * STRENGTH[kind][0]) + middle + offset * STRENGTH[kind][1] * span
+        image = (
+            (image - middle) * (1 + gain * STRENGTH[kind][0])
+            + middle
+            + offset * STRENGTH[kind][1] * span
+        )
     if kind == "slope":
         image += SLOPE * span * np.linspace(-0.5, 0.5, image.shape[1])[None] * np.sign(offset)
     if kind == "resin":
@@ -61,27 +66,48 @@ def changed(
     return image.astype(one.image.dtype), labels
 
 
-def f1_of(run: Path, slices: list[AnnotatedSlice], kind: str, window: Window) -> dict[str, float]:
+def f1_of(
+    run: Path, slices: list[AnnotatedSlice], kind: str, window: GreyRange
+) -> dict[str, float]:
     """Mean per-slice F1 of each class under this change."""
     model, generator = load_model(find_checkpoint(run)), np.random.default_rng(0)
     pairs = [changed(one, kind, window, generator) for one in slices]
-    images, truths = [to_8bit(image, model.window) for image, _ in pairs], [labels for _, labels in pairs]
+    images, truths = (
+        [to_8bit(image, model.window) for image, _ in pairs],
+        [labels for _, labels in pairs],
+    )
     channels = model_channels(model, images, None, cores())
     labels = list(
-        predict_slices(model, channels, windows_of(model, "paper"), 16, torch.device("cpu"), model.precision, cores())
+        predict_slices(
+            model,
+            channels,
+            windows_of(model, "paper"),
+            16,
+            torch.device("cpu"),
+            model.precision,
+            cores(),
+        )
     )
-    score = score_slices([(one.volume, one.z) for one in slices], truths, labels, len(model.class_names))
+    score = score_slices(
+        [(one.volume, one.z) for one in slices], truths, labels, len(model.class_names)
+    )
     confusion = np.array([one["confusion"] for one in score.slices])
     return dict(zip(model.class_names[1:], mean_f1(confusion)[1:].tolist(), strict=True))
 
 
 def main() -> None:
     """Print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data")
     parser.add_argument("root")
-    parser.add_argument("--stack", nargs="+", type=Path, required=True, help="runs with data.intensity.per=stack")
-    parser.add_argument("--slice", nargs="+", type=Path, required=True, help="runs with data.intensity.per=slice")
+    parser.add_argument(
+        "--stack", nargs="+", type=Path, required=True, help="runs with data.intensity.per=stack"
+    )
+    parser.add_argument(
+        "--slice", nargs="+", type=Path, required=True, help="runs with data.intensity.per=slice"
+    )
     parser.add_argument("--every", type=int, default=1, help="take every so many test slices")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -90,23 +116,39 @@ def main() -> None:
     description.root = options.root
     found = load_slices(description)
     slices = found["test"][:: options.every]
-    window = intensity_window([one.image for one in found["train"]], description.intensity)
+    window = grey_range([one.image for one in found["train"]], description.intensity)
     rows = []
-    work = [(per, run, drift) for per in ("stack", "slice") for run in getattr(options, per) for drift in KINDS]
+    work = [
+        (per, run, drift)
+        for per in ("stack", "slice")
+        for run in getattr(options, per)
+        for drift in KINDS
+    ]
     for per, run, drift in track(work, "predicting", console=Console(stderr=True)):
-        rows.append({"per": per, "run": run.name, "drift": drift, "f1": f1_of(run, slices, drift, window)})
+        rows.append(
+            {"per": per, "run": run.name, "drift": drift, "f1": f1_of(run, slices, drift, window)}
+        )
     names = list(rows[0]["f1"])
     table = Table(
-        "window per", "change", *names, title=f"{options.data}, {len(slices)} test slices: mean F1 over runs (range)"
+        "window per",
+        "change",
+        *names,
+        title=f"{options.data}, {len(slices)} test slices: mean F1 over runs (range)",
     )
     for per in ("stack", "slice"):
         for drift in KINDS:
             own = [row["f1"] for row in rows if (row["per"], row["drift"]) == (per, drift)]
             cells = [[one[name] for one in own] for name in names]
-            table.add_row(per, drift, *(f"{np.mean(c):.3f} ({min(c):.3f} to {max(c):.3f})" for c in cells))
+            table.add_row(
+                per, drift, *(f"{np.mean(c):.3f} ({min(c):.3f} to {max(c):.3f})" for c in cells)
+            )
     Console(width=110).print(table)
     if options.json:
-        facts = {"device": platform.processor() or platform.machine(), "data": options.data, "slices": len(slices)}
+        facts = {
+            "device": platform.processor() or platform.machine(),
+            "data": options.data,
+            "slices": len(slices),
+        }
         options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
 
 

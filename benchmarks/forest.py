@@ -24,17 +24,18 @@ from rich.table import Table
 from skimage.feature import multiscale_basic_features
 from sklearn.ensemble import RandomForestClassifier
 
-from fibseg.checkpoint import TrainedModel
-from fibseg.config import load_description
-from fibseg.dataset import AnnotatedSlice, load_slices
-from fibseg.description import class_names
-from fibseg.features import FEATURES, pixel_features
-from fibseg.forest import fit_forest, from_scikit_learn, sample_pixels
-from fibseg.hardware import cores, set_threads
-from fibseg.intensity import Window, intensity_window, to_8bit
-from fibseg.metrics import confusion_counts, mean_f1
-from fibseg.models import ForestNetwork
-from fibseg.prediction import deciding, predict_slice, windows_of
+from fibseg.config.compose import load_description
+from fibseg.data.description import class_names
+from fibseg.data.grey import GreyRange, grey_range, to_8bit
+from fibseg.data.slices import AnnotatedSlice, load_slices
+from fibseg.machine import cores, set_threads
+from fibseg.models.features import FEATURES, pixel_features
+from fibseg.models.forest import ForestNetwork
+from fibseg.models.trained import TrainedModel
+from fibseg.prediction.slices import deciding, predict_slice
+from fibseg.prediction.windows import windows_of
+from fibseg.scores.pixels import confusion_counts, mean_f1
+from fibseg.training.forest import fit_forest, from_scikit_learn, sample_pixels
 
 TREES, PIXELS, BALANCE, TIMES = 100, 100_000, 0.75, 3
 AREAS = [650, 3200]
@@ -57,20 +58,29 @@ def timed(step: Any) -> tuple[Any, float]:
 
 def peer_features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(H, W) -> (H, W, FEATURES): intensity, edge and two eigenvalues at twelve scales, and the image itself."""
-    found = multiscale_basic_features(image, sigma_min=0.7, sigma_max=10, num_sigma=12, workers=cores())
+    found = multiscale_basic_features(
+        image, sigma_min=0.7, sigma_max=10, num_sigma=12, workers=cores()
+    )
     return np.concatenate([image[..., None].astype(np.float32), found], axis=2)
 
 
-def slice_rows(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str]) -> dict[str, Any]:
+def slice_rows(
+    slices: dict[str, list[AnnotatedSlice]], window: GreyRange, classes: list[str]
+) -> dict[str, Any]:
     """Seconds of a slice by both, each with its own features; and whether both classify alike on the same ones."""
     used = slices["train"][::2]
     samples = sample_pixels([one.labels for one in used], classes, PIXELS, BALANCE, seed=0)
     image = to_8bit(slices["test"][0].image, window)
 
     def learned(features: Any) -> RandomForestClassifier:
-        rows = [features(to_8bit(one.image, window))[own] for one, (own, _) in zip(used, samples, strict=True)]
+        rows = [
+            features(to_8bit(one.image, window))[own]
+            for one, (own, _) in zip(used, samples, strict=True)
+        ]
         values = np.concatenate([values for _, values in samples])
-        return RandomForestClassifier(TREES, random_state=0, n_jobs=cores()).fit(np.concatenate(rows), values)
+        return RandomForestClassifier(TREES, random_state=0, n_jobs=cores()).fit(
+            np.concatenate(rows), values
+        )
 
     def ours_flat(one: NDArray[np.uint8]) -> NDArray[np.float32]:
         return pixel_features(one[None], cores()).reshape(FEATURES, -1).T
@@ -88,51 +98,97 @@ def slice_rows(slices: dict[str, list[AnnotatedSlice]], window: Window, classes:
     flat = np.ascontiguousarray(seen.reshape(image.size, -1))
     _, peer_predict = timed(lambda: other.predict(flat))
     return {
-        "features": [FEATURES, flat.shape[1]], "trees": TREES, "pixels": PIXELS,
-        "ours_s": round(ours, 2), "of_it_features_s": round(own_features, 2),
+        "features": [FEATURES, flat.shape[1]],
+        "trees": TREES,
+        "pixels": PIXELS,
+        "ours_s": round(ours, 2),
+        "of_it_features_s": round(own_features, 2),
         "scikit_learn_on_our_features_s": round(own_predict, 2),
-        "peer_s": round(peer_seconds + peer_predict, 2), "of_it_peer_features_s": round(peer_seconds, 2),
+        "peer_s": round(peer_seconds + peer_predict, 2),
+        "of_it_peer_features_s": round(peer_seconds, 2),
         "times_faster": round((peer_seconds + peer_predict) / ours, 2),
         "equal_labels": bool((labels == by_sklearn).all()),
-    }  # fmt: skip
+    }
 
 
-def scores(network: ForestNetwork, found: list[AnnotatedSlice], window: Window, classes: list[str]) -> dict[str, float]:
+def scores(
+    network: ForestNetwork, found: list[AnnotatedSlice], window: GreyRange, classes: list[str]
+) -> dict[str, float]:
     """Mean F1 per slice of each class."""
-    windows = windows_of(TrainedModel(network, "forest", {}, classes, [], [], "slice", window, [], 64, "32"), "whole")
+    windows = windows_of(
+        TrainedModel(network, "forest", {}, classes, [], [], "slice", window, [], 64, "32"), "whole"
+    )
     counts = [
         confusion_counts(
             one.labels,
-            predict_slice(deciding(network), to_8bit(one.image, window)[None], windows, 1, torch.device("cpu")),
+            predict_slice(
+                deciding(network), to_8bit(one.image, window)[None], windows, 1, torch.device("cpu")
+            ),
             len(classes),
         )
         for one in found
     ]
-    return dict(zip(classes[1:], [round(float(one), 4) for one in mean_f1(np.stack(counts))[1:]], strict=True))
+    return dict(
+        zip(
+            classes[1:],
+            [round(float(one), 4) for one in mean_f1(np.stack(counts))[1:]],
+            strict=True,
+        )
+    )
 
 
 def drawn_row(
-    slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str], pixels: int, balance: float
+    slices: dict[str, list[AnnotatedSlice]],
+    window: GreyRange,
+    classes: list[str],
+    pixels: int,
+    balance: float,
 ) -> dict[str, Any]:
     """F1 of a forest by the pixels that it learned from; seed 0, every other training slice.
 
     Test slices are looked at with BALANCE only, which was chosen by validation slices.
     """
     network = fit_forest(
-        slices["train"], classes[1:], window, [], True, pixels, balance, TREES, 0, cores(), 1, None, print
+        slices["train"],
+        classes[1:],
+        window,
+        [],
+        True,
+        pixels,
+        balance,
+        TREES,
+        0,
+        cores(),
+        1,
+        None,
+        print,
     )
     splits = ("validation", "test") if balance == BALANCE else ("validation",)
     f1 = {split: scores(network, slices[split], window, classes) for split in splits}
     return {"pixels": pixels, "balance": balance, "nodes": len(network.left), **f1}
 
 
-def training_rows(slices: dict[str, list[AnnotatedSlice]], window: Window, classes: list[str]) -> dict[str, float]:
+def training_rows(
+    slices: dict[str, list[AnnotatedSlice]], window: GreyRange, classes: list[str]
+) -> dict[str, float]:
     """Seconds to train with and without the filtered slices, which are filtered anew."""
     rows = {}
     for name, areas in (("off", []), ("on", AREAS)):
         start = perf_counter()
         fit_forest(
-            slices["train"], classes[1:], window, areas, True, PIXELS, BALANCE, TREES, 0, cores(), cores(), None, print
+            slices["train"],
+            classes[1:],
+            window,
+            areas,
+            True,
+            PIXELS,
+            BALANCE,
+            TREES,
+            0,
+            cores(),
+            cores(),
+            None,
+            print,
         )
         rows[name] = round(perf_counter() - start, 1)
     return rows
@@ -141,14 +197,18 @@ def training_rows(slices: dict[str, list[AnnotatedSlice]], window: Window, class
 def main() -> None:
     """Print tables and write the figures."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--root", help="where the vnc stack lies, in place of the root of its description")
-    parser.add_argument("--curve", action="store_true", help="in place of timings, F1 by how pixels are drawn")
+    parser.add_argument(
+        "--root", help="where the vnc stack lies, in place of the root of its description"
+    )
+    parser.add_argument(
+        "--curve", action="store_true", help="in place of timings, F1 by how pixels are drawn"
+    )
     parser.add_argument("--output", type=Path, default=Path("benchmarks/forest_cpu.json"))
     options = parser.parse_args()
     description = load_description("vnc")
     description.root = options.root or description.root
     slices, classes = load_slices(description), class_names(description)
-    window = intensity_window([one.image for one in slices["train"]], description.intensity)
+    window = grey_range([one.image for one in slices["train"]], description.intensity)
     set_threads(None)
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
     if not options.curve:

@@ -19,16 +19,18 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.prediction import BATCH, by_monai
-from fibseg.checkpoint import load_model
-from fibseg.collection import collect
-from fibseg.config import description_of
-from fibseg.dataset import load_slices
-from fibseg.hardware import choose_device, cores, set_threads
-from fibseg.intensity import to_8bit
-from fibseg.metrics import confusion_counts, mean_f1
-from fibseg.prediction import model_channels, predict_slices, windows_of
-from fibseg.runs import RunDirectory, find_checkpoint, read_config
-from fibseg.statistics import t_interval
+from fibseg.comparison.paired import t_interval
+from fibseg.config.compose import description_of
+from fibseg.data.grey import to_8bit
+from fibseg.data.slices import load_slices
+from fibseg.machine import choose_device, cores, set_threads
+from fibseg.models.trained import load_model
+from fibseg.prediction.slices import model_channels, predict_slices
+from fibseg.prediction.windows import windows_of
+from fibseg.runs.collection import collect
+from fibseg.runs.directory import RunDirectory, find_checkpoint
+from fibseg.runs.identity import read_config
+from fibseg.scores.pixels import confusion_counts, mean_f1
 
 PEERS = ("whole", "MONAI, overlap .25", "MONAI, overlap .5")
 
@@ -44,10 +46,16 @@ def seed_rows(folder: Path, root: str | None, device: torch.device) -> list[dict
         description = description_of(config["data"], str(run.path))
         description.root = root or description.root
         slices = loaded.setdefault(repr(description), load_slices(description)["test"])
-        channels = list(model_channels(model, [to_8bit(one.image, model.window) for one in slices], None, cores()))
+        channels = list(
+            model_channels(
+                model, [to_8bit(one.image, model.window) for one in slices], None, cores()
+            )
+        )
         whole = windows_of(model, "whole")
         steps: list[Callable[[], Any]] = [
-            partial(predict_slices, model, channels, whole, BATCH, device, model.precision, cores()),
+            partial(
+                predict_slices, model, channels, whole, BATCH, device, model.precision, cores()
+            ),
             partial(by_monai, model, channels, 0.25, device),
             partial(by_monai, model, channels, 0.5, device),
         ]
@@ -56,7 +64,9 @@ def seed_rows(folder: Path, root: str | None, device: torch.device) -> list[dict
             labels = list(step())
             rate = round(len(slices) / (perf_counter() - start), 3)
             pairs = zip(slices, labels, strict=True)
-            counts = np.stack([confusion_counts(t.labels, p, len(model.class_names)) for t, p in pairs])
+            counts = np.stack(
+                [confusion_counts(t.labels, p, len(model.class_names)) for t, p in pairs]
+            )
             scores = [round(one, 4) for one in mean_f1(counts)[1:].tolist()]
             f1 = dict(zip(model.class_names[1:], scores, strict=True))
             told = {"run": run.path.name, "recipe": run.configuration, "way": way}
@@ -69,14 +79,27 @@ def print_seeds(rows: list[dict[str, Any]], console: Console) -> None:
     """Paired by run: how much faster whole slices are than MONAI, and the difference in F1 with its interval."""
     table = Table("runs", "peer", "class", "F1, whole less peer", "95 % interval", "times as fast")
     for recipe in sorted({row["recipe"] for row in rows}):
-        own = {way: [one for one in rows if (one["recipe"], one["way"]) == (recipe, way)] for way in PEERS}
+        own = {
+            way: [one for one in rows if (one["recipe"], one["way"]) == (recipe, way)]
+            for way in PEERS
+        }
         for peer in PEERS[1:]:
-            times = [a["slices_per_s"] / b["slices_per_s"] for a, b in zip(own["whole"], own[peer], strict=True)]
+            times = [
+                a["slices_per_s"] / b["slices_per_s"]
+                for a, b in zip(own["whole"], own[peer], strict=True)
+            ]
             for name in own["whole"][0]["f1"]:
                 found = t_interval(
-                    [a["f1"][name] - b["f1"][name] for a, b in zip(own["whole"], own[peer], strict=True)]
+                    [
+                        a["f1"][name] - b["f1"][name]
+                        for a, b in zip(own["whole"], own[peer], strict=True)
+                    ]
                 )
-                cells = [f"{found.mean:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}", f"{np.median(times):.1f}"]
+                cells = [
+                    f"{found.mean:+.4f}",
+                    f"{found.low:+.4f} to {found.high:+.4f}",
+                    f"{np.median(times):.1f}",
+                ]
                 table.add_row(f"{recipe} ({len(times)})", peer, name, *cells)
     console.print(table)
 
@@ -85,7 +108,9 @@ def main() -> None:
     """Print the table and write the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path, help="of runs")
-    parser.add_argument("--root", help="where the images lie, in place of the root of the runs' data")
+    parser.add_argument(
+        "--root", help="where the images lie, in place of the root of the runs' data"
+    )
     parser.add_argument("--output", type=Path, default=Path("benchmarks/monai_cpu.json"))
     options = parser.parse_args()
     device = choose_device("auto")

@@ -30,18 +30,18 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from fibseg import config as configuration
-from fibseg.callbacks import TrainingProgress, make_trainer
-from fibseg.datamodule import StackDataModule
-from fibseg.dataset import AnnotatedSlice
-from fibseg.hardware import choose_device, choose_precision, cores, set_threads, versions
-from fibseg.losses import DiceLoss
-from fibseg.models import ARCHITECTURES, create_model
-from fibseg.phantom import make_phantom
-from fibseg.prediction import autocast
-from fibseg.schemas import TrainConfig
-from fibseg.segmentation import Segmentation
-from fibseg.tracking import MetricsFile
+from fibseg.config import compose as configuration
+from fibseg.config.schemas import TrainConfig
+from fibseg.data.module import StackDataModule
+from fibseg.data.slices import AnnotatedSlice
+from fibseg.machine import choose_device, choose_precision, cores, set_threads, versions
+from fibseg.models.kinds import ARCHITECTURES, create_model
+from fibseg.phantom.cell import make_phantom
+from fibseg.prediction.slices import autocast
+from fibseg.training.callbacks import TrainingProgress, make_trainer
+from fibseg.training.losses import DiceLoss
+from fibseg.training.module import Segmentation
+from fibseg.training.tracking import MetricsFile
 
 WEIGHTS = [0.1, 0.7, 1.0, 0.9]
 NAMES = ["background", "mitochondrion", "membrane", "er"]
@@ -69,7 +69,9 @@ class Step:
         self.config = recipe(name, size)
         self.arguments = configuration.model_arguments(self.config, len(NAMES))
         torch.manual_seed(0)
-        self.network = create_model(name, **self.arguments).to(device, memory_format=torch.channels_last)
+        self.network = create_model(name, **self.arguments).to(
+            device, memory_format=torch.channels_last
+        )
         self.device, self.precision = device, precision
         if compiled:
             self.network.compile()
@@ -133,13 +135,29 @@ def through_lightning(step: Step, steps: int, folder: Path) -> dict[str, float]:
     """The same network through the project's module, data module and callbacks, epochs in turn with bare steps."""
     side, bare = step.config.patches.size, []
     images, labels = make_phantom((2, 2 * side, 2 * side), 0)
-    slices = [AnnotatedSlice(0, z, image, label) for z, (image, label) in enumerate(zip(images, labels, strict=True))]
+    slices = [
+        AnnotatedSlice(0, z, image, label)
+        for z, (image, label) in enumerate(zip(images, labels, strict=True))
+    ]
     data = StackDataModule(
-        slices, slices, (0, 255), [650, 3200], "slice", side, 0.8, batch_size=4, batches=steps, validation_batches=1,
-        validation_seed=0, fresh_validation=False, seed=0,
-    )  # fmt: skip
+        slices,
+        slices,
+        (0, 255),
+        [650, 3200],
+        "slice",
+        side,
+        0.8,
+        batch_size=4,
+        batches=steps,
+        validation_batches=1,
+        validation_seed=0,
+        fresh_validation=False,
+        seed=0,
+    )
     clock = Clock(step.device)
-    module = Segmentation(step.network, NAMES, WEIGHTS, 1e-3, (0.9, 0.999), 1e-7, "constant", 0.0, 0)
+    module = Segmentation(
+        step.network, NAMES, WEIGHTS, 1e-3, (0.9, 0.999), 1e-7, "constant", 0.0, 0
+    )
 
     class Bare(Callback):
         def on_train_epoch_end(self, *_: Any) -> None:
@@ -150,27 +168,43 @@ def through_lightning(step: Step, steps: int, folder: Path) -> dict[str, float]:
     make_trainer(4, step.device, step.precision, shown).fit(module, data)
     return {
         "lightning_step_s": median(clock.steps[1:]),
-        "lightning_over_bare": median(a / b for a, b in zip(clock.steps[1:], bare[1:], strict=True)),
+        "lightning_over_bare": median(
+            a / b for a, b in zip(clock.steps[1:], bare[1:], strict=True)
+        ),
         "waiting_for_a_batch_s": median(clock.waits[1:]),
     }
 
 
-def measure(name: str, size: str, device_name: str, precision: str, steps: int, compiled: bool) -> dict[str, Any]:
+def measure(
+    name: str, size: str, device_name: str, precision: str, steps: int, compiled: bool
+) -> dict[str, Any]:
     """One row, in a process of its own so that its peak memory is its own."""
     device, threads = choose_device(device_name), set_threads(None)
     step = Step(name, size, device, precision, compiled)
     step.train(), step.train()
-    forward, backward, adam = (median(part) for part in zip(*(step.train() for _ in range(steps)), strict=True))
+    forward, backward, adam = (
+        median(part) for part in zip(*(step.train() for _ in range(steps)), strict=True)
+    )
     row: dict[str, Any] = {
-        "network": name, "size": size, "side": step.config.patches.size, "compiled": compiled, "precision": precision,
-        "threads": threads, "parameters": sum(p.numel() for p in step.network.parameters()),
-        "training_patches_per_second": 4 / (forward + backward + adam), "forward_s": forward, "backward_s": backward,
-        "optimizer_s": adam, "peak_gib_training": memory_of(device),
-    }  # fmt: skip
+        "network": name,
+        "size": size,
+        "side": step.config.patches.size,
+        "compiled": compiled,
+        "precision": precision,
+        "threads": threads,
+        "parameters": sum(p.numel() for p in step.network.parameters()),
+        "training_patches_per_second": 4 / (forward + backward + adam),
+        "forward_s": forward,
+        "backward_s": backward,
+        "optimizer_s": adam,
+        "peak_gib_training": memory_of(device),
+    }
     if not compiled:
         with TemporaryDirectory() as folder:
             row |= through_lightning(step, steps, Path(folder))
-        step.network.to(device, memory_format=torch.channels_last)  # Lightning leaves it on the host
+        step.network.to(
+            device, memory_format=torch.channels_last
+        )  # Lightning leaves it on the host
     step.network.eval()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -190,7 +224,9 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     models = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
     ]
     return f"{models[0] if models else 'CPU'}, {cores()} cores"
 
@@ -198,26 +234,47 @@ def device_name(device: torch.device) -> str:
 def show(rows: list[dict[str, Any]], device: str) -> None:
     """The table."""
     columns = (
-        "network", "side", "bits", "compiled", "parameters", "GMAC a patch", "training patches/s",
-        "inference patches/s", "forward / backward / Adam, ms", "waiting, ms", "Lightning / bare", "peak GiB",
-    )  # fmt: skip
+        "network",
+        "side",
+        "bits",
+        "compiled",
+        "parameters",
+        "GMAC a patch",
+        "training patches/s",
+        "inference patches/s",
+        "forward / backward / Adam, ms",
+        "waiting, ms",
+        "Lightning / bare",
+        "peak GiB",
+    )
     table = Table(*columns, title=device)
     for row in rows:
         macs, lightning = row.get("multiply_adds_per_patch"), row.get("lightning_over_bare")
-        parts = " / ".join(f"{1000 * row[part]:.1f}" for part in ("forward_s", "backward_s", "optimizer_s"))
+        parts = " / ".join(
+            f"{1000 * row[part]:.1f}" for part in ("forward_s", "backward_s", "optimizer_s")
+        )
         table.add_row(
-            row["network"], str(row["side"]), row["precision"], str(row["compiled"]), f"{row['parameters']:,}",
-            f"{macs / 1e9:.2f}" if macs else "", f"{row['training_patches_per_second']:.2f}",
-            f"{row['inference_patches_per_second']:.2f}", parts,
+            row["network"],
+            str(row["side"]),
+            row["precision"],
+            str(row["compiled"]),
+            f"{row['parameters']:,}",
+            f"{macs / 1e9:.2f}" if macs else "",
+            f"{row['training_patches_per_second']:.2f}",
+            f"{row['inference_patches_per_second']:.2f}",
+            parts,
             f"{1000 * row['waiting_for_a_batch_s']:.1f}" if lightning else "",
-            f"{lightning:.3f}" if lightning else "", f"{row['peak_gib_training']:.2f}",
-        )  # fmt: skip
+            f"{lightning:.3f}" if lightning else "",
+            f"{row['peak_gib_training']:.2f}",
+        )
     Console(width=150).print(table)
 
 
 def main() -> None:
     """Print the table and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", choices=("paper", "quick"), default="paper")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=10)
@@ -227,7 +284,9 @@ def main() -> None:
     context, rows = multiprocessing.get_context("spawn"), []
     best = choose_precision("auto", choose_device(options.device), depthwise=False)
     for name in ("unet", "eunet"):
-        auto = choose_precision("auto", choose_device(options.device), ARCHITECTURES[name].depthwise)
+        auto = choose_precision(
+            "auto", choose_device(options.device), ARCHITECTURES[name].depthwise
+        )
         ways = [(precision, False) for precision in dict.fromkeys(("32", best))]
         for way in ways if options.no_compile else [*ways, (auto, True)]:
             with ProcessPoolExecutor(1, mp_context=context) as pool:

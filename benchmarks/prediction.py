@@ -29,21 +29,22 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
-from fibseg.checkpoint import TrainedModel, load_model
-from fibseg.collection import collect
-from fibseg.comparison import Run
-from fibseg.config import description_of
-from fibseg.dataset import load_slices
-from fibseg.ensemble import common_precision
-from fibseg.hardware import choose_device, cores, set_threads
-from fibseg.intensity import to_8bit
-from fibseg.labelling import Labeller, label_stack
-from fibseg.metrics import confusion_counts, mean_f1
-from fibseg.prediction import autocast, model_channels, predict_slices, windows_of
-from fibseg.runs import RunDirectory, find_checkpoint, read_config
+from fibseg.config.compose import description_of
+from fibseg.data.grey import to_8bit
+from fibseg.data.slices import load_slices
+from fibseg.machine import choose_device, cores, set_threads
+from fibseg.models.trained import TrainedModel, load_model
+from fibseg.prediction.ensemble import common_precision
+from fibseg.prediction.slices import autocast, model_channels, predict_slices
+from fibseg.prediction.stack import Labeller, label_stack
+from fibseg.prediction.staging import Kept, Output, Staging
+from fibseg.prediction.whole_cell import label_stack_into
+from fibseg.prediction.windows import windows_of
+from fibseg.runs.collection import FinishedRun, collect
+from fibseg.runs.directory import RunDirectory, find_checkpoint
+from fibseg.runs.identity import read_config
+from fibseg.scores.pixels import confusion_counts, mean_f1
 from fibseg.stack import Stack, open_stack
-from fibseg.staging import Kept, Output, Staging
-from fibseg.whole_cell import label_stack_into
 
 PROJECT = Path(__file__).resolve().parents[1]
 BATCH, TIMES = 16, 5
@@ -65,7 +66,9 @@ def peak_of(step: Callable[[], Any]) -> tuple[Any, float, float]:
     result = step()
     seconds = perf_counter() - start
     told = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    used = torch.cuda.max_memory_allocated() / 2**20 if cuda else int(told[1]) / 1024 if told else 0.0
+    used = (
+        torch.cuda.max_memory_allocated() / 2**20 if cuda else int(told[1]) / 1024 if told else 0.0
+    )
     return result, seconds, used
 
 
@@ -82,7 +85,9 @@ def by_monai(
     return labels
 
 
-def rows_of(run: Path, root: str | None, count: int | None, device: torch.device) -> list[dict[str, Any]]:
+def rows_of(
+    run: Path, root: str | None, count: int | None, device: torch.device
+) -> list[dict[str, Any]]:
     """A row for each way to cut the test slices of a run."""
     model, config = load_model(find_checkpoint(run)), read_config(RunDirectory(run))
     if config is None:
@@ -91,7 +96,9 @@ def rows_of(run: Path, root: str | None, count: int | None, device: torch.device
     description.root = root or description.root
     slices = load_slices(description)["test"][:count]
     truths = [one.labels for one in slices]
-    channels = model_channels(model, [to_8bit(one.image, model.window) for one in slices], None, cores())
+    channels = model_channels(
+        model, [to_8bit(one.image, model.window) for one in slices], None, cores()
+    )
     network = model.network.to(device).eval()
 
     def forward() -> list[NDArray[np.uint8]]:
@@ -104,32 +111,57 @@ def rows_of(run: Path, root: str | None, count: int | None, device: torch.device
 
     def cut(kind: str, size: int | None = None) -> Callable[[], list[NDArray[np.uint8]]]:
         windows = windows_of(model, kind, size)
-        return lambda: list(predict_slices(model, channels, windows, BATCH, device, model.precision, cores()))
+        return lambda: list(
+            predict_slices(model, channels, windows, BATCH, device, model.precision, cores())
+        )
 
     ways: dict[str, Callable[[], list[NDArray[np.uint8]]]] = {
-        "paper": cut("paper"), "whole": cut("whole"), "tiles 1024": cut("tiles", 1024), "tiles 512": cut("tiles", 512),
+        "paper": cut("paper"),
+        "whole": cut("whole"),
+        "tiles 1024": cut("tiles", 1024),
+        "tiles 512": cut("tiles", 512),
         "blend": cut("blend"),
         "MONAI, overlap .5": lambda: by_monai(model, channels, 0.5, device),
-        "MONAI, overlap .25": lambda: by_monai(model, channels, 0.25, device), "forward": forward,
-    }  # fmt: skip
+        "MONAI, overlap .25": lambda: by_monai(model, channels, 0.25, device),
+        "forward": forward,
+    }
     rows = []
     for name, step in ways.items():
         forward()  # caches and pages of the way before
         labels, seconds, used = peak_of(step)
-        counts = np.stack([confusion_counts(t, p, len(model.class_names)) for t, p in zip(truths, labels, strict=True)])
-        f1 = dict(zip(model.class_names[1:], [round(one, 4) for one in mean_f1(counts)[1:].tolist()], strict=True))
+        counts = np.stack(
+            [
+                confusion_counts(t, p, len(model.class_names))
+                for t, p in zip(truths, labels, strict=True)
+            ]
+        )
+        f1 = dict(
+            zip(
+                model.class_names[1:],
+                [round(one, 4) for one in mean_f1(counts)[1:].tolist()],
+                strict=True,
+            )
+        )
         rate = round(len(slices) / seconds, 3)
-        rows.append({"run": run.name, "way": name, "slices_per_s": rate, "f1": f1, "mb": round(used)})
+        rows.append(
+            {"run": run.name, "way": name, "slices_per_s": rate, "f1": f1, "mb": round(used)}
+        )
     rows.append(pipeline_row(run, model, slices, device))
     return rows
 
 
-def pipeline_row(run: Path, model: TrainedModel, slices: list[Any], device: torch.device) -> dict[str, Any]:
+def pipeline_row(
+    run: Path, model: TrainedModel, slices: list[Any], device: torch.device
+) -> dict[str, Any]:
     """From a TIFF to a TIFF, with reading, filtering, staging and assembling; each slice five times over."""
     images = np.stack([one.image for one in slices] * 5)
-    labeller = Labeller([model], windows_of(model, "whole"), device, model.precision, BATCH, cores())
+    labeller = Labeller(
+        [model], windows_of(model, "whole"), device, model.precision, BATCH, cores()
+    )
     with tempfile.TemporaryDirectory() as name:
-        tifffile.imwrite(Path(name) / "image.tif", images, compression="zlib", photometric="minisblack")
+        tifffile.imwrite(
+            Path(name) / "image.tif", images, compression="zlib", photometric="minisblack"
+        )
         stack = open_stack(Path(name) / "image.tif")
 
         def step() -> None:
@@ -154,22 +186,34 @@ def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[
     images = np.stack([one.image for one in slices])
     stack = Stack("test slices", images.shape, images.dtype, lambda z: images[z])
     own = [run for run in best if run.configuration == best[0].configuration]
-    ways: dict[str, tuple[Sequence[Run], bool]] = {
-        "best run": (best[:1], False), "best run, tta=d4": (best[:1], True),
-        f"best {len(own[:10])} of {best[0].configuration}": (own[:10], False), "best 10 of all": (best[:10], False),
+    ways: dict[str, tuple[Sequence[FinishedRun], bool]] = {
+        "best run": (best[:1], False),
+        "best run, tta=d4": (best[:1], True),
+        f"best {len(own[:10])} of {best[0].configuration}": (own[:10], False),
+        "best 10 of all": (best[:10], False),
         "best 10 of all, tta=d4": (best[:10], True),
-    }  # fmt: skip
+    }
     rows = []
     for name, (chosen, turned) in ways.items():
         models = [load_model(find_checkpoint(run.path)) for run in chosen]
         windows = windows_of(models[0], "whole")
-        labeller = Labeller(models, windows, device, common_precision(models), BATCH, cores(), turned=turned)
+        labeller = Labeller(
+            models, windows, device, common_precision(models), BATCH, cores(), turned=turned
+        )
         start = perf_counter()
         labels = [one.labels for one in label_stack(labeller, stack, range(len(slices)))]
         seconds = perf_counter() - start
         pairs = zip(slices, labels, strict=True)
-        counts = np.stack([confusion_counts(t.labels, p, len(best[0].names)) for t, p in pairs if p is not None])
-        f1 = dict(zip(best[0].names[1:], [round(one, 4) for one in mean_f1(counts)[1:].tolist()], strict=True))
+        counts = np.stack(
+            [confusion_counts(t.labels, p, len(best[0].names)) for t, p in pairs if p is not None]
+        )
+        f1 = dict(
+            zip(
+                best[0].names[1:],
+                [round(one, 4) for one in mean_f1(counts)[1:].tolist()],
+                strict=True,
+            )
+        )
         rate = round(len(slices) / seconds, 3)
         rows.append({"run": folder.name, "way": name, "slices_per_s": rate, "f1": f1, "mb": 0})
         print(rows[-1], flush=True)
@@ -178,11 +222,15 @@ def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[
 
 def assembly_rows(count: int = 40) -> list[dict[str, Any]]:
     """Milliseconds to keep a finished slice of 1024 x 1024, and to make the output of it afterwards."""
-    field = gaussian_filter(np.random.default_rng(0).normal(size=(8, 1024, 1024)).astype(np.float32), (0, 6, 6))
+    field = gaussian_filter(
+        np.random.default_rng(0).normal(size=(8, 1024, 1024)).astype(np.float32), (0, 6, 6)
+    )
     labels, rows = np.digitize(field, [0, 0.03]).astype(np.uint8), []
     for name in ("labels.tif", "labels.zarr"):
         with tempfile.TemporaryDirectory() as folder:
-            staging = Staging([Output(Path(folder) / name, "uint8", {})], (count, 1024, 1024), [20.0, 5.0, 5.0])
+            staging = Staging(
+                [Output(Path(folder) / name, "uint8", {})], (count, 1024, 1024), [20.0, 5.0, 5.0]
+            )
             staging.begin({}, lambda _: "")
             start = perf_counter()
             for z in range(count):
@@ -190,7 +238,13 @@ def assembly_rows(count: int = 40) -> list[dict[str, Any]]:
             middle = perf_counter()
             staging.assemble()
             kept, made = (1000 * one / count for one in (middle - start, perf_counter() - middle))
-        rows.append({"run": "", "way": f"{name[6:]}: a slice kept, made", "ms": [round(kept, 1), round(made, 1)]})
+        rows.append(
+            {
+                "run": "",
+                "way": f"{name[6:]}: a slice kept, made",
+                "ms": [round(kept, 1), round(made, 1)],
+            }
+        )
     return rows
 
 
@@ -204,15 +258,29 @@ def memory_rows(run: Path) -> list[dict[str, Any]]:
             with tifffile.TiffWriter(image, bigtiff=True) as file:
                 for z in range(depth):
                     file.write(pixels[z % 40], contiguous=False, metadata=None)
-            line = [sys.executable, "predict.py", f"checkpoint={run.resolve()}", f"image={image}", f"output={output}"]
+            line = [
+                sys.executable,
+                "predict.py",
+                f"checkpoint={run.resolve()}",
+                f"image={image}",
+                f"output={output}",
+            ]
             command = [sys.executable, "-c", SMALL_PARENT, *line, "windows=whole", "overwrite=true"]
             used = [
                 float(
-                    subprocess.run(command, check=True, capture_output=True, text=True, cwd=PROJECT).stdout.split()[-1]
+                    subprocess.run(
+                        command, check=True, capture_output=True, text=True, cwd=PROJECT
+                    ).stdout.split()[-1]
                 )
                 for _ in range(TIMES)
             ]
-            rows.append({"run": run.name, "way": f"predict.py, {depth} slices", "mb": round(float(np.median(used)))})
+            rows.append(
+                {
+                    "run": run.name,
+                    "way": f"predict.py, {depth} slices",
+                    "mb": round(float(np.median(used))),
+                }
+            )
     return rows
 
 
@@ -220,14 +288,20 @@ def main() -> None:
     """Print a table and write the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--root", help="where the images lie, in place of the root of the runs' data")
-    parser.add_argument("--ensemble", type=Path, help="also the means of the best runs of this folder")
+    parser.add_argument(
+        "--root", help="where the images lie, in place of the root of the runs' data"
+    )
+    parser.add_argument(
+        "--ensemble", type=Path, help="also the means of the best runs of this folder"
+    )
     parser.add_argument("--slices", type=int, help="so many test slices")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/prediction_cpu.json"))
     options = parser.parse_args()
     device = choose_device("auto")
     set_threads(None)
-    rows = [row for run in options.runs for row in rows_of(run, options.root, options.slices, device)]
+    rows = [
+        row for run in options.runs for row in rows_of(run, options.root, options.slices, device)
+    ]
     rows += memory_rows(options.runs[0]) + assembly_rows()
     rows += ensemble_rows(options.ensemble, options.root, device) if options.ensemble else []
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores()} cores"
@@ -236,7 +310,16 @@ def main() -> None:
     kept = before.get("rows", []) if before.get("device") == name else []
     rows += [row for row in kept if row["run"] not in measured]
     options.output.write_text(json.dumps({"device": name, "rows": rows}, indent=1) + "\n")
-    table = Table("run", "way", "slices/s", "times the paper's", "of forward", "mean F1", "MB or ms", title=name)
+    table = Table(
+        "run",
+        "way",
+        "slices/s",
+        "times the paper's",
+        "of forward",
+        "mean F1",
+        "MB or ms",
+        title=name,
+    )
     for row in rows:
         paper, alone = (
             [one["slices_per_s"] for one in rows if (one["run"], one["way"]) == (row["run"], way)]
@@ -247,7 +330,13 @@ def main() -> None:
         times = f"{rate / paper[0]:.1f}" if rate and paper else ""
         share = f"{rate / alone[0]:.0%}" if rate and alone else ""
         table.add_row(
-            row["run"], row["way"], f"{rate:.2f}" if rate else "", times, share, f1, str(row.get("mb", row.get("ms")))
+            row["run"],
+            row["way"],
+            f"{rate:.2f}" if rate else "",
+            times,
+            share,
+            f1,
+            str(row.get("mb", row.get("ms"))),
         )
     Console(width=120).print(table)
 

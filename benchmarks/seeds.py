@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fibseg.statistics import sign_flip_p, t_interval
+from fibseg.comparison.paired import sign_flip_p, t_interval
 
 SEEDS = (3, 5, 8, 10, 15)
 DEVIATION, SLICES = 0.02, 5
@@ -70,8 +70,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/seeds.json"))
     options = parser.parse_args()
     draws: list[Draw] = [normal, skewed, collapsed, slices]
-    found = {draw.__name__: {str(n): figures(draw, n, options.sweeps) for n in SEEDS} for draw in draws}
-    options.output.write_text(json.dumps({"sweeps": options.sweeps, "scores": found}, indent=1) + "\n")
+    found = {
+        draw.__name__: {str(n): figures(draw, n, options.sweeps) for n in SEEDS} for draw in draws
+    }
+    options.output.write_text(
+        json.dumps({"sweeps": options.sweeps, "scores": found}, indent=1) + "\n"
+    )
     print("| scores | " + " | ".join(f"{n} seeds" for n in SEEDS) + " |")
     print("|---|" + "---|" * len(SEEDS))
     for name, row in found.items():

@@ -18,20 +18,35 @@ from typing import Any
 
 import numpy as np
 
-from fibseg.metrics import mean_f1
-from fibseg.runs import SCORED_SPLITS, RunDirectory, read_scores
-from fibseg.statistics import t_interval
+from fibseg.comparison.paired import t_interval
+from fibseg.runs.directory import RunDirectory
+from fibseg.runs.results import SCORED_SPLITS, read_scores
+from fibseg.scores.pixels import mean_f1
 
 
 def facts_of(path: Path) -> dict[str, Any]:
     """What a table needs of one run: no paths, no counts."""
     content = read_scores(RunDirectory(path))
-    kept = ("data", "model", "filter", "seed", "config_hash", "data_hash", "seconds", "device", "threads", "precision")
+    kept = (
+        "data",
+        "model",
+        "filter",
+        "seed",
+        "config_hash",
+        "data_hash",
+        "seconds",
+        "device",
+        "threads",
+        "precision",
+    )
     facts = {"recipe": re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name)}
     facts |= {key: content["run"][key] for key in (*kept, "versions")}
     for split in SCORED_SPLITS:
         scores = mean_f1(np.array([one["confusion"] for one in content["splits"][split]], np.int64))
-        facts[split] = {name: round(float(score), 4) for name, score in zip(content["classes"], scores, strict=True)}
+        facts[split] = {
+            name: round(float(score), 4)
+            for name, score in zip(content["classes"], scores, strict=True)
+        }
         del facts[split]["background"]
     return facts
 
@@ -52,23 +67,32 @@ def compare(runs: list[dict[str, Any]], first: str, second: str) -> None:
     """Print a row per data set and class of mean difference and interval."""
     print(f"\n| {first} less {second} | test F1 | 95 % interval | seeds |\n|---|---|---|---|")
     for data in sorted({run["data"] for run in runs}):
-        arms = [[run for run in runs if (run["data"], run["recipe"]) == (data, recipe)] for recipe in (first, second)]
+        arms = [
+            [run for run in runs if (run["data"], run["recipe"]) == (data, recipe)]
+            for recipe in (first, second)
+        ]
         if not all(arms):
             continue
         scores = [{run["seed"]: run["test"] for run in arm} for arm in arms]
         seeds = sorted(scores[0].keys() & scores[1].keys())
         if any(len({run["config_hash"] for run in arm}) > 1 for arm in arms) or len(seeds) < 2:
-            print(f"| {data} | not compared: two configurations under one name, or fewer than two common seeds | | |")
+            print(
+                f"| {data} | not compared: two configurations under one name, or fewer than two common seeds | | |"
+            )
             continue
         for name in scores[0][seeds[0]]:
             differences = [scores[0][seed][name] - scores[1][seed][name] for seed in seeds]
             one, shown = t_interval(differences), ", ".join(map(str, seeds))
-            print(f"| {data}, {name} | {one.mean:+.3f} | {one.low:+.3f} to {one.high:+.3f} | {shown} |")
+            print(
+                f"| {data}, {name} | {one.mean:+.3f} | {one.low:+.3f} to {one.high:+.3f} | {shown} |"
+            )
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sources", nargs="+", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--pair", nargs=2, action="append", default=[], metavar="RECIPE")

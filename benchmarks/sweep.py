@@ -23,29 +23,44 @@ from typing import Any
 
 import torch
 
-from fibseg.hardware import cores, versions
+from fibseg.machine import cores, versions
 
 PROJECT = Path(__file__).resolve().parents[1]
 TINY = [
-    "model=unet,eunet", "filter=on,off", "size=quick", "patches.size=64", "training.epochs=2", "training.batches=40",
-    "training.validation_batches=4", "machine.device=cpu",
-]  # fmt: skip
+    "model=unet,eunet",
+    "filter=on,off",
+    "size=quick",
+    "patches.size=64",
+    "training.epochs=2",
+    "training.batches=40",
+    "training.validation_batches=4",
+    "machine.device=cpu",
+]
 
 
 def sweep(folder: Path, *more: str) -> tuple[float, str]:
     """Seconds of the whole command, and what it printed."""
-    places = [f"data.root={folder}/data", f"machine.runs={folder}/runs", f"machine.cache={folder}/cache"]
+    places = [
+        f"data.root={folder}/data",
+        f"machine.runs={folder}/runs",
+        f"machine.cache={folder}/cache",
+    ]
     start = perf_counter()
     done = subprocess.run(
         [sys.executable, str(PROJECT / "train.py"), "-m", *TINY, *places, *more],
-        env=os.environ | {"TMPDIR": str(folder)}, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
+        env=os.environ | {"TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return perf_counter() - start, done.stdout
 
 
 def main() -> None:
     """Print and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--basic", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -56,10 +71,16 @@ def main() -> None:
     runs, slots = map(int, re.findall(r"^(\d+) runs, (\d+) at a time", printed, re.M)[0])
     busy, makespan = map(float, re.findall(r"^([\d.]+) s of runs in ([\d.]+) s", printed, re.M)[-1])
     figures: dict[str, Any] = {
-        "cores": cores(), "cpu": torch.cpu.get_capabilities().get("cpu_name", ""), "versions": versions(),
-        "runs": runs, "slots": slots, "run_time_s": busy, "makespan_s": makespan, "start_up_s": whole - makespan,
+        "cores": cores(),
+        "cpu": torch.cpu.get_capabilities().get("cpu_name", ""),
+        "versions": versions(),
+        "runs": runs,
+        "slots": slots,
+        "run_time_s": busy,
+        "makespan_s": makespan,
+        "start_up_s": whole - makespan,
         "makespan_over_run_time_per_slot": makespan / (busy / slots),
-    }  # fmt: skip
+    }
     if options.basic:
         with tempfile.TemporaryDirectory(prefix="fs") as folder:
             figures["basic_s"], _ = sweep(Path(folder), seeds, "hydra/launcher=basic")

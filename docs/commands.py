@@ -13,7 +13,7 @@ import textwrap
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
-from fibseg.cli import main
+from fibseg.commands.main import main
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONF = PROJECT / "conf"
@@ -83,7 +83,11 @@ def command_names() -> list[tuple[str, ...]]:
     """Commands in the order of `fibseg --help`, each followed by its own kinds: ("figure",), ("figure", "slices")."""
     found: list[tuple[str, ...]] = []
     for name in re.findall(r"^    ([a-z]+) ", program_help(), re.MULTILINE):
-        kinds = re.findall(r"^    ([a-z]+) ", program_help(name), re.MULTILINE) if "KIND" in program_help(name) else []
+        kinds = (
+            re.findall(r"^    ([a-z]+) ", program_help(name), re.MULTILINE)
+            if "KIND" in program_help(name)
+            else []
+        )
         found += [(name,), *((name, kind) for kind in kinds)]
     return found
 
@@ -110,7 +114,9 @@ def keys(text: str) -> list[tuple[str, str, str]]:
         if match is None:
             continue
         depth, name = len(match[1]), match[2]
-        parents = {level: parent for level, parent in parents.items() if level < depth} | {depth: name}
+        parents = {level: parent for level, parent in parents.items() if level < depth} | {
+            depth: name
+        }
         if parents[0] in ("defaults", "hydra", "_target_"):
             continue
         value, _, comment = f" {match[3] or ''}".partition(" #")
@@ -131,12 +137,17 @@ def table(prefix: str, text: str) -> str:
 def page() -> str:
     """The whole page."""
     parts = [HEAD, f"## fibseg\n\n```text\n{program_help()}\n```\n"]
-    parts += [f"## fibseg {' '.join(name)}\n\n```text\n{program_help(*name)}\n```\n" for name in command_names()]
+    parts += [
+        f"## fibseg {' '.join(name)}\n\n```text\n{program_help(*name)}\n```\n"
+        for name in command_names()
+    ]
     parts.append(PROGRAMS)
     for heading, prefix, name in TABLES:
         text = (CONF / name).read_text(encoding="utf-8")
         told = " ".join(part for part in (f"`conf/{name}`.", head_comment(text)) if part)
-        parts.append(f"{heading}\n\n{textwrap.fill(told, 120, break_long_words=False)}\n\n{table(prefix, text)}\n")
+        parts.append(
+            f"{heading}\n\n{textwrap.fill(told, 120, break_long_words=False)}\n\n{table(prefix, text)}\n"
+        )
     return "\n".join(parts)
 
 

@@ -1,6 +1,7 @@
 """fibseg: organelle segmentation of FIB-SEM stacks from a few annotated slices."""
 
+from fibseg.arrays import IGNORE
+
 __version__ = "0.1.0"
 
-IGNORE = 255
-"""Class index of a pixel that nobody annotated: no loss, no score. Classes are 0 (background) to 254."""
+__all__ = ["IGNORE", "__version__"]

@@ -20,6 +20,7 @@ from fibseg.models.unet import he_normal
 if TYPE_CHECKING:  # a UNet needs no timm
     from timm.models.efficientnet import EfficientNet
 
+
 ENCODERS = tuple(f"{prefix}efficientnet_b{size}" for prefix in ("", "tf_") for size in range(8))
 """Names in timm; `tf_` pads at one side as TensorFlow does, and has ImageNet weights for every size."""
 
@@ -59,13 +60,22 @@ class EfficientUNet(nn.Module):
         super().__init__()
         self.to_three = nn.Conv2d(1, 3, 1) if channels == 1 else nn.Identity()
         self.encoder = make_encoder(
-            encoder, in_chans=3 if channels == 1 else channels, drop_path_rate=drop_path,
-            bn_momentum=norm_momentum, bn_eps=norm_eps,
-        )  # fmt: skip
+            encoder,
+            in_chans=3 if channels == 1 else channels,
+            drop_path_rate=drop_path,
+            bn_momentum=norm_momentum,
+            bn_eps=norm_eps,
+        )
         heads: list[Any] = [stage[0] for stage in self._stages() if stage[0].conv_dw.stride[0] == 2]
         self.skips = [(head.conv_pw.out_channels, 2 ** (i + 1)) for i, head in enumerate(heads)]
         self.skips.append((self.encoder.conv_head.out_channels, self.stride))
-        widths = [8 * width, 4 * width, 2 * width, width, max(1, width // 2)]  # 512, 256, 128, 64, 32
+        widths = [
+            8 * width,
+            4 * width,
+            2 * width,
+            width,
+            max(1, width // 2),
+        ]  # 512, 256, 128, 64, 32
         joined = [count for count, _ in reversed(self.skips[:-1])] + [0]
         inputs = [self.skips[-1][0], *widths[:-1]]
         self.decoder = nn.ModuleList(
@@ -83,7 +93,9 @@ class EfficientUNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, channels, H, W) -> (N, classes, H, W) logits; sides are padded to a multiple of 32 and cropped again."""
         height, width = images.shape[-2:]
-        padded = functional.pad(images, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        padded = functional.pad(
+            images, (0, -width % self.stride, 0, -height % self.stride), mode="replicate"
+        )
         skips, x = self.encode(self.to_three(padded))
         for merge, skip in zip(self.decoder, [*reversed(skips), None], strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -97,7 +109,9 @@ class EfficientUNet(nn.Module):
         x = encoder.bn1(encoder.conv_stem(x))
         for stage in self._stages():
             for block in stage:
-                if block.conv_dw.stride[0] == 2:  # such a block has no shortcut, so it can be taken apart
+                if (
+                    block.conv_dw.stride[0] == 2
+                ):  # such a block has no shortcut, so it can be taken apart
                     expanded = block.bn1(block.conv_pw(x))
                     skips.append(expanded)
                     x = block.se(block.bn2(block.conv_dw(expanded)))
@@ -115,7 +129,9 @@ def make_encoder(name: str, **arguments: Any) -> EfficientNet:
     """
     if name not in ENCODERS:
         near = difflib.get_close_matches(name, ENCODERS, n=3, cutoff=0.3) or ENCODERS[:3]
-        raise FibsegError(f"model.encoder: '{name}' is not known; the nearest are {', '.join(near)}.")
+        raise FibsegError(
+            f"model.encoder: '{name}' is not known; the nearest are {', '.join(near)}."
+        )
     import timm
 
     return cast("EfficientNet", timm.create_model(name, num_classes=0, **arguments))

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fibseg.errors import FibsegError
-from fibseg.features import FEATURES, REACH, SCALES, pixel_features
+from fibseg.models.features import FEATURES, REACH, SCALES, pixel_features
 
 if TYPE_CHECKING:
-    from fibseg.models.walk import Trees
+    from fibseg.models.forest_walk import Trees
+
 
 Floats = NDArray[np.float32]
 
@@ -69,7 +70,13 @@ class ForestNetwork(nn.Module):
     def __init__(self, channels: int, classes: int, trees: int, nodes: int, rows: int):
         """Empty arrays of these sizes, for `load_state_dict`."""
         super().__init__()
-        self.arguments = {"channels": channels, "classes": classes, "trees": trees, "nodes": nodes, "rows": rows}
+        self.arguments = {
+            "channels": channels,
+            "classes": classes,
+            "trees": trees,
+            "nodes": nodes,
+            "rows": rows,
+        }
         self.classes = classes
         for name in ("left", "right", "feature", "row"):
             self.register_buffer(name, torch.zeros(nodes, dtype=torch.int32))
@@ -86,7 +93,13 @@ class ForestNetwork(nn.Module):
         rows, classes = arrays["shares"].shape
         trees, nodes = arrays["starts"].numel() - 1, arrays["left"].numel()
         channels = arrays["importances"].numel() // FEATURES
-        return {"channels": channels, "classes": classes, "trees": trees, "nodes": nodes, "rows": rows}
+        return {
+            "channels": channels,
+            "classes": classes,
+            "trees": trees,
+            "nodes": nodes,
+            "rows": rows,
+        }
 
     def bytes_for(self, pixels: int) -> int:
         """About so many at one time to classify so many pixels: features, filters at work in each thread, trees."""
@@ -110,13 +123,17 @@ class ForestNetwork(nn.Module):
 
     def _sums(self, features: Floats, decide: bool) -> NDArray[np.float64]:
         """(F, H, W) -> (K, H, W)."""
-        from fibseg.models.walk import trees_of
+        from fibseg.models.forest_walk import trees_of
 
         if len(features) != len(self.importances):  # compiled code would read beyond them
-            raise ValueError(f"{len(features)} features of a pixel, but the forest asks for {len(self.importances)}")
+            raise ValueError(
+                f"{len(features)} features of a pixel, but the forest asks for {len(self.importances)}"
+            )
         if self._trees is None:
             self.check()
-            self._trees = trees_of({name: value.cpu().numpy() for name, value in self.named_buffers()})
+            self._trees = trees_of(
+                {name: value.cpu().numpy() for name, value in self.named_buffers()}
+            )
         flat = features.reshape(len(features), -1)
 
         def chunk(start: int) -> NDArray[np.float64]:
@@ -128,10 +145,14 @@ class ForestNetwork(nn.Module):
 
     def _walk(self, rows: Floats, decide: bool) -> NDArray[np.float64]:
         """(N, F) -> (N, K); a pixel is decided once the trees that are left cannot change its first class."""
-        from fibseg.models.walk import add_shares
+        from fibseg.models.forest_walk import add_shares
 
         assert self._trees is not None
-        count, sums, undecided = len(self._trees.starts), np.zeros((len(rows), self.classes)), np.arange(len(rows))
+        count, sums, undecided = (
+            len(self._trees.starts),
+            np.zeros((len(rows), self.classes)),
+            np.arange(len(rows)),
+        )
         for first in range(0, count, BLOCK):
             left = max(0, count - first - BLOCK)
             add_shares(self._trees, first, count - left, rows, undecided, sums)
@@ -143,17 +164,28 @@ class ForestNetwork(nn.Module):
     def check(self) -> None:
         """FibsegError where an index leads elsewhere: compiled code follows them without looking."""
         starts, left, right, feature, row = (
-            getattr(self, name).cpu().numpy() for name in ("starts", "left", "right", "feature", "row")
+            getattr(self, name).cpu().numpy()
+            for name in ("starts", "left", "right", "feature", "row")
         )
         nodes = len(left)
-        outside = (starts < 0).any() or (starts > nodes).any()  # before differences, which could overflow
-        if len(starts) < 2 or outside or (starts[1:] <= starts[:-1]).any() or starts[0] != 0 or starts[-1] != nodes:
+        outside = (starts < 0).any() or (
+            starts > nodes
+        ).any()  # before differences, which could overflow
+        if (
+            len(starts) < 2
+            or outside
+            or (starts[1:] <= starts[:-1]).any()
+            or starts[0] != 0
+            or starts[-1] != nodes
+        ):
             raise FibsegError("trees do not fit their nodes")
         counts = np.diff(starts)
         own, position = np.repeat(counts, counts), np.arange(nodes) - np.repeat(starts[:-1], counts)
         inner = left >= 0
         for children in (left, right):
-            if ((children >= own) | (inner & (children <= position)) | (~inner & (children != -1))).any():
+            if (
+                (children >= own) | (inner & (children <= position)) | (~inner & (children != -1))
+            ).any():
                 raise FibsegError("a node leads out of its tree")
         if (feature[inner] < 0).any() or (feature[inner] >= len(self.importances)).any():
             raise FibsegError("a node asks for a feature that there is not")
@@ -163,7 +195,9 @@ class ForestNetwork(nn.Module):
             raise FibsegError(f"more than {LARGEST} nodes")
         if not (self.threshold.isfinite().all() and self.shares.isfinite().all()):
             raise FibsegError("a threshold or share is no number")
-        if (self.shares < 0).any() or (self.shares.sum(dim=1) > 1 + 1e-6).any():  # `votes` counts on it
+        if (self.shares < 0).any() or (
+            self.shares.sum(dim=1) > 1 + 1e-6
+        ).any():  # `votes` counts on it
             raise FibsegError("shares of a leaf are more than a whole")
 
 

@@ -56,9 +56,13 @@ class UNet(nn.Module):
                 *_layer(outputs, outputs, norm_momentum, norm_eps, block_order),
             )
 
-        self.down = nn.ModuleList(block(i, o) for i, o in zip([channels, *widths[:-2]], widths[:-1], strict=True))
+        self.down = nn.ModuleList(
+            block(i, o) for i, o in zip([channels, *widths[:-2]], widths[:-1], strict=True)
+        )
         self.deepest = nn.Sequential(block(widths[-2], widths[-1]), nn.Dropout(dropout))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1])
+        )
         self.merge = nn.ModuleList(block(2 * w, w) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, classes, 1)
         self.apply(he_normal)
@@ -66,7 +70,9 @@ class UNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, channels, H, W) -> (N, classes, H, W) logits; sides are padded to a multiple of 16 and cropped again."""
         height, width = images.shape[-2:]
-        x = functional.pad(images, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        x = functional.pad(
+            images, (0, -width % self.stride, 0, -height % self.stride), mode="replicate"
+        )
         skips = []
         for block in self.down:
             x = block(x)
@@ -82,15 +88,22 @@ class UNet(nn.Module):
 def _layer(inputs: int, outputs: int, momentum: float, eps: float, order: str) -> list[nn.Module]:
     norm, relu = nn.BatchNorm2d(outputs, eps=eps, momentum=momentum), nn.ReLU(inplace=True)
     if order not in BLOCK_ORDERS:
-        raise FibsegError(f"model.block_order: '{order}' is not known; expected one of {', '.join(BLOCK_ORDERS)}.")
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), *([relu, norm] if order == "relu_norm" else [norm, relu])]
+        raise FibsegError(
+            f"model.block_order: '{order}' is not known; expected one of {', '.join(BLOCK_ORDERS)}."
+        )
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        *([relu, norm] if order == "relu_norm" else [norm, relu]),
+    ]
 
 
 def he_normal(module: nn.Module) -> None:
     """He-normal weights and zero biases, truncated at two deviations as Keras' he_normal is."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         fan_in = module.weight[0].numel()  # as Keras counts it, for transposed convolutions too
-        deviation = (2 / fan_in) ** 0.5 / 0.87962566103423978  # so that the truncated normal has this deviation
+        deviation = (
+            2 / fan_in
+        ) ** 0.5 / 0.87962566103423978  # so that the truncated normal has this deviation
         nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

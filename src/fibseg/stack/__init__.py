@@ -11,6 +11,19 @@ from fibseg.stack.writing import check_output, read_notes, stack_writer
 from fibseg.stack.zarr import ZarrWriter
 
 __all__ = [
-    "READERS", "Slice", "Stack", "TiffWriter", "ZarrWriter", "check_output", "count_pages", "located", "open_stack",
-    "part_of", "read_notes", "read_pages", "stack_writer", "write_pages", "write_stack",
-]  # fmt: skip
+    "READERS",
+    "Slice",
+    "Stack",
+    "TiffWriter",
+    "ZarrWriter",
+    "check_output",
+    "count_pages",
+    "located",
+    "open_stack",
+    "part_of",
+    "read_notes",
+    "read_pages",
+    "stack_writer",
+    "write_pages",
+    "write_stack",
+]

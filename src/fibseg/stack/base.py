@@ -53,7 +53,9 @@ def checked(stack: Stack) -> Stack:
     if height * width > LARGEST or depth > LARGEST:
         raise FibsegError(f"{stack.name}: damaged, or no stack: its shape is {stack.shape}.")
     if stack.dtype.kind not in "uifb" or stack.dtype.itemsize > 8:
-        raise FibsegError(f"{stack.name}: values of type {stack.dtype}; expected grey values or labels.")
+        raise FibsegError(
+            f"{stack.name}: values of type {stack.dtype}; expected grey values or labels."
+        )
     return stack
 
 
@@ -77,7 +79,13 @@ SLAB = 2**29
 class Slabs:
     """Slices of a chunked array: those of one layer of chunks are read together and kept until another is asked for."""
 
-    def __init__(self, read: Callable[[int, int], NDArray[Any]], shape: tuple[int, int, int], dtype: Any, chunk: int):
+    def __init__(
+        self,
+        read: Callable[[int, int], NDArray[Any]],
+        shape: tuple[int, int, int],
+        dtype: Any,
+        chunk: int,
+    ):
         """`read` gives slices [start, stop) as (n, H, W); `chunk`: slices in a chunk."""
         fits = max(1, SLAB // max(1, shape[1] * shape[2] * np.dtype(dtype).itemsize))
         self._read, self._depth, self._step = read, shape[0], max(1, min(chunk, fits))
@@ -106,15 +114,35 @@ def natural_key(path: Path) -> list[tuple[int, str]]:
 
 
 NANOMETRES = {
-    "nm": 1.0, "nanometer": 1.0, "nanometre": 1.0, "a": 0.1, "å": 0.1, "angstrom": 0.1, "ångström": 0.1,
-    "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3,
-    "micrometre": 1e3, "mm": 1e6, "millimeter": 1e6, "millimetre": 1e6, "cm": 1e7, "centimeter": 1e7, "m": 1e9,
-    "meter": 1e9, "metre": 1e9,
-}  # fmt: skip
+    "nm": 1.0,
+    "nanometer": 1.0,
+    "nanometre": 1.0,
+    "a": 0.1,
+    "å": 0.1,
+    "angstrom": 0.1,
+    "ångström": 0.1,
+    "um": 1e3,
+    "µm": 1e3,
+    "μm": 1e3,
+    "micron": 1e3,
+    "microns": 1e3,
+    "micrometer": 1e3,
+    "micrometre": 1e3,
+    "mm": 1e6,
+    "millimeter": 1e6,
+    "millimetre": 1e6,
+    "cm": 1e7,
+    "centimeter": 1e7,
+    "m": 1e9,
+    "meter": 1e9,
+    "metre": 1e9,
+}
 """Of a unit of length, in lower case."""
 
 
-def voxel_size(sizes: list[float] | tuple[float, ...], units: list[str] | tuple[str, ...]) -> VoxelSize | None:
+def voxel_size(
+    sizes: list[float] | tuple[float, ...], units: list[str] | tuple[str, ...]
+) -> VoxelSize | None:
     """(z, y, x) in nm; None where a unit is unknown or a size is no length.
 
     >>> voxel_size([0.02, 5, 5], ["micrometer", "nm", "nm"])
@@ -124,7 +152,8 @@ def voxel_size(sizes: list[float] | tuple[float, ...], units: list[str] | tuple[
     if len(sizes) != 3 or len(factors) != 3 or None in factors:
         return None
     z, y, x = (
-        float(f"{float(size) * (factor or 0):.6g}") for size, factor in zip(sizes, factors, strict=True)
+        float(f"{float(size) * (factor or 0):.6g}")
+        for size, factor in zip(sizes, factors, strict=True)
     )  # .02 times 1000 is 20
     return (z, y, x) if all(np.isfinite(size) and size > 0 for size in (z, y, x)) else None
 
@@ -148,6 +177,8 @@ def damage_named(path: Path | str, z: int | None = None) -> Iterator[None]:
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, zlib.error and others
         where = f"{path}" if z is None else f"{path}, slice {z}"
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FibsegError(f"{where}: cannot be read, the file is damaged, cut off or no image ({why}).") from error
+        raise FibsegError(
+            f"{where}: cannot be read, the file is damaged, cut off or no image ({why})."
+        ) from error
     finally:
         logger.removeHandler(handler)

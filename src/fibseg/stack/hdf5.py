@@ -23,15 +23,23 @@ def open_hdf5(path: Path, dataset: str = "") -> Stack:
     with damage_named(path), h5py.File(path, "r") as file:
         name = dataset or _only_dataset(path, file)
         if name not in file or not isinstance(file[name], h5py.Dataset):
-            raise FibsegError(f"{path}: holds no data set {name}; it holds {_listed(_datasets(file))}.")
+            raise FibsegError(
+                f"{path}: holds no data set {name}; it holds {_listed(_datasets(file))}."
+            )
         found = file[name]
         axes, shape, dtype, chunks = _axes(found), found.shape, found.dtype, found.chunks
         size = _voxel_size(found)
     where = f"{path}:{name}"
     order = [axes.find(axis) for axis in "zyx"]
     if len(axes) != len(shape) or min(order[1:]) < 0 or dtype.kind == "O":
-        raise FibsegError(f"{where}: axes {axes or '(unknown)'} of shape {shape}; expected z, y and x.")
-    more = {axis: length for axis, length in zip(axes, shape, strict=True) if axis not in "zyx" and length != 1}
+        raise FibsegError(
+            f"{where}: axes {axes or '(unknown)'} of shape {shape}; expected z, y and x."
+        )
+    more = {
+        axis: length
+        for axis, length in zip(axes, shape, strict=True)
+        if axis not in "zyx" and length != 1
+    }
     if more:
         raise FibsegError(f"{where}: several channels or times ({more}); save one of them.")
     depth = 1 if order[0] < 0 else shape[order[0]]
@@ -40,10 +48,17 @@ def open_hdf5(path: Path, dataset: str = "") -> Stack:
     kept = [axis for axis in axes if axis in "zyx"]
 
     def read(start: int, stop: int) -> Slice:
-        index = tuple(slice(start, stop) if axis == "z" else slice(None) if axis in "yx" else 0 for axis in axes)
+        index = tuple(
+            slice(start, stop) if axis == "z" else slice(None) if axis in "yx" else 0
+            for axis in axes
+        )
         with damage_named(where, start), h5py.File(path, "r") as file:
             slab = np.asarray(file[name][index])
-        return slab.transpose([kept.index(axis) for axis in "zyx"]) if depth_axis else _yx(slab, kept)[None]
+        return (
+            slab.transpose([kept.index(axis) for axis in "zyx"])
+            if depth_axis
+            else _yx(slab, kept)[None]
+        )
 
     depth_axis = order[0] >= 0
     chunk = chunks[order[0]] if chunks and depth_axis else 1
@@ -60,7 +75,9 @@ def _datasets(file: Any) -> list[str]:
 
     names: list[str] = []
     file.visititems(
-        lambda name, one: names.append(f"/{name}") if isinstance(one, h5py.Dataset) and one.ndim >= 2 else None
+        lambda name, one: (
+            names.append(f"/{name}") if isinstance(one, h5py.Dataset) and one.ndim >= 2 else None
+        )
     )
     return names
 

@@ -39,7 +39,13 @@ def open_mrc(path: Path) -> Stack:
         return native.view(np.uint8) if unsigned else native
 
     kind = np.dtype(np.uint8) if unsigned else dtype.newbyteorder("=")
-    return Stack(str(path), (depth, height, width), kind, read, voxel_size(sizes, ["nm"] * 3) if known else None)
+    return Stack(
+        str(path),
+        (depth, height, width),
+        kind,
+        read,
+        voxel_size(sizes, ["nm"] * 3) if known else None,
+    )
 
 
 @contextmanager

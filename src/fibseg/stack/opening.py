@@ -17,9 +17,17 @@ from fibseg.stack.tiff import open_tiff
 from fibseg.stack.zarr import is_zarr, open_zarr
 
 READERS: dict[str, Callable[[Path], Stack]] = {
-    ".tif": open_tiff, ".tiff": open_tiff, ".btf": open_tiff, ".png": open_png, ".h5": open_hdf5, ".hdf5": open_hdf5,
-    ".hdf": open_hdf5, ".mrc": open_mrc, ".rec": open_mrc, ".nii": open_nifti,
-}  # fmt: skip
+    ".tif": open_tiff,
+    ".tiff": open_tiff,
+    ".btf": open_tiff,
+    ".png": open_png,
+    ".h5": open_hdf5,
+    ".hdf5": open_hdf5,
+    ".hdf": open_hdf5,
+    ".mrc": open_mrc,
+    ".rec": open_mrc,
+    ".nii": open_nifti,
+}
 """File ending -> reader. Zarr is found by what lies in the folder."""
 
 SLICES = (".tif", ".tiff", ".png")
@@ -89,9 +97,15 @@ def split_dataset(path: str) -> tuple[str, str]:
 
 def _slice_paths(path: str) -> list[Path]:
     if Path(path).is_dir():
-        found = [entry for entry in Path(path).iterdir() if entry.suffix.lower() in SLICES and entry.name[0] != "."]
+        found = [
+            entry
+            for entry in Path(path).iterdir()
+            if entry.suffix.lower() in SLICES and entry.name[0] != "."
+        ]
         if not found:
-            raise FibsegError(f"{path}: the folder holds no slices; expected files ending in {', '.join(SLICES)}.")
+            raise FibsegError(
+                f"{path}: the folder holds no slices; expected files ending in {', '.join(SLICES)}."
+            )
     elif glob.has_magic(path) and not Path(path).exists():
         found = [Path(entry) for entry in glob.glob(path)]
         if not found:
@@ -121,7 +135,9 @@ def _open_slices(name: str, paths: list[Path]) -> Stack:
     first = slices[0]
     for path, one in zip(paths, slices, strict=True):
         if one.shape[0] != 1:
-            raise FibsegError(f"{path}: holds {one.shape[0]} slices; in a folder or glob every file is one slice.")
+            raise FibsegError(
+                f"{path}: holds {one.shape[0]} slices; in a folder or glob every file is one slice."
+            )
         if one.shape != first.shape or one.dtype != first.dtype:
             raise FibsegError(
                 f"{path}: {_describe(one)}, but {paths[0].name} is {_describe(first)}; "

@@ -14,7 +14,9 @@ DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32
 """Pillow's name of a grey mode -> type of its pixels."""
 
 
-Image.MAX_IMAGE_PIXELS = None  # slices of a microscope are large; `base.checked` has a limit of its own
+Image.MAX_IMAGE_PIXELS = (
+    None  # slices of a microscope are large; `base.checked` has a limit of its own
+)
 
 
 def open_png(path: Path) -> Stack:
@@ -22,7 +24,9 @@ def open_png(path: Path) -> Stack:
     with damage_named(path), Image.open(path) as image:
         (width, height), mode = image.size, image.mode
     if mode not in DTYPES:
-        raise FibsegError(f"{path}: a picture of mode {mode}; expected a grey picture (save it without colours).")
+        raise FibsegError(
+            f"{path}: a picture of mode {mode}; expected a grey picture (save it without colours)."
+        )
 
     def read(_: int) -> Slice:
         with damage_named(path), Image.open(path) as image:

@@ -25,23 +25,43 @@ def open_tiff(path: Path) -> Stack:
         shapes = [page.shape for page in file.pages]
         dtypes = {page.dtype for page in file.pages}
         images = int((file.imagej_metadata or {}).get("images", 1))
-        planes = len(shapes[0]) == 3 and file.pages.first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-        declared = file.shaped_metadata[0]["shape"] if file.is_shaped and file.shaped_metadata else None
+        planes = (
+            len(shapes[0]) == 3 and file.pages.first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        )
+        declared = (
+            file.shaped_metadata[0]["shape"] if file.is_shaped and file.shaped_metadata else None
+        )
         more = _other_axes(file)
         block = (file.pages.first.dataoffsets[0], file.pages.first.is_contiguous, file.byteorder)
         size = _voxel_size(file)
     if more:
         raise FibsegError(f"{path}: several channels or times ({more}); save one of them.")
-    if declared is not None and int(np.prod(declared)) != sum(int(np.prod(shape)) for shape in shapes):
-        raise FibsegError(f"{path}: the file is cut off: it says {tuple(declared)} and holds {len(shapes)} slices.")
-    if len(shapes) == 1 and planes:  # tifffile stores 3 or 4 slices as the planes of one colour picture
+    if declared is not None and int(np.prod(declared)) != sum(
+        int(np.prod(shape)) for shape in shapes
+    ):
+        raise FibsegError(
+            f"{path}: the file is cut off: it says {tuple(declared)} and holds {len(shapes)} slices."
+        )
+    if (
+        len(shapes) == 1 and planes
+    ):  # tifffile stores 3 or 4 slices as the planes of one colour picture
         depth, height, width = shapes[0]
         pages = _Pages(path)
-        return Stack(str(path), (depth, height, width), np.dtype(dtypes.pop()), lambda z: pages.read(0)[z], size)
+        return Stack(
+            str(path),
+            (depth, height, width),
+            np.dtype(dtypes.pop()),
+            lambda z: pages.read(0)[z],
+            size,
+        )
     if any(len(shape) != 2 for shape in shapes):
-        raise FibsegError(f"{path}: slices of shape {shapes[0]}; expected grey slices of (height, width).")
+        raise FibsegError(
+            f"{path}: slices of shape {shapes[0]}; expected grey slices of (height, width)."
+        )
     if len(set(shapes)) != 1 or len(dtypes) != 1:
-        raise FibsegError(f"{path}: its slices differ in size or type ({sorted(set(shapes))}); expected one.")
+        raise FibsegError(
+            f"{path}: its slices differ in size or type ({sorted(set(shapes))}); expected one."
+        )
     (height, width), dtype = shapes[0], np.dtype(dtypes.pop())
     if images > len(shapes):
         return _open_block(path, (images, height, width), dtype, block, size)
@@ -70,13 +90,19 @@ def _other_axes(file: tifffile.TiffFile) -> dict[str, Any]:
 
 
 def _open_block(
-    path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], block: tuple[int, Any, Any], size: VoxelSize | None
+    path: Path,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    block: tuple[int, Any, Any],
+    size: VoxelSize | None,
 ) -> Stack:
     """Slices that follow each other without pages of their own, as ImageJ saves them above 4 GB."""
     offset, contiguous, order = block
     length = int(np.prod(shape[1:])) * dtype.itemsize
     if not contiguous or path.stat().st_size < offset + shape[0] * length:
-        raise FibsegError(f"{path}: the file is cut off: it says {shape[0]} slices and does not hold them.")
+        raise FibsegError(
+            f"{path}: the file is cut off: it says {shape[0]} slices and does not hold them."
+        )
 
     def read(z: int) -> Slice:
         with damage_named(path, z), path.open("rb") as file:
@@ -106,7 +132,9 @@ class _Pages:
 def _voxel_size(file: tifffile.TiffFile) -> VoxelSize | None:
     """From OME's or ImageJ's description."""
     if file.is_ome:
-        told = dict(re.findall(r'\b(PhysicalSize[XYZ](?:Unit)?)="([^"]*)"', file.ome_metadata or ""))
+        told = dict(
+            re.findall(r'\b(PhysicalSize[XYZ](?:Unit)?)="([^"]*)"', file.ome_metadata or "")
+        )
         try:
             sizes = [float(told[f"PhysicalSize{axis}"]) for axis in "ZYX"]
         except (KeyError, ValueError):
@@ -116,7 +144,10 @@ def _voxel_size(file: tifffile.TiffFile) -> VoxelSize | None:
         return None
     told, tags = file.imagej_metadata or {}, file.pages.first.tags
     try:
-        sizes = [float(told["spacing"]), *(_length(tags[name].value) for name in ("YResolution", "XResolution"))]
+        sizes = [
+            float(told["spacing"]),
+            *(_length(tags[name].value) for name in ("YResolution", "XResolution")),
+        ]
     except (KeyError, ValueError, TypeError, ZeroDivisionError):
         return None
     return voxel_size(sizes, [str(told.get("unit", "")).replace("\\u00B5", "u")] * 3)
@@ -134,7 +165,9 @@ NOTES = "fibseg="
 def tiff_notes(path: Path) -> dict[str, Any] | None:
     """Notes of a file that `TiffWriter` wrote; None without any."""
     with tifffile.TiffFile(path) as file:
-        lines = [line for line in file.pages.first.description.splitlines() if line.startswith(NOTES)]
+        lines = [
+            line for line in file.pages.first.description.splitlines() if line.startswith(NOTES)
+        ]
     return dict(json.loads(lines[0].removeprefix(NOTES))) if lines else None
 
 
@@ -168,11 +201,16 @@ class TiffWriter:
     def write(self, pixels: Slice) -> None:
         """Append one (H, W) slice."""
         if pixels.shape != self.shape[1:] or pixels.dtype != self.dtype:
-            raise ValueError(f"slice is {pixels.shape} {pixels.dtype}, expected {self.shape[1:]} {self.dtype}")
+            raise ValueError(
+                f"slice is {pixels.shape} {pixels.dtype}, expected {self.shape[1:]} {self.dtype}"
+            )
         options: dict[str, Any] = {}
         if self._voxel_size is not None:
             z, y, x = self._voxel_size
-            options = {"resolution": (1 / x, 1 / y), "resolutionunit": "NONE"}  # of ImageJ's unit, in the description
+            options = {
+                "resolution": (1 / x, 1 / y),
+                "resolutionunit": "NONE",
+            }  # of ImageJ's unit, in the description
             if self._written == 0:
                 depth = self.shape[0]
                 told = f"ImageJ=1.54f\nimages={depth}\nslices={depth}\nspacing={z}\nunit=nm\n"
@@ -192,7 +230,9 @@ class TiffWriter:
             raise ValueError(f"{self._written} slices written, expected {self.shape[0]}")
 
 
-def write_stack(path: str | Path, slices: NDArray[Any], voxel_size: list[float] | None = None) -> None:
+def write_stack(
+    path: str | Path, slices: NDArray[Any], voxel_size: list[float] | None = None
+) -> None:
     """Write (Z, H, W) pixels that are in memory; see TiffWriter."""
     with TiffWriter(path, slices.shape, str(slices.dtype), voxel_size) as writer:
         for pixels in slices:
@@ -212,7 +252,9 @@ def write_pages(path: Path, pages: Sequence[NDArray[np.uint8]]) -> None:
 def read_pages(path: Path, which: Sequence[int] | None = None) -> list[NDArray[np.uint8]]:
     """What `write_pages` wrote: every page, or these."""
     with tifffile.TiffFile(path) as file:
-        return [file.pages[k].asarray() for k in (range(len(file.pages)) if which is None else which)]
+        return [
+            file.pages[k].asarray() for k in (range(len(file.pages)) if which is None else which)
+        ]
 
 
 def count_pages(path: Path) -> int:

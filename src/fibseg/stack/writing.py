@@ -10,22 +10,32 @@ from fibseg.stack.tiff import TiffWriter, tiff_notes
 from fibseg.stack.zarr import ZarrWriter, zarr_notes
 
 WRITERS: dict[str, type[TiffWriter] | type[ZarrWriter]] = {
-    ".tif": TiffWriter, ".tiff": TiffWriter, ".zarr": ZarrWriter,
-}  # fmt: skip
+    ".tif": TiffWriter,
+    ".tiff": TiffWriter,
+    ".zarr": ZarrWriter,
+}
 """File ending -> writer."""
 
 
 def check_output(path: Path, overwrite: bool, how: str = "overwrite=true") -> None:
     """FibsegError where a stack cannot be written: the name is taken, or its ending unknown."""
     if path.suffix.lower() not in WRITERS:
-        raise FibsegError(f"{path}: stacks are written as {', '.join(WRITERS)}; give a name with such an ending.")
+        raise FibsegError(
+            f"{path}: stacks are written as {', '.join(WRITERS)}; give a name with such an ending."
+        )
     if path.exists() and not overwrite:
         raise FibsegError(f"{path}: exists already; give another name, or {how}.")
-    blocked = next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
+    blocked = next(
+        (folder for folder in path.parents if folder.exists() and not folder.is_dir()), None
+    )
     if blocked is not None:
-        raise FibsegError(f"{blocked}: is a file, so nothing can be written below it; give another name.")
+        raise FibsegError(
+            f"{blocked}: is a file, so nothing can be written below it; give another name."
+        )
     if path.exists() and path.is_dir() != (path.suffix.lower() == ".zarr"):
-        raise FibsegError(f"{path}: exists and is {'a folder' if path.is_dir() else 'a file'}; give another name.")
+        raise FibsegError(
+            f"{path}: exists and is {'a folder' if path.is_dir() else 'a file'}; give another name."
+        )
 
 
 def stack_writer(

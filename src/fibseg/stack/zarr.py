@@ -21,7 +21,11 @@ CHUNK = 1024
 def is_zarr(path: str) -> bool:
     """Whether a path leads into a Zarr store: some folder on the way is one."""
     return (
-        any((folder / mark).is_file() for folder in (Path(path), *Path(path).parents) for mark in MARKS)
+        any(
+            (folder / mark).is_file()
+            for folder in (Path(path), *Path(path).parents)
+            for mark in MARKS
+        )
         or Path(path).suffix.lower() == ".zarr"
     )
 
@@ -50,18 +54,25 @@ def open_zarr(path: str) -> Stack:
     order = [axes.find(axis) for axis in "zyx"]
     if len(axes) != len(shape) or min(order[1:]) < 0:
         raise FibsegError(f"{path}: axes {axes} of shape {shape}; expected z, y and x.")
-    more = {axis: length for axis, length in zip(axes, shape, strict=True) if axis not in "zyx" and length != 1}
+    more = {
+        axis: length
+        for axis, length in zip(axes, shape, strict=True)
+        if axis not in "zyx" and length != 1
+    }
     if more:
         raise FibsegError(f"{path}: several channels or times ({more}); save one of them.")
     kept = [axis for axis in axes if axis in "zyx"]
 
     def read(start: int, stop: int) -> Slice:
-        index = tuple(slice(start, stop) if axis == "z" else slice(None) if axis in "yx" else 0 for axis in axes)
+        index = tuple(
+            slice(start, stop) if axis == "z" else slice(None) if axis in "yx" else 0
+            for axis in axes
+        )
         with damage_named(path, start):
             slab = np.asarray(node[index])
-        return slab.transpose([kept.index(axis) for axis in ("zyx" if order[0] >= 0 else "yx")]).reshape(
-            -1, *shape_zyx[1:]
-        )
+        return slab.transpose(
+            [kept.index(axis) for axis in ("zyx" if order[0] >= 0 else "yx")]
+        ).reshape(-1, *shape_zyx[1:])
 
     depth = 1 if order[0] < 0 else shape[order[0]]
     shape_zyx = (depth, shape[order[1]], shape[order[2]])
@@ -85,7 +96,9 @@ def _told_by_parent(path: str, node: Any) -> tuple[str, VoxelSize | None]:
                 return _axes_and_size(picture, one)
     names = getattr(node.metadata, "dimension_names", None) or ()
     letters = "".join(str(one)[:1].lower() for one in names)
-    return (letters if {"y", "x"} <= set(letters) and len(set(letters)) == len(letters) else ""), None
+    return (
+        letters if {"y", "x"} <= set(letters) and len(set(letters)) == len(letters) else ""
+    ), None
 
 
 def _multiscale(path: str, group: Any) -> tuple[str, VoxelSize | None, str]:
@@ -96,7 +109,9 @@ def _multiscale(path: str, group: Any) -> tuple[str, VoxelSize | None, str]:
         if len(arrays) == 1:
             return "", None, arrays[0]
         inside = ", ".join(sorted({*arrays, *(name for name, _ in group.groups())})) or "nothing"
-        raise FibsegError(f"{path}: a Zarr group that holds {inside}; name an array in it, as {path}/0.")
+        raise FibsegError(
+            f"{path}: a Zarr group that holds {inside}; name an array in it, as {path}/0."
+        )
     largest = pictures[0]["datasets"][0]
     return *_axes_and_size(pictures[0], largest), largest["path"]
 
@@ -110,13 +125,18 @@ def _axes_and_size(picture: Any, dataset: Any) -> tuple[str, VoxelSize | None]:
     """Letters of the axes, and the voxel size where z has one; scales of the picture and the resolution multiply."""
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in picture.get("axes", [])]
     names = "".join(axis["name"] for axis in axes)
-    steps = [*dataset.get("coordinateTransformations", []), *picture.get("coordinateTransformations", [])]
+    steps = [
+        *dataset.get("coordinateTransformations", []),
+        *picture.get("coordinateTransformations", []),
+    ]
     scales = [one["scale"] for one in steps if one.get("type") == "scale"]
     if not scales or "z" not in names:
         return names, None
     scale = np.prod(np.array(scales, float), axis=0)
     positions = [names.index(axis) for axis in "zyx"]
-    return names, voxel_size([float(scale[k]) for k in positions], [axes[k].get("unit", "") for k in positions])
+    return names, voxel_size(
+        [float(scale[k]) for k in positions], [axes[k].get("unit", "") for k in positions]
+    )
 
 
 SMALLEST = 256
@@ -179,7 +199,10 @@ class ZarrWriter:
             {
                 "path": str(k),
                 "coordinateTransformations": [
-                    {"type": "scale", "scale": [float(a * b) for a, b in zip(size, step, strict=True)]}
+                    {
+                        "type": "scale",
+                        "scale": [float(a * b) for a, b in zip(size, step, strict=True)],
+                    }
                 ],
             }
             for k, step in enumerate(self._steps)
@@ -195,21 +218,30 @@ class ZarrWriter:
         if self._notes:
             group.attrs["fibseg"] = self._notes
         if "classes" in self._notes:
-            named = [{"label-value": int(value), "class": name} for value, name in self._notes["classes"].items()]
+            named = [
+                {"label-value": int(value), "class": name}
+                for value, name in self._notes["classes"].items()
+            ]
             group.attrs["image-label"] = {"version": "0.4", "properties": named}
         return self
 
     def _level(self, group: Any, name: str, step: tuple[int, int, int]) -> Any:
         shape = tuple(-(-side // one) for side, one in zip(self.shape, step, strict=True))
         return group.create_array(
-            name, shape=shape, dtype=self.dtype, chunks=(1, *(min(side, CHUNK) for side in shape[1:])),
-            chunk_key_encoding={"name": "v2", "separator": "/"}, fill_value=0,
-        )  # fmt: skip
+            name,
+            shape=shape,
+            dtype=self.dtype,
+            chunks=(1, *(min(side, CHUNK) for side in shape[1:])),
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+            fill_value=0,
+        )
 
     def write(self, pixels: Slice) -> None:
         """Append one (H, W) slice."""
         if pixels.shape != self.shape[1:] or pixels.dtype != self.dtype:
-            raise ValueError(f"slice is {pixels.shape} {pixels.dtype}, expected {self.shape[1:]} {self.dtype}")
+            raise ValueError(
+                f"slice is {pixels.shape} {pixels.dtype}, expected {self.shape[1:]} {self.dtype}"
+            )
         for array, (z, y, x) in zip(self._arrays, self._steps, strict=True):
             if self._written % z == 0:
                 array[self._written // z] = pixels[::y, ::x]
@@ -217,7 +249,9 @@ class ZarrWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._written == self.shape[0]:
-            old = self._partial.with_name(f"{self._partial.name.removesuffix('.partial')}.old.partial")
+            old = self._partial.with_name(
+                f"{self._partial.name.removesuffix('.partial')}.old.partial"
+            )
             if self.path.exists():
                 os.replace(self.path, old)  # whole, in case of a kill
             os.replace(self._partial, self.path)

@@ -17,37 +17,64 @@ class RayLauncher(Launcher):
     def __init__(self, **options: Any):
         """The keys of conf/hydra/launcher/ray.yaml."""
         self.options: dict[str, Any] = {
-            k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()
+            k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v
+            for k, v in options.items()
         }
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         """Keep what Hydra hands over."""
         self.context, self.task, self.config = hydra_context, task_function, config
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """Train every run that is not finished; one result for each."""
-        from hydra_plugins.fibseg_launcher._ray_pool import RayPool
-        from hydra_plugins.fibseg_launcher._sweep import launch
+        from fibseg.sweeps.driver import launch_sweep
+        from fibseg.sweeps.ray_pool import RayPool
 
-        return launch(self.context, self.task, self.config, job_overrides, initial_job_idx, RayPool, self.options)
+        return launch_sweep(
+            self.context,
+            self.task,
+            self.config,
+            job_overrides,
+            initial_job_idx,
+            RayPool,
+            self.options,
+        )
 
 
 class SlurmLauncher(RayLauncher):
     """Runs of a sweep as jobs of Slurm, by submitit."""
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """Train every run that is not finished; one result for each."""
-        from hydra_plugins.fibseg_launcher._slurm_pool import SlurmPool
-        from hydra_plugins.fibseg_launcher._sweep import launch
+        from fibseg.sweeps.driver import launch_sweep
+        from fibseg.sweeps.slurm_pool import SlurmPool
 
-        return launch(self.context, self.task, self.config, job_overrides, initial_job_idx, SlurmPool, self.options)
+        return launch_sweep(
+            self.context,
+            self.task,
+            self.config,
+            job_overrides,
+            initial_job_idx,
+            SlurmPool,
+            self.options,
+        )
 
 
 class ShardLauncher(RayLauncher):
     """Shards of a prediction side by side, a process each."""
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """Label every shard; one result for each."""
-        from hydra_plugins.fibseg_launcher._shards import launch
+        from fibseg.sweeps.shards import launch_shards
 
-        return launch(self.config, job_overrides, self.options["at_once"], self.options["retries"])
+        return launch_shards(
+            self.config, job_overrides, self.options["at_once"], self.options["retries"]
+        )

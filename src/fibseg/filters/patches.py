@@ -1,0 +1,93 @@
+"""The grain filter on single patches and windows (`filter.scope=patch`), as the authors of the paper ran it.
+
+Higra's and pylena's trees hold Python's interpreter lock, so worker processes compute them, ahead of the training.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fibseg.errors import FibsegError
+from fibseg.filters.grain import grain_filter
+from fibseg.filters.slices import end_with_parent
+
+UInt8 = NDArray[np.uint8]
+
+_DIED = "a process that filters patches died, perhaps out of memory; take fewer (machine.processes, or threads)."
+
+
+def filter_patches(patches: UInt8, areas: list[int]) -> UInt8:
+    """(N, H, W) -> (N, 1 + len(areas), H, W): each patch and its filtered versions, from a tree of its own."""
+    return np.stack(
+        [np.concatenate([patch[None], grain_filter(patch, areas)]) for patch in patches]
+    )
+
+
+class PatchFilter:
+    """`filter_patches` in worker processes; for one process, in the calling one. Close it, or use it in `with`."""
+
+    def __init__(self, areas: list[int], processes: int):
+        """Areas in pixels, as in `grain_filter`. Workers start with the first patch."""
+        self.areas, self.processes = list(areas), processes
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # after a fork, a lock held by a thread of torch stays locked
+        self._pool = (
+            ProcessPoolExecutor(processes, mp_context=context, initializer=end_with_parent)
+            if processes > 1
+            else None
+        )
+
+    def submit(self, patches: UInt8) -> Future[UInt8]:
+        """Begin with (N, H, W) patches; `channels_of` gives what comes out."""
+        if self._pool is not None:
+            try:
+                return self._pool.submit(filter_patches, patches, self.areas)
+            except BrokenProcessPool:
+                raise FibsegError(_DIED) from None
+        done: Future[UInt8] = Future()
+        done.set_result(filter_patches(patches, self.areas))
+        return done
+
+    def __call__(self, patches: UInt8) -> UInt8:
+        """`filter_patches`, the patches shared out over the workers."""
+        parts = np.array_split(patches, min(self.processes, len(patches)))
+        return np.concatenate(
+            [channels_of(future) for future in [self.submit(part) for part in parts]]
+        )
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool is None:
+            return
+        if (
+            self._pool._broken
+        ):  # a worker that died may hold a lock that the others wait for, and they ignore SIGTERM
+            for process in list((self._pool._processes or {}).values()):
+                process.kill()
+        self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> PatchFilter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def channels_of(future: Future[UInt8]) -> UInt8:
+    """What `PatchFilter.submit` began; FibsegError where the worker died."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise FibsegError(_DIED) from None

@@ -1,0 +1,9 @@
+"""A synthetic FIB-SEM cell with exact labels, for the demo and the tests; never a result.
+
+Here: where organelles lie, how they are drawn, what the microscope adds.
+Not here: anything that real data needs.
+"""
+
+from fibseg.phantom.cell import make_phantom
+
+__all__ = ["make_phantom"]

@@ -1,0 +1,147 @@
+"""The LightningModule: any network that maps images to logits, its loss, optimizer and validation scores."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from fibseg.arrays import IGNORE
+from fibseg.data.module import Batch
+from fibseg.scores.pixels import f1_scores
+from fibseg.training.losses import DiceLoss
+
+SCHEDULES = ("constant", "cosine")
+
+
+def seed_everything_of(seed: int, epoch: int) -> None:
+    """Seed torch's global generators (dropout, weights) from (seed, epoch), the start being epoch -1."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch + 1]).generate_state(1)[0]))
+
+
+class Segmentation(LightningModule):
+    """Trains a network by Adam and collects the figures of each epoch.
+
+    Nothing is logged per step, so that a step costs little more than a bare loop's; `epoch_metrics` holds the figures
+    after each validation: train_loss, val_loss, val_f1 (mean of the classes) and val_f1_<class> (F1 of the pooled
+    validation patches), learning_rate, patches_per_second, share_<class> (of the training pixels),
+    share_patches_with_class and share_patches_centred (what the sampler realised).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        class_names: list[str],
+        class_weights: list[float],
+        learning_rate: float,
+        betas: tuple[float, float],
+        eps: float,
+        schedule: str,
+        cross_entropy: float,
+        seed: int,
+        compiled: bool = False,
+    ):
+        """`schedule` is "constant" (the paper) or "cosine" to 0 over the whole training; see DiceLoss for the loss.
+
+        `compiled` lets torch.compile make the network's steps; the first step takes long then.
+        """
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        if compiled:
+            self.network.compile()  # in place: names of weights stay
+        self.class_names, self.seed = class_names, seed
+        self.loss = DiceLoss(class_weights, IGNORE, cross_entropy)
+        self.learning_rate, self.betas, self.eps, self.schedule = (
+            learning_rate,
+            betas,
+            eps,
+            schedule,
+        )
+        self.confusion = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE)
+        self.epoch_metrics: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._epoch_start = 0.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> (N, K, H, W) logits."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout depends on (seed, epoch) alone, so a resumed run repeats an unbroken one."""
+        seed_everything_of(self.seed, self.current_epoch)
+        self._epoch_start = perf_counter()
+        self._sums = {}
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """The loss of one mini-batch."""
+        loss: Tensor = self.loss(self(batch.images), batch.labels)
+        foreground = (batch.labels > 0) & (batch.labels != IGNORE)
+        self._add("loss", loss.detach())
+        self._add(
+            "pixels", torch.stack([(batch.labels == k).sum() for k in range(len(self.class_names))])
+        )
+        self._add("with_class", foreground.flatten(1).any(1).sum())
+        self._add("centred", (batch.drawn_class > 0).sum())
+        self._add("patches", torch.tensor(len(batch.labels)))
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Adds up the loss and the confusion counts."""
+        logits = self(batch.images)
+        self._add("val_loss", self.loss(logits, batch.labels))
+        self._add("val_batches", torch.tensor(1))
+        self.confusion.update(logits, batch.labels)
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def on_validation_epoch_end(self) -> None:
+        """Figures of the epoch; logged too, for callbacks and loggers."""
+        f1 = f1_scores(self.confusion.compute().cpu().numpy().astype(np.int64))[1:]
+        self.confusion.reset()
+        sums = {name: value.cpu().double().numpy() for name, value in self._sums.items()}
+        metrics = {"val_loss": float(sums["val_loss"] / sums["val_batches"])}
+        metrics["val_f1"] = float(np.nanmean(f1)) if not np.isnan(f1).all() else float("nan")
+        metrics |= {
+            f"val_f1_{name}": float(score)
+            for name, score in zip(self.class_names[1:], f1, strict=True)
+        }
+        if "patches" in sums:
+            metrics = self._training_figures(sums) | metrics
+        self.epoch_metrics = metrics
+        self.log_dict(metrics)
+
+    def _training_figures(self, sums: dict[str, Any]) -> dict[str, float]:
+        patches = float(sums["patches"])
+        shares = sums["pixels"] / max(1, sums["pixels"].sum())
+        return {
+            "train_loss": float(sums["loss"]) / self.trainer.num_training_batches,
+            "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+            "patches_per_second": patches / (perf_counter() - self._epoch_start),
+            **{
+                f"share_{name}": float(share)
+                for name, share in zip(self.class_names, shares, strict=True)
+            },
+            "share_patches_with_class": float(sums["with_class"]) / patches,
+            "share_patches_centred": float(sums["centred"]) / patches,
+        }
+
+    def configure_optimizers(self) -> Any:
+        """Adam (Kingma and Ba, ICLR 2015), and the cosine schedule by step."""
+        optimizer = torch.optim.Adam(
+            self.network.parameters(), self.learning_rate, self.betas, self.eps, fused=True
+        )
+        if self.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

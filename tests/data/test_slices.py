@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from fibseg.arrays import IGNORE
+from fibseg.data.description import (
+    BackgroundDescription,
+    ClassDescription,
+    IntensityDescription,
+    PhantomDescription,
+    SecondExpert,
+    class_names,
+    class_weights,
+    label_values,
+)
+from fibseg.data.slices import data_hash, load_slices, parse_slices
+from fibseg.errors import FibsegError
+from tests.support import SHAPE, describe
+
+IMAGE = np.random.default_rng(1).integers(0, 4000, (6, 10, 12)).astype(np.uint16)
+LABELS = np.zeros((4, 6, 8), np.uint8)
+LABELS[:, 1, 2], LABELS[:, 2, 3], LABELS[:, 3, 4] = 7, 9, 255
+CLASSES = {"a": ClassDescription(7, 0.5), "b": ClassDescription(9, 2.0)}
+SPLIT: dict[str, list[Any]] = {"train": ["1:3"], "validation": [3], "test": [4]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tifffile.imwrite(tmp_path / "image.tif", IMAGE)
+    tifffile.imwrite(tmp_path / "labels.tif", LABELS, photometric="minisblack")
+    return tmp_path
+
+
+def crop(folder: Path, volume: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """The hand-made crop: labels of (4, 6, 8) at (1, 2, 3) in an image of (6, 10, 12)."""
+    values = {"classes": CLASSES, "ignore": 255} | changes
+    return describe(folder, {"offset": [1, 2, 3], "split": SPLIT} | (volume or {}), **values)
+
+
+def test_labels_become_classes_where_they_lie_and_the_rest_is_ignored(folder: Path) -> None:
+    slices = load_slices(crop(folder))
+    assert {split: [one.z for one in found] for split, found in slices.items()} == {
+        "train": [1, 2],
+        "validation": [3],
+        "test": [4],
+        "second_expert": [],
+    }
+    one = slices["train"][1]
+    np.testing.assert_array_equal(one.image, IMAGE[2])
+    expected = np.full((10, 12), IGNORE, np.uint8)
+    expected[2:8, 3:11] = 0
+    expected[3, 5], expected[4, 6], expected[5, 7] = 1, 2, IGNORE
+    np.testing.assert_array_equal(one.labels, expected)
+
+
+def test_masks_per_class_and_the_first_class_wins_an_overlap(folder: Path) -> None:
+    masks = np.zeros((2, 4, 6, 8), np.uint8)
+    masks[0, :, 1, 2] = masks[1, :, 1, 1:4] = 255
+    for name, mask in zip("ab", masks, strict=True):
+        tifffile.imwrite(folder / f"{name}.tif", mask, photometric="minisblack")
+    slices = load_slices(crop(folder, {"labels": {"b": "b.tif", "a": "a.tif"}}))
+    np.testing.assert_array_equal(slices["test"][0].labels[3, 3:8], [0, 2, 1, 2, 0])
+
+
+def test_mask_second_expert_and_several_volumes(folder: Path) -> None:
+    mask = np.ones(IMAGE.shape, np.uint8)
+    mask[:, :, 7:] = 0
+    tifffile.imwrite(folder / "mask.tif", mask)
+    tifffile.imwrite(folder / "expert.tif", LABELS[2:4], photometric="minisblack")
+    expert = SecondExpert("expert.tif", [5, 0])
+    description = crop(folder, {"mask": "mask.tif", "second_expert": expert})
+    tifffile.imwrite(folder / "copy.tif", IMAGE)
+    description.volumes += crop(folder, {"image": "copy.tif", "split": {"train": [4]}}).volumes
+    slices = load_slices(description)
+    assert [(one.volume, one.z) for one in slices["train"]] == [(0, 1), (0, 2), (1, 4)]
+    assert (slices["train"][0].labels[:, 7:] == IGNORE).all()
+    assert [one.z for one in slices["second_expert"]] == [5, 0]
+    np.testing.assert_array_equal(slices["second_expert"][1].image, IMAGE[0])
+    np.testing.assert_array_equal(slices["second_expert"][1].labels[2:8, 3:11] == 2, LABELS[3] == 9)
+
+
+def test_order_of_classes_weights_and_values(folder: Path) -> None:
+    description = crop(folder, background=BackgroundDescription([3, 0], 0.1))
+    assert class_names(description) == ["background", "a", "b"]
+    assert class_weights(description) == [0.1, 0.5, 2.0]
+    assert label_values(description) == [3, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("volume", "changes", "message"),
+    [
+        ({"offset": [3, 2, 3]}, {}, r"lie outside the image \(6, 10, 12\) along z"),
+        ({"offset": [1, 2]}, {}, "three numbers"),
+        ({"voxel_size": [0, 5, 5]}, {}, "above 0"),
+        (
+            {"split": {"train": [1], "validation": [0]}},
+            {},
+            "slice 0 has no labels; they cover slices 1 to 4",
+        ),
+        (
+            {"split": {"train": ["1:3"], "validation": [2]}},
+            {},
+            "slice 2 is in both train and validation",
+        ),
+        ({"split": {"train": ["1:99999999999"], "validation": [2]}}, {}, "leaves the image"),
+        ({"split": {"train": ["x"], "validation": [2]}}, {}, "'x' is no slice"),
+        ({"split": {"learn": [1]}}, {}, "'learn' is no split"),
+        ({"split": {"train": [1]}}, {}, "no slice in the validation split"),
+        ({"labels": {"c": "labels.tif"}}, {}, "c is none of data.classes"),
+        ({"labels": {}}, {}, "there is none"),
+        ({"labels": None}, {}, "None; expected a path"),
+        ({"labels": {"a": None}}, {}, "expected a path"),
+        ({"second_expert": SecondExpert("labels.tif", [4])}, {}, "4 pages of labels for 1 slices"),
+        ({"mask": "labels.tif"}, {}, "but the image is"),
+        ({}, {"ignore": None}, "label value 255 is claimed by no class"),
+        ({}, {"ignore": 7}, "label value 7 is claimed twice"),
+        (
+            {},
+            {"classes": {**CLASSES, "c": ClassDescription(5, 1.0)}},
+            "class c does not occur in the training",
+        ),
+        ({}, {"classes": {}}, "0 classes"),
+        ({}, {"classes": {"background": ClassDescription(7, 1.0)}}, "'background' is implied"),
+        ({}, {"background": BackgroundDescription([], 1.0)}, "background.labels: empty"),
+        ({}, {"background": BackgroundDescription([0], -1.0)}, "weights must be 0 or more"),
+        ({}, {"intensity": IntensityDescription(50, 50)}, "expected 0 <= low < high <= 100"),
+        (
+            {},
+            {"intensity": IntensityDescription(1, 99, "volume")},
+            "per: volume; expected stack or slice",
+        ),
+        ({}, {"volumes": []}, "volumes: empty"),
+    ],
+)
+def test_contradictions_are_named(
+    folder: Path, volume: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(FibsegError, match=message):
+        load_slices(crop(folder, volume, **changes))
+
+
+def test_a_slice_is_in_one_split_through_two_entries_too(folder: Path) -> None:
+    description = crop(folder)
+    description.volumes += crop(folder, {"split": {"test": [2]}}).volumes
+    with pytest.raises(FibsegError, match=r"slice 2 of .*image.tif is in both train and test"):
+        load_slices(description)
+
+
+def test_bad_pixels_are_named(folder: Path) -> None:
+    broken = IMAGE.astype(np.float32)
+    broken[3, 5, 5] = np.nan
+    tifffile.imwrite(folder / "nan.tif", broken)
+    with pytest.raises(FibsegError, match="slice 3: NaN"):
+        load_slices(crop(folder, {"image": "nan.tif"}))
+    tifffile.imwrite(folder / "float.tif", LABELS.astype(np.float32), photometric="minisblack")
+    with pytest.raises(FibsegError, match="labels of type float32"):
+        load_slices(crop(folder, {"labels": "float.tif"}))
+
+
+def test_phantom_is_made_once_and_another_one_is_not_taken_for_it(tmp_path: Path) -> None:
+    phantom = PhantomDescription(list(SHAPE), 0)
+    first = load_slices(describe(tmp_path, phantom=phantom))
+    stamp = (tmp_path / "image.tif").stat().st_mtime_ns
+    assert data_hash(load_slices(describe(tmp_path, phantom=phantom)), ["a"]) == data_hash(
+        first, ["a"]
+    )
+    assert (tmp_path / "image.tif").stat().st_mtime_ns == stamp
+    for other in (PhantomDescription(list(SHAPE), 1), PhantomDescription([9, 64, 64], 0)):
+        with pytest.raises(FibsegError, match="not the phantom of this shape and seed"):
+            load_slices(describe(tmp_path, phantom=other))
+
+
+def test_data_hash_sees_one_pixel_and_one_label(folder: Path) -> None:
+    before = data_hash(load_slices(crop(folder)), ["a"])
+    changed = IMAGE.copy()
+    changed[4, 0, 0] += 1
+    tifffile.imwrite(folder / "image.tif", changed)
+    second = data_hash(load_slices(crop(folder)), ["a"])
+    other = np.where(LABELS == 9, 7, LABELS).astype(np.uint8)
+    tifffile.imwrite(folder / "labels.tif", other, photometric="minisblack")
+    third = data_hash(load_slices(crop(folder, classes={"a": CLASSES["a"]})), ["a"])
+    renamed = data_hash(load_slices(crop(folder, classes={"a": CLASSES["a"]})), ["b"])
+    assert len({before, second, third, renamed}) == 4
+
+
+def test_parse_slices() -> None:
+    assert parse_slices(["4:1:-1", 0], 5, "x") == [4, 3, 2, 0]
+    for wrong in ("1:1", "0:3:0", "-1", "5", "1:2:3:4", None, 1.5):
+        with pytest.raises(FibsegError, match="x: "):
+            parse_slices([wrong], 5, "x")

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from fibseg.errors import FibsegError
+from fibseg.models.efficient_unet import ENCODERS, EfficientUNet
+from fibseg.models.kinds import create_model
+from fibseg.training.losses import DiceLoss
+
+PAPER: dict[str, dict[str, Any]] = {
+    "unet": {
+        "classes": 4,
+        "width": 64,
+        "dropout": 0.5,
+        "norm_momentum": 0.01,
+        "norm_eps": 1e-3,
+        "block_order": "relu_norm",
+    },
+    "eunet": {
+        "classes": 4,
+        "encoder": "efficientnet_b4",
+        "width": 64,
+        "drop_path": 0.2,
+        "norm_momentum": 0.01,
+        "norm_eps": 1e-3,
+    },
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "unet": PAPER["unet"] | {"width": 4, "channels": 1},
+    "eunet": PAPER["eunet"] | {"encoder": "efficientnet_b0", "width": 4, "channels": 1},
+}
+BOTH = pytest.mark.parametrize("name", ["unet", "eunet"])
+
+
+def small(name: str, **changes: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return create_model(name, **SMALL[name] | changes)
+
+
+def numbers(network: nn.Module) -> tuple[int, int]:
+    """Trainable parameters, and all with batch norm statistics."""
+    trainable = sum(p.numel() for p in network.parameters())
+    return trainable, trainable + sum(
+        b.numel() for name, b in network.named_buffers() if "num_batches" not in name
+    )
+
+
+@pytest.mark.parametrize(
+    ("channels", "trainable", "with_statistics"),
+    [(1, 31_042_564, 31_054_340), (3, 31_043_716, 31_055_492)],
+)
+def test_unet_has_the_papers_parameters(
+    channels: int, trainable: int, with_statistics: int
+) -> None:
+    with torch.device("meta"):
+        assert numbers(create_model("unet", channels=channels, **PAPER["unet"])) == (
+            trainable,
+            with_statistics,
+        )
+
+
+def test_unet_parameters_by_layer() -> None:
+    """3 x 3 convolutions with biases, 2 x 2 transposed ones, counted by hand."""
+    with torch.device("meta"):
+        network = create_model("unet", channels=1, **PAPER["unet"])
+    found = [
+        sum(p.numel() for p in block.parameters()) for block in [*network.down, network.deepest]
+    ]
+    widths = [1, 64, 128, 256, 512, 1024]
+    norms = 2 * 2  # weight and bias of two batch norms
+    expected = [9 * i * o + o + 9 * o * o + o + norms * o for i, o in pairwise(widths)]
+    assert found == expected
+    assert [sum(p.numel() for p in up.parameters()) for up in network.up] == [
+        4 * 2 * w * w + w for w in (512, 256, 128, 64)
+    ]
+
+
+def test_efficient_unet_has_the_papers_numbers() -> None:
+    with torch.device("meta"):
+        _, with_statistics = numbers(create_model("eunet", channels=3, **PAPER["eunet"]))
+        one_channel, _ = numbers(create_model("eunet", channels=1, **PAPER["eunet"]))
+        three_channels, _ = numbers(create_model("eunet", channels=3, **PAPER["eunet"]))
+    assert with_statistics == 33_005_116  # Keras' 33,005,123 less 7 of a normalisation layer
+    assert one_channel - three_channels == 3 * 1 + 3  # the 1 x 1 convolution to three
+
+
+def test_efficient_unet_decoder_by_layer() -> None:
+    """One 3 x 3 convolution with bias and one batch norm per level: inputs are [up, skip]."""
+    with torch.device("meta"):
+        network = create_model("eunet", channels=3, **PAPER["eunet"])
+    inputs, outputs = [1792 + 960, 512 + 336, 256 + 192, 128 + 144, 64], [512, 256, 128, 64, 32]
+    found = [sum(p.numel() for p in level.parameters()) for level in network.decoder]
+    assert found == [9 * i * o + o + 2 * o for i, o in zip(inputs, outputs, strict=True)]
+    assert [type(layer).__name__ for layer in network.decoder[0]] == [
+        "Conv2d",
+        "ReLU",
+        "BatchNorm2d",
+        "ReLU",
+    ]
+
+
+@pytest.mark.parametrize("encoder", [*ENCODERS[:8], "tf_efficientnet_b0"])
+def test_skips_are_timms_expanded_activations(encoder: str) -> None:
+    """Seen by hooks on timm's own forward pass, which ours must repeat."""
+    torch.manual_seed(0)
+    network = create_model(
+        "eunet", channels=3, **PAPER["eunet"] | {"encoder": encoder, "width": 2}
+    ).eval()
+    seen: list[Tensor] = []
+    for block in (1, 2, 3, 5):
+        network.encoder.blocks[block][0].bn1.register_forward_hook(
+            lambda _m, _i, out: seen.append(out.clone())
+        )
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        top = network.encoder.forward_features(image)
+        expected, seen = [*seen, top], []
+        skips, deepest = network.encode(image)
+    assert [tuple(one.shape) for one in [*skips, deepest]] == [
+        (1, channels, 64 // stride, 64 // stride) for channels, stride in network.skips
+    ]
+    for ours, theirs in zip([*skips, deepest], expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_skips_of_the_paper() -> None:
+    with torch.device("meta"):
+        network = create_model("eunet", channels=3, **PAPER["eunet"])
+    assert network.skips == [(144, 2), (192, 4), (336, 8), (960, 16), (1792, 32)]
+
+
+def test_stochastic_depth_rises_over_the_blocks() -> None:
+    with torch.device("meta"):
+        network = create_model("eunet", channels=3, **PAPER["eunet"])
+    blocks = [block for stage in network.encoder.blocks for block in stage]
+    rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in blocks]
+    assert rates == pytest.approx([0.2 * i / len(blocks) for i in range(len(blocks))])
+
+
+def test_encoder_norms_are_the_configurations() -> None:
+    network = small("eunet", norm_momentum=0.3)
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(norm.momentum, norm.eps) for norm in norms} == {(0.3, 1e-3)}
+
+
+@BOTH
+@pytest.mark.parametrize("size", [(32, 32), (48, 80), (17, 33), (1, 1), (100, 31)])
+def test_any_size_comes_out_as_it_went_in(name: str, size: tuple[int, int]) -> None:
+    assert small(name).eval()(torch.rand(2, 1, *size)).shape == (2, 4, *size)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@BOTH
+def test_any_number_of_channels(name: str, channels: int) -> None:
+    assert small(name, channels=channels).eval()(torch.rand(1, channels, 32, 32)).shape == (
+        1,
+        4,
+        32,
+        32,
+    )
+
+
+@pytest.mark.parametrize(
+    ("order", "kinds"),
+    [
+        ("relu_norm", ["Conv2d", "ReLU", "BatchNorm2d"]),
+        ("norm_relu", ["Conv2d", "BatchNorm2d", "ReLU"]),
+    ],
+)
+def test_order_of_a_block_and_dropout_in_the_deepest_only(order: str, kinds: list[str]) -> None:
+    network = small("unet", block_order=order)
+    assert [type(layer).__name__ for layer in network.down[0]] == kinds * 2
+    dropouts = [name for name, layer in network.named_modules() if isinstance(layer, nn.Dropout)]
+    assert dropouts == ["deepest.1"]
+    norm = next(layer for layer in network.down[0] if isinstance(layer, nn.BatchNorm2d))
+    assert (norm.momentum, norm.eps) == (0.01, 1e-3)
+
+
+@BOTH
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_parameter_gets_a_gradient(name: str, channels: int) -> None:
+    network = small(name, channels=channels, **({"drop_path": 0.0} if name == "eunet" else {}))
+    network(torch.rand(4, channels, 64, 64)).square().mean().backward()
+    dead = [
+        key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ]
+    assert not dead
+
+
+def influence(network: nn.Module) -> Tensor:
+    """Rows of a 256 x 256 image that the pixel in its middle depends on."""
+    image = torch.rand(1, 1, 256, 256, requires_grad=True)
+    network.eval()(image)[0, :, 128, 128].sum().backward()
+    return torch.nonzero(image.grad[0, 0].abs().sum(1)).flatten()
+
+
+def test_a_unets_pixel_reaches_94_pixels_far() -> None:
+    rows = influence(small("unet"))
+    assert 70 <= 128 - rows.min() <= 94
+    assert 70 <= rows.max() - 128 <= 94
+
+
+def test_an_efficient_unets_pixel_depends_on_the_whole_patch() -> None:
+    """Squeeze-and-excitation averages over it."""
+    rows = influence(small("eunet"))
+    assert (rows.min().item(), rows.max().item()) == (0, 255)
+
+
+def test_he_normal_start() -> None:
+    """Truncated at two deviations of the normal that is cut, as Keras' he_normal; fan-in as Keras counts it."""
+    unet, eunet = small("unet", width=32), small("eunet", width=32)
+    for weight, fan_in in (
+        (unet.merge[0][0].weight, 512 * 9),
+        (unet.up[0].weight, 256 * 4),  # of a transposed convolution, its outputs
+        (eunet.decoder[1][0].weight, (8 * 32 + 240) * 9),
+    ):
+        deviation = (2 / fan_in) ** 0.5
+        assert weight.std().item() == pytest.approx(deviation, rel=0.01)
+        assert 1.9 < weight.abs().max() / (deviation / 0.8796) <= 2.0001
+    assert not unet.merge[0][0].bias.any()
+
+
+def test_encoder_starts_as_efficientnet_does() -> None:
+    """Tan and Le: normal weights of deviation sqrt(2 / fan out), as Keras."""
+    network = small("eunet")
+    weight = network.encoder.blocks[6][0].conv_pw.weight  # (1152, 192, 1, 1)
+    assert weight.std().item() == pytest.approx((2 / 1152) ** 0.5, rel=0.02)
+
+
+@BOTH
+def test_learns_one_batch_by_heart(name: str) -> None:
+    """Dice above .95 on every class."""
+    changes = {"unet": {"dropout": 0.0, "width": 8}, "eunet": {"drop_path": 0.0, "width": 16}}[name]
+    network = small(name, norm_momentum=0.1, **changes)
+    target = torch.zeros(2, 64, 64, dtype=torch.long)
+    target[:, 8:24, 8:24], target[:, 34:42], target[:, 46:60, 5:50] = 1, 2, 3
+    images = target[:, None] / 3 + 0.1 * torch.rand(2, 1, 64, 64)
+    loss, optimizer = DiceLoss([1.0] * 4, 255, 1.0), torch.optim.Adam(network.parameters(), 5e-3)
+    for _ in range(80):
+        value = loss(network(images), target)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    predicted = network(images).argmax(1)
+    for k in range(4):
+        ours, truth = predicted == k, target == k
+        assert 2 * (ours & truth).sum() / (ours.sum() + truth.sum()) > 0.95
+
+
+@BOTH
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_output_is_equal(name: str) -> None:
+    network = small(name).eval()
+    image = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        plain = network(image)
+        network.compile()
+        compiled = network(image)
+    torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_wrong_names_and_arguments() -> None:
+    with pytest.raises(
+        FibsegError, match="model 'vgg' is not known; expected one of unet, eunet, forest"
+    ):
+        create_model("vgg")
+    with pytest.raises(FibsegError, match="does not fit its arguments"):
+        create_model("unet", depth=3)
+    with pytest.raises(
+        FibsegError, match="'efficientnet_b44' is not known; the nearest are efficientnet_b4"
+    ):
+        create_model("eunet", **SMALL["eunet"] | {"encoder": "efficientnet_b44"})
+    with pytest.raises(
+        FibsegError, match="'relu' is not known; expected one of relu_norm, norm_relu"
+    ):
+        create_model("unet", **SMALL["unet"] | {"block_order": "relu"})
+
+
+def test_encoders_are_timms() -> None:
+    assert set(ENCODERS) <= set(timm.list_models("*efficientnet_b?"))
+    assert isinstance(small("eunet"), EfficientUNet)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fibseg.data.grey import GreyRange
+from fibseg.errors import FibsegError
+from fibseg.models.kinds import create_model
+from fibseg.models.trained import (
+    TrainedModel,
+    is_whole,
+    load_model,
+    load_whole,
+    save_model,
+    save_whole,
+)
+
+
+def trained(areas: list[int], channels: int) -> TrainedModel:
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {
+        "channels": channels,
+        "classes": 3,
+        "width": 2,
+        "dropout": 0.5,
+        "norm_momentum": 0.1,
+        "norm_eps": 1e-3,
+        "block_order": "relu_norm",
+    }
+    network = create_model("unet", **arguments)
+    return TrainedModel(
+        network,
+        "unet",
+        arguments,
+        ["background", "a", "b"],
+        [0, 7, 9],
+        areas,
+        "slice",
+        GreyRange(3.0, 234.0),
+        [[20, 5, 5]],
+        32,
+        "32",
+    )
+
+
+def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) -> None:
+    model = trained([650], 2)
+    save_model(model, tmp_path / "best.ckpt")
+    back = load_model(tmp_path / "best.ckpt")
+    assert not back.network.training
+    image = torch.rand(1, 2, 32, 32)
+    torch.testing.assert_close(
+        back.network(image), model.network.eval()(image), rtol=1e-4, atol=1e-4
+    )
+    for name in (
+        "class_names",
+        "label_values",
+        "areas",
+        "filter_scope",
+        "window",
+        "voxel_sizes",
+        "patch_size",
+        "architecture",
+        "precision",
+    ):
+        assert getattr(back, name) == getattr(model, name)
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert {type(v).__name__ for v in content.values()} <= {
+        "int",
+        "str",
+        "list",
+        "tuple",
+        "dict",
+        "OrderedDict",
+        "NoneType",
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+def test_every_flipped_byte_of_the_weights_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    save_model(trained([], 1), path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    for offset in rng.integers(
+        largest.header_offset + 200, largest.header_offset + largest.file_size, 20
+    ):
+        flipped = bytearray(content)
+        flipped[offset] ^= 1
+        path.write_bytes(flipped)
+        assert not is_whole(path)
+        with pytest.raises(FibsegError, match="damaged"):
+            load_model(path)
+    for length in (0, 10, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        assert not is_whole(path)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "trapped",))
+
+    torch.save({"format": 1, "weights": Trap()}, tmp_path / "trap.ckpt")
+    (tmp_path / "trap.pkl").write_bytes(pickle.dumps(Trap()))
+    for name in ("trap.ckpt", "trap.pkl"):
+        with pytest.raises(FibsegError, match="no checkpoint of fibseg"):
+            load_model(tmp_path / name)
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "format 99, but this fibseg reads up to 4"),
+        ({"format": None}, "not of fibseg"),
+        ({"areas": [650, 3200]}, r"network of 1 channels, but filter areas \[650, 3200\] make 3"),
+        ({"architecture": "os.system"}, "model 'os.system' is not known"),
+        ({"weights": {}}, "weights do not fit"),
+        ({"weights": None}, "weights do not fit"),
+        ({"window": ...}, "no window"),
+    ],
+)
+def test_unfit_checkpoints_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = tmp_path / "x.ckpt"
+    save_model(trained([], 1), path)
+    content = load_whole(path) | change
+    save_whole({key: value for key, value in content.items() if value is not ...}, path)
+    with pytest.raises(FibsegError, match=message):
+        load_model(path)
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "text.ckpt").write_text("hello")
+    torch.save([1, 2], tmp_path / "list.ckpt")
+    for name, message in (
+        ("missing", "no such checkpoint"),
+        ("text.ckpt", "no checkpoint"),
+        ("list.ckpt", "holds a list"),
+    ):
+        with pytest.raises(FibsegError, match=message):
+            load_model(tmp_path / name)
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    save_whole({"epoch": 1}, path)
+
+    def full(_: object, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FibsegError, match="is the disk full"):
+        save_whole({"epoch": 2}, path)
+    assert load_whole(path) == {"epoch": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_channels_must_fit_the_areas_at_saving_too(tmp_path: Path) -> None:
+    save_model(replace(trained([650], 1)), tmp_path / "x.ckpt")
+    with pytest.raises(FibsegError, match="network of 1 channels"):
+        load_model(tmp_path / "x.ckpt")
+
+
+def test_a_window_per_slice_comes_back_and_format_2_knew_none(tmp_path: Path) -> None:
+    model = replace(trained([], 1), window=GreyRange(3.0, 234.0, (0.5, 99.5)))
+    save_model(model, tmp_path / "best.ckpt")
+    assert load_model(tmp_path / "best.ckpt").window == model.window
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    save_whole(content | {"format": 2, "window": (3.0, 234.0)}, tmp_path / "old.ckpt")
+    assert load_model(tmp_path / "old.ckpt").window == GreyRange(3.0, 234.0)
+
+
+def test_format_1_is_read(tmp_path: Path) -> None:
+    """It knew neither the filter's scope nor the order of a block."""
+    model = trained([650], 2)
+    save_model(model, tmp_path / "best.ckpt")
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    del content["filter_scope"], content["arguments"]["block_order"]
+    save_whole(content | {"format": 1}, tmp_path / "old.ckpt")
+    back = load_model(tmp_path / "old.ckpt")
+    assert (back.filter_scope, back.arguments) == ("slice", model.arguments)
+    save_whole(content | {"format": 2}, tmp_path / "cut.ckpt")
+    with pytest.raises(FibsegError, match="incomplete checkpoint: no filter_scope"):
+        load_model(tmp_path / "cut.ckpt")

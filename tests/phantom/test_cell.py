@@ -1,0 +1,261 @@
+"""The phantom keeps the promises that the demo and the other tests build on."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.registration import phase_cross_correlation
+
+from fibseg.errors import FibsegError
+from fibseg.phantom.cell import make_phantom
+
+DEMO = (24, 256, 256)
+BACKGROUND, MITOCHONDRION, MEMBRANE, ER = 0, 1, 2, 3
+Stack = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def demo() -> list[Stack]:
+    return [make_phantom(DEMO, seed) for seed in range(3)]
+
+
+def test_shapes_and_types(demo: list[Stack]) -> None:
+    for image, labels in demo:
+        assert image.shape == labels.shape == DEMO
+        assert image.dtype == labels.dtype == np.uint8
+        assert np.unique(labels).tolist() == [BACKGROUND, MITOCHONDRION, MEMBRANE, ER]
+
+
+def test_same_seed_same_bytes() -> None:
+    first, again, other = (make_phantom((4, 80, 70), seed) for seed in (5, 5, 6))
+    for one, two, three in zip(first, again, other, strict=True):
+        assert one.tobytes() == two.tobytes()
+        assert one.tobytes() != three.tobytes()
+
+
+def test_global_generator_is_not_used() -> None:
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002 - the global state is what is looked at
+    make_phantom((1, 32, 32), 0)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("shape", "seeds"),
+    [
+        (DEMO, 3),
+        ((8, 96, 96), 20),
+        ((6, 64, 64), 20),
+        ((1, 32, 32), 40),
+        ((15, 32, 32), 20),
+        ((3, 40, 150), 10),
+        ((40, 64, 64), 3),
+        ((2, 300, 520), 3),
+    ],
+)
+def test_every_class_in_every_slice(shape: tuple[int, int, int], seeds: int) -> None:
+    for seed in range(seeds):
+        _, labels = make_phantom(shape, seed)
+        for label in (MITOCHONDRION, MEMBRANE, ER):
+            assert (labels == label).sum(axis=(1, 2)).min() >= 16, (seed, label)
+
+
+def test_slices_differ_but_continue(demo: list[Stack]) -> None:
+    for image, labels in demo:
+        assert (
+            len({slice_.tobytes() for slice_ in image})
+            == len({slice_.tobytes() for slice_ in labels})
+            == DEMO[0]
+        )
+        upper, lower = labels[:-1] > 0, labels[1:] > 0
+        dice = (
+            2 * (upper & lower).sum(axis=(1, 2)) / (upper.sum(axis=(1, 2)) + lower.sum(axis=(1, 2)))
+        )
+        assert dice.mean() > 0.8  # the membrane is 5 px thin, and the jitter moves it
+
+
+def test_grey_levels(demo: list[Stack]) -> None:
+    for image, labels in demo:
+        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        cytoplasm = image[cell & (labels == BACKGROUND)].mean()
+        resin = image[~cell].mean()
+        mitochondrion, membrane, er = (
+            image[labels == label].mean() for label in (MITOCHONDRION, MEMBRANE, ER)
+        )
+        assert membrane < mitochondrion < cytoplasm - 20
+        assert er < cytoplasm - 20
+        assert cytoplasm < resin - 5
+        assert 5 < image[~cell].std() < 20  # noise
+
+
+def test_mitochondria_have_dark_borders_and_cristae(demo: list[Stack]) -> None:
+    image, labels = demo[0]
+    depth = np.array([ndimage.distance_transform_edt(slice_ == MITOCHONDRION) for slice_ in labels])
+    border, inside = image[(depth > 0) & (depth <= 2)], image[depth > 6]
+    assert border.mean() < inside.mean() - 10
+    grey = image.astype(float)
+    detail = ndimage.gaussian_filter(grey, (0, 1, 1)) - ndimage.gaussian_filter(grey, (0, 6, 6))
+    noise = detail[:, :20].std()  # resin only: no cell comes so near to the upper edge
+    assert not labels[:, :20].any()
+    assert detail[depth > 6].std() > 2 * noise  # lamellae
+
+
+def test_labels_move_with_the_image() -> None:
+    image, labels = make_phantom((6, 128, 128), 0)
+    for grey, truth in zip(image.astype(float), labels == MEMBRANE, strict=True):
+        shifts = {
+            (y, x): grey[np.roll(truth, (y, x), (0, 1))].mean()
+            for y in (-1, 0, 1)
+            for x in (-1, 0, 1)
+        }
+        assert min(shifts, key=lambda shift: shifts[shift]) == (0, 0)
+
+
+def test_tenth_of_patches_is_empty(demo: list[Stack]) -> None:
+    rng = np.random.default_rng(0)
+    for _, labels in demo:
+        corners = rng.integers(0, (DEMO[0], DEMO[1] - 63, DEMO[2] - 63), (2000, 3))
+        empty = [not labels[z, y : y + 64, x : x + 64].any() for z, y, x in corners]
+        assert np.mean(empty) >= 0.1
+
+
+def test_mitochondria_are_large(demo: list[Stack]) -> None:
+    for _, labels in demo:
+        components, count = ndimage.label(labels == MITOCHONDRION, np.ones((3, 3, 3)))
+        assert 1 <= count <= 12
+        assert np.bincount(components.ravel())[1:].min() >= 1000  # voxels
+
+
+def test_one_membrane_around_all(demo: list[Stack]) -> None:
+    for _, labels in demo:
+        for slice_ in labels:
+            cell = ndimage.binary_fill_holes(slice_ == MEMBRANE)
+            assert cell[slice_ > 0].all()
+            assert ndimage.label(cell)[1] == 1
+            assert cell[1:-1, 1:-1].sum() == cell.sum()  # clear of the edge
+
+
+def test_labels_have_no_holes(demo: list[Stack]) -> None:
+    for _, labels in demo:
+        for slice_ in labels:
+            mitochondria = slice_ == MITOCHONDRION
+            assert (ndimage.binary_fill_holes(mitochondria) == mitochondria).all()
+            assert ndimage.label(slice_ == MEMBRANE, np.ones((3, 3)))[1] == 1
+
+
+@pytest.mark.parametrize("label", [MITOCHONDRION, MEMBRANE])
+def test_grey_falls_where_the_label_begins(demo: list[Stack], label: int) -> None:
+    for image, labels in demo:
+        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        inside = cell if label == MEMBRANE else labels == label
+        depth = np.array([ndimage.distance_transform_edt(slice_) for slice_ in inside])
+        height = np.array([ndimage.distance_transform_edt(~slice_) for slice_ in inside])
+        below = [image[(depth > low) & (depth <= low + 1)].mean() for low in (2, 1, 0)]
+        above = [image[(height > low) & (height <= low + 1)].mean() for low in (0, 1, 2)]
+        steps = np.diff(below + above)
+        assert (
+            steps.argmax() == 2
+        )  # steepest between the last pixel inside and the first one outside
+
+
+def test_image_and_labels_shift_alike(demo: list[Stack]) -> None:
+    found = []
+    for image, labels in demo:
+        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        sharp = [ndimage.gaussian_filter(slice_.astype(float), 1.5) for slice_ in image]
+        sharp = [slice_ - ndimage.gaussian_filter(slice_, 8) for slice_ in sharp]
+        for z in range(DEMO[0] - 1):
+            normal = {"upsample_factor": 20, "normalization": None}
+            of_image = phase_cross_correlation(sharp[z], sharp[z + 1], **normal)[0]
+            centres = [np.array(ndimage.center_of_mass(mask)) for mask in cell[z : z + 2]]
+            found.append((of_image, centres[0] - centres[1]))
+    images, truth = np.moveaxis(np.array(found), 1, 0)  # (pairs, 2) pixels
+    assert 0.2 < truth.std() < 1.0  # the stage does move
+    assert np.abs(images - truth).max() < 0.5
+    assert np.corrcoef(images.ravel(), truth.ravel())[0, 1] > 0.9
+
+
+def test_curtains_are_vertical_and_fade_slowly(demo: list[Stack]) -> None:
+    image, labels = demo[0]
+    assert not labels[:, :60].any()
+    resin = image[:, :60, :60].astype(float)
+    resin = resin - ndimage.gaussian_filter(resin, (0, 8, 8))
+    columns, rows = resin.mean(axis=1), resin.mean(axis=2)
+    noise = (resin - columns[:, None] - rows[:, :, None]).var() / 60  # of a mean over 60 pixels
+    assert columns.var() - noise > 2 * (rows.var() - noise) > 0
+    wide = image[:, :60].mean(axis=1)
+    wide = wide - ndimage.gaussian_filter1d(wide, 8.0, axis=1)
+    products = [np.mean(wide[lag:] * wide[: len(wide) - lag]) for lag in (0, 1, 10)]
+    assert products[1] > 0.4 * products[0]
+    assert products[2] < 0.5 * products[1]
+
+
+def test_noise_grows_with_grey_level(demo: list[Stack]) -> None:
+    kernel = (
+        np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6.0
+    )  # unit gain on white noise, blind to lines
+    for image, labels in demo:
+        detail = np.array([ndimage.convolve(slice_.astype(float), kernel) for slice_ in image])
+        depth = np.array(
+            [ndimage.distance_transform_edt(slice_ == MITOCHONDRION) for slice_ in labels]
+        )
+        assert detail[:, :20].std() > 1.1 * detail[depth > 6].std()
+
+
+def test_cytoplasm_is_granular_and_resin_smooth(demo: list[Stack]) -> None:
+    for image, labels in demo:
+        grey = image.astype(float)
+        band = ndimage.gaussian_filter(grey, (0, 1.5, 1.5)) - ndimage.gaussian_filter(
+            grey, (0, 5, 5)
+        )
+        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        clear = ndimage.binary_erosion(labels == BACKGROUND, np.ones((1, 13, 13)))
+        assert band[clear & cell].std() > 2 * band[clear & ~cell].std()
+
+
+def test_background_holds_a_few_dark_objects(demo: list[Stack]) -> None:
+    for image, labels in demo:
+        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        clear = ndimage.binary_erosion(labels == BACKGROUND, np.ones((1, 9, 9))) & cell
+        dark = ndimage.gaussian_filter(image.astype(float), (0, 1.5, 1.5)) < 120
+        assert 0.001 < dark[clear].mean() < 0.05
+
+
+def test_brightness_drifts(demo: list[Stack]) -> None:
+    means = np.array([image[:, :20].mean(axis=(1, 2)) for image, _ in demo])  # resin only
+    assert means.std(axis=1).min() > 0.5 and means.std(axis=1).max() < 8.0
+
+
+def test_memory_of_a_few_slices() -> None:
+    shape = (30, 256, 256)
+    tracemalloc.start()
+    make_phantom(shape, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (
+        peak < 2 * np.prod(shape) + 20 * shape[1] * shape[2] * 4
+    )  # bytes: the results, and float32 slices
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 32, 32), (1, 33, 47), (3, 37, 61), (2, 131, 67), (5, 32, 211)]
+)
+def test_odd_shapes(shape: tuple[int, int, int]) -> None:
+    first, again = make_phantom(shape, 3), make_phantom(shape, 3)
+    for one, two in zip(first, again, strict=True):
+        assert one.shape == shape and one.dtype == np.uint8
+        assert one.tobytes() == two.tobytes()
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 64, 64), (-1, 64, 64), (1, 31, 32), (1, 32, 31), (64, 64), (2, 64.5, 64), 64]
+)
+def test_bad_shape(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(FibsegError, match=r"phantom shape is .* at least \(1, 32, 32\)"):
+        make_phantom(shape, 0)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5])
+def test_bad_seed(seed: int) -> None:
+    with pytest.raises(FibsegError, match=r"phantom seed is .* 0 or more"):
+        make_phantom((1, 32, 32), seed)

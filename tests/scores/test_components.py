@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.measure import label, regionprops
+
+from fibseg.arrays import IGNORE
+from fibseg.scores.components import count_detections, find_components
+
+
+def reference(truth: np.ndarray, prediction: np.ndarray, classes: int) -> list[tuple]:
+    """Slow and simple, by scikit-image."""
+    rows = []
+    known = (truth != IGNORE) & (prediction != IGNORE)
+    truth, prediction = np.where(known, truth, IGNORE), np.where(known, prediction, IGNORE)
+    for index in range(1, classes):
+        sides = {
+            "truth": label(truth == index, connectivity=2),
+            "prediction": label(prediction == index, connectivity=2),
+        }
+        for of, other in (("truth", "prediction"), ("prediction", "truth")):
+            for region in regionprops(sides[of]):
+                met = sides[other][sides[of] == region.label]
+                row, column = region.centroid
+                rows.append(
+                    (
+                        index,
+                        of,
+                        int(region.area),
+                        round(row, 2),
+                        round(column, 2),
+                        int((met > 0).sum()),
+                        len(set(met.tolist()) - {0}),
+                    )
+                )
+    return sorted(rows)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_agrees_with_scikit_image(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(np.array([0, 1, 2, IGNORE], np.uint8), (25, 30), p=[0.6, 0.2, 0.15, 0.05])
+    prediction = rng.choice(
+        np.array([0, 1, 2, IGNORE], np.uint8), (25, 30), p=[0.6, 0.24, 0.14, 0.02]
+    )
+    found = find_components(truth, prediction, 3)
+    assert sorted(tuple(one.values()) for one in found) == reference(truth, prediction, 3)
+    assert found
+
+
+def test_detection_by_hand() -> None:
+    truth, prediction = np.zeros((2, 10, 60), np.uint8)
+    for i, share in enumerate([0, 4, 5, 40, 41]):  # of 50 pixels: .0, .08, .10, .80, .82
+        truth[:5, 12 * i : 12 * i + 10] = 1
+        prediction[:5, 12 * i : 12 * i + 10].flat[:share] = 1
+    prediction[8, :3] = 1  # false
+    prediction[4:9, 59] = 1
+    found = find_components(truth, prediction, 2)
+    assert count_detections(found, 1, high=0.8, low=0.1) == {"tp": 1, "fn": 2, "ud": 2, "fp": 2}
+    assert [one["touched"] for one in found if one["of"] == "truth"] == [0, 1, 1, 1, 1]
+
+
+def test_diagonal_neighbours_are_one_component_and_empty_slices_have_none() -> None:
+    diagonal = np.eye(4, dtype=np.uint8)
+    found = find_components(diagonal, np.zeros((4, 4), np.uint8), 2)
+    assert [(one["of"], one["area"]) for one in found] == [("truth", 4)]
+    empty = np.zeros((4, 4), np.uint8)
+    assert find_components(empty, empty, 3) == []
+    assert count_detections([], 1, 0.8, 0.1) == {"tp": 0, "fn": 0, "ud": 0, "fp": 0}

@@ -1,0 +1,482 @@
+"""Every format through files that another library wrote."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import resource
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import mrcfile
+import nibabel
+import numpy as np
+import pytest
+import skimage.io
+import tifffile
+import zarr
+from numpy.typing import NDArray
+
+from fibseg.errors import FibsegError
+from fibseg.stack import ZarrWriter, open_stack, stack_writer
+from fibseg.stack.base import voxel_size
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it calls what it calls deprecated
+    import ome_zarr.io
+    import ome_zarr.reader
+    import ome_zarr.writer
+
+Pixels = NDArray[Any]
+SHAPE = (5, 37, 53)
+SIZE = [20.0, 5.0, 4.0]  # nm
+
+
+def pixels(dtype: str) -> Pixels:
+    generator = np.random.default_rng(0)
+    if dtype == "float32":
+        return generator.normal(size=SHAPE).astype(dtype)
+    return generator.integers(0, np.iinfo(dtype).max, SHAPE).astype(dtype)
+
+
+def bigtiff(path: Path, data: Pixels) -> str:
+    tifffile.imwrite(
+        path / "a.tif", data, bigtiff=True, compression="zstd", photometric="minisblack"
+    )
+    return str(path / "a.tif")
+
+
+def tiled_tiff(path: Path, data: Pixels) -> str:
+    tifffile.imwrite(
+        path / "a.btf",
+        data,
+        bigtiff=True,
+        compression="lzw",
+        tile=(16, 16),
+        photometric="minisblack",
+    )
+    return str(path / "a.btf")
+
+
+def ome_tiff(path: Path, data: Pixels) -> str:
+    metadata = {
+        "axes": "ZYX",
+        "PhysicalSizeX": 0.004,
+        "PhysicalSizeY": 0.005,
+        "PhysicalSizeZ": 20.0,
+    }
+    metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm", "PhysicalSizeZUnit": "nm"}
+    tifffile.imwrite(path / "a.ome.tif", data, ome=True, metadata=metadata, compression="zlib")
+    return str(path / "a.ome.tif")
+
+
+def imagej(path: Path, data: Pixels) -> str:
+    metadata = {"axes": "ZYX", "spacing": 0.02, "unit": "um"}
+    tifffile.imwrite(path / "a.tif", data, imagej=True, resolution=(250, 200), metadata=metadata)
+    return str(path / "a.tif")
+
+
+def imagej_block(path: Path, data: Pixels) -> str:
+    """One page for all slices, as ImageJ saves above 4 GB."""
+    metadata = {"axes": "ZYX", "spacing": 0.02, "unit": "um"}
+    with tifffile.TiffWriter(path / "a.tif", imagej=True) as file:
+        file.write(data, resolution=(250, 200), metadata=metadata, truncate=True)
+    with tifffile.TiffFile(path / "a.tif") as file:
+        assert len(file.pages) == 1
+    return str(path / "a.tif")
+
+
+def hdf5(path: Path, data: Pixels) -> str:
+    with h5py.File(path / "a.h5", "w") as file:
+        one = file.create_dataset("volumes/raw", data=data, chunks=(2, 16, 16), compression="gzip")
+        one.attrs["element_size_um"] = [0.02, 0.005, 0.004]
+        file.create_dataset("volumes/other", data=data)
+    return str(path / "a.h5:/volumes/raw")
+
+
+def ilastik(path: Path, data: Pixels, axes: str = "xyzc") -> str:
+    """As ilastik exports, with axis tags; here in another order and with a channel."""
+    with h5py.File(path / "a.hdf5", "w") as file:
+        one = file.create_dataset("exported_data", data=data.transpose(2, 1, 0)[..., None])
+        one.attrs["axistags"] = json.dumps({"axes": [{"key": key, "typeFlags": 2} for key in axes]})
+    return str(path / "a.hdf5")
+
+
+def zarr_2(path: Path, data: Pixels) -> str:
+    group = zarr.open_group(path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array(
+        "raw/em", data=data, chunks=(2, max(16, data.shape[1] // 16), max(16, data.shape[2] // 16))
+    )
+    return str(path / "a.zarr" / "raw" / "em")
+
+
+def zarr_3(path: Path, data: Pixels) -> str:
+    zarr.create_array(path / "a.zarr", data=data, chunks=(1, 16, 16), shards=(2, 32, 32))
+    return str(path / "a.zarr")
+
+
+def ome_zarr_of(version: str) -> Callable[[Path, Pixels], str]:
+    def write(path: Path, data: Pixels) -> str:
+        kind = ome_zarr.format.FormatV04() if version == "0.4" else ome_zarr.format.FormatV05()
+        group = zarr.open_group(path / "a.ome.zarr", mode="w", zarr_format=kind.zarr_format)
+        scale, units = dict(zip("zyx", SIZE, strict=True)), dict.fromkeys("zyx", "nanometer")
+        smaller = data[:, ::2, ::2]
+        ome_zarr.writer.write_multiscale(
+            [data, smaller], group, kind, ["z", "y", "x"], scale=scale, axes_units=units
+        )
+        return str(path / "a.ome.zarr")
+
+    return write
+
+
+def mrc(path: Path, data: Pixels) -> str:
+    with mrcfile.new(path / "a.mrc") as file:
+        file.set_data(data)
+        file.voxel_size = (40.0, 50.0, 200.0)  # x, y, z in Angstrom
+    return str(path / "a.mrc")
+
+
+def nifti(path: Path, data: Pixels) -> str:
+    image = nibabel.Nifti1Image(data.T, np.diag([4e-3, 5e-3, 20e-3, 1.0]))
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, path / "a.nii")
+    return str(path / "a.nii")
+
+
+def png_slices(path: Path, data: Pixels) -> str:
+    """A folder of slices by scikit-image."""
+    for z, one in enumerate(data):
+        skimage.io.imsave(path / f"z{z}.png", one, check_contrast=False)
+    return str(path)
+
+
+def zarr_5d(path: Path, data: Pixels) -> str:
+    """A resolution of an OME-Zarr picture with time and channel, named by itself."""
+    group = zarr.open_group(path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=data[None, None], chunks=(1, 1, 3, 16, 16))
+    units = [{"name": axis, "unit": "micrometer"} for axis in "tczyx"]
+    scales = (
+        {"type": "scale", "scale": [1, 1, 0.01, 0.005, 0.004]},
+        {"type": "scale", "scale": [1, 1, 2, 1, 1]},
+    )
+    one = {"path": "0", "coordinateTransformations": [scales[0]]}
+    group.attrs["multiscales"] = [
+        {"axes": units, "datasets": [one], "coordinateTransformations": [scales[1]]}
+    ]
+    return str(path / "a.zarr" / "0")
+
+
+@pytest.mark.parametrize(
+    ("write", "dtypes", "told"),
+    [
+        (bigtiff, ("uint8", "uint16", "float32"), False),
+        (tiled_tiff, ("uint8", "uint16"), False),
+        (ome_tiff, ("uint16",), True),
+        (imagej, ("uint8", "uint16", "float32"), True),
+        (imagej_block, ("uint8", "uint16", "float32"), True),
+        (hdf5, ("uint8", "uint16", "float32"), True),
+        (ilastik, ("uint8", "uint32"), False),
+        (zarr_2, ("uint8", "uint32"), False),
+        (zarr_3, ("uint8", "uint16"), False),
+        (ome_zarr_of("0.4"), ("uint8", "uint16"), True),
+        (ome_zarr_of("0.5"), ("uint8", "uint16"), True),
+        (zarr_5d, ("uint8",), True),
+        (png_slices, ("uint8", "uint16"), False),
+        (mrc, ("uint16", "float32"), True),
+        (nifti, ("uint8", "int16", "float32"), True),
+    ],
+)
+def test_a_file_of_another_library(
+    write: Callable[[Path, Pixels], str], dtypes: tuple[str, ...], told: bool, tmp_path: Path
+) -> None:
+    for dtype in dtypes:
+        data, folder = pixels(dtype), tmp_path / dtype
+        folder.mkdir()
+        stack = open_stack(write(folder, data))
+        assert (stack.shape, stack.dtype) == (SHAPE, np.dtype(dtype))
+        for z in (3, 0, 4):
+            one = stack.read(z)
+            assert one.dtype == stack.dtype
+            np.testing.assert_array_equal(one, data[z])
+        np.testing.assert_array_equal(np.stack(list(stack)), data)
+        assert stack.voxel_size == (pytest.approx(tuple(SIZE)) if told else None)
+
+
+def test_unsigned_bytes_of_imod(tmp_path: Path) -> None:
+    """IMOD's mode 0 is unsigned unless bit 0 of its flags says otherwise."""
+    data = pixels("uint8")
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(data.view(np.int8))
+    assert open_stack(tmp_path / "a.mrc").dtype == np.int8
+    for flags, kind in ((0, np.uint8), (1, np.int8)):
+        content = bytearray((tmp_path / "a.mrc").read_bytes())
+        content[152:160] = np.array([1146047817, flags], "<i4").tobytes()
+        (tmp_path / "b.rec").write_bytes(content)
+        stack = open_stack(tmp_path / "b.rec")
+        assert stack.dtype == kind
+        np.testing.assert_array_equal(stack.read(2), data[2].view(kind))
+
+
+def test_a_header_that_knows_no_size_and_one_of_older_programs(tmp_path: Path) -> None:
+    """1 Angstrom is written by those who know nothing; old files lack the words MAP."""
+    data = pixels("int16")
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(data)
+        file.voxel_size = 1.0
+    assert open_stack(tmp_path / "a.mrc").voxel_size is None
+    content = bytearray((tmp_path / "a.mrc").read_bytes())
+    content[208:212] = bytes(4)
+    (tmp_path / "b.mrc").write_bytes(content)
+    np.testing.assert_array_equal(open_stack(tmp_path / "b.mrc").read(1), data[1])
+
+
+def test_a_folder_of_more_slices_than_files_may_be_open(tmp_path: Path) -> None:
+    for z in range(80):
+        tifffile.imwrite(tmp_path / f"z{z}.tif", np.full((4, 4), z, np.uint8))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 30, limits[1]))
+    try:
+        assert [int(one[0, 0]) for one in open_stack(tmp_path)] == list(range(80))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("write", [hdf5, zarr_2, mrc, nifti, imagej_block, bigtiff])
+def test_opening_reads_no_pixels_and_slices_need_the_memory_of_a_few(
+    write: Callable[[Path, Pixels], str], tmp_path: Path
+) -> None:
+    """64 slices of a megabyte each, four in a chunk at most: the peak beyond Python's own stays below 16."""
+    data = np.random.default_rng(0).integers(0, 9, (64, 1024, 1024)).astype(np.uint8)
+    path = write(tmp_path, data if write is not mrc else data.astype(np.uint16))
+    libraries = "import h5py, zarr, mrcfile, nibabel, tifffile, imagecodecs"
+    script = f"""
+import resource, sys
+{libraries}
+import numpy as np
+from fibseg.stack import open_stack
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+first = open_stack(sys.argv[1]); first.read(0); first.read(1)
+before = peak()
+print(sum(int(one.sum()) for one in open_stack(sys.argv[1])), peak() - before)
+"""
+    start = [
+        sys.executable,
+        "-c",
+        "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))",
+    ]  # a small parent
+    done = subprocess.run(
+        [*start, sys.executable, "-c", script, path], capture_output=True, text=True, check=True
+    )
+    total, grown = done.stdout.split()
+    assert int(total) == int(data.sum(dtype=np.int64))
+    assert float(grown) < 16
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Gives tmp_path over HTTP on this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            return
+
+    handler = functools.partial(Quiet, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", [ome_zarr_of("0.4"), ome_zarr_of("0.5")])
+def test_zarr_by_url(write: Callable[[Path, Pixels], str], server: str, tmp_path: Path) -> None:
+    data = pixels("uint16")
+    path = Path(write(tmp_path, data)).relative_to(tmp_path)
+    stack = open_stack(f"{server}/{path}")
+    assert stack.voxel_size == tuple(SIZE)
+    np.testing.assert_array_equal(stack.read(1), data[1])
+    np.testing.assert_array_equal(
+        open_stack(f"{server}/{path}/1" if "0" in path.name else f"{server}/{path}").read(0),
+        data[0],
+    )
+    with pytest.raises(FibsegError, match="cannot be read"):
+        open_stack(f"{server}/nothing.zarr")
+
+
+def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
+    data = pixels("uint8")
+    notes = {"classes": {"0": "background", "7": "mitochondrion"}}
+    with stack_writer(tmp_path / "labels.zarr", SHAPE, "uint8", SIZE, notes) as file:
+        assert isinstance(file, ZarrWriter)
+        for one in data:
+            file.write(one)
+    location = ome_zarr.io.parse_url(tmp_path / "labels.zarr")
+    (node,) = ome_zarr.reader.Reader(location)()
+    np.testing.assert_array_equal(np.asarray(node.data[0]), data)
+    assert node.metadata["coordinateTransformations"] == [[{"type": "scale", "scale": SIZE}]]
+    assert [axis["unit"] for axis in node.metadata["axes"]] == ["nanometer"] * 3
+    assert any(isinstance(spec, ome_zarr.reader.Label) for spec in node.specs)
+    assert node.metadata["properties"] == {
+        0: {"class": "background"},
+        7: {"class": "mitochondrion"},
+    }
+    stack = open_stack(tmp_path / "labels.zarr")
+    assert (stack.shape, stack.voxel_size) == (SHAPE, tuple(SIZE))
+    np.testing.assert_array_equal(np.stack(list(stack)), data)
+
+
+def test_a_pyramid_is_read_by_its_own_library(tmp_path: Path) -> None:
+    """Voxels of 12 x 5 x 5 nm: z is halved with the second step, when they would be flat."""
+    data = np.random.default_rng(0).integers(0, 9, (5, 1030, 259)).astype(np.uint8)
+    with stack_writer(
+        tmp_path / "labels.zarr", data.shape, "uint8", [12, 5, 5], {"classes": {"0": "none"}}
+    ) as file:
+        for one in data:
+            file.write(one)
+    (node,) = ome_zarr.reader.Reader(ome_zarr.io.parse_url(tmp_path / "labels.zarr"))()
+    steps = [(1, 1, 1), (1, 2, 2), (2, 4, 4), (4, 8, 8)]
+    assert len(node.data) == len(steps)
+    for found, told, (z, y, x) in zip(
+        node.data, node.metadata["coordinateTransformations"], steps, strict=True
+    ):
+        np.testing.assert_array_equal(np.asarray(found), data[::z, ::y, ::x])
+        assert told == [{"type": "scale", "scale": [12 * z, 5 * y, 5 * x]}]
+
+
+def test_zarr_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        stack_writer(tmp_path / "a.zarr", (2, 4, 4), "uint8", None) as file,
+    ):
+        file.write(np.zeros((4, 4), np.uint8))
+        raise RuntimeError
+    short = stack_writer(tmp_path / "a.zarr", (2, 4, 4), "uint8", None)
+    with pytest.raises(ValueError, match="1 slices written, expected 2"), short as file:
+        file.write(np.zeros((4, 4), np.uint8))
+    with stack_writer(tmp_path / "a.zarr", (1, 4, 4), "uint8", None) as file:
+        with pytest.raises(ValueError, match=r"slice is \(4, 5\)"):
+            file.write(np.zeros((4, 5), np.uint8))
+        file.write(np.zeros((4, 4), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+    assert open_stack(tmp_path / "a.zarr").voxel_size is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "units", "expected"),
+    [
+        ([2e-8, 5e-9, 5e-9], ["m"] * 3, (20.0, 5.0, 5.0)),
+        ([200, 50, 50], ["Å"] * 3, (20.0, 5.0, 5.0)),
+        ([1, 1, 1], ["pixel"] * 3, None),
+        ([0, 1, 1], ["nm"] * 3, None),
+        ([1, float("nan"), 1], ["nm"] * 3, None),
+        ([1, 1], ["nm"] * 2, None),
+    ],
+)
+def test_voxel_size(
+    sizes: list[float], units: list[str], expected: tuple[float, float, float] | None
+) -> None:
+    assert voxel_size(sizes, units) == expected
+
+
+def two_channels(path: Path) -> str:
+    tifffile.imwrite(
+        path / "a.tif", np.zeros((3, 2, 8, 8), np.uint8), imagej=True, metadata={"axes": "ZCYX"}
+    )
+    return str(path / "a.tif")
+
+
+def further_axes(path: Path) -> str:
+    tifffile.imwrite(path / "a.tif", np.zeros((3, 2, 8, 8), np.uint8), photometric="minisblack")
+    return str(path / "a.tif")
+
+
+def two_pictures(path: Path) -> str:
+    with tifffile.TiffWriter(path / "a.ome.tif", ome=True) as file:
+        for depth in (3, 2):
+            file.write(
+                np.zeros((depth, 8, 8), np.uint8),
+                photometric="minisblack",
+                metadata={"axes": "ZYX"},
+            )
+    return str(path / "a.ome.tif")
+
+
+def many_datasets(path: Path) -> str:
+    with h5py.File(path / "a.h5", "w") as file:
+        for name in ("a", "b"):
+            file[name] = np.zeros((2, 8, 8))
+        file["number"] = 3
+    return str(path / "a.h5")
+
+
+def five_axes(path: Path) -> str:
+    zarr.create_array(
+        path / "a.zarr", data=np.zeros((1, 3, 2, 8, 8))
+    )  # two axes too many: time, and 3 channels
+    return str(path / "a.zarr")
+
+
+def empty_group(path: Path) -> str:
+    zarr.open_group(path / "a.zarr", mode="w").create_group("inside")
+    return str(path / "a.zarr")
+
+
+def half_block(path: Path) -> str:
+    file = Path(imagej_block(path, pixels("uint8")))
+    file.write_bytes(file.read_bytes()[:-100])
+    return str(file)
+
+
+def half_nifti(path: Path) -> str:
+    file = Path(nifti(path, pixels("uint8")))
+    file.write_bytes(file.read_bytes()[:-100])
+    return str(file)
+
+
+def text(name: str) -> Callable[[Path], str]:
+    def write(path: Path) -> str:
+        (path / name).write_text("no picture")
+        return str(path / name)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (two_channels, "several channels or times"),
+        (further_axes, "several channels or times"),
+        (two_pictures, "several channels or times .*pictures"),
+        (many_datasets, "holds /a, /b; name one of them"),
+        (lambda path: many_datasets(path) + ":/c", "holds no data set /c; it holds /a, /b"),
+        (lambda path: many_datasets(path) + ":/number", r"axes \(unknown\) of shape \(\)"),
+        (lambda path: str(path / "none.h5:/a"), "no such file"),
+        (five_axes, r"several channels or times \(\{'c': 3\}\)"),
+        (empty_group, "a Zarr group that holds inside; name an array"),
+        (lambda path: str(path / "none.zarr"), "no such array"),
+        (lambda path: zarr_2(path, pixels("uint8")) + "/deeper", "no such array|cannot be read"),
+        (half_block, "cut off"),
+        (half_nifti, "cut off"),
+        *(
+            (text(f"a.{ending}"), "damaged, cut off or no image")
+            for ending in ("h5", "mrc", "nii", "tif", "png")
+        ),
+        (text("a.nrrd"), "is not read here; save it as NIfTI"),
+        (text("a.nii.gz"), "unpack it first"),
+        (text("a.xyz"), "is not known; expected .tif"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_sentence(
+    write: Callable[[Path], str], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FibsegError, match=said) as raised:
+        open_stack(write(tmp_path))
+    assert len(str(raised.value).splitlines()) == 1

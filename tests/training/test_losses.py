@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.losses import DiceLoss as MonaiDice
+
+from fibseg.arrays import IGNORE
+from fibseg.training.losses import DiceLoss, dice_loss
+
+PAPER = [0.1, 0.7, 1.0, 0.9]
+
+
+def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(3, 4, 12, 10, generator=generator)
+    return logits, torch.randint(0, 4, (3, 12, 10), generator=generator)
+
+
+def test_agrees_with_monai() -> None:
+    logits, target = example()
+    ours = dice_loss(logits.softmax(1), target, torch.ones(4), IGNORE)
+    monai = MonaiDice(to_onehot_y=True, softmax=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
+    assert ours.item() == pytest.approx(monai(logits, target[:, None]).item(), abs=1e-6)
+
+
+def test_agrees_with_the_formula_in_numpy() -> None:
+    logits, target = example()
+    p = logits.softmax(1).numpy()
+    dice = []
+    for c in range(4):
+        x, y = p[:, c].astype(float), (target.numpy() == c).astype(float)
+        tp, fp, fn = (x * y).sum(), (x * (1 - y)).sum(), ((1 - x) * y).sum()
+        dice.append((2 * tp + 1e-5) / (2 * tp + fp + fn + 1e-5))
+    expected = 1 - np.dot(PAPER, dice) / 4
+    assert DiceLoss(PAPER, IGNORE)(logits, target).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_perfect_prediction_has_the_papers_lowest_value() -> None:
+    _, target = example()
+    logits = 50.0 * torch.nn.functional.one_hot(target, 4).permute(0, 3, 1, 2)
+    assert DiceLoss(PAPER, IGNORE)(logits, target).item() == pytest.approx(0.325, abs=1e-5)
+
+
+def test_ignored_pixels_count_for_nothing() -> None:
+    logits, target = example()
+    target[:, :, 5:] = IGNORE
+    loss = DiceLoss(PAPER, IGNORE, cross_entropy=1.0)
+    whole = loss(logits, target)
+    assert whole.item() == pytest.approx(loss(logits[..., :5], target[..., :5]).item(), abs=1e-6)
+    logits = logits.requires_grad_()
+    loss(logits, target).backward()
+    assert not logits.grad[..., 5:].any()
+    assert logits.grad[..., :5].abs().min() > 0
+
+
+def test_empty_cases() -> None:
+    logits, target = example()
+    target = torch.where(target == 3, 0, target)
+    absent = 1 - dice_loss(logits.softmax(1), target, torch.tensor([0.0, 0.0, 0.0, 4.0]), IGNORE)
+    assert absent.item() < 1e-3  # a class that the batch lacks scores about 0
+    nothing = torch.full_like(target, IGNORE)
+    value = DiceLoss(PAPER, IGNORE, cross_entropy=1.0)(logits.requires_grad_(), nothing)
+    value.backward()
+    assert value.item() == pytest.approx(0.325)
+    assert not logits.grad.any()
+
+
+def test_cross_entropy_and_half_precision() -> None:
+    logits, target = example()
+    both = DiceLoss(PAPER, IGNORE, cross_entropy=0.5)(logits, target)
+    expected = DiceLoss(PAPER, IGNORE)(logits, target) + 0.5 * torch.nn.functional.cross_entropy(
+        logits, target
+    )
+    assert both.item() == pytest.approx(expected.item(), abs=1e-6)
+    half = DiceLoss(PAPER, IGNORE, cross_entropy=0.5)(logits.bfloat16(), target)
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(both.item(), abs=1e-2)
