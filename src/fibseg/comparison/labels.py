@@ -6,10 +6,7 @@ Boundary F1 and clDice of thin classes, 3-D objects, and the second expert.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +18,7 @@ from numpy.typing import NDArray
 from fibseg.comparison.detections import DetectionCounts, count_detected
 from fibseg.data.slices import parse_slices
 from fibseg.errors import FibsegError
+from fibseg.machine import cores, worker_pool
 from fibseg.runs.collection import Counts, FinishedRun
 from fibseg.runs.components import Components
 from fibseg.runs.directory import RunDirectory
@@ -157,11 +155,11 @@ def thin_scores(run: FinishedRun, name: str, tolerance: float | None) -> Floats:
 
 def thin_scores_of(runs: Sequence[FinishedRun], name: str, tolerance: float | None) -> list[Floats]:
     """`thin_scores` of each run; in processes, since a run takes a second and more."""
-    workers = min(len(os.sched_getaffinity(0)), len(runs))
+    workers = min(cores(), len(runs))
     scores = partial(thin_scores, name=name, tolerance=tolerance)
     if workers < 2 or len(runs) < 4:
         return [scores(run) for run in runs]
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         return list(pool.map(scores, runs))
 
 

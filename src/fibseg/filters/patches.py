@@ -5,8 +5,7 @@ Higra's and pylena's trees hold Python's interpreter lock, so worker processes c
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from fibseg.errors import FibsegError
 from fibseg.filters.grain import grain_filter
-from fibseg.filters.slices import end_with_parent
+from fibseg.machine import start_workers, stop_workers
 
 UInt8 = NDArray[np.uint8]
 
@@ -35,14 +34,7 @@ class PatchFilter:
     def __init__(self, areas: list[int], processes: int):
         """Areas in pixels, as in `grain_filter`. Workers start with the first patch."""
         self.areas, self.processes = list(areas), processes
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # after a fork, a lock held by a thread of torch stays locked
-        self._pool = (
-            ProcessPoolExecutor(processes, mp_context=context, initializer=end_with_parent)
-            if processes > 1
-            else None
-        )
+        self._pool = start_workers(processes) if processes > 1 else None
 
     def submit(self, patches: UInt8) -> Future[UInt8]:
         """Begin with (N, H, W) patches; `channels_of` gives what comes out."""
@@ -64,14 +56,8 @@ class PatchFilter:
 
     def close(self) -> None:
         """End the workers."""
-        if self._pool is None:
-            return
-        if (
-            self._pool._broken
-        ):  # a worker that died may hold a lock that the others wait for, and they ignore SIGTERM
-            for process in list((self._pool._processes or {}).values()):
-                process.kill()
-        self._pool.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            stop_workers(self._pool)
 
     def __enter__(self) -> PatchFilter:
         return self

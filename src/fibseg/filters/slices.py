@@ -3,13 +3,8 @@
 import hashlib
 import io
 import logging
-import multiprocessing.connection
-import os
-import secrets
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -18,7 +13,9 @@ import numpy as np
 from filelock import FileLock
 
 from fibseg.errors import FibsegError
+from fibseg.files import replacing
 from fibseg.filters.grain import Array, check_areas, check_image, grain_filter
+from fibseg.machine import start_workers, stop_workers
 
 Progress = Callable[[int, int], None] | None  # (slices done, slices in total)
 Job = tuple[int, Array, list[int]]  # position of the slice, (H, W) pixels, areas to compute
@@ -145,10 +142,7 @@ def _computed(
             for index, image, areas in jobs
         )
         return
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # after a fork, a lock held by a thread of torch stays locked
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+    pool = start_workers(workers)
     try:
         futures = {
             pool.submit(grain_filter, image, areas): (index, areas) for index, image, areas in jobs
@@ -162,19 +156,7 @@ def _computed(
         )
         raise FibsegError(f"one of {workers} filter processes died: {cause}") from None
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def end_with_parent() -> None:
-    """In a worker: end when the parent has ended, not on a signal to all processes, which is the parent's to answer."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait = multiprocessing.connection.wait
-        threading.Thread(
-            target=lambda: wait([parent.sentinel]) and os._exit(1), daemon=True
-        ).start()
+        stop_workers(pool)
 
 
 def _fill_from_cache(
@@ -227,9 +209,5 @@ def _write(path: Path, pixels: Array) -> None:
     buffer = io.BytesIO()
     np.save(buffer, pixels, allow_pickle=False)
     buffer.write(hashlib.sha256(buffer.getvalue()).digest())
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, shared=True) as partial:
+        partial.write_bytes(buffer.getvalue())

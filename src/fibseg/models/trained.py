@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
@@ -16,6 +15,7 @@ from safetensors.torch import save
 
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
+from fibseg.files import replacing
 from fibseg.models.features import feature_names
 from fibseg.models.forest import ForestNetwork
 from fibseg.models.kinds import Model, create_model
@@ -34,15 +34,10 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
 
 
 def _write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as file:
+        with replacing(path, durable=True) as partial, partial.open("wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise FibsegError(
             f"{path}: the checkpoint could not be written ({error}); is the disk full?"
         ) from error

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from fibseg.errors import FibsegError
-from fibseg.files import write_whole
+from fibseg.files import remove_partials, replacing, write_whole
 from fibseg.stack import stack_writer
 
 Pixels = NDArray[Any]
@@ -149,9 +149,11 @@ class Staging:
 
     def write(self, z: int, layers: Sequence[Pixels], kept: Kept) -> None:
         """Pixels (H, W) of each output, and what is told of the slice."""
-        partial = self.folder / f".{z:06d}.{os.getpid()}.partial"
         try:
-            with tifffile.TiffWriter(partial) as file:
+            with (
+                replacing(self.file(z), shared=True) as partial,
+                tifffile.TiffWriter(partial) as file,
+            ):
                 for k, pixels in enumerate(layers):
                     told = json.dumps(asdict(kept)) if k == 0 else ""
                     file.write(
@@ -161,9 +163,7 @@ class Staging:
                         metadata=None,
                         description=told,
                     )
-            os.replace(partial, self.file(z))
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise FibsegError(
                 f"{self.folder}: slice {z} could not be written ({error}); is the disk full?"
             ) from error
@@ -249,12 +249,6 @@ def some(positions: Sequence[int]) -> list[int]:
 def same_image(digests: dict[int, str], digest_of: Callable[[int], str | None]) -> bool:
     """Whether some slices of an image are those whose digests were kept; one that cannot be read now says nothing."""
     return all(digest_of(z) in (None, digests[z]) for z in some(sorted(digests)))
-
-
-def remove_partials(path: Path) -> None:
-    """What processes left beside an output that were killed while they wrote it."""
-    for left in path.parent.glob(f".{path.name}.*.partial"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def zeros(shape: tuple[int, int, int], outputs: Sequence[Output]) -> list[Pixels]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibseg.errors import FibsegError
+from fibseg.files import replacing
 from fibseg.runs.directory import RunDirectory
 from fibseg.scores.slices import SplitScore
 
@@ -34,8 +34,10 @@ def write_components(
     run: RunDirectory, scores: dict[str, SplitScore], class_names: Sequence[str]
 ) -> None:
     """components.csv: a row per 2-D component of truth and prediction, in COMPONENT_COLUMNS."""
-    partial = run.path / ".components.csv.partial"
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(run.components) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(COMPONENT_COLUMNS)
         for split, score in scores.items():
@@ -48,7 +50,6 @@ def write_components(
                         "class": class_names[one["class_index"]],
                     }
                     writer.writerow([values[column] for column in COMPONENT_COLUMNS])
-    os.replace(partial, run.components)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from fibseg.errors import FibsegError
+from fibseg.files import partial_path, replacing
 from fibseg.stack.base import Slice, Stack, VoxelSize, damage_named, voxel_size
 
 
@@ -188,7 +189,7 @@ class TiffWriter:
         """Voxel size is (z, y, x) in nm, written the way ImageJ reads it; None leaves it out. Notes go there too."""
         self._notes = f"{NOTES}{json.dumps(notes)}\n" if notes else ""
         self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._partial = partial_path(self.path, shared=True)
         self._voxel_size = voxel_size
         self._written = 0
 
@@ -241,12 +242,9 @@ def write_stack(
 
 def write_pages(path: Path, pages: Sequence[NDArray[np.uint8]]) -> None:
     """Slices of any sizes as pages of one TIFF."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with tifffile.TiffWriter(partial) as file:
+    with replacing(path) as partial, tifffile.TiffWriter(partial) as file:
         for page in pages:
             file.write(page, compression="zlib", contiguous=False, metadata=None)
-    os.replace(partial, path)
 
 
 def read_pages(path: Path, which: Sequence[int] | None = None) -> list[NDArray[np.uint8]]:

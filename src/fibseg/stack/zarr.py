@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fibseg.errors import FibsegError
+from fibseg.files import partial_path
 from fibseg.stack.base import Slabs, Slice, Stack, VoxelSize, damage_named, voxel_size
 
 MARKS = ("zarr.json", ".zarray", ".zgroup")
@@ -182,7 +183,7 @@ class ZarrWriter:
     ):
         """Voxel size is (z, y, x) in nm; None leaves it out. Notes become attributes."""
         self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._partial = partial_path(self.path, shared=True)
         self._voxel_size, self._notes = voxel_size, notes or {}
         self._steps = pyramid(shape, voxel_size or (1, 1, 1))
         self._written = 0
