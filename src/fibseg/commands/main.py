@@ -214,7 +214,7 @@ def _exactness(options: argparse.Namespace) -> None:
 
 
 def _figure(name: str, options: argparse.Namespace) -> None:
-    from fibseg.pages import paper as figure_command
+    from fibseg.commands import figure as figure_command
 
     getattr(figure_command, name)(options)
 
@@ -310,9 +310,10 @@ def _add_data_commands(commands: Any) -> None:
 
 
 def _data_command(name: str, options: argparse.Namespace) -> None:
-    from fibseg.commands import check as data_commands
+    from fibseg.commands import check, import_labels, new
 
-    getattr(data_commands, name)(options)
+    programs = {"check": check.check, "new": new.new, "bring": import_labels.import_labels_command}
+    programs[name](options)
 
 
 def _numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:
