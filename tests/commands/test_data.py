@@ -19,9 +19,8 @@ from fibseg.config.compose import load_description
 from fibseg.data.slices import load_slices
 from fibseg.errors import FibsegError
 from fibseg.stack.base import Stack, part_of
-from tests.commands.test_main import rows
-from tests.data.test_importing import ilastik, mib
-from tests.support import TINY, Commands
+from tests.support import TINY, Commands, printed_rows
+from tests.support.label_files import write_ilastik, write_mib
 
 Labels = NDArray[Any]
 
@@ -249,12 +248,12 @@ def test_import_then_new_then_check(program: str, commands: Commands) -> None:
     named = ["--class", "mito=1", "--class", "er=2"]
     if program == "ilastik":
         labels[::3][labels[::3] == 0] = 3  # painted as background; 0 is what nobody painted
-        path, named = ilastik(folder / "a.h5", labels), [*named, "--background", "3"]
+        path, named = write_ilastik(folder / "a.h5", labels), [*named, "--background", "3"]
     elif program == "napari":
         path = str(folder / "a.tif")
         tifffile.imwrite(path, labels, photometric="minisblack")
     else:
-        path, named = mib(folder / "a.model", labels, ["mito", "er"], None), []
+        path, named = write_mib(folder / "a.model", labels, ["mito", "er"], None), []
     result = commands.run(
         "fibseg", "import", path, "labels.tif", "--image", "em.tif", *named, cwd=folder
     )
@@ -294,10 +293,10 @@ def test_score_of_labels_of_a_part(tmp_path: Path, capsys: Any) -> None:
     assert main(arguments) == 2
     assert "with --offset z,y,x" in capsys.readouterr().err
     assert main([*arguments, "--offset", "1,2,3"]) == 0
-    assert rows(capsys.readouterr().out)["1"][0] == "0.667"  # 2 * 8 / (8 + 16)
+    assert printed_rows(capsys.readouterr().out)["1"][0] == "0.667"  # 2 * 8 / (8 + 16)
     assert main([*arguments, "--offset", "0,2,3", "--slices", "0:1"]) == 0
     assert (
-        rows(capsys.readouterr().out)["1"][0] == "0.500"
+        printed_rows(capsys.readouterr().out)["1"][0] == "0.500"
     )  # all 48 are said to be class 1: 2 * 16 / (48 + 16)
     assert main([*arguments, "--offset", "4,0,0"]) == 2
     assert "leaves the stack (5, 12, 16) along z" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +11,7 @@ from sklearn.metrics import f1_score
 
 from fibseg.commands.main import main
 from fibseg.filters.grain import grain_filter
-from tests.support import PROJECT, Commands
-
-
-def rows(text: str) -> dict[str, list[str]]:
-    """Cells of a printed table by their first one."""
-    lines = [
-        re.split(r"\s*[│|]\s*", line.strip(" │|")) for line in text.splitlines() if "│" in line
-    ]
-    return {cells[0]: cells[1:] for cells in lines}
+from tests.support import PROJECT, Commands, printed_rows
 
 
 def test_predicted_stack_scores_what_the_run_scored(finished: Commands, tmp_path: Path) -> None:
@@ -52,8 +43,8 @@ def test_predicted_stack_scores_what_the_run_scored(finished: Commands, tmp_path
         "--slices",
         "7:9",
     )
-    scored = rows(finished.run(*command).stdout)
-    trained = rows(finished.train("filter=on", "filter.areas=[20,200]").stdout)
+    scored = printed_rows(finished.run(*command).stdout)
+    trained = printed_rows(finished.train("filter=on", "filter.areas=[20,200]").stdout)
     for name in ("mitochondrion", "membrane", "er"):
         assert scored[name][0] == trained[name][1].split()[0]
 
@@ -65,7 +56,7 @@ def test_score_without_a_description(tmp_path: Path, capsys: pytest.CaptureFixtu
     tifffile.imwrite(tmp_path / "t.tif", truth)
     tifffile.imwrite(tmp_path / "p.tif", prediction)
     assert main(["score", str(tmp_path / "p.tif"), str(tmp_path / "t.tif")]) == 0
-    table = rows(capsys.readouterr().out)
+    table = printed_rows(capsys.readouterr().out)
     for value in (1, 40):
         scores = [
             f1_score((t == value).ravel(), (p == value).ravel())

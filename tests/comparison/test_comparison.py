@@ -8,7 +8,6 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,62 +25,11 @@ from fibseg.comparison.rows import collapsed, score_rows
 from fibseg.comparison.tables import expert_table, spread, strata_table, table_1, table_2
 from fibseg.errors import FibsegError
 from fibseg.runs.collection import best_runs, collect, configurations, read_run
-from fibseg.runs.components import COMPONENT_COLUMNS
+from fibseg.scores.components import PAPER_BINS, Bins
 from fibseg.stack import write_pages
 from tests.support import Commands
-from tests.training.test_tracking import read_back
-
-
-def confusion(f1: float, pixels: int = 10_000) -> list[list[int]]:
-    """Counts of background and one class of so many pixels, whose F1 is this: misses and false ones are as many."""
-    hits = round(f1 * pixels)
-    return [[10 * pixels, pixels - hits], [pixels - hits, hits]]
-
-
-def make_run(
-    folder: Path,
-    name: str,
-    seed: int,
-    validation: list[float],
-    test: list[float],
-    bare: bool = False,
-    **changes: Any,
-) -> Path:
-    """A finished run of one class, with these F1 per slice, and a component of truth and prediction on each.
-
-    A bare one has no components.
-    """
-    model, filtering = name.split("-")[:2]
-    path = folder / f"{name}-s{seed}-{abs(hash(name)) % 16**8:08x}"
-    path.mkdir(parents=True)
-    classes = changes.pop("classes", ["background", "er"])
-    facts = {
-        "model": model,
-        "filter": filtering,
-        "seed": seed,
-        "data": "cell",
-        "config_hash": name,
-        "data_hash": "d",
-    }
-    splits = {
-        split: [
-            {"volume": 0, "slice": z, "confusion": confusion(value)}
-            for z, value in enumerate(values)
-        ]
-        for split, values in (("validation", validation), ("test", test))
-    }
-    content = {"schema": 1, "run": facts | changes, "classes": classes, "splits": splits}
-    (path / "scores.json").write_text(json.dumps(content))
-    with (path / "components.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COMPONENT_COLUMNS)
-        for split, found in ({} if bare else splits).items():
-            for one in found:
-                (_, _), (missed, hits) = one["confusion"]
-                for side in ("truth", "prediction"):
-                    place = [split, 0, one["slice"], content["classes"][1], side]
-                    writer.writerow([*place, hits + missed, 0, 0, hits, 1])
-    return path
+from tests.support.runs import make_run
+from tests.support.tracking import read_wandb
 
 
 def add_components(path: Path, *rows: tuple[str, str, int, int, int]) -> None:
@@ -192,8 +140,8 @@ def test_components_by_hand(tmp_path: Path) -> None:
         "splits": 1,
     }
     assert detections(run, "test") == {"er": expected}
-    assert detections(run, "test", smallest=4)["er"]["fn"] == 1
-    assert detections(run, "test", high=0.7)["er"]["tp"] == 2
+    assert detections(run, "test", Bins(0.8, 0.1, 4))["er"]["fn"] == 1
+    assert detections(run, "test", Bins(0.7, 0.1, 1))["er"]["tp"] == 2
     other = make_run(tmp_path, "unet-off", 1, [0.4], [0.5], bare=True)
     table = table_2([run, read_run(other)])
     assert table.rows[0][:4] == [
@@ -222,8 +170,8 @@ def test_components_by_size(tmp_path: Path) -> None:
         (0, 1, 1, 0),
         (1, 0, 0, 0),
     ]
-    assert list(in_strata(read_run(path), "test", [10], smallest=10)["er"]) == ["10 or more"]
-    table = strata_table([read_run(path)], [10], 0.8, 0.1, 1)
+    assert list(in_strata(read_run(path), "test", [10], Bins(0.8, 0.1, 10))["er"]) == ["10 or more"]
+    table = strata_table([read_run(path)], [10], PAPER_BINS)
     assert table.rows[1][:4] == ["unet-off, seed 0", "er", "10 or more (3)", "33.3% (1; 1 to 1)"]
 
 
@@ -438,7 +386,7 @@ def test_a_comparison_is_one_run_of_wandb(commands: Commands, tmp_path: Path) ->
     line = ("compare", tmp_path / "runs", "--output", tmp_path / "out", "--wandb", "cells")
     result = commands.run("fibseg", *line, env=os.environ | {"WANDB_MODE": "offline"})
     assert result.returncode == 0, result.stderr
-    found = read_back(tmp_path / "out")
+    found = read_wandb(tmp_path / "out")
     assert (found["run"].project, found["run"].job_type) == ("cells", "comparison")
     logged = {name.partition("/")[0] for row in found["history"].values() for name in row}
     assert {

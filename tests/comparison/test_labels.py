@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from fibseg.commands.main import main
 from fibseg.comparison.labels import labels_of, objects, thin_scores, thin_scores_of, volume_facts
@@ -16,8 +15,9 @@ from fibseg.errors import FibsegError
 from fibseg.runs.collection import FinishedRun, collect, read_run
 from fibseg.runs.directory import RunDirectory
 from fibseg.scores.boundaries import boundary_f1, cl_dice
+from fibseg.scores.components import PAPER_BINS, Bins
 from fibseg.stack import write_pages
-from tests.comparison.test_comparison import make_run
+from tests.support.runs import make_run, write_config, write_labels
 
 SHAPE = (16, 24)
 
@@ -27,28 +27,6 @@ def line(row: int, stop: int = 24) -> np.ndarray:
     labels = np.zeros(SHAPE, np.uint8)
     labels[row, :stop] = 1
     return labels
-
-
-def write_labels(path: Path, truth: list[np.ndarray], labels: list[np.ndarray]) -> None:
-    """Of the test slices: beside a run, and in it."""
-    folder = path.parent / "truth" / "d"
-    write_pages(folder / "test-labels.tif", truth)
-    splits = {"test": [{"volume": 0, "slice": z} for z in range(len(truth))]}
-    (folder / "truth.json").write_text(
-        json.dumps({"classes": ["background", "er"], "splits": splits})
-    )
-    write_pages(RunDirectory(path).labels("test"), labels)
-
-
-def write_config(path: Path, voxel_size: list[float]) -> None:
-    """The part of config.yaml that is read."""
-    volumes = [{"voxel_size": voxel_size, "split": {"train": ["0:4:2", 9], "test": ["4:7"]}}]
-    provenance = dict.fromkeys(
-        ("config_hash", "data_hash", "threads", "precision", "tracking_id"), 0
-    )
-    (path / "config.yaml").write_text(
-        yaml.safe_dump({"provenance": provenance, "data": {"volumes": volumes}})
-    )
 
 
 @pytest.fixture
@@ -114,7 +92,7 @@ def test_the_second_expert_and_every_run_on_that_slice(
     alone = boundary_f1(truth, line(8, 6), 1, 0.0, (5, 5)), cl_dice(truth, line(8, 6), 1)
     assert table.rows[1][4:] == [spread([one] * 4, False) for one in alone]
     assert table.rows[1][2:4] == [spread([one / 2] * 4, False) for one in alone]
-    found = expert_components(sweep, 0.8, 0.1, 1)
+    found = expert_components(sweep, PAPER_BINS)
     assert found is not None
     assert found.rows[0][:5] == [
         "second expert",
@@ -136,11 +114,11 @@ def test_three_dimensional_objects_by_hand(tmp_path: Path) -> None:
     content["splits"]["test"][3]["slice"] = 4
     (path / "scores.json").write_text(json.dumps(content))
     run = read_run(path)
-    found = objects(run, 0.8, 0.1, 1)["er"]
+    found = objects(run, PAPER_BINS)["er"]
     assert (found["tp"], found["ud"], found["fn"], found["right"], found["fp"]) == (0, 1, 1, 1, 0)
-    assert objects(run, 0.6, 0.1, 1)["er"]["tp"] == 1
-    assert objects(run, 0.8, 0.1, 25)["er"]["fn"] == 0  # the second has 24 voxels
-    assert object_table([run], 0.8, 0.1, 1).rows[0][1] == "er (2)"
+    assert objects(run, Bins(0.6, 0.1, 1))["er"]["tp"] == 1
+    assert objects(run, Bins(0.8, 0.1, 25))["er"]["fn"] == 0  # the second has 24 voxels
+    assert object_table([run], PAPER_BINS).rows[0][1] == "er (2)"
 
 
 def test_labels_that_are_missing_or_of_other_slices(

@@ -11,7 +11,7 @@ import pytest
 
 from fibseg.commands.main import main
 from fibseg.comparison.text import Table
-from tests.comparison.test_comparison import make_run
+from tests.support.runs import make_run
 
 
 def test_a_table_in_every_form() -> None:

@@ -15,7 +15,7 @@ import tifffile
 import torch
 import yaml
 
-from fibseg.models.trained import load_whole, save_whole
+from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.runs.directory import RunDirectory
 from tests.support import PROJECT, TINY, Commands
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from fibseg.data.importing import import_labels, open_labels
 from fibseg.errors import FibsegError
 from fibseg.stack import open_stack
 from fibseg.stack.base import Stack
+from tests.support.label_files import write_ilastik, write_mib
 
 Labels = NDArray[Any]
 SHAPE = (4, 6, 8)
@@ -27,41 +27,6 @@ SHAPE = (4, 6, 8)
 
 def some_labels(*values: int) -> Labels:
     return np.random.default_rng(0).choice(values, SHAPE).astype(np.uint8)
-
-
-def ilastik(path: Path, labels: Labels, axes: str = "zyxc") -> str:
-    """As ilastik exports labels: axis tags and a channel; (z, y, x) is put into the order of `axes`."""
-    place = {"z": 0, "y": 1, "x": 2, "c": 3}
-    with h5py.File(path, "w") as file:
-        data = labels[..., None].transpose([place[axis] for axis in axes])
-        one = file.create_dataset("exported_data", data=data, chunks=True, compression="gzip")
-        one.attrs["axistags"] = json.dumps(
-            {"axes": [{"key": axis, "typeFlags": 2} for axis in axes]}
-        )
-    return str(path)
-
-
-def mib(
-    path: Path,
-    labels: Labels,
-    names: list[str],
-    box: list[float] | None,
-    variable: str = "mibModel",
-) -> str:
-    """As MATLAB 7.3 keeps (y, x, z): (z, x, y) in the file, texts as numbers, a cell as references to texts."""
-    with h5py.File(path, "w") as file:
-        file[variable] = labels.transpose(0, 2, 1)
-        file["modelVariable"] = np.array([[ord(letter)] for letter in variable], np.uint16)
-        references = []
-        for k, name in enumerate(names):
-            file[f"#refs#/{k}"] = np.array([[ord(letter)] for letter in name], np.uint16)
-            references.append(file[f"#refs#/{k}"].ref)
-        cell = file.create_dataset("modelMaterialNames", (1, len(names)), h5py.ref_dtype)
-        for k, reference in enumerate(references):
-            cell[0, k] = reference
-        if box is not None:
-            file["BoundingBox"] = np.array(box)[:, None]
-    return str(path)
 
 
 def brought(tmp_path: Path, *arguments: str, output: str = "out.tif") -> Labels:
@@ -83,7 +48,7 @@ def test_what_nobody_painted_in_ilastik_is_ignored(axes: str, tmp_path: Path, ca
     labels[2] = 0
     found = brought(
         tmp_path,
-        ilastik(tmp_path / "a.h5", labels, axes),
+        write_ilastik(tmp_path / "a.h5", labels, axes),
         "--class",
         "er=3",
         "--class",
@@ -103,7 +68,7 @@ def test_more_unlabelled_values_leave_that_of_ilastik(tmp_path: Path) -> None:
     labels = some_labels(0, 1, 2, 3)
     found = brought(
         tmp_path,
-        ilastik(tmp_path / "a.h5", labels),
+        write_ilastik(tmp_path / "a.h5", labels),
         "--class",
         "er=1",
         "--background",
@@ -117,7 +82,7 @@ def test_more_unlabelled_values_leave_that_of_ilastik(tmp_path: Path) -> None:
 def test_zero_of_ilastik_is_background_where_a_person_says_so(tmp_path: Path) -> None:
     labels = some_labels(0, 1)
     found = brought(
-        tmp_path, ilastik(tmp_path / "a.h5", labels), "--class", "er=1", "--background", "0"
+        tmp_path, write_ilastik(tmp_path / "a.h5", labels), "--class", "er=1", "--background", "0"
     )
     np.testing.assert_array_equal(found, labels)
 
@@ -173,7 +138,7 @@ BOX = [1.0, 1.0 + 7 * 0.004, 0.0, 5 * 0.005, 2.0, 2.0 + 3 * 0.02]
 @pytest.mark.parametrize("variable", ["mibModel", "myModel"])
 def test_names_and_voxels_of_a_model_of_mib(variable: str, tmp_path: Path, capsys: Any) -> None:
     labels = some_labels(0, 1, 2)
-    path = mib(tmp_path / "a.model", labels, ["mitochondrion", "rough ER"], BOX, variable)
+    path = write_mib(tmp_path / "a.model", labels, ["mitochondrion", "rough ER"], BOX, variable)
     source = open_labels(path)
     assert (source.program, source.names) == ("MIB", {"mitochondrion": 1, "rough ER": 2})
     assert (source.stack.shape, source.stack.voxel_size) == (SHAPE, pytest.approx((20.0, 5.0, 4.0)))
@@ -201,14 +166,14 @@ def test_names_and_voxels_of_a_model_of_mib(variable: str, tmp_path: Path, capsy
 def test_the_printed_entry_is_yaml_whatever_a_class_is_called(
     name: str, tmp_path: Path, capsys: Any
 ) -> None:
-    brought(tmp_path, mib(tmp_path / "a.model", some_labels(0, 1), [name], None))
+    brought(tmp_path, write_mib(tmp_path / "a.model", some_labels(0, 1), [name], None))
     printed = yaml.safe_load(capsys.readouterr().out.partition("\n\n")[2])
     assert printed["classes"] == {name: {"label": 1, "weight": 1.0}}
 
 
 def test_classes_on_the_command_line_win_over_those_of_mib(tmp_path: Path) -> None:
     labels = some_labels(0, 1, 2)
-    path = mib(tmp_path / "a.model", labels, ["mito", "cytosol"], None)
+    path = write_mib(tmp_path / "a.model", labels, ["mito", "cytosol"], None)
     assert open_labels(path).stack.voxel_size is None
     np.testing.assert_array_equal(
         brought(tmp_path, path, "--class", "er=2", "--background", "1"),
@@ -223,8 +188,8 @@ def test_models_of_mib_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "old.mat").rename(tmp_path / "old.model")
     with h5py.File(tmp_path / "other.model", "w") as file:
         file["something"] = np.zeros(SHAPE, np.uint8)
-    mib(tmp_path / "float.model", np.zeros(SHAPE, np.float32), [], None)
-    mib(tmp_path / "four.model", np.zeros(SHAPE, np.uint8), [], None)
+    write_mib(tmp_path / "float.model", np.zeros(SHAPE, np.float32), [], None)
+    write_mib(tmp_path / "four.model", np.zeros(SHAPE, np.uint8), [], None)
     with h5py.File(tmp_path / "four.model", "a") as file:
         del file["mibModel"]
         file["mibModel"] = np.zeros((2, *SHAPE), np.uint8)

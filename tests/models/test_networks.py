@@ -12,35 +12,14 @@ from fibseg.errors import FibsegError
 from fibseg.models.efficient_unet import ENCODERS, EfficientUNet
 from fibseg.models.kinds import create_model
 from fibseg.training.losses import DiceLoss
+from tests.support.models import PAPER_NETWORKS, SMALL_NETWORKS
 
-PAPER: dict[str, dict[str, Any]] = {
-    "unet": {
-        "classes": 4,
-        "width": 64,
-        "dropout": 0.5,
-        "norm_momentum": 0.01,
-        "norm_eps": 1e-3,
-        "block_order": "relu_norm",
-    },
-    "eunet": {
-        "classes": 4,
-        "encoder": "efficientnet_b4",
-        "width": 64,
-        "drop_path": 0.2,
-        "norm_momentum": 0.01,
-        "norm_eps": 1e-3,
-    },
-}
-SMALL: dict[str, dict[str, Any]] = {
-    "unet": PAPER["unet"] | {"width": 4, "channels": 1},
-    "eunet": PAPER["eunet"] | {"encoder": "efficientnet_b0", "width": 4, "channels": 1},
-}
 BOTH = pytest.mark.parametrize("name", ["unet", "eunet"])
 
 
 def small(name: str, **changes: Any) -> nn.Module:
     torch.manual_seed(0)
-    return create_model(name, **SMALL[name] | changes)
+    return create_model(name, **SMALL_NETWORKS[name] | changes)
 
 
 def numbers(network: nn.Module) -> tuple[int, int]:
@@ -59,7 +38,7 @@ def test_unet_has_the_papers_parameters(
     channels: int, trainable: int, with_statistics: int
 ) -> None:
     with torch.device("meta"):
-        assert numbers(create_model("unet", channels=channels, **PAPER["unet"])) == (
+        assert numbers(create_model("unet", channels=channels, **PAPER_NETWORKS["unet"])) == (
             trainable,
             with_statistics,
         )
@@ -68,7 +47,7 @@ def test_unet_has_the_papers_parameters(
 def test_unet_parameters_by_layer() -> None:
     """3 x 3 convolutions with biases, 2 x 2 transposed ones, counted by hand."""
     with torch.device("meta"):
-        network = create_model("unet", channels=1, **PAPER["unet"])
+        network = create_model("unet", channels=1, **PAPER_NETWORKS["unet"])
     found = [
         sum(p.numel() for p in block.parameters()) for block in [*network.down, network.deepest]
     ]
@@ -83,9 +62,9 @@ def test_unet_parameters_by_layer() -> None:
 
 def test_efficient_unet_has_the_papers_numbers() -> None:
     with torch.device("meta"):
-        _, with_statistics = numbers(create_model("eunet", channels=3, **PAPER["eunet"]))
-        one_channel, _ = numbers(create_model("eunet", channels=1, **PAPER["eunet"]))
-        three_channels, _ = numbers(create_model("eunet", channels=3, **PAPER["eunet"]))
+        _, with_statistics = numbers(create_model("eunet", channels=3, **PAPER_NETWORKS["eunet"]))
+        one_channel, _ = numbers(create_model("eunet", channels=1, **PAPER_NETWORKS["eunet"]))
+        three_channels, _ = numbers(create_model("eunet", channels=3, **PAPER_NETWORKS["eunet"]))
     assert with_statistics == 33_005_116  # Keras' 33,005,123 less 7 of a normalisation layer
     assert one_channel - three_channels == 3 * 1 + 3  # the 1 x 1 convolution to three
 
@@ -93,7 +72,7 @@ def test_efficient_unet_has_the_papers_numbers() -> None:
 def test_efficient_unet_decoder_by_layer() -> None:
     """One 3 x 3 convolution with bias and one batch norm per level: inputs are [up, skip]."""
     with torch.device("meta"):
-        network = create_model("eunet", channels=3, **PAPER["eunet"])
+        network = create_model("eunet", channels=3, **PAPER_NETWORKS["eunet"])
     inputs, outputs = [1792 + 960, 512 + 336, 256 + 192, 128 + 144, 64], [512, 256, 128, 64, 32]
     found = [sum(p.numel() for p in level.parameters()) for level in network.decoder]
     assert found == [9 * i * o + o + 2 * o for i, o in zip(inputs, outputs, strict=True)]
@@ -110,7 +89,7 @@ def test_skips_are_timms_expanded_activations(encoder: str) -> None:
     """Seen by hooks on timm's own forward pass, which ours must repeat."""
     torch.manual_seed(0)
     network = create_model(
-        "eunet", channels=3, **PAPER["eunet"] | {"encoder": encoder, "width": 2}
+        "eunet", channels=3, **PAPER_NETWORKS["eunet"] | {"encoder": encoder, "width": 2}
     ).eval()
     seen: list[Tensor] = []
     for block in (1, 2, 3, 5):
@@ -131,13 +110,13 @@ def test_skips_are_timms_expanded_activations(encoder: str) -> None:
 
 def test_skips_of_the_paper() -> None:
     with torch.device("meta"):
-        network = create_model("eunet", channels=3, **PAPER["eunet"])
+        network = create_model("eunet", channels=3, **PAPER_NETWORKS["eunet"])
     assert network.skips == [(144, 2), (192, 4), (336, 8), (960, 16), (1792, 32)]
 
 
 def test_stochastic_depth_rises_over_the_blocks() -> None:
     with torch.device("meta"):
-        network = create_model("eunet", channels=3, **PAPER["eunet"])
+        network = create_model("eunet", channels=3, **PAPER_NETWORKS["eunet"])
     blocks = [block for stage in network.encoder.blocks for block in stage]
     rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in blocks]
     assert rates == pytest.approx([0.2 * i / len(blocks) for i in range(len(blocks))])
@@ -276,11 +255,11 @@ def test_wrong_names_and_arguments() -> None:
     with pytest.raises(
         FibsegError, match="'efficientnet_b44' is not known; the nearest are efficientnet_b4"
     ):
-        create_model("eunet", **SMALL["eunet"] | {"encoder": "efficientnet_b44"})
+        create_model("eunet", **SMALL_NETWORKS["eunet"] | {"encoder": "efficientnet_b44"})
     with pytest.raises(
         FibsegError, match="'relu' is not known; expected one of relu_norm, norm_relu"
     ):
-        create_model("unet", **SMALL["unet"] | {"block_order": "relu"})
+        create_model("unet", **SMALL_NETWORKS["unet"] | {"block_order": "relu"})
 
 
 def test_encoders_are_timms() -> None:

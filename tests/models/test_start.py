@@ -15,8 +15,9 @@ from fibseg.errors import FibsegError
 from fibseg.models.efficient_unet import EfficientUNet
 from fibseg.models.kinds import create_model
 from fibseg.models.start import Start, imagenet_weights, load_encoder, read_weights, start_from
-from fibseg.models.trained import TrainedModel, save_whole
-from tests.models.test_networks import SMALL
+from fibseg.models.checkpoints import save_whole
+from fibseg.models.trained import TrainedModel
+from tests.support.models import SMALL_NETWORKS
 
 B0 = "efficientnet_b0"
 
@@ -32,7 +33,7 @@ def pretrained() -> dict[str, Tensor]:
 
 def eunet(channels: int) -> EfficientUNet:
     torch.manual_seed(0)
-    network = create_model("eunet", **SMALL["eunet"] | {"channels": channels})
+    network = create_model("eunet", **SMALL_NETWORKS["eunet"] | {"channels": channels})
     assert isinstance(network, EfficientUNet)
     return network.eval()
 
@@ -136,7 +137,9 @@ def test_no_network_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 def model(
     name: str, classes: list[str], areas: list[int], seed: int, **changes: Any
 ) -> TrainedModel:
-    arguments = SMALL[name] | {"classes": len(classes), "channels": 1 + len(areas)} | changes
+    arguments = (
+        SMALL_NETWORKS[name] | {"classes": len(classes), "channels": 1 + len(areas)} | changes
+    )
     torch.manual_seed(seed)
     network = create_model(name, **arguments)
     with torch.no_grad():  # statistics and biases that are not those of a start

@@ -12,42 +12,9 @@ import torch
 
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
-from fibseg.models.kinds import create_model
-from fibseg.models.trained import (
-    TrainedModel,
-    is_whole,
-    load_model,
-    load_whole,
-    save_model,
-    save_whole,
-)
-
-
-def trained(areas: list[int], channels: int) -> TrainedModel:
-    torch.manual_seed(0)
-    arguments: dict[str, Any] = {
-        "channels": channels,
-        "classes": 3,
-        "width": 2,
-        "dropout": 0.5,
-        "norm_momentum": 0.1,
-        "norm_eps": 1e-3,
-        "block_order": "relu_norm",
-    }
-    network = create_model("unet", **arguments)
-    return TrainedModel(
-        network,
-        "unet",
-        arguments,
-        ["background", "a", "b"],
-        [0, 7, 9],
-        areas,
-        "slice",
-        GreyRange(3.0, 234.0),
-        [[20, 5, 5]],
-        32,
-        "32",
-    )
+from fibseg.models.checkpoints import is_whole, load_whole, save_whole
+from fibseg.models.trained import load_model, save_model
+from tests.support.models import trained
 
 
 def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) -> None:
@@ -177,7 +144,7 @@ def test_channels_must_fit_the_areas_at_saving_too(tmp_path: Path) -> None:
 def test_a_window_per_slice_comes_back_and_format_2_knew_none(tmp_path: Path) -> None:
     model = replace(trained([], 1), window=GreyRange(3.0, 234.0, (0.5, 99.5)))
     save_model(model, tmp_path / "best.ckpt")
-    assert load_model(tmp_path / "best.ckpt").window == model.window
+    assert load_model(tmp_path / "best.ckpt").window == model.grey_range
     content = torch.load(tmp_path / "best.ckpt", weights_only=True)
     save_whole(content | {"format": 2, "window": (3.0, 234.0)}, tmp_path / "old.ckpt")
     assert load_model(tmp_path / "old.ckpt").window == GreyRange(3.0, 234.0)

@@ -22,7 +22,7 @@ from fibseg.pages.gallery import SIDE, gallery
 from fibseg.runs.collection import collect
 from fibseg.runs.directory import RunDirectory
 from fibseg.stack import write_pages
-from tests.comparison.test_comparison import make_run
+from tests.support.runs import make_run
 
 
 class Tags(HTMLParser):

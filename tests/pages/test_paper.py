@@ -16,8 +16,7 @@ from fibseg.pages.figures import overlay
 from fibseg.pages.paper import draw, panels
 from fibseg.runs.collection import collect
 from fibseg.stack import write_pages, write_stack
-from tests.comparison.test_comparison import make_run
-from tests.comparison.test_labels import write_config, write_labels
+from tests.support.runs import make_run, write_config, write_labels
 
 SIDE = 16
 

@@ -13,9 +13,8 @@ from fibseg.models.kinds import create_model
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.estimate import LiveBytes, activation_bytes, estimate, seconds_per_slice
 from fibseg.prediction.windows import windows_of
-from tests.models.test_networks import SMALL
-from tests.models.test_trained import trained
-from tests.prediction.test_whole_cell import image, labeller
+from tests.support.labelling import labeller, random_image
+from tests.support.models import SMALL_NETWORKS, trained
 
 
 def test_bytes_of_a_chain_by_hand() -> None:
@@ -35,7 +34,7 @@ def test_bytes_of_a_chain_by_hand() -> None:
 
 
 def eunet() -> TrainedModel:
-    arguments = SMALL["eunet"]
+    arguments = SMALL_NETWORKS["eunet"]
     return replace(
         trained([], 1),
         network=create_model("eunet", **arguments),
@@ -62,7 +61,7 @@ def test_bytes_grow_with_the_windows_and_are_those_of_real_tensors() -> None:
 
 def test_a_sentence_tells_time_and_memory() -> None:
     ours = labeller(trained([20], 2))
-    pixels = image()[0]
+    pixels = random_image()[0]
     seconds = seconds_per_slice(ours, pixels)
     assert 0 < seconds < 60
     told = estimate(ours, np.tile(pixels, (2, 2)), 10**6)

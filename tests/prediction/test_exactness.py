@@ -17,8 +17,8 @@ from fibseg.prediction import exactness
 from fibseg.prediction.exactness import ALLOWED, Drift, choose_windows, drift, measure_drift
 from fibseg.prediction.slices import predict_scores, predict_slices, probabilities
 from fibseg.prediction.windows import chosen_windows, windows_of
-from tests.models.test_trained import trained
 from tests.support import Commands
+from tests.support.models import trained
 
 CPU = torch.device("cpu")
 

@@ -22,8 +22,8 @@ from fibseg.prediction.job import pixel_scale
 from fibseg.prediction.stack import Labelled, Labeller, label_stack, nearest, resized
 from fibseg.prediction.windows import windows_of
 from fibseg.stack.base import Stack
-from tests.models.test_trained import trained
 from tests.support import Commands
+from tests.support.models import trained
 
 CPU = torch.device("cpu")
 UInt8 = NDArray[np.uint8]

@@ -14,7 +14,7 @@ from fibseg.prediction.slices import predict_slice
 from fibseg.prediction.stack import Labelled, Labeller, label_stack
 from fibseg.prediction.windows import Windows, windows_of
 from fibseg.stack import Stack, open_stack
-from tests.models.test_trained import trained
+from tests.support.models import trained
 
 CPU = torch.device("cpu")
 

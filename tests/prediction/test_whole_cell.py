@@ -24,7 +24,7 @@ from rich.console import Console
 
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
-from fibseg.models.trained import TrainedModel, load_model
+from fibseg.models.trained import load_model
 from fibseg.prediction.ensemble import Ensemble, common_precision, common_windows, sources_of
 from fibseg.prediction.slices import predict_scores, probabilities
 from fibseg.prediction.stack import Labeller, identity, label_stack
@@ -33,15 +33,9 @@ from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.prediction.windows import Windows, chosen_windows, windows_of
 from fibseg.stack import TiffWriter, open_stack, read_notes, write_stack
 from fibseg.stack.base import Stack
-from tests.models.test_trained import trained
 from tests.support import Commands
-
-CPU = torch.device("cpu")
-SHAPE = (12, 70, 90)
-
-
-def image(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+from tests.support.labelling import CPU, IMAGE_SHAPE, labeller, random_image
+from tests.support.models import trained
 
 
 def stack_of(pixels: np.ndarray, broken: tuple[int, ...] = ()) -> Stack:
@@ -53,14 +47,10 @@ def stack_of(pixels: np.ndarray, broken: tuple[int, ...] = ()) -> Stack:
     return Stack("here", pixels.shape, pixels.dtype, read)
 
 
-def labeller(*models: TrainedModel, **changes: object) -> Labeller:
-    return replace(
-        Labeller(list(models), windows_of(models[0], "whole"), CPU, "32", 4, 1), **changes
-    )  # type: ignore[arg-type]
-
-
 def staged(path: Path, dtype: str = "uint8") -> Staging:
-    return Staging([Output(path, dtype, {"classes": {"0": "background"}})], SHAPE, [20.0, 5.0, 5.0])
+    return Staging(
+        [Output(path, dtype, {"classes": {"0": "background"}})], IMAGE_SHAPE, [20.0, 5.0, 5.0]
+    )
 
 
 def run(
@@ -79,7 +69,7 @@ def test_labels_are_those_of_each_slice_by_itself(
     tmp_path: Path, name: str, areas: list[int]
 ) -> None:
     model = trained(areas, 1 + len(areas))
-    stack = stack_of(image())
+    stack = stack_of(random_image())
     run(staged(tmp_path / name), labeller(model, processes=2), stack)
     found = open_stack(tmp_path / name)
     expected = [one.labels for one in label_stack(labeller(model), stack, range(12))]
@@ -91,7 +81,7 @@ def test_labels_are_those_of_each_slice_by_itself(
 
 
 def test_shards_in_any_order_make_the_same_bytes(tmp_path: Path) -> None:
-    ours, stack = labeller(trained([], 1)), stack_of(image())
+    ours, stack = labeller(trained([], 1)), stack_of(random_image())
     run(staged(tmp_path / "one.tif"), ours, stack)
     for number in (2, 0, 4, 1):
         run(staged(tmp_path / "many.tif"), ours, stack, (number, 5))
@@ -106,16 +96,16 @@ def test_a_slice_that_cannot_be_read_is_named_and_the_rest_kept(tmp_path: Path) 
         FibsegError,
         match=r"here, slice 5: damaged\. Slices 5, 7 could not be read; the rest is kept in",
     ):
-        run(staged(tmp_path / "out.tif"), ours, stack_of(image(), (5, 7)))
+        run(staged(tmp_path / "out.tif"), ours, stack_of(random_image(), (5, 7)))
     assert not (tmp_path / "out.tif").exists()
     kept = staged(tmp_path / "out.tif")
     assert kept.missing(range(12)) == [5, 7]
     seen: list[int] = []
-    whole = stack_of(image())
+    whole = stack_of(random_image())
     run(
         kept,
         ours,
-        Stack("here", SHAPE, np.dtype(np.uint8), lambda z: seen.append(z) or whole.read(z)),
+        Stack("here", IMAGE_SHAPE, np.dtype(np.uint8), lambda z: seen.append(z) or whole.read(z)),
     )  # type: ignore[func-returns-value]
     assert (
         seen[-2:] == [5, 7] and len(seen) == 6
@@ -123,7 +113,7 @@ def test_a_slice_that_cannot_be_read_is_named_and_the_rest_kept(tmp_path: Path) 
     run(staged(tmp_path / "whole.tif"), ours, whole)
     assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
     with pytest.raises(FibsegError, match="Slices 5 could not be read; they are 0 in the output"):
-        run(staged(tmp_path / "zeros.tif"), ours, stack_of(image(), (5,)), skip=True)
+        run(staged(tmp_path / "zeros.tif"), ours, stack_of(random_image(), (5,)), skip=True)
     labels = tifffile.imread(tmp_path / "zeros.tif")
     assert (
         not labels[5].any()
@@ -138,7 +128,7 @@ def test_another_model_into_a_started_output_is_refused(tmp_path: Path) -> None:
     digests = {z: f"{z}" for z in range(12)}
     staging.begin({"models": ["a"]}, digests.get)
     for z in range(4):
-        staging.write(z, [image()[z]], Kept(0.0, digests[z], False))
+        staging.write(z, [random_image()[z]], Kept(0.0, digests[z], False))
     staging.begin({"models": ["a"]}, digests.get)
     with pytest.raises(
         FibsegError, match=r"was begun with other models; give another name, or delete"
@@ -155,7 +145,7 @@ def test_another_model_into_a_started_output_is_refused(tmp_path: Path) -> None:
 
 
 def test_identity_tells_models_and_settings_apart() -> None:
-    ours, stack = labeller(trained([], 1)), stack_of(image())
+    ours, stack = labeller(trained([], 1)), stack_of(random_image())
     first = identity(ours, stack, None)
     assert first == identity(ours, stack, None) == json.loads(json.dumps(first))
     told = replace(
@@ -170,26 +160,26 @@ def test_identity_tells_models_and_settings_apart() -> None:
         identity(replace(ours, turned=True), stack, None),
         identity(replace(ours, windows=windows_of(trained([], 1), "paper")), stack, None),
         identity(ours, stack, [20.0, 5.0, 5.0]),
-        identity(ours, stack_of(image((12, 70, 91))), None),
+        identity(ours, stack_of(random_image((12, 70, 91))), None),
     ]
     assert all(one != first for one in others)
 
 
 def test_what_a_kill_or_a_bad_disk_leaves_is_no_slice(tmp_path: Path) -> None:
     """Slices without an identity, empty and cut files, partial outputs."""
-    ours, stack = labeller(trained([], 1)), stack_of(image())
+    ours, stack = labeller(trained([], 1)), stack_of(random_image())
     run(staged(tmp_path / "whole.tif"), ours, stack)
     staging = staged(tmp_path / "out.tif")
     staging.begin({"made": "here"}, lambda _: None)
     for z in range(12):
-        staging.write(z, [np.ones(SHAPE[1:], np.uint8)], Kept(0.0, "of another model", False))
+        staging.write(z, [np.ones(IMAGE_SHAPE[1:], np.uint8)], Kept(0.0, "of another model", False))
     (staging.folder / "identity.json").unlink()  # as a kill within its removal may leave it
     (tmp_path / ".out.tif.99.partial").write_bytes(b"half")
     run(staging, ours, stack)
     assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"out.tif", "whole.tif"}
     with pytest.raises(FibsegError):
-        run(staged(tmp_path / "again.tif"), ours, stack_of(image(), (11,)))
+        run(staged(tmp_path / "again.tif"), ours, stack_of(random_image(), (11,)))
     staging = staged(tmp_path / "again.tif")
     staging.file(3).write_bytes(b"")
     staging.file(4).write_bytes(staging.file(4).read_bytes()[:40])
@@ -221,14 +211,14 @@ def test_killed_while_the_output_is_made_of_the_slices(
 ) -> None:
     outputs = []
     for folder in ("whole", "killed"):
-        staging = Staging([Output(tmp_path / folder / name, "uint8", {})], SHAPE, None)
+        staging = Staging([Output(tmp_path / folder / name, "uint8", {})], IMAGE_SHAPE, None)
         staging.begin({"made": "here"}, lambda _: None)
-        for z, one in enumerate(image()):
+        for z, one in enumerate(random_image()):
             staging.write(z, [one], Kept(0.0, str(z), False))
         outputs.append(staging)
     whole, killed = outputs
     assert whole.assemble()
-    script = KILLED.format(writer=writer, shape=SHAPE)
+    script = KILLED.format(writer=writer, shape=IMAGE_SHAPE)
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "killed" / name)], check=False
     )
@@ -260,23 +250,23 @@ def test_shards_of_another_count_wait_for_those_at_work(tmp_path: Path) -> None:
 def test_zeros_for_a_slice_are_tried_again_and_told_again(tmp_path: Path) -> None:
     ours = labeller(trained([], 1))
     with pytest.raises(FibsegError, match="Slices 2 could not be read; they are 0"):
-        run(staged(tmp_path / "out.tif"), ours, stack_of(image(), (2,)), (0, 2), skip=True)
+        run(staged(tmp_path / "out.tif"), ours, stack_of(random_image(), (2,)), (0, 2), skip=True)
     assert staged(tmp_path / "out.tif").missing(range(6)) == [2]
     with pytest.raises(FibsegError, match="Slices 2 could not be read; the rest is kept"):
-        run(staged(tmp_path / "out.tif"), ours, stack_of(image(), (2,)))
+        run(staged(tmp_path / "out.tif"), ours, stack_of(random_image(), (2,)))
     assert not (tmp_path / "out.tif").exists()
-    run(staged(tmp_path / "out.tif"), ours, stack_of(image()))  # it was mended
+    run(staged(tmp_path / "out.tif"), ours, stack_of(random_image()))  # it was mended
     notes = read_notes(tmp_path / "out.tif")
     assert notes is not None and notes["zeroed"] == [] and len(notes["pixels"]) == 3
     with pytest.raises(FibsegError, match="they are 0 in the output"):
-        run(staged(tmp_path / "zeros.tif"), ours, stack_of(image(), (2,)), skip=True)
+        run(staged(tmp_path / "zeros.tif"), ours, stack_of(random_image(), (2,)), skip=True)
     notes = read_notes(tmp_path / "zeros.tif")
     assert notes is not None and notes["zeroed"] == [2]
 
 
 def test_a_filter_worker_that_dies_is_no_unreadable_slice(tmp_path: Path) -> None:
     """It ends the prediction with its own sentence, and what was labelled is kept."""
-    ours, stack = labeller(trained([20], 2), processes=2), stack_of(image())
+    ours, stack = labeller(trained([20], 2), processes=2), stack_of(random_image())
     found = label_stack(ours, stack, range(12))
     next(found)
     for process in multiprocessing.active_children():
@@ -287,7 +277,7 @@ def test_a_filter_worker_that_dies_is_no_unreadable_slice(tmp_path: Path) -> Non
 
 
 def test_a_second_process_that_comes_too_late_to_assemble_has_nothing_to_do(tmp_path: Path) -> None:
-    ours, stack = labeller(trained([], 1)), stack_of(image())
+    ours, stack = labeller(trained([], 1)), stack_of(random_image())
     first, second = staged(tmp_path / "out.tif"), staged(tmp_path / "out.tif")
     run(first, ours, stack, (0, 2))
     second.begin({"made": "here"}, lambda _: None)
@@ -298,7 +288,7 @@ def test_a_second_process_that_comes_too_late_to_assemble_has_nothing_to_do(tmp_
 def test_a_full_disk_is_one_sentence_and_what_was_written_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, stack = labeller(trained([], 1)), stack_of(image())
+    ours, stack = labeller(trained([], 1)), stack_of(random_image())
     write, written = tifffile.TiffWriter.write, []
 
     def full(self: tifffile.TiffWriter, *arguments: object, **options: object) -> object:
@@ -331,7 +321,9 @@ def test_a_full_disk_is_one_sentence_and_what_was_written_stays(
     run(
         staged(tmp_path / "later.tif"),
         ours,
-        Stack("here", SHAPE, np.dtype(np.uint8), lambda z: seen.append(z) or image()[z]),
+        Stack(
+            "here", IMAGE_SHAPE, np.dtype(np.uint8), lambda z: seen.append(z) or random_image()[z]
+        ),
     )  # type: ignore[func-returns-value]
     assert set(seen) == {0, 6, 11}  # looked at, not labelled again
     assert (tmp_path / "later.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
@@ -350,15 +342,15 @@ def test_batches_are_halved_until_they_fit(tmp_path: Path) -> None:
 
     network, windows = model.network, windows_of(model, "paper")
     expected = next(
-        label_stack(labeller(model, windows=windows, batch_size=16), stack_of(image()), [0])
+        label_stack(labeller(model, windows=windows, batch_size=16), stack_of(random_image()), [0])
     )
     small = labeller(replace(model, network=Small()), windows=windows, batch_size=16)
-    found = list(label_stack(small, stack_of(image()), [0, 1]))
+    found = list(label_stack(small, stack_of(random_image()), [0, 1]))
     np.testing.assert_array_equal(found[0].labels, expected.labels)
     assert sizes[:4] == [16, 8, 4, 2] and max(sizes[4:]) == 2  # kept for the slices that follow
     most = 0
     with pytest.raises(FibsegError, match="too little memory for windows=paper 32"):
-        run(staged(tmp_path / "out.tif"), small, stack_of(image()))
+        run(staged(tmp_path / "out.tif"), small, stack_of(random_image()))
 
 
 def test_an_ensemble_is_the_mean_of_its_members() -> None:
@@ -367,7 +359,7 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
     plain, filtered = trained([], 1), replace(trained([30], 2), window=GreyRange(0.0, 255.0))
     for parameter in plain.network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    pixels = image()
+    pixels = random_image()
     found = next(
         label_stack(labeller(plain, filtered, layers=["a", "disagreement"]), stack_of(pixels), [3])
     )
@@ -446,7 +438,7 @@ def test_eight_turns_of_a_network_commute_with_turning_the_image() -> None:
 
 
 def test_layers_of_probabilities_hold_the_scores() -> None:
-    model, pixels = trained([], 1), image()
+    model, pixels = trained([], 1), random_image()
     ours = labeller(model, layers=["a"])
     one = next(label_stack(ours, stack_of(pixels), [0]))
     grey = (
@@ -554,7 +546,7 @@ def test_an_interrupted_prediction_and_one_of_another_model(finished: Commands, 
 def test_a_folder_of_runs_is_averaged(finished: Commands, cell: Path) -> None:
     """Copies of one run with other seeds: the mean is the run itself; configurations are named."""
     first = finished.run_directory()
-    write_stack(cell / "image.tif", image((3, 96, 128)), [20, 5, 5])
+    write_stack(cell / "image.tif", random_image((3, 96, 128)), [20, 5, 5])
     for seed in (1, 2):
         copy = cell / "runs" / first.name.replace("-s0-", f"-s{seed}-")
         shutil.copytree(first, copy)
@@ -639,7 +631,7 @@ def test_shards_side_by_side_by_one_command(finished: Commands, cell: Path) -> N
 
 def test_many_shards_may_begin_at_once(tmp_path: Path) -> None:
     """The first makes the folder; none takes it for what a killed process left."""
-    ours, stack = labeller(trained([], 1)), stack_of(image())
+    ours, stack = labeller(trained([], 1)), stack_of(random_image())
     with ThreadPoolExecutor(6) as pool:
         list(
             pool.map(

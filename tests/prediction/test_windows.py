@@ -22,7 +22,7 @@ from fibseg.prediction.windows import (
     tile_cuts,
     windows_of,
 )
-from tests.models.test_trained import trained
+from tests.support.models import trained
 
 CPU = torch.device("cpu")
 UNET: dict[str, Any] = {

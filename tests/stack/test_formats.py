@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import json
 import resource
 import subprocess
 import sys
@@ -12,165 +11,43 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import mrcfile
-import nibabel
 import numpy as np
 import pytest
-import skimage.io
 import tifffile
 import zarr
-from numpy.typing import NDArray
 
 from fibseg.errors import FibsegError
 from fibseg.stack import ZarrWriter, open_stack, stack_writer
 from fibseg.stack.base import voxel_size
+from tests.support.stack_files import (
+    STACK_SHAPE,
+    VOXEL_SIZE,
+    Pixels,
+    bigtiff,
+    hdf5,
+    ilastik,
+    imagej,
+    imagej_block,
+    mrc,
+    nifti,
+    ome_tiff,
+    ome_zarr_of,
+    pixels,
+    png_slices,
+    tiled_tiff,
+    zarr_2,
+    zarr_3,
+    zarr_5d,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it calls what it calls deprecated
     import ome_zarr.io
     import ome_zarr.reader
     import ome_zarr.writer
-
-Pixels = NDArray[Any]
-SHAPE = (5, 37, 53)
-SIZE = [20.0, 5.0, 4.0]  # nm
-
-
-def pixels(dtype: str) -> Pixels:
-    generator = np.random.default_rng(0)
-    if dtype == "float32":
-        return generator.normal(size=SHAPE).astype(dtype)
-    return generator.integers(0, np.iinfo(dtype).max, SHAPE).astype(dtype)
-
-
-def bigtiff(path: Path, data: Pixels) -> str:
-    tifffile.imwrite(
-        path / "a.tif", data, bigtiff=True, compression="zstd", photometric="minisblack"
-    )
-    return str(path / "a.tif")
-
-
-def tiled_tiff(path: Path, data: Pixels) -> str:
-    tifffile.imwrite(
-        path / "a.btf",
-        data,
-        bigtiff=True,
-        compression="lzw",
-        tile=(16, 16),
-        photometric="minisblack",
-    )
-    return str(path / "a.btf")
-
-
-def ome_tiff(path: Path, data: Pixels) -> str:
-    metadata = {
-        "axes": "ZYX",
-        "PhysicalSizeX": 0.004,
-        "PhysicalSizeY": 0.005,
-        "PhysicalSizeZ": 20.0,
-    }
-    metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm", "PhysicalSizeZUnit": "nm"}
-    tifffile.imwrite(path / "a.ome.tif", data, ome=True, metadata=metadata, compression="zlib")
-    return str(path / "a.ome.tif")
-
-
-def imagej(path: Path, data: Pixels) -> str:
-    metadata = {"axes": "ZYX", "spacing": 0.02, "unit": "um"}
-    tifffile.imwrite(path / "a.tif", data, imagej=True, resolution=(250, 200), metadata=metadata)
-    return str(path / "a.tif")
-
-
-def imagej_block(path: Path, data: Pixels) -> str:
-    """One page for all slices, as ImageJ saves above 4 GB."""
-    metadata = {"axes": "ZYX", "spacing": 0.02, "unit": "um"}
-    with tifffile.TiffWriter(path / "a.tif", imagej=True) as file:
-        file.write(data, resolution=(250, 200), metadata=metadata, truncate=True)
-    with tifffile.TiffFile(path / "a.tif") as file:
-        assert len(file.pages) == 1
-    return str(path / "a.tif")
-
-
-def hdf5(path: Path, data: Pixels) -> str:
-    with h5py.File(path / "a.h5", "w") as file:
-        one = file.create_dataset("volumes/raw", data=data, chunks=(2, 16, 16), compression="gzip")
-        one.attrs["element_size_um"] = [0.02, 0.005, 0.004]
-        file.create_dataset("volumes/other", data=data)
-    return str(path / "a.h5:/volumes/raw")
-
-
-def ilastik(path: Path, data: Pixels, axes: str = "xyzc") -> str:
-    """As ilastik exports, with axis tags; here in another order and with a channel."""
-    with h5py.File(path / "a.hdf5", "w") as file:
-        one = file.create_dataset("exported_data", data=data.transpose(2, 1, 0)[..., None])
-        one.attrs["axistags"] = json.dumps({"axes": [{"key": key, "typeFlags": 2} for key in axes]})
-    return str(path / "a.hdf5")
-
-
-def zarr_2(path: Path, data: Pixels) -> str:
-    group = zarr.open_group(path / "a.zarr", mode="w", zarr_format=2)
-    group.create_array(
-        "raw/em", data=data, chunks=(2, max(16, data.shape[1] // 16), max(16, data.shape[2] // 16))
-    )
-    return str(path / "a.zarr" / "raw" / "em")
-
-
-def zarr_3(path: Path, data: Pixels) -> str:
-    zarr.create_array(path / "a.zarr", data=data, chunks=(1, 16, 16), shards=(2, 32, 32))
-    return str(path / "a.zarr")
-
-
-def ome_zarr_of(version: str) -> Callable[[Path, Pixels], str]:
-    def write(path: Path, data: Pixels) -> str:
-        kind = ome_zarr.format.FormatV04() if version == "0.4" else ome_zarr.format.FormatV05()
-        group = zarr.open_group(path / "a.ome.zarr", mode="w", zarr_format=kind.zarr_format)
-        scale, units = dict(zip("zyx", SIZE, strict=True)), dict.fromkeys("zyx", "nanometer")
-        smaller = data[:, ::2, ::2]
-        ome_zarr.writer.write_multiscale(
-            [data, smaller], group, kind, ["z", "y", "x"], scale=scale, axes_units=units
-        )
-        return str(path / "a.ome.zarr")
-
-    return write
-
-
-def mrc(path: Path, data: Pixels) -> str:
-    with mrcfile.new(path / "a.mrc") as file:
-        file.set_data(data)
-        file.voxel_size = (40.0, 50.0, 200.0)  # x, y, z in Angstrom
-    return str(path / "a.mrc")
-
-
-def nifti(path: Path, data: Pixels) -> str:
-    image = nibabel.Nifti1Image(data.T, np.diag([4e-3, 5e-3, 20e-3, 1.0]))
-    image.header.set_xyzt_units("micron")
-    nibabel.save(image, path / "a.nii")
-    return str(path / "a.nii")
-
-
-def png_slices(path: Path, data: Pixels) -> str:
-    """A folder of slices by scikit-image."""
-    for z, one in enumerate(data):
-        skimage.io.imsave(path / f"z{z}.png", one, check_contrast=False)
-    return str(path)
-
-
-def zarr_5d(path: Path, data: Pixels) -> str:
-    """A resolution of an OME-Zarr picture with time and channel, named by itself."""
-    group = zarr.open_group(path / "a.zarr", mode="w", zarr_format=2)
-    group.create_array("0", data=data[None, None], chunks=(1, 1, 3, 16, 16))
-    units = [{"name": axis, "unit": "micrometer"} for axis in "tczyx"]
-    scales = (
-        {"type": "scale", "scale": [1, 1, 0.01, 0.005, 0.004]},
-        {"type": "scale", "scale": [1, 1, 2, 1, 1]},
-    )
-    one = {"path": "0", "coordinateTransformations": [scales[0]]}
-    group.attrs["multiscales"] = [
-        {"axes": units, "datasets": [one], "coordinateTransformations": [scales[1]]}
-    ]
-    return str(path / "a.zarr" / "0")
 
 
 @pytest.mark.parametrize(
@@ -200,13 +77,13 @@ def test_a_file_of_another_library(
         data, folder = pixels(dtype), tmp_path / dtype
         folder.mkdir()
         stack = open_stack(write(folder, data))
-        assert (stack.shape, stack.dtype) == (SHAPE, np.dtype(dtype))
+        assert (stack.shape, stack.dtype) == (STACK_SHAPE, np.dtype(dtype))
         for z in (3, 0, 4):
             one = stack.read(z)
             assert one.dtype == stack.dtype
             np.testing.assert_array_equal(one, data[z])
         np.testing.assert_array_equal(np.stack(list(stack)), data)
-        assert stack.voxel_size == (pytest.approx(tuple(SIZE)) if told else None)
+        assert stack.voxel_size == (pytest.approx(tuple(VOXEL_SIZE)) if told else None)
 
 
 def test_unsigned_bytes_of_imod(tmp_path: Path) -> None:
@@ -301,7 +178,7 @@ def test_zarr_by_url(write: Callable[[Path, Pixels], str], server: str, tmp_path
     data = pixels("uint16")
     path = Path(write(tmp_path, data)).relative_to(tmp_path)
     stack = open_stack(f"{server}/{path}")
-    assert stack.voxel_size == tuple(SIZE)
+    assert stack.voxel_size == tuple(VOXEL_SIZE)
     np.testing.assert_array_equal(stack.read(1), data[1])
     np.testing.assert_array_equal(
         open_stack(f"{server}/{path}/1" if "0" in path.name else f"{server}/{path}").read(0),
@@ -314,14 +191,14 @@ def test_zarr_by_url(write: Callable[[Path, Pixels], str], server: str, tmp_path
 def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
     data = pixels("uint8")
     notes = {"classes": {"0": "background", "7": "mitochondrion"}}
-    with stack_writer(tmp_path / "labels.zarr", SHAPE, "uint8", SIZE, notes) as file:
+    with stack_writer(tmp_path / "labels.zarr", STACK_SHAPE, "uint8", VOXEL_SIZE, notes) as file:
         assert isinstance(file, ZarrWriter)
         for one in data:
             file.write(one)
     location = ome_zarr.io.parse_url(tmp_path / "labels.zarr")
     (node,) = ome_zarr.reader.Reader(location)()
     np.testing.assert_array_equal(np.asarray(node.data[0]), data)
-    assert node.metadata["coordinateTransformations"] == [[{"type": "scale", "scale": SIZE}]]
+    assert node.metadata["coordinateTransformations"] == [[{"type": "scale", "scale": VOXEL_SIZE}]]
     assert [axis["unit"] for axis in node.metadata["axes"]] == ["nanometer"] * 3
     assert any(isinstance(spec, ome_zarr.reader.Label) for spec in node.specs)
     assert node.metadata["properties"] == {
@@ -329,7 +206,7 @@ def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
         7: {"class": "mitochondrion"},
     }
     stack = open_stack(tmp_path / "labels.zarr")
-    assert (stack.shape, stack.voxel_size) == (SHAPE, tuple(SIZE))
+    assert (stack.shape, stack.voxel_size) == (STACK_SHAPE, tuple(VOXEL_SIZE))
     np.testing.assert_array_equal(np.stack(list(stack)), data)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fibseg.errors import FibsegError
 from fibseg.stack import open_stack
-from tests.stack import test_formats as formats
+from tests.support import stack_files as formats
 
 FORMATS = {
     "bigtiff": formats.bigtiff,

@@ -25,8 +25,8 @@ from fibseg.runs.directory import RunDirectory
 from fibseg.sweeps import driver as _sweep
 from fibseg.sweeps import job as _job
 from tests.support import PROJECT, Commands, hear_the_keyboard
-from tests.training.test_run import history, same_weights
-from tests.training.test_tracking import read_back
+from tests.support.tracking import read_wandb
+from tests.support.trainings import history, same_weights
 
 pytestmark = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="two runs at a time need two cores"
@@ -184,7 +184,7 @@ def assert_same_sweep(ours: Sweeps, theirs: Sweeps, *more: str) -> None:
 def assert_one_board(sweeps: Sweeps) -> None:
     """One W&B run of each run, with every epoch."""
     for seed in ("-s5-", "-s6-"):
-        told = read_back(sweeps.directory(seed))
+        told = read_wandb(sweeps.directory(seed))
         assert sorted(step for step, row in told["history"].items() if "val_loss" in row) == list(
             range(EPOCHS)
         )

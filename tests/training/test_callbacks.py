@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fibseg.models.trained import save_whole
+from fibseg.models.checkpoints import save_whole
 from fibseg.runs.directory import RunDirectory
 from fibseg.training.callbacks import FilterProgress, usable_checkpoint
 

@@ -30,8 +30,8 @@ from fibseg.prediction.slices import deciding, predict_slice
 from fibseg.prediction.windows import windows_of
 from fibseg.stack import open_stack, write_stack
 from fibseg.training.forest import from_scikit_learn, sample_pixels, train_forest
-from tests.models.test_trained import trained
 from tests.support import Commands
+from tests.support.models import trained
 
 CPU = torch.device("cpu")
 NAMES = ("background", "a", "b")

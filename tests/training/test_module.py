@@ -19,8 +19,8 @@ from fibseg.training.callbacks import RunCheckpoints
 from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Segmentation, seed_everything_of
 from fibseg.training.tracking import MetricsFile
-from tests.data.test_module import module as data_module
-from tests.models.test_trained import trained
+from tests.support.data_module import data_module
+from tests.support.models import trained
 
 WEIGHTS = [0.1, 0.7, 1.0]
 pytestmark = pytest.mark.filterwarnings(

@@ -23,11 +23,13 @@ from sklearn.metrics import confusion_matrix
 
 from fibseg.config.compose import CONF, register, train_config
 from fibseg.data.slices import load_slices
-from fibseg.models.trained import load_model, load_whole, save_whole
+from fibseg.models.checkpoints import load_whole, save_whole
+from fibseg.models.trained import load_model
 from fibseg.runs.components import COMPONENT_COLUMNS
 from fibseg.scores.slices import score_slices
 from fibseg.stack import read_pages
 from tests.support import PROJECT, Commands, describe, hear_the_keyboard
+from tests.support.trainings import best_weights, history, same_weights
 
 LEFT = {
     "config.yaml",
@@ -39,27 +41,6 @@ LEFT = {
     "checkpoints",
     ".lock",
 }
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_whole(run / "checkpoints" / "best.ckpt")["weights"]
-
-
-def history(run: Path) -> list[dict[str, str]]:
-    """metrics.csv without the column that is a time."""
-    with (run / "metrics.csv").open() as file:
-        return [
-            {k: v for k, v in row.items() if k != "patches_per_second"}
-            for row in csv.DictReader(file)
-        ]
-
-
-def same_weights(ours: Path, theirs: Path) -> bool:
-    """Bit for bit, those of the best model."""
-    first, second = weights(ours), weights(theirs)
-    return first.keys() == second.keys() and all(
-        torch.equal(first[name], second[name]) for name in first
-    )
 
 
 def assert_same_run(ours: Path, theirs: Path) -> None:
@@ -324,7 +305,9 @@ def test_a_sweep_by_hydras_own_launcher(commands: Commands) -> None:
     runs = sorted(path.parent for path in commands.folder.glob("runs/tiny/*/scores.json"))
     assert [run.name.rsplit("-", 2)[1] for run in runs] == ["s0", "s1"]
     assert runs[0].name.rsplit("-", 1)[1] == runs[1].name.rsplit("-", 1)[1]
-    assert not torch.equal(weights(runs[0])["head.weight"], weights(runs[1])["head.weight"])
+    assert not torch.equal(
+        best_weights(runs[0])["head.weight"], best_weights(runs[1])["head.weight"]
+    )
 
 
 EUNET = (
@@ -394,7 +377,7 @@ def test_a_run_starts_from_another(finished: Commands, commands: Commands) -> No
     assert result.returncode == 0, result.stderr
     assert "channel grain 20 of that run is left out" in result.stdout
     run = commands.run_directory()
-    ours, theirs = weights(run), weights(finished.run_directory())
+    ours, theirs = best_weights(run), best_weights(finished.run_directory())
     torch.testing.assert_close(ours["down.0.0.weight"], theirs["down.0.0.weight"][:, :1])
     torch.testing.assert_close(ours["head.weight"], theirs["head.weight"])
     assert len(yaml.safe_load((run / "config.yaml").read_text())["provenance"]["start_hash"]) == 16

@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
-import struct
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fibseg.training.tracking import Panel
 from tests.support import Commands
+from tests.support.tracking import read_wandb
 
 OFFLINE = {"WANDB_MODE": "offline"}
 BOARDS = (
@@ -27,51 +25,6 @@ BOARDS = (
     "tracking.tags=[trial]",
     "filter=on",
 )
-
-
-def records(path: Path) -> Iterator[Any]:
-    """Records of an offline run: blocks of a LevelDB log after a header of 7 bytes, each a protobuf message."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    content, place, parts = path.read_bytes(), 7, b""
-    while place + 7 <= len(content):
-        if 32768 - place % 32768 < 7:  # too little room for a head: the block is filled up
-            place += 32768 - place % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
-        parts += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            record = Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record
-
-
-def read_back(run: Path) -> dict[str, Any]:
-    """Of the only W&B run there is: its start, history by step, and summary."""
-    (path,) = run.glob("wandb/offline-run-*/*.wandb")
-    found: dict[str, Any] = {"history": {}, "summary": {}, "config": {}}
-    for record in records(path):
-        if record.HasField("run"):
-            found["run"] = record.run
-            found["config"] |= {
-                item.key: json.loads(item.value_json) for item in record.run.config.update
-            }
-        if record.HasField("history"):
-            row = {
-                "/".join([item.key, *item.nested_key]).strip("/"): item.value_json
-                for item in record.history.item
-            }
-            found["history"].setdefault(record.history.step.num, {}).update(
-                {name: json.loads(value) for name, value in row.items()}
-            )
-        if record.HasField("summary"):
-            for item in record.summary.update:
-                found["summary"]["/".join([item.key, *item.nested_key]).strip("/")] = json.loads(
-                    item.value_json
-                )
-    return found
 
 
 def rows(run: Path) -> list[dict[str, float]]:
@@ -83,7 +36,7 @@ def check_boards(run: Path, epochs: int) -> None:
     """Both boards hold what metrics.csv holds, each epoch once, with pictures and scores."""
     expected = rows(run)
     assert [row["epoch"] for row in expected] == list(range(epochs))
-    found = read_back(run)
+    found = read_wandb(run)
     shown = {step: row for step, row in found["history"].items() if "val_loss" in row}
     assert sorted(shown) == list(range(epochs))
     for row in expected:
@@ -118,7 +71,7 @@ def test_a_run_on_every_board(commands: Commands) -> None:
     assert "W&B: offline; upload later" in result.stdout
     run = commands.run_directory()
     check_boards(run, 3)
-    found = read_back(run)
+    found = read_wandb(run)
     told = found["run"]
     assert (told.project, told.display_name) == ("fibseg", "seed 0")
     assert told.run_group == run.name.replace("-s0-", "-")

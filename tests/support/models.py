@@ -1,0 +1,63 @@
+"""Networks of a few weights, and a model as a training leaves it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fibseg.data.grey import GreyRange
+from fibseg.models.kinds import create_model
+from fibseg.models.trained import TrainedModel
+
+PAPER_NETWORKS: dict[str, dict[str, Any]] = {
+    "unet": {
+        "classes": 4,
+        "width": 64,
+        "dropout": 0.5,
+        "norm_momentum": 0.01,
+        "norm_eps": 1e-3,
+        "block_order": "relu_norm",
+    },
+    "eunet": {
+        "classes": 4,
+        "encoder": "efficientnet_b4",
+        "width": 64,
+        "drop_path": 0.2,
+        "norm_momentum": 0.01,
+        "norm_eps": 1e-3,
+    },
+}
+
+
+SMALL_NETWORKS: dict[str, dict[str, Any]] = {
+    "unet": PAPER_NETWORKS["unet"] | {"width": 4, "channels": 1},
+    "eunet": PAPER_NETWORKS["eunet"] | {"encoder": "efficientnet_b0", "width": 4, "channels": 1},
+}
+
+
+def trained(areas: list[int], channels: int) -> TrainedModel:
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {
+        "channels": channels,
+        "classes": 3,
+        "width": 2,
+        "dropout": 0.5,
+        "norm_momentum": 0.1,
+        "norm_eps": 1e-3,
+        "block_order": "relu_norm",
+    }
+    network = create_model("unet", **arguments)
+    return TrainedModel(
+        network,
+        "unet",
+        arguments,
+        ["background", "a", "b"],
+        [0, 7, 9],
+        areas,
+        "slice",
+        GreyRange(3.0, 234.0),
+        [[20, 5, 5]],
+        32,
+        "32",
+    )
