@@ -27,6 +27,7 @@ from fibseg.errors import FibsegError
 from fibseg.files import write_whole
 from fibseg.pages.comparison import charts_of, write_dashboard
 from fibseg.runs.collection import Collection, FinishedRun, collect, configurations
+from fibseg.scores.components import Bins
 from fibseg.training import wandb_run
 
 
@@ -116,16 +117,16 @@ def tables_of(
 ) -> list[Table]:
     """The tables of one data set that go to the terminal, in order."""
     thin = [name for name in runs[0].names[1:] if name in options.thin]
-    bins = options.high, options.low, options.smallest
+    bins = Bins(options.high, options.low, options.smallest)
     found = [
         table_1(runs, options.paper_style, left_out),
         score_table(runs),
-        table_2(runs, *bins),
-        strata_table(runs, options.strata, *bins) if options.strata else None,
-        object_table(runs, *bins) if options.objects else None,
+        table_2(runs, bins),
+        strata_table(runs, options.strata, bins) if options.strata else None,
+        object_table(runs, bins) if options.objects else None,
         thin_table(runs, thin, options.tolerance, options.paper_style) if thin else None,
         expert_table(runs, options.paper_style),
-        expert_components(runs, *bins),
+        expert_components(runs, bins),
         contrast_table(runs, differences, without(runs, pairs)) if differences else None,
         volume_table(runs, differences),
     ]

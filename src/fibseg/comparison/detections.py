@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from fibseg.runs.collection import FinishedRun
 from fibseg.runs.components import Components, components_of
-from fibseg.scores.components import Detection
-from fibseg.scores.slices import HIGH, LOW
+from fibseg.scores.components import PAPER_BINS, Bins, Detection
 
 
 class DetectionCounts(Detection):
@@ -30,9 +29,7 @@ class DetectionCounts(Detection):
 def detections(
     run: FinishedRun,
     split: str,
-    high: float = HIGH,
-    low: float = LOW,
-    smallest: int = 1,
+    bins: Bins = PAPER_BINS,
     places: Sequence[tuple[int, int]] | None = None,
 ) -> dict[str, DetectionCounts]:
     """Components of each class, from components.csv.
@@ -40,16 +37,14 @@ def detections(
     Args:
         run: whose file is read.
         split: validation or test.
-        high: share of a component above which it is found.
-        low: share below which it is missed, or false.
-        smallest: components of fewer pixels are left out, on both sides.
+        bins: how components are sorted by their shares, and which are too small to count.
         places: (volume, slice) to look at; all of the split for None.
     """
     found = {name: components_of(run.path, split, name) for name in run.names[1:]}
     if places is not None:
         found = {name: one.on(places) for name, one in found.items()}
     return {
-        name: count_detected(one.among(one.area >= smallest), high, low)
+        name: count_detected(one.among(one.area >= bins.smallest), bins)
         for name, one in found.items()
     }
 
@@ -58,44 +53,41 @@ def in_strata(
     run: FinishedRun,
     split: str,
     edges: Sequence[int],
-    high: float = HIGH,
-    low: float = LOW,
-    smallest: int = 1,
+    bins: Bins = PAPER_BINS,
 ) -> dict[str, dict[str, DetectionCounts]]:
     """`detections` of each class by the component's own area: {"er": {"1 to 99": ..., "100 or more": ...}}.
 
-    The edges are areas in pixels at which a new stratum begins; `smallest` begins the first one.
+    The edges are areas in pixels at which a new stratum begins; `bins.smallest` begins the first one.
     """
-    starts = [smallest, *(edge for edge in sorted(set(edges)) if edge > smallest)]
+    starts = [bins.smallest, *(edge for edge in sorted(set(edges)) if edge > bins.smallest)]
     ranges = {f"{one} to {following - 1}": (one, following) for one, following in pairwise(starts)}
     ranges[f"{starts[-1]} or more"] = (starts[-1], 2**62)
     counts = {}
     for name in run.names[1:]:
         every = components_of(run.path, split, name)
         counts[name] = {
-            label: count_detected(
-                every.among((every.area >= first) & (every.area < end)), high, low
-            )
+            label: count_detected(every.among((every.area >= first) & (every.area < end)), bins)
             for label, (first, end) in ranges.items()
         }
     return counts
 
 
-def count_detected(components: Components, high: float, low: float) -> DetectionCounts:
+def count_detected(components: Components, bins: Bins) -> DetectionCounts:
     """How many are found, missed, false and between, by their shares."""
     truth, predicted = components.among(components.of_truth), components.among(~components.of_truth)
-    bins = [
-        [int(np.sum(chosen)) for chosen in _bins(side, high, low)] for side in (truth, predicted)
+    counts = [
+        [int(np.sum(chosen)) for chosen in _sorted_by_share(side, bins)]
+        for side in (truth, predicted)
     ]
-    (tp, ud, fn), (right, partly, fp) = bins
+    (tp, ud, fn), (right, partly, fp) = counts
     merges, splits = (int((side.touched > 1).sum()) for side in (predicted, truth))
     return DetectionCounts(
         tp=tp, fn=fn, ud=ud, fp=fp, right=right, partly=partly, merges=merges, splits=splits
     )
 
 
-def _bins(
-    side: Components, high: float, low: float
+def _sorted_by_share(
+    side: Components, bins: Bins
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    above, below = side.share > high, side.share < low
+    above, below = side.share > bins.high, side.share < bins.low
     return above, ~above & ~below, below

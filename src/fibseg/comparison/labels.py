@@ -24,7 +24,7 @@ from fibseg.runs.components import Components
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.identity import read_config
 from fibseg.scores.boundaries import boundary_f1, cl_dice
-from fibseg.scores.components import Component, find_components
+from fibseg.scores.components import Bins, Component, find_components
 from fibseg.scores.pixels import confusion_counts
 from fibseg.stack import read_pages
 
@@ -199,39 +199,37 @@ def _thin(
     return np.array(rows, np.float64).reshape(-1, 2)
 
 
-def objects(run: FinishedRun, high: float, low: float, smallest: int) -> dict[str, DetectionCounts]:
+def objects(run: FinishedRun, bins: Bins) -> dict[str, DetectionCounts]:
     """3-D objects of each class over consecutive test slices, 26-connected, in the bins of Table 2.
 
     Args:
         run: whose labels are read.
-        high: share of an object above which it is found.
-        low: share below which it is missed, or false.
-        smallest: objects of fewer voxels are left out, on both sides.
+        bins: how objects are sorted by their shares; `smallest` is in voxels.
     """
     pairs = labels_of(run)
     found: list[Component] = []
     for block in consecutive(run.places["test"]):
         truth, prediction = (np.stack([pairs[k][side] for k in block]) for side in (0, 1))
         found += find_components(truth, prediction, len(run.names))
-    return _counted(found, run.names, high, low, smallest)
+    return _counted(found, run.names, bins)
 
 
 def _counted(
-    found: Sequence[Component], names: Sequence[str], high: float, low: float, smallest: int
+    found: Sequence[Component], names: Sequence[str], bins: Bins
 ) -> dict[str, DetectionCounts]:
     counts = {}
     for index, name in enumerate(names[1:], 1):
-        own = [one for one in found if one["class_index"] == index and one["area"] >= smallest]
+        own = [one for one in found if one["class_index"] == index and one["area"] >= bins.smallest]
         columns = (np.array([one[key] for one in own], np.int64) for key in COLUMNS)
         of_truth = np.array([one["of"] == "truth" for one in own], bool)
         counts[name] = count_detected(
-            Components(of_truth, *columns, *np.zeros((2, len(own)), np.int64)), high, low
+            Components(of_truth, *columns, *np.zeros((2, len(own)), np.int64)), bins
         )
     return counts
 
 
 def expert_detections(
-    runs: Sequence[FinishedRun], high: float, low: float, smallest: int
+    runs: Sequence[FinishedRun], bins: Bins
 ) -> tuple[list[Place], dict[str, DetectionCounts]] | None:
     """Components of the second expert's slices, that expert in place of a prediction; None without one."""
     found = _second_expert(runs)
@@ -239,7 +237,7 @@ def expert_detections(
         return None
     places, pairs = found
     every = [one for pair in pairs for one in find_components(*pair, len(runs[0].names))]
-    return places, _counted(every, runs[0].names, high, low, smallest)
+    return places, _counted(every, runs[0].names, bins)
 
 
 def consecutive(places: Sequence[Place]) -> list[list[int]]:

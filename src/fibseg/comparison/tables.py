@@ -21,8 +21,8 @@ from fibseg.comparison.labels import (
 from fibseg.comparison.rows import collapsed, score_rows
 from fibseg.comparison.text import Table
 from fibseg.runs.collection import FinishedRun, best_runs, configurations
+from fibseg.scores.components import PAPER_BINS, Bins
 from fibseg.scores.pixels import mean_f1
-from fibseg.scores.slices import HIGH, LOW
 
 
 def spread(values: Sequence[float], paper_style: bool) -> str:
@@ -113,19 +113,17 @@ def score_table(runs: Sequence[FinishedRun]) -> Table:
 DETECTION_COLUMNS = ["TP", "FN", "UD", "right", "false", "partly", "merges", "splits"]
 
 
-def table_2(
-    runs: Sequence[FinishedRun], high: float = HIGH, low: float = LOW, smallest: int = 1
-) -> Table:
+def table_2(runs: Sequence[FinishedRun], bins: Bins = PAPER_BINS) -> Table:
     """Components of the test slices: of the run best by validation, and the range over all runs."""
     rows = []
     for label, own in configurations(runs).items():
-        found = [detections(run, "test", high, low, smallest) for run in own]
+        found = [detections(run, "test", bins) for run in own]
         for name in own[0].names[1:]:
             cells, total = _detection_cells(own, [one[name] for one in found])
             rows.append([f"{label}, seed {best_runs(own)[0].seed}", f"{name} ({total})", *cells])
     title = f"Table 2: {runs[0].data}, components of the test slices"
     notes = [
-        f"2-D, 8-connected, of {smallest} pixels or more; {_bins(high, low)}",
+        f"2-D, 8-connected, of {bins.smallest} pixels or more; {_bins(bins)}",
         *DETECTION_NOTES,
     ]
     return Table(
@@ -137,13 +135,11 @@ def table_2(
     )
 
 
-def strata_table(
-    runs: Sequence[FinishedRun], edges: Sequence[int], high: float, low: float, smallest: int
-) -> Table:
+def strata_table(runs: Sequence[FinishedRun], edges: Sequence[int], bins: Bins) -> Table:
     """Table 2 by the area of a component; true ones by their own, predicted ones by theirs."""
     rows = []
     for label, own in configurations(runs).items():
-        found = [in_strata(run, "test", edges, high, low, smallest) for run in own]
+        found = [in_strata(run, "test", edges, bins) for run in own]
         for name, of_class in found[0].items():
             for stratum in of_class:
                 cells, total = _detection_cells(own, [one[name][stratum] for one in found])
@@ -156,7 +152,7 @@ def strata_table(
                     ]
                 )
     columns = ["run", "class", "area in pixels (components)", *DETECTION_COLUMNS]
-    notes = [f"2-D, 8-connected; {_bins(high, low)}", *DETECTION_NOTES]
+    notes = [f"2-D, 8-connected; {_bins(bins)}", *DETECTION_NOTES]
     return Table(
         f"strata-{runs[0].data}",
         f"Components by size: {runs[0].data}, test slices",
@@ -166,7 +162,7 @@ def strata_table(
     )
 
 
-def object_table(runs: Sequence[FinishedRun], high: float, low: float, smallest: int) -> Table:
+def object_table(runs: Sequence[FinishedRun], bins: Bins) -> Table:
     """3-D objects over consecutive test slices, in the bins of Table 2.
 
     Raises:
@@ -174,11 +170,11 @@ def object_table(runs: Sequence[FinishedRun], high: float, low: float, smallest:
     """
     rows = []
     for label, own in configurations(runs).items():
-        found = [objects(run, high, low, smallest) for run in own]
+        found = [objects(run, bins) for run in own]
         for name in own[0].names[1:]:
             cells, total = _detection_cells(own, [one[name] for one in found])
             rows.append([f"{label}, seed {best_runs(own)[0].seed}", f"{name} ({total})", *cells])
-    notes = [f"26-connected, of {smallest} voxels or more; {_bins(high, low)}", *DETECTION_NOTES]
+    notes = [f"26-connected, of {bins.smallest} voxels or more; {_bins(bins)}", *DETECTION_NOTES]
     notes.append("an object that leaves the test slices is cut there")
     title = f"3-D objects: {runs[0].data}, over consecutive test slices"
     return Table(
@@ -196,8 +192,8 @@ DETECTION_NOTES = [
 ]
 
 
-def _bins(high: float, low: float) -> str:
-    return f"TP: over {high:.0%} found, FN: below {low:.0%}, UD: between"
+def _bins(bins: Bins) -> str:
+    return f"TP: over {bins.high:.0%} found, FN: below {bins.low:.0%}, UD: between"
 
 
 def _detection_cells(
@@ -281,11 +277,9 @@ def expert_table(runs: Sequence[FinishedRun], paper_style: bool = False) -> Tabl
     return Table(f"expert-{runs[0].data}", title, ["", *names], rows, notes)
 
 
-def expert_components(
-    runs: Sequence[FinishedRun], high: float, low: float, smallest: int
-) -> Table | None:
+def expert_components(runs: Sequence[FinishedRun], bins: Bins) -> Table | None:
     """Table 2 on the slices of the second expert, with that expert as a row; None without one."""
-    found = expert_detections(runs, high, low, smallest)
+    found = expert_detections(runs, bins)
     if found is None:
         return None
     places, theirs = found
@@ -294,13 +288,13 @@ def expert_components(
         cells, total = _detection_cells([runs[0]], [theirs[name]])
         rows.append(["second expert", f"{name} ({total})", *cells])
     for label, own in configurations(runs).items():
-        ours = [detections(run, "test", high, low, smallest, places) for run in own]
+        ours = [detections(run, "test", bins, places) for run in own]
         for name in own[0].names[1:]:
             cells, total = _detection_cells(own, [one[name] for one in ours])
             rows.append([f"{label}, seed {best_runs(own)[0].seed}", f"{name} ({total})", *cells])
     title = f"Components on the {len(places)} slices of the second expert: {runs[0].data}"
     notes = [
-        f"2-D, 8-connected, of {smallest} pixels or more; {_bins(high, low)}",
+        f"2-D, 8-connected, of {bins.smallest} pixels or more; {_bins(bins)}",
         *DETECTION_NOTES,
     ]
     return Table(

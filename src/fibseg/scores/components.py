@@ -8,6 +8,7 @@ volume is given: then they are 3-D and 26-connected.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -15,6 +16,25 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from fibseg.arrays import IGNORE
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Which components are counted, and how they are sorted by the share that the other side has.
+
+    Attributes:
+        high: a component of the truth with a share above this is detected.
+        low: one with a share below this is missed; a predicted one is false.
+        smallest: components of fewer pixels (voxels in 3-D) are left out, on both sides.
+    """
+
+    high: float
+    low: float
+    smallest: int
+
+
+PAPER_BINS = Bins(high=0.80, low=0.10, smallest=1)
+"""The shares of Meyer et al., ISBI 2021, section 3.4; every component counts."""
 
 
 class Component(TypedDict):
@@ -99,20 +119,32 @@ class Detection(TypedDict):
 
 
 def count_detections(
-    components: Sequence[Component], class_index: int, high: float, low: float
+    components: Sequence[Component], class_index: int, bins: Bins = PAPER_BINS
 ) -> Detection:
-    """Table 2 of the paper for one class, and its false positives: predictions with a share below `low` in the truth.
+    """Count the components of one class as Table 2 of the paper does, and its false positives.
 
-    Args:
-        components: of any number of slices.
-        class_index: foreground class.
-        high: a share above this is detected (.80 in the paper).
-        low: a share below this is missed (.10).
+    A predicted component is a false positive if its share in the truth is below `bins.low`. The components may be of
+    any number of slices.
     """
-    of_class = [one for one in components if one["class_index"] == class_index]
-    truth = np.array([one["overlap"] / one["area"] for one in of_class if one["of"] == "truth"])
-    predicted = np.array(
-        [one["overlap"] / one["area"] for one in of_class if one["of"] == "prediction"]
+    counted = [
+        component
+        for component in components
+        if component["class_index"] == class_index and component["area"] >= bins.smallest
+    ]
+    truth = _shares(counted, "truth")
+    predicted = _shares(counted, "prediction")
+    tp = int((truth > bins.high).sum())
+    fn = int((truth < bins.low).sum())
+    fp = int((predicted < bins.low).sum())
+    return Detection(tp=tp, fn=fn, ud=len(truth) - tp - fn, fp=fp)
+
+
+def _shares(components: Sequence[Component], side: str) -> NDArray[np.float64]:
+    """Share of each component of one side that the other side has, in 0 to 1."""
+    return np.array(
+        [
+            component["overlap"] / component["area"]
+            for component in components
+            if component["of"] == side
+        ]
     )
-    tp, fn = int((truth > high).sum()), int((truth < low).sum())
-    return Detection(tp=tp, fn=fn, ud=len(truth) - tp - fn, fp=int((predicted < low).sum()))

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from fibseg.scores.components import Component, Detection, count_detections, find_components
 from fibseg.scores.pixels import confusion_counts, f1_scores, mean_f1, slices_with_class
 
-HIGH, LOW = 0.80, 0.10
-"""Shares of a component above which it is detected, below which it is missed (Meyer et al., ISBI 2021)."""
-
 
 class SliceScore(TypedDict):
     """Confusion counts (K, K) of one slice, rows truth, columns prediction."""
@@ -81,7 +78,7 @@ def summarise(score: SplitScore, class_names: Sequence[str]) -> list[ClassScore]
             float(means[k]),
             int(counts[k]),
             float(pooled[k]),
-            count_detections(every, k, HIGH, LOW),
+            count_detections(every, k),
         )
         for k, name in enumerate(class_names)
         if k > 0
