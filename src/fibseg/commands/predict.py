@@ -5,6 +5,7 @@ python predict.py checkpoint=RUN image='raw/*.png' output=labels.tif
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -61,3 +62,7 @@ def run(composed: DictConfig) -> None:
 def main() -> int:
     """Run the program on `sys.argv`; gives its exit code."""
     return run_with_sentences(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

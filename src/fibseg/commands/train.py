@@ -5,6 +5,7 @@ python train.py data=vnc data.root=DIR experiment=quick seed=1
 
 from __future__ import annotations
 
+import sys
 import traceback
 from typing import TYPE_CHECKING
 
@@ -71,3 +72,7 @@ def run(composed: DictConfig) -> float:
 def main() -> int:
     """Run the program on `sys.argv`; gives its exit code."""
     return run_with_sentences(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,8 @@
-"""Many runs side by side: the driver, the pools of Ray and Slurm, places on a machine, the live table.
+"""Many runs side by side: the plan, the driver, the pools of Ray and Slurm, slots, the live table.
 
-Here: everything of a launcher but its Hydra names.
-Not here: one run (`fibseg.training`), comparing runs (`fibseg.comparison`).
+Here: everything of a launcher except the names that Hydra looks up (`hydra_plugins`).
+Not here: training one run (`fibseg.training`), comparing finished runs (`fibseg.comparison`).
+
+Nothing is re-exported: a launcher imports the modules that it needs when a sweep starts, because
+Ray and submitit are slow to import, and may not be installed.
 """

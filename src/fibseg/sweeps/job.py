@@ -1,4 +1,4 @@
-"""One run of a sweep, as the process sees it that trains it."""
+"""One run of a sweep, inside the process that trains it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,31 @@ from omegaconf import DictConfig
 from fibseg.config.messages import sentence
 from fibseg.errors import FibsegError, RunTakenError
 from fibseg.runs.directory import RunDirectory
-from fibseg.sweeps.table import begin_line
+from fibseg.sweeps.progress import begin_line
+
+CLOCK_TOLERANCE = 1
+"""Seconds by which the times of files may be behind: some file systems store whole seconds."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs: Hydra's context and state, the function to call, the composed configuration, its folder."""
+    """What a worker process needs to train one run.
+
+    Attributes:
+        context: Hydra's configuration loader and callbacks.
+        function: the function that trains a run from its configuration.
+        singletons: Hydra's global state, which the worker takes over.
+        config: the composed configuration of the run, with the node `hydra`.
+        directory: the run directory.
+        working_directory: where the sweep was started; paths may be relative to it.
+    """
 
     context: HydraContext
     function: TaskFunction
     singletons: dict[Any, Any]
     config: DictConfig
     directory: RunDirectory
-    folder: Path
+    working_directory: Path
 
 
 @dataclass(frozen=True)
@@ -40,10 +52,10 @@ class Outcome:
     """How an attempt ended.
 
     Attributes:
-        result: what Hydra gives; its return value is a FibsegError of one sentence if the run failed.
-        taken: another process is in the run.
-        finished_before: the run had been finished when it had found its place, and was only looked at.
-        seconds: from its place on a GPU or on cores to the end.
+        result: Hydra's result; if the run failed, its return value is a FibsegError.
+        taken: whether another process trains the run.
+        finished_before: whether the run was finished already when the attempt got its slot.
+        seconds: from getting the slot to the end.
     """
 
     result: JobReturn
@@ -52,71 +64,81 @@ class Outcome:
     seconds: float = 0.0
 
 
-def failure(error: Exception) -> Outcome:
-    """An attempt that failed before Hydra's part of it began."""
+def failed_outcome(error: Exception) -> Outcome:
+    """The outcome of an attempt that failed before Hydra started the job."""
     result = JobReturn(status=JobStatus.FAILED)
     result.return_value = FibsegError(sentence(error))
     return Outcome(result)
 
 
-def run_task(task: Task, place: AbstractContextManager[str]) -> Outcome:
-    """Wait for the place and run, with all that is printed added to log.txt of the run.
+def run_task(task: Task, slot: AbstractContextManager[str]) -> Outcome:
+    """Wait for the slot and train the run; everything it prints is appended to its log.txt.
 
-    An error of the run is told, not raised.
+    An error of the run is part of the outcome and is not raised.
     """
     try:
-        os.chdir(task.folder)  # paths of the configuration may be relative
+        os.chdir(task.working_directory)
         setup_globals()
         Singleton.set_state(task.singletons)
         with output_to(task.directory.log):
-            print("waiting for a place", flush=True)
-            with place as where:
-                print(begin_line(os.getpid(), where), flush=True)
+            print("waiting for a slot", flush=True)
+            with slot as description:
+                print(begin_line(os.getpid(), description), flush=True)
                 return _run(task)
-    except Exception as error:  # no place, no log: it would be the same with the next attempt
-        return failure(error)
+    # Without a slot or a log, another attempt would fail in the same way: this is no death.
+    except Exception as error:
+        return failed_outcome(error)
 
 
 def _run(task: Task) -> Outcome:
-    if (
-        not task.directory.is_free()
-    ):  # asked first: it may end while we begin, and would look like ours
+    # Asked before anything else: if the other process ended in the meantime, its finished run
+    # would look as if it had been trained here.
+    if not task.directory.is_free():
         return Outcome(JobReturn(status=JobStatus.FAILED), taken=True)
-    started, finished_before, taken = time.time(), task.directory.scores.exists(), False
+    started = time.time()
+    finished_before = task.directory.scores.exists()
+    taken = False
     result = run_job(
-        task.function, task.config, "hydra.sweep.dir", "hydra.sweep.subdir", task.context
+        task_function=task.function,
+        config=task.config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+        hydra_context=task.context,
     )
     if result.status == JobStatus.FAILED:
         error = result._return_value
         taken = isinstance(error, RunTakenError)
         if not taken:
-            keep_error(task.directory, error, started)
+            write_error(task.directory, error, started)
         result.return_value = FibsegError(sentence(error))
     return Outcome(result, taken, finished_before, time.time() - started)
 
 
-def keep_error(directory: RunDirectory, error: BaseException, started: float) -> None:
-    """Print what happened, and write error.txt where the run has not done so itself since it started."""
+def write_error(directory: RunDirectory, error: BaseException, started: float) -> None:
+    """Print the traceback, and write error.txt unless the run has written it since `started`."""
     text = "".join(traceback.format_exception(error))
     print(text, file=sys.stderr, flush=True)
-    told = directory.error.exists() and directory.error.stat().st_mtime >= started - 1
-    if not told and not directory.scores.exists():
+    is_written = (
+        directory.error.exists() and directory.error.stat().st_mtime >= started - CLOCK_TOLERANCE
+    )
+    if not is_written and not directory.scores.exists():
         directory.error.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def output_to(path: Path) -> Iterator[None]:
-    """Add what this process and its children print to a file."""
+    """Append what this process and its children print to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = os.dup(1), os.dup(2)
+    # File descriptors are redirected and not sys.stdout: libraries in C and children write there.
+    kept_descriptors = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
     with path.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+        for descriptor in kept_descriptors:
+            os.dup2(file.fileno(), descriptor)
     try:
         yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for descriptor, kept in zip((1, 2), before, strict=True):
-            os.dup2(kept, descriptor)
-            os.close(kept)
+        for descriptor, kept_descriptor in kept_descriptors.items():
+            os.dup2(kept_descriptor, descriptor)
+            os.close(kept_descriptor)

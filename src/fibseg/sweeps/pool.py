@@ -1,4 +1,4 @@
-"""What a sweep asks of those who run its tasks."""
+"""What a sweep expects of a pool, which runs its tasks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from fibseg.sweeps.job import Outcome, Task
 
 
 class Pool(Protocol):
-    """Runs tasks side by side, each in a process of its own."""
+    """Runs tasks side by side, each in its own process.
+
+    Attributes:
+        retries: how often a run is started again after its process died.
+        where: a description of the machines, for the first line of a sweep.
+    """
 
     retries: int
     where: str
 
     def slots(self) -> int:
-        """How many tasks can run at once, as things are now."""
+        """How many tasks can run at once at this moment."""
 
     def start(self, task: Task) -> int:
-        """Begin; gives a number for the task."""
+        """Start a task; returns a number by which `wait` reports it."""
 
     def wait(self, seconds: float) -> dict[int, Outcome | str]:
-        """Tasks that ended within this time: their outcome, or what their process died of."""
+        """Tasks that ended within this time, by number.
+
+        The value is the outcome, or a text that says why the process died.
+        """
 
     def close(self) -> None:
-        """Let go; tasks that still run are ended."""
+        """End tasks that still run, and release everything."""

@@ -1,4 +1,4 @@
-"""Shards of a prediction side by side on one machine: a process each, on a GPU or some cores of its own."""
+"""Shards of a prediction side by side on one machine: a process each, on a GPU or some cores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from queue import Queue
 from threading import Thread
 from typing import IO
@@ -18,102 +19,135 @@ from omegaconf import DictConfig
 
 from fibseg.errors import FibsegError
 
+PREDICT_MODULE = "fibseg.commands.predict"
+"""Started by its name: `python predict.py` and `fibseg predict` are different files, and where one
+of them stands says nothing about how Python was started."""
+
 PR_SET_PDEATHSIG = 1
+"""Number of an operation of Linux's prctl, from <sys/prctl.h>."""
+
+
+@dataclass(frozen=True)
+class ShardCommand:
+    """How the process of a shard is started.
+
+    Attributes:
+        line: the command line without the overrides of the shard.
+        threads: cores of a shard, unless its overrides name a number.
+        retries: how often a shard is started again after its process died.
+    """
+
+    line: list[str]
+    threads: int
+    retries: int
 
 
 def launch_shards(
     config: DictConfig, job_overrides: Sequence[Sequence[str]], at_once: int | None, retries: int
 ) -> list[JobReturn]:
-    """Start `predict.py` once per job, `at_once` together: as many as there are GPUs, or else one per two cores.
+    """Start a prediction per job, `at_once` together: by default one per GPU or per two cores.
 
-    A shard that dies is started again, up to `retries` times: it goes on where it was. Results of those that fail hold
-    a FibsegError.
+    A shard that dies is started again up to `retries` times, and continues with the slices that are
+    missing. Results of shards that fail hold a FibsegError.
     """
     import torch
 
-    command = [sys.executable, sys.argv[0], *_sources(config)]
-    gpus, cores = torch.cuda.device_count(), len(os.sched_getaffinity(0))
+    gpus = torch.cuda.device_count()
+    cores = len(os.sched_getaffinity(0))
     slots = min(at_once or gpus or max(1, cores // 2), len(job_overrides))
-    places: Queue[int] = Queue()
+    # -P: a file of the user's folder must not be imported in place of a library.
+    line = [sys.executable, "-P", "-m", PREDICT_MODULE, *_configuration_flags(config)]
+    command = ShardCommand(line, max(1, cores // slots), retries)
+    free_slots: Queue[int] = Queue()
     for number in range(slots):
-        places.put(number)
+        free_slots.put(number)
 
     def run(overrides: Sequence[str]) -> JobReturn:
-        place = places.get()
+        slot = free_slots.get()
         try:
-            return _run(
-                command, overrides, place % gpus if gpus else None, max(1, cores // slots), retries
-            )
+            return _run_shard(command, overrides, slot % gpus if gpus else None)
         finally:
-            places.put(place)
+            free_slots.put(slot)
 
     with ThreadPoolExecutor(slots) as pool:
         return list(pool.map(run, job_overrides))
 
 
-def _sources(config: DictConfig) -> list[str]:
-    """Flags that make a shard read its configuration where this command read its own."""
-    places = {"main": "--config-path", "command-line": "--config-dir"}
-    found = [(places.get(one.provider), one.path) for one in config.hydra.runtime.config_sources]
-    flags = [
-        f"--config-name={config.hydra.job.config_name}",
-        *(f"{flag}={path}" for flag, path in found if flag),
+def _configuration_flags(config: DictConfig) -> list[str]:
+    """Flags by which a shard reads its configuration where this command has read its own."""
+    flag_by_provider = {"main": "--config-path", "command-line": "--config-dir"}
+    folders = [
+        f"{flag_by_provider[source.provider]}={source.path}"
+        for source in config.hydra.runtime.config_sources
+        if source.provider in flag_by_provider
     ]
-    return [
-        *flags,
-        *(one for one in config.hydra.overrides.hydra if one.startswith("hydra.searchpath")),
+    search_paths = [
+        override
+        for override in config.hydra.overrides.hydra
+        if override.startswith("hydra.searchpath")
     ]
+    return [f"--config-name={config.hydra.job.config_name}", *folders, *search_paths]
 
 
-def _run(
-    command: Sequence[str], overrides: Sequence[str], gpu: int | None, threads: int, retries: int
-) -> JobReturn:
-    name = next((one for one in overrides if one.startswith("shard=")), "shard")
-    given = [] if any(one.startswith("threads=") for one in overrides) else [f"threads={threads}"]
-    line = [*command, *overrides, *given]
-    variables = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": _visible(gpu)})
+def _run_shard(command: ShardCommand, overrides: Sequence[str], gpu: int | None) -> JobReturn:
+    """Run a shard to its end, as often as it takes."""
+    name = next((override for override in overrides if override.startswith("shard=")), "shard")
+    has_threads = any(override.startswith("threads=") for override in overrides)
+    threads = [] if has_threads else [f"threads={command.threads}"]
+    line = [*command.line, *overrides, *threads]
+    environment = dict(os.environ)
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = _visible_device(gpu)
     result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
-    for attempt in range(retries + 1):
-        process = subprocess.Popen(
-            line,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=variables,
-            preexec_fn=_end_with_parent,
-        )
-        errors: list[str] = []
-        assert process.stdout is not None and process.stderr is not None
-        teller = Thread(target=_tell, args=(name, process.stdout))
-        teller.start()
-        errors += process.stderr.read().splitlines()
-        teller.join()
-        if process.wait() == 0:
-            result.status, result.return_value = JobStatus.COMPLETED, None
+    for attempt in range(command.retries + 1):
+        code, errors = _run_process(name, line, environment)
+        if code == 0:
+            result.status = JobStatus.COMPLETED
+            result.return_value = None
             return result
-        died = process.returncode < 0
-        reason = (
-            errors[-1].removeprefix("error: ") if errors else f"ended with {process.returncode}"
-        )
-        result.return_value = FibsegError(f"{name}: {'killed by a signal' if died else reason}")
-        if not died or attempt == retries:
+        # Python gives the negative number of the signal that killed a process.
+        has_died = code < 0
+        reason = errors[-1].removeprefix("error: ") if errors else f"ended with exit code {code}"
+        result.return_value = FibsegError(f"{name}: {'killed by a signal' if has_died else reason}")
+        # An error would come again with every attempt.
+        if not has_died or attempt == command.retries:
             break
-        print(f"{name}: died, started again", flush=True)
+        print(f"{name}: its process died; it is started again", flush=True)
     return result
 
 
+def _run_process(
+    name: str, line: Sequence[str], environment: dict[str, str]
+) -> tuple[int, list[str]]:
+    """Exit code and lines of stderr; lines of stdout are printed with the name before them."""
+    process = subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=_end_with_parent,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    # Both pipes are read at once: a process stops when one of them is full.
+    printer = Thread(target=_print_lines, args=(name, process.stdout))
+    printer.start()
+    errors = process.stderr.read().splitlines()
+    printer.join()
+    return process.wait(), errors
+
+
 def _end_with_parent() -> None:
-    """In a shard before it begins, on Linux: end when this process ends, however it does."""
+    """In the process of a shard, on Linux: end as soon as the launcher ends, however it does."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _visible(gpu: int) -> str:
-    """What CUDA_VISIBLE_DEVICES must name, so that a process sees this one of the GPUs that are seen here."""
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return seen.split(",")[gpu] if seen else str(gpu)
+def _visible_device(gpu: int) -> str:
+    """The name in CUDA_VISIBLE_DEVICES of the GPU that has this index here."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return visible.split(",")[gpu] if visible else str(gpu)
 
 
-def _tell(name: str, lines: IO[str]) -> None:
-    """What a shard prints, with its name before it."""
+def _print_lines(name: str, lines: IO[str]) -> None:
     for line in lines:
         print(f"{name}: {line}", end="", flush=True)

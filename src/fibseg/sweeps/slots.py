@@ -1,4 +1,8 @@
-"""Who on a machine uses which GPU and which cores: locks in the temporary folder, so that two sweeps share them too."""
+"""Which run uses which GPU and which cores of a machine.
+
+The slots are locks in the temporary folder, so that two sweeps of one user share a machine, too. A
+lock is free again as soon as its process has ended, however it ended.
+"""
 
 from __future__ import annotations
 
@@ -20,78 +24,96 @@ _T = TypeVar("_T")
 
 
 @contextmanager
-def own_place(
+def reserved_slot(
     gpu: str | None, runs_per_gpu: int, runs_here: int, cores_per_run: int
 ) -> Iterator[str]:
-    """Wait for a place on the GPU and for cores that no other run of this user has, and stay on these cores.
+    """Wait for a share of the GPU and for cores that no other run of this user has.
 
-    Gives a description of the place.
+    The process stays on these cores until the end of the block, which gets a description of them.
 
     Args:
-        gpu: what CUDA_VISIBLE_DEVICES names; None without one.
-        runs_per_gpu: places on that GPU.
-        runs_here: that may be on this machine at once; they share its cores where there are more runs than cores.
-        cores_per_run: cores of a run, out of those that this process may use.
+        gpu: the name of the GPU in CUDA_VISIBLE_DEVICES; None without one.
+        runs_per_gpu: how many runs share that GPU.
+        runs_here: how many runs may be on this machine at once; they share its cores if there are
+            more runs than cores.
+        cores_per_run: how many cores a run gets, out of those that this process may use.
     """
     cores = sorted(os.sched_getaffinity(0))
     count = min(cores_per_run, len(cores))
-    layers = -(-runs_here * count // len(cores))  # runs on one core
-    held = (
+    # With more runs than cores, each core is given to so many runs.
+    runs_per_core = -(-runs_here * count // len(cores))
+    gpu_locks = (
         []
         if gpu is None
         else _wait_for(lambda: _claim([f"gpu-{gpu}-{i}" for i in range(runs_per_gpu)], 1))
     )
-    own = _wait_for(lambda: _claim_cores(cores, count, layers))
-    os.sched_setaffinity(0, own)
+    lock_by_core = _wait_for(lambda: _claim_cores(cores, count, runs_per_core))
+    os.sched_setaffinity(0, lock_by_core)
+    cores_text = f"cores {sorted(lock_by_core)}"
     try:
-        yield ", ".join([*([] if gpu is None else [f"GPU {gpu}"]), f"cores {sorted(own)}"])
+        yield cores_text if gpu is None else f"GPU {gpu}, {cores_text}"
     finally:
         os.sched_setaffinity(0, cores)
-        for lock in [*held, *own.values()]:
+        for lock in [*gpu_locks, *lock_by_core.values()]:
             lock.release()
 
 
-def require_gpu(wanted: str) -> None:
-    """FibsegError in a run that was given a GPU, takes what there is (`wanted` is "auto"), and sees none."""
+def require_gpu(device: str) -> None:
+    """Check that torch can use the GPU of this run.
+
+    Raises:
+        FibsegError: the configuration asks for "auto", and torch would silently take the CPU.
+    """
+    if device != "auto":
+        return
     import torch
 
-    if wanted == "auto" and not torch.cuda.is_available():
-        why = "torch sees no GPU here, though this run was given one (a torch for CPUs only? an old driver?)"
-        raise FibsegError(f"{why}; mend it, or take machine.device=cpu.")
+    if not torch.cuda.is_available():
+        raise FibsegError(
+            "torch sees no GPU, though this run was given one (a torch for CPUs only? an old "
+            "driver?); repair it, or use machine.device=cpu."
+        )
 
 
-def _claim_cores(cores: Sequence[int], count: int, layers: int) -> dict[int, FileLock]:
-    """A number of cores that are free, with their locks; none where there are not as many."""
-    for layer in range(max(1, layers)):
+def _claim_cores(cores: Sequence[int], count: int, runs_per_core: int) -> dict[int, FileLock]:
+    """This many free cores with their locks; none if there are fewer.
+
+    The first run of every core is placed before the second run of any.
+    """
+    for layer in range(max(1, runs_per_core)):
         names = [f"core-{core}-{layer}" for core in cores]
-        if found := _claim(names, count):
-            return {cores[names.index(Path(lock.lock_file).stem)]: lock for lock in found}
+        locks = _claim(names, count)
+        if locks:
+            return {cores[names.index(Path(lock.lock_file).stem)]: lock for lock in locks}
     return {}
 
 
 def _claim(names: Sequence[str], count: int) -> list[FileLock]:
-    """As many of these locks as are asked for, the first that are free; none at all where there are fewer."""
-    folder = (
-        Path(tempfile.gettempdir()) / f"fibseg-{os.getuid()}-{socket.gethostname()}"
-    )  # nodes may share it
+    """The first `count` of these locks that are free; none at all if there are fewer."""
+    # Nodes of a cluster may share the temporary folder, and users of a machine do.
+    folder = Path(tempfile.gettempdir()) / f"fibseg-{os.getuid()}-{socket.gethostname()}"
     folder.mkdir(exist_ok=True)
-    found: list[FileLock] = []
+    claimed: list[FileLock] = []
     for name in names:
         lock = FileLock(folder / f"{name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        found.append(lock)
-        if len(found) == count:
-            return found
-    for lock in found:
+        claimed.append(lock)
+        if len(claimed) == count:
+            return claimed
+    for lock in claimed:
         lock.release()
     return []
 
 
-def _wait_for(look: Callable[[], _T]) -> _T:
-    """Until something is found; two that each hold a part of what the other needs let go and come again."""
-    while not (found := look()):
+def _wait_for(claim: Callable[[], _T]) -> _T:
+    """Repeat until something was claimed.
+
+    The pauses are random: two processes that each hold a part of what the other one needs release
+    it, and must not come back at the same time for ever.
+    """
+    while not (claimed := claim()):
         time.sleep(random.uniform(0.1, 0.3))
-    return found
+    return claimed

@@ -1,4 +1,4 @@
-"""Tasks of a sweep as jobs of Slurm, by submitit: job arrays, queued again when their time is up."""
+"""Tasks of a sweep as jobs of Slurm, by submitit: job arrays that are requeued when time is up."""
 
 from __future__ import annotations
 
@@ -17,60 +17,76 @@ from typing import Any
 from fibseg.errors import FibsegError
 from fibseg.machine import cores
 from fibseg.sweeps.job import Outcome, Task, run_task
-from fibseg.sweeps.slots import own_place, require_gpu
+from fibseg.sweeps.slots import require_gpu, reserved_slot
 
-RETRY_SECONDS = 60.0
-"""Until jobs that Slurm did not take are submitted once more."""
+RESUBMIT_SECONDS = 60.0
+"""Pause before jobs that Slurm rejected are submitted again."""
 
 
 class SlurmTask:
-    """A task that submitit can queue again: the run goes on from its last checkpoint."""
+    """A task that submitit can requeue: the run resumes from its last checkpoint."""
 
     def __init__(self, task: Task, local_cores: int | None, gpus: int):
-        """`local_cores`: of a task on this machine; None where Slurm sees to it. `gpus`: that Slurm gives it."""
-        self.task, self.local_cores, self.gpus = task, local_cores, gpus
+        """Wrap a task for a job.
+
+        Args:
+            task: the task.
+            local_cores: cores of a job on this machine; None where Slurm assigns them.
+            gpus: how many GPUs Slurm assigns to the job.
+        """
+        self.task = task
+        self.local_cores = local_cores
+        self.gpus = gpus
 
     def __call__(self) -> Outcome:
-        """In the job. SIGTERM of a preemption goes unheard, as submitit has it: every epoch saves until the end."""
+        """Train inside the job.
+
+        SIGTERM, the first sign of a preemption, stays ignored as submitit has it: every epoch is
+        saved until the job is killed.
+        """
         time_is_up = importlib.import_module("submitit").JobEnvironment._usr_sig()
         signal.signal(time_is_up, partial(requeue, signal.getsignal(time_is_up)))
-        return run_task(self.task, self._place())
+        return run_task(self.task, self._slot())
 
     @contextmanager
-    def _place(self) -> Iterator[str]:
+    def _slot(self) -> Iterator[str]:
         if self.local_cores is not None:
-            with own_place(None, 1, 1, self.local_cores) as place:
-                yield place
+            with reserved_slot(None, 1, 1, self.local_cores) as description:
+                yield description
             return
         if self.gpus:
             require_gpu(self.task.config.machine.device)
         yield socket.gethostname()
 
     def checkpoint(self) -> Any:
-        """In the job, when its time is up: what to queue."""
+        """What submitit queues when the time of the job is up."""
         return importlib.import_module("submitit").helpers.DelayedSubmission(self)
 
 
 def requeue(submitit_handler: Any, number: int, frame: FrameType | None) -> None:
-    """Signal handler: queue the job again and end it, whatever code it is in.
+    """Signal handler that requeues the job and ends it at once, whatever code it interrupts.
 
-    submitit ends it by an exception, which the code that was interrupted may catch or ignore; and where queueing fails,
-    the exception would look like an error of the training.
+    submitit ends a job by an exception, which the interrupted code may catch; and if requeueing
+    fails, its exception would look like an error of the training.
     """
-    told, code = "not queued again; the sweep submits it once more", 1
+    message = "not requeued; the sweep will submit it again"
+    code = 1
     try:
         submitit_handler(number, frame)
-    except SystemExit as end:  # its code tells submitit's local executor to start it again
-        told, code = "queued again", int(end.code or 0) & 255
+    except SystemExit as end:
+        message = "requeued"
+        # By this code, submitit's local executor knows that it must start the job again.
+        code = int(end.code or 0) & 255
     except BaseException as error:
-        told = f"{told} ({error})"
+        message = f"{message} ({error})"
     finally:
-        os.write(1, f"{told}\n".encode())  # print may have been interrupted itself
+        # Not print, which may itself be what was interrupted.
+        os.write(1, f"{message}\n".encode())
         os._exit(code)
 
 
 class SlurmPool:
-    """One job per task. The queue is Slurm's: tasks are submitted together, as an array."""
+    """One job per task, submitted together as an array. The queue is Slurm's."""
 
     def __init__(
         self,
@@ -81,113 +97,132 @@ class SlurmPool:
         array_parallelism: int,
         **resources: Any,
     ):
-        """The keys of conf/hydra/launcher/slurm.yaml; `cluster` is slurm, or local to try it without one."""
-        counts = {"retries": (retries, 0), "max_num_timeout": (max_num_timeout, 0)}
-        for name, (value, least) in (
-            counts | {"array_parallelism": (array_parallelism, 1)}
-        ).items():
-            if not (isinstance(value, int) and value >= least):
-                raise FibsegError(
-                    f"hydra.launcher.{name}: {value} is impossible; expected {least} or more."
-                )
+        """Prepare submitit; nothing is submitted yet.
+
+        Args:
+            cluster: "slurm", or "local" to try the launcher without a cluster.
+            folder: where submitit keeps its files; the nodes must see it.
+            retries: how often a run is submitted again after its job died.
+            max_num_timeout: how often a job is requeued when its time is up.
+            array_parallelism: how many jobs may run at once.
+            resources: options of submitit, as `timeout_min` and `slurm_partition`.
+
+        Raises:
+            FibsegError: an impossible value, no submitit, or no Slurm.
+        """
+        _require_at_least("retries", retries, 0)
+        _require_at_least("max_num_timeout", max_num_timeout, 0)
+        _require_at_least("array_parallelism", array_parallelism, 1)
+        options = {name: value for name, value in resources.items() if value is not None}
+        if cluster == "slurm":
+            options["slurm_array_parallelism"] = array_parallelism
+        if cluster == "slurm" and "cpus_per_task" in options:
+            # Since Slurm 22.05, srun no longer takes this option over from sbatch.
+            options["slurm_srun_args"] = [f"--cpus-per-task={options['cpus_per_task']}"]
+        limit = {f"{cluster}_max_num_timeout": max_num_timeout}
         try:
             submitit = importlib.import_module("submitit")
-            self._executor = submitit.AutoExecutor(
-                folder, cluster=cluster, **{f"{cluster}_max_num_timeout": max_num_timeout}
-            )
-            given = {key: value for key, value in resources.items() if value is not None}
-            own: dict[str, Any] = (
-                {"slurm_array_parallelism": array_parallelism} if cluster == "slurm" else {}
-            )
-            if (
-                cluster == "slurm" and "cpus_per_task" in given
-            ):  # srun no longer takes it over from sbatch
-                own["slurm_srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}"]
-            self._executor.update_parameters(**given, **own)
+            self._executor = submitit.AutoExecutor(folder, cluster=cluster, **limit)
+            self._executor.update_parameters(**options)
         except ImportError as error:
             raise FibsegError(
                 f"hydra/launcher=slurm needs submitit ({error}); `pip install submitit`."
             ) from error
         except (RuntimeError, ValueError, TypeError, NameError) as error:
             raise FibsegError(f"hydra/launcher=slurm: {str(error).splitlines()[0]}") from error
-        self._local_cores = (resources.get("cpus_per_task") or 1) if cluster == "local" else None
-        most = (
-            array_parallelism if self._local_cores is None else max(1, cores() // self._local_cores)
-        )
-        self.retries, self._parallel = retries, min(most, array_parallelism)
+        self.retries = retries
         self.where = f"{cluster} jobs"
-        self._own = (self._local_cores, int(resources.get("gpus_per_node") or 0))
-        self._next_try, self._accepted = 0.0, False
-        self._queued: list[tuple[int, Task]] = []
-        self._jobs: dict[int, Any] = {}
+        self._gpus = int(resources.get("gpus_per_node") or 0)
+        self._local_cores: int | None = None
+        self._slots = array_parallelism
+        if cluster == "local":
+            self._local_cores = resources.get("cpus_per_task") or 1
+            self._slots = min(array_parallelism, max(1, cores() // self._local_cores))
+        self._next_submission = 0.0
+        self._was_accepted = False
+        self._unsubmitted: list[tuple[int, Task]] = []
+        self._job_by_number: dict[int, Any] = {}
         self._count = 0
 
     def slots(self) -> int:
-        """Jobs that may run at once; how many do is Slurm's affair."""
-        return self._parallel
+        """Jobs that may run at once; Slurm decides how many do."""
+        return self._slots
 
     def start(self, task: Task) -> int:
-        """Submitted at the next `wait`."""
+        """Keep a task for the next `wait`, which submits all of them as one array."""
         self._count += 1
-        self._queued.append((self._count, task))
+        self._unsubmitted.append((self._count, task))
         return self._count
 
     def wait(self, seconds: float) -> dict[int, Outcome | str]:
-        """Submit what is new, then look at the jobs until one has ended."""
-        if self._queued and monotonic() >= self._next_try:
-            try:
-                with self._executor.batch():
-                    new = {
-                        n: self._executor.submit(SlurmTask(task, *self._own))
-                        for n, task in self._queued
-                    }
-            except Exception as error:  # sbatch's word on a partition, an account, a limit
-                why = (str(error).strip() or type(error).__name__).splitlines()[-1]
-                if not self._accepted:
-                    raise FibsegError(
-                        f"hydra/launcher=slurm: the jobs were not taken ({why})."
-                    ) from error
-                print(
-                    f"{len(self._queued)} jobs were not taken ({why}); they are submitted again",
-                    flush=True,
-                )
-                self._next_try = monotonic() + RETRY_SECONDS
-            else:
-                self._jobs |= new
-                self._accepted = True
-                self._queued.clear()
+        """Submit new tasks, then watch the jobs until at least one has ended."""
+        if self._unsubmitted and monotonic() >= self._next_submission:
+            self._submit()
         end = monotonic() + seconds
-        while (
-            not (ended := [number for number, job in self._jobs.items() if job.done()])
-            and monotonic() < end
-        ):
+        ended = self._ended()
+        while not ended and monotonic() < end:
             sleep(0.2)
-        return {number: _outcome(self._jobs.pop(number).results) for number in ended}
+            ended = self._ended()
+        return {number: _outcome(self._job_by_number.pop(number).results) for number in ended}
+
+    def _ended(self) -> list[int]:
+        return [number for number, job in self._job_by_number.items() if job.done()]
+
+    def _submit(self) -> None:
+        try:
+            with self._executor.batch():
+                jobs = {
+                    number: self._executor.submit(SlurmTask(task, self._local_cores, self._gpus))
+                    for number, task in self._unsubmitted
+                }
+        # sbatch fails for many reasons: a partition, an account, a limit on submissions.
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            if not self._was_accepted:
+                raise FibsegError(
+                    f"hydra/launcher=slurm: Slurm rejected the jobs ({reason})."
+                ) from error
+            # A sweep that has begun outlives a limit that is reached for a while.
+            count = len(self._unsubmitted)
+            print(
+                f"Slurm rejected {count} jobs ({reason}); they will be submitted again", flush=True
+            )
+            self._next_submission = monotonic() + RESUBMIT_SECONDS
+            return
+        self._job_by_number |= jobs
+        self._was_accepted = True
+        self._unsubmitted.clear()
 
     def close(self) -> None:
-        """Cancel what is left."""
-        for job in self._jobs.values():
+        """Cancel the jobs that have not ended."""
+        for job in self._job_by_number.values():
             job.cancel(check=False)
+
+
+def _require_at_least(name: str, value: Any, least: int) -> None:
+    if not (isinstance(value, int) and value >= least):
+        raise FibsegError(
+            f"hydra.launcher.{name}: {value} is impossible; expected {least} or more."
+        )
 
 
 def _outcome(results: Callable[[], list[Outcome]]) -> Outcome | str:
     try:
         return results()[0]
-    except Exception as error:  # whatever the job died of
-        return _brief(str(error)) or type(error).__name__
+    # submitit raises whatever the job died of.
+    except Exception as error:
+        return _reason(str(error)) or type(error).__name__
 
 
-def _brief(message: str) -> str:
-    r"""Slurm's state of the job, or the last line of the trace that submitit quotes.
+def _reason(message: str) -> str:
+    r"""Slurm's state of the job, or the last line of the traceback that submitit quotes.
 
-    >>> _brief("Job 7_0 with path x\nhas not produced any output (state: OUT_OF_MEMORY)\nError stream ...")
+    >>> _reason("Job 7_0 with path x\nhas not produced any output (state: OUT_OF_MEMORY)\nError")
     'state: OUT_OF_MEMORY'
     """
     if state := re.search(r"\((state: [^)]*)\)", message):
         return state[1]
-    lines = [
-        line
-        for line in message.partition("\n------")[2].rpartition("\n------")[0].splitlines()
-        if line.strip()
-    ]
+    # submitit puts the traceback of the job between two rules.
+    traceback = message.partition("\n------")[2].rpartition("\n------")[0]
+    lines = [line for line in traceback.splitlines() if line.strip()]
     return (lines or message.splitlines() or [""])[-1].strip()

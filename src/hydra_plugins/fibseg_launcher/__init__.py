@@ -1,4 +1,7 @@
-"""Multirun launchers: over the GPUs or cores of this machine or a Ray cluster, and over Slurm.
+"""Multirun launchers: on this machine or a Ray cluster, on Slurm, and for shards of a prediction.
 
-Hydra imports every module here whose name has no leading underscore at each start, so only `launchers` has none.
+Here: only the names that Hydra looks up. The work is done in `fibseg.sweeps`.
+
+At each start Hydra imports every module of this package whose name has no leading underscore, so
+each of them must be quick to import.
 """

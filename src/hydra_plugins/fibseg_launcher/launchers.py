@@ -1,8 +1,13 @@
-"""What `hydra/launcher=ray` and `hydra/launcher=slurm` name. The work is done in `_sweep`, imported when it begins."""
+"""The classes that `hydra/launcher=ray`, `slurm` and `shards` name.
+
+`fibseg.sweeps` is imported when a sweep starts: a single run needs none of it.
+"""
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hydra.core.utils import JobReturn
@@ -11,68 +16,65 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 
-class RayLauncher(Launcher):
-    """Runs of a sweep side by side, each with GPUs and cores of its own, by Ray."""
+class _SetUpLauncher(Launcher, ABC):
+    """Keeps the options and what Hydra hands over; it is abstract, so Hydra does not list it."""
 
     def __init__(self, **options: Any):
-        """The keys of conf/hydra/launcher/ray.yaml."""
+        """Keep the keys of the YAML file in conf/hydra/launcher as plain values."""
         self.options: dict[str, Any] = {
-            k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v
-            for k, v in options.items()
+            name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for name, value in options.items()
         }
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Keep what Hydra hands over."""
-        self.context, self.task, self.config = hydra_context, task_function, config
+        self.context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def _launch_on(
+        self, pool: Any, job_overrides: Sequence[Sequence[str]], first_number: int
+    ) -> list[JobReturn]:
+        from fibseg.sweeps.driver import launch_sweep
+        from fibseg.sweeps.plan import HydraProgram
+
+        program = HydraProgram(self.context, self.task_function, self.config)
+        return launch_sweep(program, job_overrides, first_number, partial(pool, **self.options))
+
+
+class RayLauncher(_SetUpLauncher):
+    """Runs of a sweep side by side, each with its own GPUs and cores, by Ray."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Train every run that is not finished; one result for each."""
-        from fibseg.sweeps.driver import launch_sweep
+        """Train every run that is not finished; one result per job."""
         from fibseg.sweeps.ray_pool import RayPool
 
-        return launch_sweep(
-            self.context,
-            self.task,
-            self.config,
-            job_overrides,
-            initial_job_idx,
-            RayPool,
-            self.options,
-        )
+        return self._launch_on(RayPool, job_overrides, initial_job_idx)
 
 
-class SlurmLauncher(RayLauncher):
+class SlurmLauncher(_SetUpLauncher):
     """Runs of a sweep as jobs of Slurm, by submitit."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Train every run that is not finished; one result for each."""
-        from fibseg.sweeps.driver import launch_sweep
+        """Train every run that is not finished; one result per job."""
         from fibseg.sweeps.slurm_pool import SlurmPool
 
-        return launch_sweep(
-            self.context,
-            self.task,
-            self.config,
-            job_overrides,
-            initial_job_idx,
-            SlurmPool,
-            self.options,
-        )
+        return self._launch_on(SlurmPool, job_overrides, initial_job_idx)
 
 
-class ShardLauncher(RayLauncher):
+class ShardLauncher(_SetUpLauncher):
     """Shards of a prediction side by side, a process each."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Label every shard; one result for each."""
+        """Label every shard; one result per job."""
         from fibseg.sweeps.shards import launch_shards
 
         return launch_shards(

@@ -1,0 +1,62 @@
+"""A task of a sweep inside a worker process of Ray."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from fibseg.sweeps.job import Outcome, Task, run_task
+from fibseg.sweeps.slots import require_gpu, reserved_slot
+
+
+def run_in_worker(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Outcome:
+    """Wait for a slot, then train; `runs_per_gpu` is 0 for a run without a GPU."""
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
+    # Ray's handler would end the process; a training has its own and first saves the epoch.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return run_task(task, _slot(task, runs_per_gpu, cores_per_run))
+
+
+@contextmanager
+def _slot(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Iterator[str]:
+    """The GPU that Ray chose, and cores of this node that we choose: Ray pins no cores."""
+    if not runs_per_gpu:
+        # Ray hides no GPU from a task that asks for none.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        with reserved_slot(None, 0, 1, cores_per_run or 1) as description:
+            yield description
+        return
+    require_gpu(task.config.machine.device)
+    runs_here = runs_per_gpu * _gpus_of_node()
+    even_share = max(1, len(os.sched_getaffinity(0)) // runs_here)
+    gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+    with reserved_slot(gpu, runs_per_gpu, runs_here, cores_per_run or even_share) as description:
+        yield description
+
+
+def _gpus_of_node() -> int:
+    """GPUs of this machine, those of other sweeps included."""
+    ray: Any = importlib.import_module("ray")
+    node_id = ray.get_runtime_context().get_node_id()
+    (resources,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == node_id)
+    # Ray may have been started with some of the GPUs only, while another sweep has the rest.
+    devices = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return max(int(resources.get("GPU", 1)), devices)
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process once its parent, Ray on this machine, was killed.
+
+    It would go on training, and nobody would receive the result.
+    """
+    # A parent with number 1 is the first process of a container, and never ends before us.
+    while os.getppid() == parent != 1:
+        sleep(1)
+    os._exit(1)
