@@ -1,4 +1,4 @@
-"""Shared types: arrays by what they hold, and where a slice lies."""
+"""Shared types: arrays by what they hold, the class index IGNORE, places of slices."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 
 UInt8 = NDArray[np.uint8]
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+"""Floating-point values of any precision."""
 Mask = NDArray[np.bool_]
 Pixels = NDArray[Any]
-"""(H, W) grey values or labels of any type."""
+"""Grey values or labels of any type, mostly a slice (H, W)."""
 
 IGNORE = 255
-"""Class index of a pixel that nobody annotated: no loss, no score. Classes are 0 to 254."""
+"""Class index of an unannotated pixel: it has no part in loss and scores. Classes are 0 to 254."""
 
 
 class Place(NamedTuple):
-    """Where a slice lies: the volume of its data description, and z in the image."""
+    """Where a slice lies: the number of its volume in the data description, and z in the image."""
 
     volume: int
     z: int

@@ -1,11 +1,12 @@
-"""Files that are there whole or not at all, and room on the disk.
+"""Files that appear whole or not at all, and room on the disk.
 
-Here: writing beside the target and renaming, free bytes. Not here: formats (`fibseg.stack`), what is in a run directory
-(`fibseg.runs`).
+Here: writing beside the target and renaming, free bytes. Not here: formats (`fibseg.stack`), what
+is in a run directory (`fibseg.runs`).
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,27 +17,30 @@ from fibseg.errors import FibsegError
 
 
 def partial_path(path: Path, shared: bool = False) -> Path:
-    """Where a file is written before it takes its name: beside it, since TMPDIR may be another file system.
+    """Return the name under which a file is written before it takes its own.
 
     Args:
         path: the name that it will have.
-        shared: whether several processes may write it at once, so that each needs a name of its own. A lone writer keeps
-            one name, so that a kill leaves one file at most.
+        shared: whether several processes may write it at once, so that each needs a name of its
+            own. A lone writer keeps one name, so that a kill leaves one file at most.
     """
     process = f".{os.getpid()}" if shared else ""
+    # Beside the target: TMPDIR may be on another file system, where a rename is a copy.
     return path.with_name(f".{path.name}{process}.partial")
 
 
 @contextmanager
 def replacing(path: Path, shared: bool = False, durable: bool = False) -> Iterator[Path]:
-    """Gives a path to write to; at the end of the block that file takes the name `path`, after an error it is removed.
+    """Give a path to write to; the file there takes the name `path` at the end of the block.
 
-    A reader sees the old file or the whole new one, through a kill or a full disk.
+    A reader sees the old file or the whole new one, even after a kill or on a full disk. After an
+    exception the new file is removed.
 
     Args:
         path: the name that the file will have; its folder is made.
         shared: as in `partial_path`.
-        durable: wait until the bytes are on the disk before the name changes, which outlives a loss of power.
+        durable: whether the bytes must be on the disk before the name changes, which outlives a
+            loss of power.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path, shared)
@@ -52,23 +56,45 @@ def replacing(path: Path, shared: bool = False, durable: bool = False) -> Iterat
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
+    """Write a text file in UTF-8 so that it appears whole or not at all."""
     with replacing(path, durable=True) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
+def take_place(partial: Path, path: Path) -> None:
+    """Rename a finished file or folder to `path`, in place of what has that name."""
+    if not path.is_dir():
+        os.replace(partial, path)
+        return
+    # A rename cannot replace a folder that holds files. The old folder keeps all of them under
+    # another name until the new one is in place, in case this process is killed between the two.
+    old = partial.with_name(f"{partial.name.removesuffix('.partial')}.old.partial")
+    os.replace(path, old)
+    os.replace(partial, path)
+    remove(old)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all in it, if there is one; a folder as far as it can be."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def remove_partials(path: Path) -> None:
-    """Delete what processes left beside a file or folder that were killed while they wrote it."""
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink(missing_ok=True)
+    """Delete what killed processes left beside a file or folder that several could write."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        remove(leftover)
 
 
 def require_disk(path: Path, needed: float, purpose: str) -> None:
-    """FibsegError if fewer than `needed` bytes are free where `path` is or will be."""
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    """Check that `needed` bytes are free where `path` is or will be.
+
+    Raises:
+        FibsegError: fewer are free; the message says that `purpose` needs them.
+    """
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise FibsegError(

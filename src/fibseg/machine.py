@@ -1,4 +1,8 @@
-"""What this machine is: device, cores, precision, versions; and the one pool of worker processes."""
+"""The machine that fibseg runs on: device, cores, precision, versions, worker processes.
+
+Here: the one pool of worker processes of the project. Not here: what the workers compute, slots and
+machines of a sweep (`fibseg.sweeps`).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,8 @@ from typing import TYPE_CHECKING
 
 from fibseg.errors import FibsegError
 
-if TYPE_CHECKING:  # torch is imported by what needs it: results are read without
+# Results are read, and `--help` is printed, without the seconds that importing torch takes.
+if TYPE_CHECKING:
     import torch
 
 
@@ -28,9 +33,9 @@ class Compute:
     """What a network computes with.
 
     Attributes:
-        device: where the network is.
+        device: the device of the network.
         precision: "32", or "bf16" for half precision.
-        batch_size: windows of 256 x 256 at once, or tiles of as many pixels.
+        batch_size: windows of 256 x 256 pixels in a batch, or tiles of as many pixels.
         processes: worker processes that filter slices or windows.
     """
 
@@ -40,60 +45,63 @@ class Compute:
     processes: int
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device of a configuration: "auto" is the first GPU, else the CPU.
+def choose_device(setting: str) -> torch.device:
+    """Choose the device of a configuration: "auto" is the first GPU, or the CPU without one.
 
     Raises:
-        FibsegError: a GPU is asked for that is not there.
+        FibsegError: the configuration names a GPU that is not there.
     """
     import torch
 
-    if wanted == "auto":
+    if setting == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    device = torch.device(wanted)
+    device = torch.device(setting)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise FibsegError(
-            f"device {wanted}: {torch.cuda.device_count()} GPUs are visible here; use cpu or auto."
+            f"device {setting}: {torch.cuda.device_count()} GPUs are visible here; use cpu or auto."
         )
+    # With its index: torch takes "cuda" and "cuda:0" for two devices when it compares them.
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def cores() -> int:
-    """Cores of the CPU that this process may use."""
+    """Count the CPU cores that this process may use."""
+    # os.cpu_count counts the machine's cores, which a container or a scheduler may not grant.
     return len(os.sched_getaffinity(0))
 
 
-def set_threads(wanted: int | None) -> int:
-    """Let torch use this many cores, for None all that this process may use; gives the number."""
+def set_threads(count: int | None) -> int:
+    """Let torch use `count` cores, or all that this process may use for None; return the number."""
     import torch
 
-    torch.set_num_threads(wanted or cores())
+    torch.set_num_threads(count or cores())
     return torch.get_num_threads()
 
 
-def choose_precision(wanted: str, device: torch.device, depthwise: bool) -> str:
-    """The precision of a configuration: "auto" is "bf16" where the device gains from it, else "32".
+def choose_precision(setting: str, device: torch.device, depthwise: bool) -> str:
+    """Choose the precision of a configuration: "auto" is "bf16" where that is faster, else "32".
 
     A CPU gains with AVX512-BF16 or AMX, on others bf16 is emulated; and none gains with depthwise
-    convolutions, whose backward pass is twice as slow in bf16 (`python -m benchmarks.networks`
-    measures both). The choice follows from the device and the network alone, not from a timing at
-    the start, so that a command repeated on a busy machine takes the same arithmetic.
+    convolutions (`depthwise`), whose backward pass is twice as slow in bf16 (`python -m
+    benchmarks.networks` measures both). The choice follows from the device and the network alone,
+    not from a timing at the start, so that a command repeated on a busy machine takes the same
+    arithmetic.
     """
     import torch
 
-    if wanted != "auto":
-        return wanted
+    if setting != "auto":
+        return setting
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
-    able = torch.cpu.get_capabilities()
-    fast = able.get("avx512_bf16") or able.get("amx_bf16")
+    capabilities = torch.cpu.get_capabilities()
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return "bf16" if fast and not depthwise else "32"
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on.
+    """Return the versions of the libraries that results depend on.
 
-    "commit" is there where fibseg runs from a git checkout, with "-dirty" if it is changed.
+    "commit" is among them where fibseg runs from a git checkout, with "-dirty" if it was changed.
     """
     return _commit() | {
         "fibseg": version("fibseg"),
@@ -107,14 +115,16 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> dict[str, str]:
-    here = Path(__file__)
-    is_tracked = ["ls-files", "--error-unmatch", here.name]
-    describe = ["describe", "--always", "--dirty", "--abbrev=12"]
+    """Return {"commit": ...} of the checkout that this file is tracked in, else {}."""
+    source = Path(__file__)
+    # Installed into a folder of some other project, fibseg must not take that one's commit.
+    is_tracked = ["git", "ls-files", "--error-unmatch", source.name]
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         for command in (is_tracked, describe):
             answer = subprocess.run(
-                ["git", *command],
-                cwd=here.parent,
+                command,
+                cwd=source.parent,
                 capture_output=True,
                 text=True,
                 timeout=20,
@@ -126,10 +136,10 @@ def _commit() -> dict[str, str]:
 
 
 def start_workers(count: int) -> ProcessPoolExecutor:
-    """Worker processes that end when this process has ended, however it does; see `stop_workers`.
+    """Start worker processes that end when this process has ended, however it does.
 
-    For more than one the calling script needs ``if __name__ == "__main__":``, because the workers
-    import it.
+    `stop_workers` ends them. The calling script needs ``if __name__ == "__main__":``, because the
+    workers import it.
     """
     # After a fork, a lock that a thread of torch held stays locked in the child for ever.
     context = multiprocessing.get_context("spawn")
@@ -137,9 +147,10 @@ def start_workers(count: int) -> ProcessPoolExecutor:
 
 
 def stop_workers(pool: ProcessPoolExecutor) -> None:
-    """End the workers; jobs that have not begun are dropped."""
+    """End the workers of `start_workers`; jobs that have not begun are dropped."""
     if pool._broken:
-        # A worker that died may hold a lock that the others wait for, and they ignore SIGTERM.
+        # A worker that died may hold a lock that the others wait for, and they ignore SIGTERM,
+        # with which a broken pool would end them: the shutdown below would wait for ever.
         for process in list((pool._processes or {}).values()):
             process.kill()
     pool.shutdown(cancel_futures=True)
@@ -147,7 +158,7 @@ def stop_workers(pool: ProcessPoolExecutor) -> None:
 
 @contextmanager
 def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """`start_workers` as a context that stops them."""
+    """Start worker processes for a block and stop them after it, whatever happens in it."""
     pool = start_workers(count)
     try:
         yield pool
@@ -156,11 +167,16 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _end_with_parent() -> None:
-    """In a worker: ignore signals, which are the parent's to answer, and end when it has ended."""
+    """Make this worker ignore signals, which the parent answers, and end once that has ended."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait = multiprocessing.connection.wait
-        sentinel = parent.sentinel
-        threading.Thread(target=lambda: wait([sentinel]) and os._exit(1), daemon=True).start()
+    if parent is None:
+        return
+
+    def wait_for_end() -> None:
+        # A killed parent closes no pipe that a worker reads from: the workers hold its other end.
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()

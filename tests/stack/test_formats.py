@@ -20,8 +20,7 @@ import tifffile
 import zarr
 
 from fibseg.errors import FibsegError
-from fibseg.stack import ZarrWriter, open_stack, stack_writer
-from fibseg.stack.base import voxel_size
+from fibseg.stack import StackHeader, StackWriter, open_stack, voxel_size_in_nm
 from tests.support.stack_files import (
     STACK_SHAPE,
     VOXEL_SIZE,
@@ -191,8 +190,8 @@ def test_zarr_by_url(write: Callable[[Path, Pixels], str], server: str, tmp_path
 def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
     data = pixels("uint8")
     notes = {"classes": {"0": "background", "7": "mitochondrion"}}
-    with stack_writer(tmp_path / "labels.zarr", STACK_SHAPE, "uint8", VOXEL_SIZE, notes) as file:
-        assert isinstance(file, ZarrWriter)
+    header = StackHeader(STACK_SHAPE, "uint8", VOXEL_SIZE, notes)
+    with StackWriter(tmp_path / "labels.zarr", header) as file:
         for one in data:
             file.write(one)
     location = ome_zarr.io.parse_url(tmp_path / "labels.zarr")
@@ -213,9 +212,8 @@ def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
 def test_a_pyramid_is_read_by_its_own_library(tmp_path: Path) -> None:
     """Voxels of 12 x 5 x 5 nm: z is halved with the second step, when they would be flat."""
     data = np.random.default_rng(0).integers(0, 9, (5, 1030, 259)).astype(np.uint8)
-    with stack_writer(
-        tmp_path / "labels.zarr", data.shape, "uint8", [12, 5, 5], {"classes": {"0": "none"}}
-    ) as file:
+    header = StackHeader(data.shape, "uint8", (12, 5, 5), {"classes": {"0": "none"}})
+    with StackWriter(tmp_path / "labels.zarr", header) as file:
         for one in data:
             file.write(one)
     (node,) = ome_zarr.reader.Reader(ome_zarr.io.parse_url(tmp_path / "labels.zarr"))()
@@ -229,21 +227,20 @@ def test_a_pyramid_is_read_by_its_own_library(tmp_path: Path) -> None:
 
 
 def test_zarr_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    with (
-        pytest.raises(RuntimeError),
-        stack_writer(tmp_path / "a.zarr", (2, 4, 4), "uint8", None) as file,
-    ):
+    path = tmp_path / "a.zarr"
+    header = StackHeader((2, 4, 4), "uint8")
+    with pytest.raises(RuntimeError), StackWriter(path, header) as file:
         file.write(np.zeros((4, 4), np.uint8))
         raise RuntimeError
-    short = stack_writer(tmp_path / "a.zarr", (2, 4, 4), "uint8", None)
+    short = StackWriter(path, header)
     with pytest.raises(ValueError, match="1 slices written, expected 2"), short as file:
         file.write(np.zeros((4, 4), np.uint8))
-    with stack_writer(tmp_path / "a.zarr", (1, 4, 4), "uint8", None) as file:
+    with StackWriter(path, StackHeader((1, 4, 4), "uint8")) as file:
         with pytest.raises(ValueError, match=r"slice is \(4, 5\)"):
             file.write(np.zeros((4, 5), np.uint8))
         file.write(np.zeros((4, 4), np.uint8))
-    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
-    assert open_stack(tmp_path / "a.zarr").voxel_size is None
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr"]
+    assert open_stack(path).voxel_size is None
 
 
 @pytest.mark.parametrize(
@@ -260,7 +257,7 @@ def test_zarr_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_voxel_size(
     sizes: list[float], units: list[str], expected: tuple[float, float, float] | None
 ) -> None:
-    assert voxel_size(sizes, units) == expected
+    assert voxel_size_in_nm(sizes, units) == expected
 
 
 def two_channels(path: Path) -> str:

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from fibseg.errors import FibsegError
-from fibseg.stack import TiffWriter, open_stack, write_stack
+from fibseg.stack import StackHeader, StackWriter, open_stack, write_stack
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (12, 20, 30))
 
@@ -69,12 +69,13 @@ def test_written_tiff_is_read_by_other_libraries(tmp_path: Path) -> None:
 
 def test_nothing_stands_under_the_name_before_the_last_slice(tmp_path: Path) -> None:
     path = tmp_path / "out.tif"
-    with pytest.raises(RuntimeError), TiffWriter(path, (2, 20, 30), "uint8", None) as writer:
+    header = StackHeader((2, 20, 30), "uint8")
+    with pytest.raises(RuntimeError), StackWriter(path, header) as writer:
         writer.write(VOLUME[0].astype(np.uint8))
         raise RuntimeError
     with (
         pytest.raises(ValueError, match="1 slices written, expected 2"),
-        TiffWriter(path, (2, 20, 30), "uint8", None) as writer,
+        StackWriter(path, header) as writer,
     ):
         writer.write(VOLUME[0].astype(np.uint8))
     assert list(tmp_path.iterdir()) == []

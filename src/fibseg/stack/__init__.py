@@ -1,29 +1,32 @@
-"""Read and write image stacks of (Z, H, W), slice by slice.
+"""Image stacks of (Z, H, W) in files, read and written slice by slice.
 
-A reader is a function `path -> Stack`: a shape, a dtype and a function that reads one slice. A new format is one more
-module with such a function and a line in `opening.READERS`. Libraries of a format are imported when a file needs them.
+Here: one module per format, the path that leads to it, the writer. A new format is one more module
+with a function `path -> Stack` and a line in `opening.STACK_READERS`; its library is imported when
+a file needs it. Not here: what pixels mean (`fibseg.data`), pictures for people (`fibseg.pages`).
 """
 
-from fibseg.stack.base import Slice, Stack, part_of
-from fibseg.stack.opening import READERS, located, open_stack
-from fibseg.stack.tiff import TiffWriter, count_pages, read_pages, write_pages, write_stack
-from fibseg.stack.writing import check_output, read_notes, stack_writer
-from fibseg.stack.zarr import ZarrWriter
+from fibseg.stack.base import Stack, StackHeader, damage_named, part_of, read_finite
+from fibseg.stack.opening import located, open_stack, split_dataset
+from fibseg.stack.pages import count_pages, read_pages, write_pages
+from fibseg.stack.units import VoxelSize, voxel_size_in_nm
+from fibseg.stack.writing import StackWriter, check_output, read_notes, write_stack
 
 __all__ = [
-    "READERS",
-    "Slice",
     "Stack",
-    "TiffWriter",
-    "ZarrWriter",
+    "StackHeader",
+    "StackWriter",
+    "VoxelSize",
     "check_output",
     "count_pages",
+    "damage_named",
     "located",
     "open_stack",
     "part_of",
+    "read_finite",
     "read_notes",
     "read_pages",
-    "stack_writer",
+    "split_dataset",
+    "voxel_size_in_nm",
     "write_pages",
     "write_stack",
 ]

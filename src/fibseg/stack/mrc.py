@@ -10,51 +10,57 @@ from typing import Any
 
 import numpy as np
 
+from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Slice, Stack, damage_named, voxel_size
+from fibseg.stack.base import Stack, damage_named
+from fibseg.stack.units import voxel_size_in_nm
 
-IMOD_STAMP = 1146047817
-"""In bytes 152 to 155 of the header; then bit 0 of the next four says whether mode 0 is signed."""
+_IMOD_STAMP = 1146047817
+"""IMOD's mark in bytes 152 to 155 of the header (https://bio3d.colorado.edu/imod/doc/mrc_format.txt).
+
+Where it stands, bit 0 of the next four bytes says whether the bytes of mode 0 are signed.
+"""
 
 
 def open_mrc(path: Path) -> Stack:
-    """A volume of (z, y, x), or one slice; IMOD's unsigned bytes too. Sizes come in Angstrom."""
+    """Open a volume of (z, y, x), or one slice; IMOD's unsigned bytes are read as uint8.
+
+    Raises:
+        FibsegError: the file is damaged, or holds a stack of volumes.
+    """
     with damage_named(path), _opened(path) as file:
-        shape, dtype, size = file.data.shape, file.data.dtype, file.voxel_size
-        sizes = [float(size[axis]) / 10 for axis in "zyx"]
-        order = file.header.mode.dtype.byteorder
-        with path.open("rb") as raw:
-            raw.seek(152)
-            stamp, flags = np.frombuffer(raw.read(8), np.dtype("i4").newbyteorder(order))
+        shape = file.data.shape
+        dtype = file.data.dtype
+        sizes = [float(file.voxel_size[axis]) / 10 for axis in "zyx"]
+        byte_order = file.header.mode.dtype.byteorder
+        with path.open("rb") as header:
+            header.seek(152)
+            stamp, flags = np.frombuffer(header.read(8), np.dtype("i4").newbyteorder(byte_order))
     if len(shape) not in (2, 3):
         raise FibsegError(f"{path}: data of shape {shape}; expected a stack of (z, y, x).")
-    unsigned = dtype == np.int8 and stamp == IMOD_STAMP and not flags & 1
-    known = sizes != [0.1] * 3  # 1 Angstrom is what programs write that know nothing
+    unsigned = dtype == np.int8 and stamp == _IMOD_STAMP and not flags & 1
     depth, height, width = shape if len(shape) == 3 else (1, *shape)
 
-    def read(z: int) -> Slice:
+    def read(z: int) -> Pixels:
         with damage_named(path, z), _opened(path) as file:
-            plane = np.array(file.data[z] if len(shape) == 3 else file.data)
-        native = plane.astype(plane.dtype.newbyteorder("="))
+            pixels = np.array(file.data[z] if len(shape) == 3 else file.data)
+        native = pixels.astype(pixels.dtype.newbyteorder("="))
         return native.view(np.uint8) if unsigned else native
 
-    kind = np.dtype(np.uint8) if unsigned else dtype.newbyteorder("=")
-    return Stack(
-        str(path),
-        (depth, height, width),
-        kind,
-        read,
-        voxel_size(sizes, ["nm"] * 3) if known else None,
-    )
+    # Programs that do not know the size of a voxel write 1 Angstrom.
+    size = None if sizes == [0.1] * 3 else voxel_size_in_nm(sizes, ["nm"] * 3)
+    pixel_type = np.dtype(np.uint8) if unsigned else dtype.newbyteorder("=")
+    return Stack(str(path), (depth, height, width), pixel_type, read, size)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Mapped, not read; headers without the words "MAP ", as older programs write them, are taken."""
+    """Map the file into memory without reading its pixels."""
     import mrcfile
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Permissive: older programs write headers without the words "MAP ".
         with mrcfile.mmap(path, mode="r", permissive=True) as file:
             if file.data is None:
                 raise ValueError("its header does not fit its size")

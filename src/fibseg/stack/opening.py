@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, checked, natural_key
+from fibseg.stack.base import Stack, check_stack
 from fibseg.stack.hdf5 import open_hdf5
 from fibseg.stack.mrc import open_mrc
 from fibseg.stack.nifti import open_nifti
@@ -16,7 +16,7 @@ from fibseg.stack.png import open_png
 from fibseg.stack.tiff import open_tiff
 from fibseg.stack.zarr import is_zarr, open_zarr
 
-READERS: dict[str, Callable[[Path], Stack]] = {
+STACK_READERS: dict[str, Callable[[Path], Stack]] = {
     ".tif": open_tiff,
     ".tiff": open_tiff,
     ".btf": open_tiff,
@@ -28,12 +28,12 @@ READERS: dict[str, Callable[[Path], Stack]] = {
     ".rec": open_mrc,
     ".nii": open_nifti,
 }
-"""File ending -> reader. Zarr is found by what lies in the folder."""
+"""File ending -> reader. A Zarr store is known by the files in its folder."""
 
-SLICES = (".tif", ".tiff", ".png")
-"""Endings of files that a folder of slices may hold."""
+_SLICE_ENDINGS = (".tif", ".tiff", ".png")
+"""Endings of the files that are slices of a folder."""
 
-MISSING = {
+_UNREAD_FORMATS = {
     ".nrrd": "save it as NIfTI, TIFF or HDF5 (its library reads no single slice)",
     ".gz": "unpack it first (a compressed file cannot be read slice by slice)",
     ".am": "save it as TIFF in Amira",
@@ -46,107 +46,134 @@ MISSING = {
     ".dm4": "save it as TIFF or MRC",
     ".czi": "save it as OME-TIFF",
 }
-"""Formats that people have and this does not read, and what to do."""
+"""Ending of a format that is in use but not read here -> what to do instead."""
 
 
 def open_stack(path: str | Path) -> Stack:
     """Open a stack without reading its pixels.
 
     Args:
-        path: a multi-page TIFF; a TIFF or PNG of one slice, a folder of such slices, or a glob of them, taken in
-            natural order (z2 before z10); HDF5 as FILE.h5:/DATASET, or FILE.h5 where it holds one stack; Zarr or
-            OME-Zarr as STORE.zarr/ARRAY or STORE.zarr, on a disk or by URL; MRC; NIfTI.
+        path: a multi-page TIFF; a TIFF or PNG of one slice, a folder of such slices, or a glob of
+            them, taken in natural order (z2 before z10); HDF5 as FILE.h5:/DATASET, or FILE.h5
+            where it holds one stack; Zarr or OME-Zarr as STORE.zarr/ARRAY or STORE.zarr, on a disk
+            or by URL; MRC; NIfTI.
+
+    Returns:
+        The stack; its slices are read when they are asked for.
 
     Raises:
-        FibsegError: nothing is there, the format is unknown, the slices differ in size or type, or a file is damaged.
+        FibsegError: nothing is there, the format is unknown, the slices differ in size or type, or
+            a file is damaged.
     """
     text = str(path)
     if "://" in text or is_zarr(text):
-        return checked(open_zarr(text))
+        return check_stack(open_zarr(text))
     file, dataset = split_dataset(text)
     if dataset:
         if not Path(file).is_file():
             raise FibsegError(f"{file}: no such file.")
-        return checked(open_hdf5(Path(file), dataset))
-    found = _slice_paths(text)
-    return checked(_open_slices(text, found) if len(found) > 1 else _reader(found[0])(found[0]))
+        return check_stack(open_hdf5(Path(file), dataset))
+    paths = _slice_paths(text)
+    if len(paths) == 1:
+        return check_stack(_reader(paths[0])(paths[0]))
+    return check_stack(_open_slices(text, paths))
+
+
+def natural_key(path: Path) -> list[tuple[int, str]]:
+    """Return a sort key that puts z2 before z10.
+
+    >>> sorted([Path("z10.png"), Path("z2.png")], key=natural_key)[0].name
+    'z2.png'
+    """
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def located(root: str | Path, path: str) -> str:
-    """A path of a data description, which is relative to its root unless it is absolute or a URL.
+    """Resolve a path of a data description, which is relative to its root or absolute or a URL.
 
-    >>> located("data", "a/b.tif"), located("data", "https://host/c.zarr"), located("s3://bucket", "c.zarr")
-    ('data/a/b.tif', 'https://host/c.zarr', 's3://bucket/c.zarr')
+    >>> located("data", "a/b.tif"), located("data", "https://host/c.zarr")
+    ('data/a/b.tif', 'https://host/c.zarr')
+    >>> located("s3://bucket", "c.zarr")
+    's3://bucket/c.zarr'
     """
     if "://" in path:
         return path
+    # pathlib would make s3:/bucket of s3://bucket.
     return f"{str(root).rstrip('/')}/{path}" if "://" in str(root) else str(Path(root) / path)
 
 
 def split_dataset(path: str) -> tuple[str, str]:
-    """FILE.h5:/DATASET -> its two parts; the second is empty where no data set is named.
+    """Split FILE.h5:/DATASET into its two parts; the second is empty where no data set is named.
 
     >>> split_dataset("a/b.h5:/volumes/raw"), split_dataset("a/b.h5")
     (('a/b.h5', '/volumes/raw'), ('a/b.h5', ''))
     """
     match = re.fullmatch(r"(.*\.(?:h5|hdf5|hdf))[:/](/?.+)", path, re.IGNORECASE)
+    # A folder may be called data.h5: what exists as it stands is no data set.
     if match is None or Path(path).exists():
         return path, ""
     return match[1], "/" + match[2].strip("/")
 
 
 def _slice_paths(path: str) -> list[Path]:
+    """List the files that a path, a folder or a glob stands for, in natural order."""
     if Path(path).is_dir():
-        found = [
+        files = [
             entry
             for entry in Path(path).iterdir()
-            if entry.suffix.lower() in SLICES and entry.name[0] != "."
+            if entry.suffix.lower() in _SLICE_ENDINGS and entry.name[0] != "."
         ]
-        if not found:
+        if not files:
+            endings = ", ".join(_SLICE_ENDINGS)
             raise FibsegError(
-                f"{path}: the folder holds no slices; expected files ending in {', '.join(SLICES)}."
+                f"{path}: the folder holds no slices; expected files ending in {endings}."
             )
-    elif glob.has_magic(path) and not Path(path).exists():
-        found = [Path(entry) for entry in glob.glob(path)]
-        if not found:
-            raise FibsegError(f"{path}: no file matches this pattern.")
-    else:
-        found = [Path(path)]
-        if not found[0].exists():
-            raise FibsegError(f"{path}: no such file or folder.")
-    return sorted(found, key=natural_key)
+        return sorted(files, key=natural_key)
+    # A name with brackets or a star in it may be a file all the same.
+    if Path(path).exists():
+        return [Path(path)]
+    if not glob.has_magic(path):
+        raise FibsegError(f"{path}: no such file or folder.")
+    files = [Path(entry) for entry in glob.glob(path)]
+    if not files:
+        raise FibsegError(f"{path}: no file matches this pattern.")
+    return sorted(files, key=natural_key)
 
 
 def _reader(path: Path) -> Callable[[Path], Stack]:
     ending = path.suffix.lower()
-    if ending in READERS:
-        return READERS[ending]
-    known = ", ".join([*READERS, ".zarr"])
+    if ending in STACK_READERS:
+        return STACK_READERS[ending]
+    if ending in _UNREAD_FORMATS:
+        raise FibsegError(
+            f"{path}: the format {ending} is not read here; {_UNREAD_FORMATS[ending]}."
+        )
+    known = ", ".join([*STACK_READERS, ".zarr"])
     raise FibsegError(
-        f"{path}: the format {ending} is not read here; {MISSING[ending]}."
-        if ending in MISSING
-        else f"{path}: the format {ending or '(no ending)'} is not known; expected {known}."
+        f"{path}: the format {ending or '(no ending)'} is not known; expected {known}."
     )
 
 
 def _open_slices(name: str, paths: list[Path]) -> Stack:
-    """A stack of one file per slice; only headers are read here."""
+    """Open a stack of one file per slice; only headers are read here."""
     slices = [_reader(path)(path) for path in paths]
     first = slices[0]
-    for path, one in zip(paths, slices, strict=True):
-        if one.shape[0] != 1:
+    for path, opened in zip(paths, slices, strict=True):
+        if opened.shape[0] != 1:
             raise FibsegError(
-                f"{path}: holds {one.shape[0]} slices; in a folder or glob every file is one slice."
+                f"{path}: holds {opened.shape[0]} slices; "
+                "in a folder or glob every file is one slice."
             )
-        if one.shape != first.shape or one.dtype != first.dtype:
+        if opened.shape != first.shape or opened.dtype != first.dtype:
             raise FibsegError(
-                f"{path}: {_describe(one)}, but {paths[0].name} is {_describe(first)}; "
-                "all slices of a stack must have one size and type."
+                f"{path}: {_size_and_type(opened)}, but {paths[0].name} is "
+                f"{_size_and_type(first)}; all slices of a stack must have one size and type."
             )
     _, height, width = first.shape
     return Stack(name, (len(slices), height, width), first.dtype, lambda z: slices[z].read(0))
 
 
-def _describe(stack: Stack) -> str:
+def _size_and_type(stack: Stack) -> str:
     _, height, width = stack.shape
     return f"{height} x {width} pixels of {stack.dtype}"

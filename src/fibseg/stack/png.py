@@ -7,29 +7,40 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Slice, Stack, damage_named
+from fibseg.stack.base import Stack, damage_named
 
-DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32", "F": "float32"}
+_MODE_DTYPES = {
+    "1": "bool",
+    "L": "uint8",
+    "P": "uint8",
+    "I;16": "uint16",
+    "I": "int32",
+    "F": "float32",
+}
 """Pillow's name of a grey mode -> type of its pixels."""
 
-
-Image.MAX_IMAGE_PIXELS = (
-    None  # slices of a microscope are large; `base.checked` has a limit of its own
-)
+# Pillow takes large pictures for attacks; slices are large, and `base.check_stack` has a limit.
+Image.MAX_IMAGE_PIXELS = None
 
 
 def open_png(path: Path) -> Stack:
-    """One slice; a palette image gives its indices, which is what painted labels are."""
+    """Open one slice; a palette image gives its indices, which is what painted labels are.
+
+    Raises:
+        FibsegError: the file is damaged, or a colour picture.
+    """
     with damage_named(path), Image.open(path) as image:
-        (width, height), mode = image.size, image.mode
-    if mode not in DTYPES:
+        width, height = image.size
+        mode = image.mode
+    if mode not in _MODE_DTYPES:
         raise FibsegError(
             f"{path}: a picture of mode {mode}; expected a grey picture (save it without colours)."
         )
 
-    def read(_: int) -> Slice:
+    def read(_: int) -> Pixels:
         with damage_named(path), Image.open(path) as image:
             return np.asarray(image)
 
-    return Stack(str(path), (1, height, width), np.dtype(DTYPES[mode]), read)
+    return Stack(str(path), (1, height, width), np.dtype(_MODE_DTYPES[mode]), read)

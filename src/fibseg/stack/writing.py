@@ -1,30 +1,96 @@
-"""Which writer a name asks for."""
+"""Stacks written slice by slice, as TIFF or OME-Zarr by the ending of the name."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.tiff import TiffWriter, tiff_notes
-from fibseg.stack.zarr import ZarrWriter, zarr_notes
+from fibseg.files import partial_path, remove, take_place
+from fibseg.stack.base import StackHeader
+from fibseg.stack.tiff_output import TiffOutput, tiff_notes
+from fibseg.stack.zarr_output import ZarrOutput, zarr_notes
 
-WRITERS: dict[str, type[TiffWriter] | type[ZarrWriter]] = {
-    ".tif": TiffWriter,
-    ".tiff": TiffWriter,
-    ".zarr": ZarrWriter,
+_OUTPUTS: dict[str, type[TiffOutput] | type[ZarrOutput]] = {
+    ".tif": TiffOutput,
+    ".tiff": TiffOutput,
+    ".zarr": ZarrOutput,
 }
-"""File ending -> writer."""
+"""File ending -> what writes the slices."""
 
 
-def check_output(path: Path, overwrite: bool, how: str = "overwrite=true") -> None:
-    """FibsegError where a stack cannot be written: the name is taken, or its ending unknown."""
-    if path.suffix.lower() not in WRITERS:
+class StackWriter:
+    """Writes a stack slice by slice; it appears under its name only when it is whole.
+
+    A context whose `write` takes (H, W) slices of the header's type, from the first to the last.
+    """
+
+    def __init__(self, path: str | Path, header: StackHeader):
+        """Nothing is written before the context is entered; `check_output` checks the name."""
+        self.path = Path(path)
+        self.header = header
+        self._partial = partial_path(self.path, shared=True)
+        self._written = 0
+
+    def __enter__(self) -> StackWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        open_output = _OUTPUTS[self.path.suffix.lower()]
+        self._output = open_output(self._partial, self.header, self.path.stem)
+        return self
+
+    def write(self, pixels: Pixels) -> None:
+        """Append one (H, W) slice."""
+        size = self.header.shape[1:]
+        if pixels.shape != size or pixels.dtype != np.dtype(self.header.dtype):
+            raise ValueError(
+                f"slice is {pixels.shape} {pixels.dtype}, expected {size} {self.header.dtype}"
+            )
+        self._output.write(self._written, pixels)
+        self._written += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._output.close()
+            if kind is None:
+                self._take_name()
+        finally:
+            # Nothing is left there after a success.
+            remove(self._partial)
+
+    def _take_name(self) -> None:
+        depth = self.header.shape[0]
+        if self._written != depth:
+            raise ValueError(f"{self._written} slices written, expected {depth}")
+        take_place(self._partial, self.path)
+
+
+def write_stack(
+    path: str | Path, slices: Pixels, voxel_size: Sequence[float] | None = None
+) -> None:
+    """Write (Z, H, W) pixels that are in memory; `voxel_size` is (z, y, x) in nm."""
+    header = StackHeader(slices.shape, str(slices.dtype), voxel_size)
+    with StackWriter(path, header) as writer:
+        for pixels in slices:
+            writer.write(pixels)
+
+
+def check_output(path: Path, overwrite: bool, overwrite_option: str = "overwrite=true") -> None:
+    """Check that a stack can be written under a name; `overwrite_option` is named in the message.
+
+    Raises:
+        FibsegError: the name is taken, its ending is unknown, or a file stands in its way.
+    """
+    if path.suffix.lower() not in _OUTPUTS:
+        endings = ", ".join(_OUTPUTS)
         raise FibsegError(
-            f"{path}: stacks are written as {', '.join(WRITERS)}; give a name with such an ending."
+            f"{path}: stacks are written as {endings}; give a name with such an ending."
         )
     if path.exists() and not overwrite:
-        raise FibsegError(f"{path}: exists already; give another name, or {how}.")
+        raise FibsegError(f"{path}: exists already; give another name, or {overwrite_option}.")
     blocked = next(
         (folder for folder in path.parents if folder.exists() and not folder.is_dir()), None
     )
@@ -32,30 +98,18 @@ def check_output(path: Path, overwrite: bool, how: str = "overwrite=true") -> No
         raise FibsegError(
             f"{blocked}: is a file, so nothing can be written below it; give another name."
         )
+    # A file cannot take the place of a folder, nor a folder that of a file.
     if path.exists() and path.is_dir() != (path.suffix.lower() == ".zarr"):
         raise FibsegError(
             f"{path}: exists and is {'a folder' if path.is_dir() else 'a file'}; give another name."
         )
 
 
-def stack_writer(
-    path: Path,
-    shape: tuple[int, int, int],
-    dtype: str,
-    voxel_size: list[float] | None,
-    notes: dict[str, Any] | None = None,
-) -> TiffWriter | ZarrWriter:
-    """A context that writes (H, W) slices in order; TIFF or OME-Zarr, by the ending of the name.
-
-    Notes are told in the file, for `read_notes`; "classes" among them, label value -> name, becomes label metadata.
-    """
-    return WRITERS[path.suffix.lower()](path, shape, dtype, voxel_size, notes)
-
-
 def read_notes(path: Path) -> dict[str, Any] | None:
-    """What `stack_writer` was told; None where a stack tells nothing."""
-    reader = {".zarr": zarr_notes}.get(path.suffix.lower(), tiff_notes)
+    """Read the notes of a stack that `StackWriter` wrote; None for any other stack."""
+    read = zarr_notes if path.suffix.lower() == ".zarr" else tiff_notes
     try:
-        return reader(path)
-    except Exception:  # no stack of ours, whatever else it is
+        return read(path)
+    # Any file can be asked, and decoders raise whatever they like on one that is none of theirs.
+    except Exception:
         return None

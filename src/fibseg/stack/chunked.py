@@ -1,0 +1,117 @@
+"""Chunked arrays with named axes, as HDF5 and Zarr store them, read as stacks of slices."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fibseg.arrays import Pixels
+from fibseg.errors import FibsegError
+from fibseg.stack.base import Stack, damage_named
+from fibseg.stack.units import VoxelSize
+
+_LAYER_BYTES = 2**29
+"""Most bytes of slices that are kept in memory at once."""
+
+
+@dataclass(frozen=True)
+class ChunkedArray:
+    """An array of any number of axes in a file, of which boxes can be read.
+
+    Attributes:
+        name: the file and the array in it, for messages.
+        axes: one letter per axis, in the order of the file; empty where the file does not tell.
+        shape: length of each axis.
+        dtype: type of the values.
+        chunks: length of a chunk along each axis; None where the array is stored in one piece.
+        read: a function from an index, one slice or 0 per axis, to the values there.
+        voxel_size: (z, y, x) in nm, None where the file does not state it.
+    """
+
+    name: str
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...] | None
+    read: Callable[[tuple[Any, ...]], Pixels]
+    voxel_size: VoxelSize | None
+
+
+def stack_of_array(array: ChunkedArray) -> Stack:
+    """Read a chunked array as a stack: y and x in any order, z where there is one.
+
+    Raises:
+        FibsegError: an axis is missing, or an axis other than z, y and x is longer than 1.
+    """
+    _check_axes(array)
+    length = dict(zip(array.axes, array.shape, strict=True))
+    shape = (length.get("z", 1), length["y"], length["x"])
+    spatial = [axis for axis in array.axes if axis in "zyx"]
+    order = [spatial.index(axis) for axis in "zyx" if axis in spatial]
+
+    def read_layer(start: int, stop: int) -> Pixels:
+        ranges = {"z": slice(start, stop), "y": slice(None), "x": slice(None)}
+        with damage_named(array.name, start):
+            layer = array.read(tuple(ranges.get(axis, 0) for axis in array.axes))
+        return layer.transpose(order).reshape(-1, *shape[1:])
+
+    chunk_depth = array.chunks[array.axes.index("z")] if array.chunks and "z" in array.axes else 1
+    layers = _Layers(read_layer, shape, array.dtype, chunk_depth)
+    return Stack(array.name, shape, array.dtype, layers.read_slice, array.voxel_size)
+
+
+def _check_axes(array: ChunkedArray) -> None:
+    """Raise a FibsegError unless the axes are y, x, perhaps z, and others of length 1."""
+    counts = [array.axes.count(axis) for axis in "zyx"]
+    if len(array.axes) != len(array.shape) or counts not in ([0, 1, 1], [1, 1, 1]):
+        raise FibsegError(
+            f"{array.name}: axes {array.axes or '(unknown)'} of shape {tuple(array.shape)}; "
+            "expected z, y and x."
+        )
+    longer = {
+        axis: length
+        for axis, length in zip(array.axes, array.shape, strict=True)
+        if axis not in "zyx" and length != 1
+    }
+    if longer:
+        raise FibsegError(f"{array.name}: several channels or times ({longer}); save one of them.")
+
+
+class _Layers:
+    """Slices of one layer of chunks, read together and kept until another layer is asked for.
+
+    A chunk is decoded as a whole: without this, each slice of a chunk that is n slices deep would
+    decode it again, n times in all.
+    """
+
+    def __init__(
+        self,
+        read_layer: Callable[[int, int], Pixels],
+        shape: Sequence[int],
+        dtype: np.dtype[Any],
+        chunk_depth: int,
+    ):
+        """`read_layer` reads the slices from start to stop as an array (stop - start, H, W)."""
+        slice_bytes = max(1, shape[1] * shape[2] * dtype.itemsize)
+        self._read_layer = read_layer
+        self._depth = shape[0]
+        self._step = max(1, min(chunk_depth, _LAYER_BYTES // slice_bytes))
+        self._start = -1
+        self._layer: Pixels = np.empty(0)
+        # Slices are read by several threads, which must not replace the layer of one another.
+        self._lock = threading.Lock()
+
+    def read_slice(self, z: int) -> Pixels:
+        """Read one slice (H, W)."""
+        with self._lock:
+            start = z // self._step * self._step
+            if start != self._start:
+                # Unset first: after an error in the read no stale layer is taken for this one.
+                self._start = -1
+                self._layer = self._read_layer(start, min(start + self._step, self._depth))
+                self._start = start
+            return np.array(self._layer[z - start])
