@@ -18,7 +18,7 @@ from fibseg.commands.main import main
 from fibseg.config.compose import load_description
 from fibseg.data.slices import load_slices
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, part_of
+from fibseg.stack import Stack, part_of
 from tests.support import TINY, Commands, printed_rows
 from tests.support.label_files import write_ilastik, write_mib
 

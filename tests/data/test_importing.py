@@ -18,7 +18,7 @@ from fibseg.commands.main import main
 from fibseg.data.importing import import_labels, open_labels
 from fibseg.errors import FibsegError
 from fibseg.stack import open_stack
-from fibseg.stack.base import Stack
+from fibseg.stack import Stack
 from tests.support.label_files import write_ilastik, write_mib
 
 Labels = NDArray[Any]

@@ -21,7 +21,7 @@ from fibseg.models.trained import TrainedModel
 from fibseg.prediction.job import pixel_scale
 from fibseg.prediction.stack import Labelled, Labeller, label_stack, nearest, resized
 from fibseg.prediction.windows import windows_of
-from fibseg.stack.base import Stack
+from fibseg.stack import Stack
 from tests.support import Commands
 from tests.support.models import trained
 

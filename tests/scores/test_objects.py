@@ -14,7 +14,7 @@ from skimage.measure import label, marching_cubes, mesh_surface_area, regionprop
 
 from fibseg.commands.main import main
 from fibseg.scores.objects import Objects3D
-from fibseg.stack import open_stack, stack_writer, write_stack
+from fibseg.stack import StackHeader, StackWriter, open_stack, write_stack
 
 SPACING = (20.0, 5.0, 5.0)
 FIELDS = ("class_index", "voxels", "low", "high", "centre", "border", "surface")
@@ -130,7 +130,8 @@ def test_the_command_writes_a_table_and_instances(
     values = np.array([0, 7, 9], np.uint8)[classes]
     path = tmp_path / "labels.zarr"
     notes = {"classes": {"0": "background", "7": "mitochondrion", "9": "er"}}
-    with stack_writer(path, classes.shape, "uint8", list(SPACING), notes) as writer:
+    header = StackHeader(classes.shape, "uint8", SPACING, notes)
+    with StackWriter(path, header) as writer:
         for one in values:
             writer.write(one)
     out, instances = tmp_path / "objects.csv", tmp_path / "i.tif"

@@ -13,11 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import IGNORE
+from fibseg.arrays import IGNORE, Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack import Stack, open_stack, stack_writer
-from fibseg.stack.base import Slice, damage_named, voxel_size
-from fibseg.stack.opening import split_dataset
+from fibseg.stack import (
+    Stack,
+    StackHeader,
+    StackWriter,
+    damage_named,
+    open_stack,
+    split_dataset,
+    voxel_size_in_nm,
+)
 
 PLAIN = "napari or a plain stack"
 """The program of labels that say nothing of it."""
@@ -103,7 +109,7 @@ def _open_mib(path: Path) -> LabelSource:
         )
     depth, width, height = shape if len(shape) == 3 else (1, *shape)
 
-    def read(z: int) -> Slice:
+    def read(z: int) -> Pixels:
         with damage_named(path, z), h5py.File(path, "r") as file:
             return np.ascontiguousarray(
                 np.asarray(file[variable][z] if len(shape) == 3 else file[variable]).T
@@ -144,7 +150,7 @@ def _mib_voxels(file: Any, shape: tuple[int, ...]) -> tuple[float, float, float]
         (box[k + 1] - box[k]) / max(1, count - 1)
         for k, count in ((4, depth), (2, height), (0, width))
     ]
-    return voxel_size(sizes, ["um"] * 3)
+    return voxel_size_in_nm(sizes, ["um"] * 3)
 
 
 def import_labels(
@@ -180,7 +186,7 @@ def import_labels(
     meaning.setdefault(0, 0)
     counts, annotated = np.zeros(256, np.int64), 0
     size = list(stack.voxel_size) if stack.voxel_size else None
-    with stack_writer(output, stack.shape, "uint8", size) as writer:
+    with StackWriter(output, StackHeader(stack.shape, "uint8", size)) as writer:
         for z in range(stack.shape[0]):
             labels = stack.read(z)
             found, inverse = np.unique(labels, return_inverse=True)

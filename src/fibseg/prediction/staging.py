@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fibseg.errors import FibsegError
 from fibseg.files import remove_partials, replacing, write_whole
-from fibseg.stack import stack_writer
+from fibseg.stack import StackHeader, StackWriter
 
 Pixels = NDArray[Any]
 
@@ -197,7 +197,12 @@ class Staging:
                 remove_partials(output.path)
             with ExitStack() as files:
                 writers = [
-                    stack_writer(one.path, self.shape, one.dtype, self.voxel_size, one.notes | more)
+                    StackWriter(
+                        one.path,
+                        StackHeader(
+                            self.shape, one.dtype, self.voxel_size, one.notes | more
+                        ),
+                    )
                     for one in self.outputs
                 ]
                 for writer in writers:
