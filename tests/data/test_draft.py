@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from fibseg.commands.main import main
 from fibseg.config.compose import load_description
-from fibseg.data.draft import MANY, in_words, offered_splits, sketch
-from fibseg.data.slices import load_slices, parse_slices
+from fibseg.data.draft import (
+    MOST_LABEL_VALUES,
+    compact_slices,
+    draft_from_stacks,
+    proposed_splits,
+)
+from fibseg.data.slices import load_slices
+from fibseg.data.splits import parse_slices
 from fibseg.errors import FibsegError
-from fibseg.stack import write_stack
-from fibseg.stack.base import Stack
+from fibseg.stack import Stack, write_stack
 
 Labels = NDArray[Any]
 DEPTH = 12
@@ -97,7 +102,7 @@ def test_a_new_description_is_loaded_and_passes_the_check(
 @pytest.mark.parametrize("count", range(2, 40))
 def test_splits_share_the_slices_out_in_order(count: int) -> None:
     slices = list(range(3, 3 + 7 * count, 7))
-    splits = offered_splits(slices)
+    splits = proposed_splits(slices)
     assert [z for own in splits.values() for z in own] == slices
     assert list(splits) == ["train", "validation", "test"][: 3 if count > 2 else 2]
     assert all(splits.values())
@@ -109,7 +114,7 @@ def test_splits_share_the_slices_out_in_order(count: int) -> None:
     "positions", [[0], [5], [0, 1], [0, 1, 2], [4, 14, 24, 34], [0, 1, 3], [2, 9], [0, 3, 6, 10]]
 )
 def test_slices_in_words_are_those_slices(positions: list[int]) -> None:
-    assert parse_slices(yaml.safe_load(in_words(positions)), 40, "") == positions
+    assert parse_slices(yaml.safe_load(compact_slices(positions)), 40, "") == positions
 
 
 def test_labels_of_a_part_of_the_image(write: Any, tmp_path: Path) -> None:
@@ -143,13 +148,13 @@ def test_labels_outside_the_image(
     with pytest.raises(
         FibsegError, match=rf"lies outside the image \(12, 32, 32\) along {axis}; .*--offset z,y,x"
     ):
-        sketch(
+        draft_from_stacks(
             stack(np.zeros((12, 32, 32), np.uint8)), stack(np.ones(shape, np.uint8)), offset, None
         )
 
 
 def test_labels_that_fit_exactly() -> None:
-    found = sketch(
+    found = draft_from_stacks(
         stack(np.zeros((12, 32, 32))), stack(np.ones((2, 30, 31), np.uint8)), [10, 2, 1], None
     )
     assert (found.annotated, found.offset, found.depth) == ([10, 11], [10, 2, 1], 12)
@@ -158,20 +163,20 @@ def test_labels_that_fit_exactly() -> None:
 def test_labels_that_are_none() -> None:
     image = stack(np.zeros((12, 32, 32), np.uint8))
     many = np.zeros((12, 32, 32), np.uint16)
-    many.ravel()[:MANY] = np.arange(MANY)
+    many.ravel()[:MOST_LABEL_VALUES] = np.arange(MOST_LABEL_VALUES)
     many[1, 0, 0] = 5
-    assert len(sketch(image, stack(many), [0, 0, 0], None).values) == MANY
+    assert len(draft_from_stacks(image, stack(many), [0, 0, 0], None).values) == MOST_LABEL_VALUES
     many[2, 0, 0] = 999
     empty, one = np.zeros((12, 32, 32), np.uint8), scene([5])[1]
     empty[3] = 255
     for labels, said in (
-        (many, f"over {MANY} label values: objects with a number each"),
+        (many, f"over {MOST_LABEL_VALUES} label values: objects with a number each"),
         (empty, "nothing but 0 and 255; there is no annotation"),
         (one, "one annotated slice; at least two are needed"),
         (np.ones((12, 32, 32), np.float32), "float32; labels are integers"),
     ):
         with pytest.raises(FibsegError, match=said) as raised:
-            sketch(image, stack(labels), [0, 0, 0], None)
+            draft_from_stacks(image, stack(labels), [0, 0, 0], None)
         assert len(str(raised.value).splitlines()) == 1
 
 
@@ -187,7 +192,7 @@ def test_voxel_size_of_the_command_then_the_image_then_the_labels(
         (None, None, None, None),
     ):
         assert (
-            sketch(stack(image, one), stack(labels, other), [0, 0, 0], size).voxel_size == expected
+            draft_from_stacks(stack(image, one), stack(labels, other), [0, 0, 0], size).voxel_size == expected
         )
     arguments = write(image, labels, voxels=False)
     assert main(arguments) == 0
@@ -281,4 +286,4 @@ def test_the_next_command_fits_where_the_description_lies(
     """train.py finds a description in a folder called data; elsewhere the command must not be offered as it is."""
     arguments = write(*scene([1, 2, 3]))
     assert main([*arguments[:-1], str(tmp_path / "mine.yaml")]) == 0
-    assert "python train.py data=mine experiment=quick" not in capsys.readouterr().out
+    assert "fibseg train data=mine experiment=quick" not in capsys.readouterr().out

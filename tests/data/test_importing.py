@@ -15,10 +15,9 @@ import zarr
 from numpy.typing import NDArray
 
 from fibseg.commands.main import main
-from fibseg.data.importing import import_labels, open_labels
+from fibseg.data.importing import LabelMeaning, import_labels, open_labels
 from fibseg.errors import FibsegError
-from fibseg.stack import open_stack
-from fibseg.stack import Stack
+from fibseg.stack import Stack, open_stack
 from tests.support.label_files import write_ilastik, write_mib
 
 Labels = NDArray[Any]
@@ -61,7 +60,7 @@ def test_what_nobody_painted_in_ilastik_is_ignored(axes: str, tmp_path: Path, ca
     assert "ilastik" in text and "3 of 4 slices annotated" in text
     share = (labels == 3).sum() / (labels > 0).sum()
     assert f"1  er (was 3): {share:.2%}" in text
-    assert f"255  nobody looked at it: {(labels == 0).mean():.2%}" in text
+    assert f"255  unannotated: {(labels == 0).mean():.2%}" in text
 
 
 def test_more_unlabelled_values_leave_that_of_ilastik(tmp_path: Path) -> None:
@@ -271,5 +270,6 @@ def test_grey_values_are_no_labels(tmp_path: Path, capsys: Any) -> None:
 
 def test_nothing_annotated_at_all(tmp_path: Path) -> None:
     empty = Stack("empty", SHAPE, np.dtype("uint8"), np.zeros(SHAPE, np.uint8).__getitem__)
-    done = import_labels(empty, {"a": [1]}, [], [], True, tmp_path / "out.tif")
-    assert (done.annotated, done.ignored, done.shares[1]) == (0, 1.0, 0.0)
+    meaning = LabelMeaning({"a": [1]}, [], [], empty_is_unlabelled=True)
+    imported = import_labels(empty, meaning, tmp_path / "out.tif")
+    assert (imported.annotated, imported.ignored, imported.shares[1]) == (0, 1.0, 0.0)

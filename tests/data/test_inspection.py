@@ -26,8 +26,9 @@ from fibseg.data.description import (
 from fibseg.data.grey import GreyRange
 from fibseg.data.inspection import Finding, Inspector, inspect
 from fibseg.data.leaks import ObjectsAcrossSplits
-from fibseg.data.slices import AnnotatedSlice
-from fibseg.pages.check import SIDE, Thumbnail, thumbnail, write_page
+from fibseg.data.survey import Survey
+from fibseg.data.volume import AnnotatedSlice
+from fibseg.pages.check import THUMBNAIL_SIDE, write_check_page
 from tests.support import describe
 
 CLASSES = {"a": ClassDescription(1, 1.0), "b": ClassDescription(2, 1.0)}
@@ -86,7 +87,7 @@ def test_facts_of_a_slice() -> None:
     labels = painted(300, 0)
     labels[20:] = IGNORE  # 500 background, 300 class a, 800 that nobody looked at
     facts = Inspector(description()).add(entry("train", 3, labels)[1], "train")
-    assert (facts.volume, facts.z, facts.split, facts.specks, facts.same) == (
+    assert (facts.volume, facts.z, facts.split, facts.specks, facts.repeated) == (
         0,
         3,
         "train",
@@ -216,7 +217,7 @@ def test_specks() -> None:
 
     three = spots((20, 20), (21, 21), (22, 22))
     assert doubts(clean(entry("train", 2, three))) == [
-        "1 labelled spots of fewer than 4 pixels: strokes of the brush by mistake?"
+        "1 labelled spots of fewer than 4 pixels: accidental strokes of the brush?"
     ]
     assert (
         doubts(clean(entry("train", 2, spots((20, 20), (21, 21), (22, 22), (23, 21))))) == []
@@ -255,7 +256,7 @@ def test_objects_against_scikit_image(density: float, seed: int) -> None:
         for z, (split, one) in enumerate(zip(splits, volume, strict=True))
     )
     for split, other in (("test", "train"), ("validation", "train"), ("test", "validation")):
-        assert objects.shared(split, other).tolist() == counted(volume, splits, split, other)
+        assert list(objects.shared(split, other)) == counted(volume, splits, split, other)
     sizes = [np.bincount(label(one, connectivity=2).ravel())[1:] for one in volume]
     assert specks == sum(int((own < 4).sum()) for own in sizes)
 
@@ -267,7 +268,7 @@ def test_two_arms_that_meet_later_are_one_object() -> None:
     objects = ObjectsAcrossSplits()
     for z, split in enumerate(("test", "", "train")):
         objects.add(z, split, arms[z])
-    assert objects.shared("test", "train").tolist() == [1, 1, 28, 28]
+    assert list(objects.shared("test", "train")) == [1, 1, 28, 28]
 
 
 @pytest.mark.parametrize("gap", [False, True])
@@ -319,30 +320,44 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-@pytest.mark.parametrize("shape", [(40, 40), (SIDE, SIDE), (SIDE + 1, 301), (7, 3 * SIDE - 1)])
-def test_the_page_needs_nothing_beside_it(shape: tuple[int, int], tmp_path: Path) -> None:
-    image, labels = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (40, 40),
+        (THUMBNAIL_SIDE, THUMBNAIL_SIDE),
+        (THUMBNAIL_SIDE + 1, 301),
+        (7, 3 * THUMBNAIL_SIDE - 1),
+    ],
+)
+def test_the_page_needs_no_other_file(shape: tuple[int, int], tmp_path: Path) -> None:
+    image = np.zeros(shape, np.uint8)
+    labels = np.zeros(shape, np.uint8)
     labels[: shape[0] // 2] = 1
+    slices = [AnnotatedSlice(0, z, image, labels) for z in (0, 4)]
     inspector = Inspector(description())
-    facts = [inspector.add(entry("train", z, labels, image)[1], "train") for z in (0, 4)]
-    names = ["background", "<script>alert(1)</script>", 'b" & <i>']
-    findings = [Finding("warning", "class <script> is <b>rare</b>"), Finding("error", "x < y")]
-    shown: list[Thumbnail] = [thumbnail(one, image, labels) for one in facts]
-    write_page(
-        tmp_path / "new" / "page.html", "Data <u>", names, facts, shown, findings, GreyRange(0, 255)
+    survey = Survey(
+        findings=[Finding("warning", "class <script> is <b>rare</b>"), Finding("error", "x < y")],
+        names=["background", "<script>alert(1)</script>", 'b" & <i>'],
+        slices=[inspector.add(annotated_slice, "train") for annotated_slice in slices],
+        grey_range=GreyRange(0, 255),
+        places_to_show=[annotated_slice.place for annotated_slice in slices],
     )
-    text = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    path = tmp_path / "new" / "page.html"
+    write_check_page(path, "Data <u>", survey, slices)
+    text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert not {"script", "b", "i", "u", "link"} & {tag for tag, _ in page.tags}
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    assert "http" not in text and not [attrs for _, attrs in page.tags if "href" in attrs]
-    sources = [str(attrs["src"]) for tag, attrs in page.tags if tag == "img"]
+    assert "http" not in text
+    assert not [attributes for _, attributes in page.tags if "href" in attributes]
+    sources = [str(attributes["src"]) for tag, attributes in page.tags if tag == "img"]
     assert len(sources) == 2
     for source in sources:
         kind, content = source.split(",", 1)
         assert kind == "data:image/png;base64"
         with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
-            step = -(-max(shape) // SIDE)
+            step = -(-max(shape) // THUMBNAIL_SIDE)
             assert picture.size == (2 * -(-shape[1] // step), -(-shape[0] // step))
     assert sum(tag == "tr" for tag, _ in page.tags) == 3
-    assert [attrs["class"] for tag, attrs in page.tags if tag == "li"] == ["warning", "error"]
+    levels = [attributes["class"] for tag, attributes in page.tags if tag == "li"]
+    assert levels == ["warning", "error"]

@@ -18,7 +18,8 @@ from fibseg.data.description import (
     class_weights,
     label_values,
 )
-from fibseg.data.slices import data_hash, load_slices, parse_slices
+from fibseg.data.slices import data_hash, load_slices
+from fibseg.data.splits import parse_slices
 from fibseg.errors import FibsegError
 from tests.support import SHAPE, describe
 

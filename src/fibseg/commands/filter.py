@@ -5,42 +5,66 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import track
 
 from fibseg.errors import FibsegError
+from fibseg.filters.grain import grain_filter
+from fibseg.stack import StackHeader, StackWriter, check_output, open_stack
 
-if TYPE_CHECKING:
-    pass
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("input", help="stack to filter")
+    parser.add_argument(
+        "output", help="TIFF or .zarr to write; several areas put their number into the name"
+    )
+    parser.add_argument(
+        "--area",
+        type=int,
+        action="append",
+        required=True,
+        metavar="PIXELS",
+        help="remove grains smaller than this; repeat it for several areas",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
 
-def filter_command(options: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.progress import track
-
-    from fibseg.filters.grain import grain_filter
-    from fibseg.stack import check_output, open_stack, stack_writer
-
-    output = Path(options.output)
-    if len(set(options.area)) < len(options.area):
-        raise FibsegError(f"--area: {options.area} names an area twice.")
-    names = [
-        output if len(options.area) == 1 else output.with_stem(f"{output.stem}-{a}")
-        for a in options.area
-    ]
-    for path in names:
+def run(options: argparse.Namespace) -> None:
+    """Write a filtered stack for each area."""
+    areas: list[int] = options.area
+    if len(set(areas)) < len(areas):
+        raise FibsegError(f"--area: {areas} names an area twice.")
+    outputs = _output_paths(Path(options.output), areas)
+    for path in outputs:
         check_output(path, options.overwrite, "--overwrite")
-    stack, console = open_stack(options.input), Console(stderr=True)
-    size = list(stack.voxel_size) if stack.voxel_size else None
+    stack = open_stack(options.input)
+    header = StackHeader(stack.shape, str(stack.dtype), stack.voxel_size)
+    # Progress goes to stderr, so that stdout can be a pipe.
+    console = Console(stderr=True)
     with ExitStack() as files:
-        writers = [stack_writer(path, stack.shape, str(stack.dtype), size) for path in names]
+        writers = [StackWriter(path, header) for path in outputs]
         for writer in writers:
             files.enter_context(writer)
-        for image in track(
-            stack, "filtering", stack.shape[0], console=console, disable=not console.is_terminal
-        ):
-            for writer, filtered in zip(writers, grain_filter(image, options.area), strict=True):
+        slices = track(
+            stack,
+            description="filtering",
+            total=stack.shape[0],
+            console=console,
+            disable=not console.is_terminal,
+        )
+        for image in slices:
+            for writer, filtered in zip(writers, grain_filter(image, areas), strict=True):
                 writer.write(filtered)
-    for path in names:
+    for path in outputs:
         console.print(
             f"{path}: {stack.shape[0]} slices", markup=False, highlight=False, soft_wrap=True
         )
+
+
+def _output_paths(output: Path, areas: list[int]) -> list[Path]:
+    """One path per area; the area stands in the name where there are several."""
+    if len(areas) == 1:
+        return [output]
+    return [output.with_stem(f"{output.stem}-{area}") for area in areas]

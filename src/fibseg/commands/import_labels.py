@@ -3,77 +3,146 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from fibseg.arrays import IGNORE
-from fibseg.commands.new import named_classes
-from fibseg.data.draft import in_yaml
-from fibseg.data.importing import LabelSource, import_labels, open_labels
+from fibseg.commands.arguments import parse_classes, pixel_offset
+from fibseg.data.draft import yaml_text
+from fibseg.data.importing import (
+    ImportedLabels,
+    LabelMeaning,
+    LabelSource,
+    import_labels,
+    open_labels,
+)
 from fibseg.errors import FibsegError
 from fibseg.stack import check_output, open_stack, part_of
 
 
-def import_labels_command(options: argparse.Namespace) -> None:
-    """Labels of another program as a TIFF of class numbers, and their entry for a data description."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument(
+        "labels", help="HDF5 of ilastik, .model of MIB, or a stack, as napari writes it"
+    )
+    parser.add_argument("output", help="TIFF or .zarr to write")
+    parser.add_argument(
+        "--image", help="the stack that the labels belong to, for the entry that is printed"
+    )
+    parser.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        metavar="NAME=VALUES",
+        help="values of a class: er=3 or er=3,4",
+    )
+    parser.add_argument(
+        "--background",
+        type=int,
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="annotated, and none of the classes",
+    )
+    parser.add_argument(
+        "--unlabelled", type=int, action="append", metavar="VALUE", help="not annotated"
+    )
+    parser.add_argument(
+        "--empty-slices", choices=["unlabelled", "background"], help="what slices of only 0 mean"
+    )
+    parser.add_argument(
+        "--offset",
+        type=pixel_offset,
+        metavar="Z,Y,X",
+        help="where the labels start in the image, in pixels",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write class numbers, and print what they are and their entry for a data description."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     output = Path(options.output)
     check_output(output, options.overwrite, "--overwrite")
     source = open_labels(options.labels)
-    table = class_table(options, source)
+    offset = options.offset or [0, 0, 0]
+    voxel_size = source.stack.voxel_size
     if options.image:
-        part_of(
-            open_stack(options.image), options.offset or [0, 0, 0], source.stack.shape
-        )  # do they lie in it?
-    unlabelled = [
-        *(options.unlabelled or []),
-        *(v for v in source.unlabelled if v not in options.background),
-    ]
-    empty = options.empty_slices or source.empty_slices
-    done = import_labels(
-        source.stack, table, options.background, unlabelled, empty == "unlabelled", output
+        image = open_stack(options.image)
+        # Raises where the labels leave the image, before anything is written.
+        part_of(image, offset, source.stack.shape)
+        voxel_size = voxel_size or image.voxel_size
+    unlabelled = [value for value in source.unlabelled if value not in options.background]
+    meaning = LabelMeaning(
+        classes=_classes(parse_classes(options.classes), source, options.background),
+        background=options.background,
+        unlabelled=[*(options.unlabelled or []), *unlabelled],
+        empty_is_unlabelled=(options.empty_slices or source.empty_slices) == "unlabelled",
     )
+    imported = import_labels(source.stack, meaning, output)
     console.print(f"{source.program}: {source.stack.name}, {source.stack.shape}")
-    console.print(f"{output}: {done.annotated} of {source.stack.shape[0]} slices annotated; values")
-    for number, (name, values) in enumerate(table.items(), 1):
-        console.print(
-            f"  {number}  {name} (was {', '.join(map(str, values))}): {done.shares[number]:.2%} of what is annotated"
-        )
-    console.print(f"  0  background: {done.shares[0]:.2%} of the annotated")
-    console.print(f"  {IGNORE}  nobody looked at it: {done.ignored:.2%} of all pixels")
-    if 0 not in unlabelled and done.annotated > 0:
-        console.print(
-            "  0 inside a painted slice is taken as background; if nobody looked there, give --unlabelled 0"
-        )
-    image = options.image or "???"
-    offset = list(options.offset or [0, 0, 0])
-    classes = "".join(
-        f"  {in_yaml(name)}: {{label: {k}, weight: 1.0}}\n" for k, name in enumerate(table, 1)
-    )
-    told = source.stack.voxel_size or (
-        open_stack(options.image).voxel_size if options.image else None
-    )
-    size = list(told) if told else "???"
     console.print(
-        f"\nclasses:\n{classes}background: {{labels: [0], weight: 0.1}}\nignore: {IGNORE}\nvolumes:\n"
-        f"  - image: {image}\n    labels: {output}\n    offset: {offset}\n    voxel_size: {size}\n    split: ???"
+        f"{output}: {imported.annotated} of {source.stack.shape[0]} slices annotated; values"
+    )
+    for line in _meaning_lines(imported, meaning):
+        console.print(f"  {line}")
+    size = list(voxel_size) if voxel_size else "???"
+    console.print(
+        f"\n{_class_entry(meaning.classes)}volumes:\n"
+        f"  - image: {options.image or '???'}\n"
+        f"    labels: {output}\n"
+        f"    offset: {offset}\n"
+        f"    voxel_size: {size}\n"
+        "    split: ???"
     )
     if options.image:
-        console.print(f"\nOr let them be found: fibseg new NAME {options.image} {output}")
+        files = shlex.join([options.image, str(output)])
+        console.print(f"\nOr let fibseg write it: fibseg new NAME {files}")
 
 
-def class_table(options: argparse.Namespace, source: LabelSource) -> dict[str, list[int]]:
-    """Class -> values in the file, from --class, or from the names in the file."""
-    table = named_classes(options.classes) or {
-        name: [value] for name, value in source.names.items() if value not in options.background
+def _classes(
+    named: dict[str, list[int]], source: LabelSource, background: Sequence[int]
+) -> dict[str, list[int]]:
+    """Class -> values in the file, as the user names them, else as the file does."""
+    classes = named or {
+        name: [value] for name, value in source.names.items() if value not in background
     }
-    if "background" in table:
+    if "background" in classes:
         raise FibsegError("--class background: no class; give its value as --background VALUE.")
-    if len(table) >= IGNORE:
-        raise FibsegError(f"{len(table)} classes; {IGNORE - 1} are the most.")
-    if not table or not all(table):
+    if len(classes) >= IGNORE:
+        raise FibsegError(f"{len(classes)} classes; {IGNORE - 1} are the most.")
+    if not classes or not all(classes):
         raise FibsegError(
             f"{source.stack.name}: it names no classes; give them as --class mitochondrion=1."
         )
-    return table
+    return classes
+
+
+def _meaning_lines(imported: ImportedLabels, meaning: LabelMeaning) -> list[str]:
+    """A line for each value that was written."""
+    shares = imported.shares
+    lines = [
+        f"{number}  {name} (was {', '.join(map(str, values))}): "
+        f"{shares[number]:.2%} of the annotated pixels"
+        for number, (name, values) in enumerate(meaning.classes.items(), 1)
+    ]
+    lines.append(f"0  background: {shares[0]:.2%} of the annotated pixels")
+    lines.append(f"{IGNORE}  unannotated: {imported.ignored:.2%} of all pixels")
+    if 0 not in meaning.unlabelled and imported.annotated > 0:
+        lines.append(
+            "0 inside an annotated slice became background; "
+            "if it means unannotated, give --unlabelled 0"
+        )
+    return lines
+
+
+def _class_entry(classes: Iterable[str]) -> str:
+    """The classes as a data description has them."""
+    lines = "".join(
+        f"  {yaml_text(name)}: {{label: {number}, weight: 1.0}}\n"
+        for number, name in enumerate(classes, 1)
+    )
+    return f"classes:\n{lines}background: {{labels: [0], weight: 0.1}}\nignore: {IGNORE}\n"

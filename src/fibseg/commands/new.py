@@ -4,102 +4,153 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from fibseg.arrays import IGNORE
-from fibseg.config.compose import CONF
-from fibseg.data.draft import Sketch, sketch, write_description
-from fibseg.data.importing import PLAIN, open_labels
+from fibseg.commands.arguments import nanometre_sizes, parse_classes, pixel_offset
+from fibseg.data.draft import Draft, DraftNames, draft_from_stacks, write_description
+from fibseg.data.importing import UNKNOWN_PROGRAM, open_labels
 from fibseg.errors import FibsegError
-from fibseg.stack import open_stack
+from fibseg.stack import Stack, open_stack
+
+_DESCRIPTIONS = Path("conf", "data")
+"""Folder of the user's own data descriptions, below the current directory."""
 
 
-def new(options: argparse.Namespace) -> None:
-    """Write a commented data description from what is in the files."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("name", help="of the description: data=NAME")
+    parser.add_argument("image", help="stack of grey values")
+    parser.add_argument("labels", help="stack of label values; may be smaller than the image")
+    parser.add_argument(
+        "--class", dest="classes", action="append", metavar="NAME=VALUE", help="name a value: er=3"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="YAML to write (default: conf/data/NAME.yaml)"
+    )
+    parser.add_argument(
+        "--offset",
+        type=pixel_offset,
+        metavar="Z,Y,X",
+        help="where the labels start in the image, in pixels",
+    )
+    parser.add_argument(
+        "--voxel-size",
+        type=nanometre_sizes,
+        metavar="Z,Y,X",
+        help="in nm, where the files have none",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write a commented data description from what is in the files, and print what to do next."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", options.name):
         raise FibsegError(
             f"{options.name}: no name for a data description; expected letters, digits, . _ and -."
         )
-    path = Path(options.output) if options.output else CONF / "data" / f"{options.name}.yaml"
+    path = Path(options.output or _DESCRIPTIONS / f"{options.name}.yaml")
     if path.exists() and not options.overwrite:
         raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
-    image, source = open_stack(options.image), open_labels(options.labels)
-    labels = source.stack
-    if source.program != PLAIN:
-        raise FibsegError(
-            f"{labels.name}: labels of {source.program}, where 0 has a meaning of its own; bring them in first: "
-            f"fibseg import {options.labels} labels.tif --class NAME=VALUE"
-        )
+    classes = _class_names(parse_classes(options.classes))
+    image = open_stack(options.image)
+    labels = _open_class_numbers(options.labels)
     if labels.shape != image.shape and options.offset is None:
         raise FibsegError(
-            f"{labels.name} is {labels.shape} and the image {image.shape}; say where the labels start in it with "
-            "--offset z,y,x."
+            f"{labels.name} is {labels.shape} and the image {image.shape}; "
+            "say where the labels start in it with --offset z,y,x."
         )
-    names = one_value_each(named_classes(options.classes))
-    found = sketch(image, labels, options.offset or [0, 0, 0], options.voxel_size, names)
-    unknown = sorted(set(names) - set(found.values))
+    draft = draft_from_stacks(
+        image=image,
+        labels=labels,
+        offset=options.offset or [0, 0, 0],
+        voxel_size=options.voxel_size,
+        named_values=classes,
+    )
+    unknown = sorted(set(classes) - set(draft.values))
     if unknown:
         raise FibsegError(
-            f"--class {names[unknown[0]]}={unknown[0]}: no label has this value; there are {list(found.values)}."
+            f"--class {classes[unknown[0]]}={unknown[0]}: no label has this value; "
+            f"there are {list(draft.values)}."
         )
-    write_description(path, options.name, options.image, options.labels, found, names)
-    console.print(draft_summary(found))
-    if found.voxel_size is None:
-        console.print(
-            "voxel size: neither file tells; write it in place of ???, or give --voxel-size z,y,x in nm"
+    write_description(path, draft, DraftNames(options.name, options.image, options.labels, classes))
+    for line in _summary(draft):
+        console.print(line)
+    console.print(f"{path}: read it{'' if classes else ', name the classes'}, then")
+    for line in _next_commands(path):
+        console.print(line)
+
+
+def _open_class_numbers(path: str) -> Stack:
+    """Labels in which 0 is background; other programs' labels must be imported first."""
+    source = open_labels(path)
+    if source.program != UNKNOWN_PROGRAM:
+        raise FibsegError(
+            f"{source.stack.name}: labels of {source.program}, where 0 has another meaning; "
+            f"import them first: fibseg import {path} labels.tif --class NAME=VALUE"
         )
-    if IGNORE not in found.values and len(found.annotated) < found.labelled:
-        missing = found.labelled - len(found.annotated)
-        console.print(f"{missing} slices are all 0 and left out of the splits: not annotated?")
-    console.print(
-        f"{path}: read it{'' if names else ', name the classes'}, then\n  fibseg check {path}"
-    )
-    if path.parent.name != "data":
-        console.print(
-            f"For train.py move it into a folder DIR/data, and give --config-dir=DIR data={path.stem}"
-        )
-        return
-    more = "" if path.parent.parent == CONF else f" --config-dir={path.parent.parent}"
-    console.print(f"  python train.py{more} data={path.stem} experiment=quick")
+    return source.stack
 
 
-def draft_summary(found: Sketch) -> str:
-    """What was found, in a few lines."""
-    values = ", ".join(f"{value} ({share:.2%})" for value, share in found.values.items())
-    splits = ", ".join(f"{len(own)} {split}" for split, own in found.positions.items())
-    return f"label values: {values}\nslices with labels: {len(found.annotated)} of {found.depth}; {splits}"
+def _class_names(values_of_class: Mapping[str, list[int]]) -> dict[int, str]:
+    """Label value -> class, from class -> its values.
 
-
-def named_classes(entries: list[str] | None) -> dict[str, list[int]]:
-    """What --class says: class -> label values."""
-    table: dict[str, list[int]] = {}
-    for entry in entries or []:
-        name, _, values = entry.partition("=")
-        try:
-            table.setdefault(name.strip(), []).extend(int(value) for value in values.split(","))
-        except ValueError:
-            raise FibsegError(
-                f"--class {entry}: expected NAME=VALUE, as mitochondrion=1 or er=3,4."
-            ) from None
-    return table
-
-
-def one_value_each(table: dict[str, list[int]]) -> dict[int, str]:
-    """Value -> class; FibsegError where a class has several, or a value several classes, or is the background."""
-    found: dict[int, str] = {}
-    for name, values in table.items():
+    Raises:
+        FibsegError: a class has several values, or a value several classes, or a value is the
+            background's.
+    """
+    names: dict[int, str] = {}
+    for name, values in values_of_class.items():
         if not name or name == "background":
-            raise FibsegError(f"--class {name}={values[0]}: no name of a class.")
+            raise FibsegError(
+                f"--class {name}={values[0]}: no name of a class; give another, as in er=3."
+            )
         if len(values) > 1:
-            raise FibsegError(
-                f"--class {name}: several values; bring them together with fibseg import."
-            )
-        if values[0] == 0 or values[0] in found:
-            raise FibsegError(
-                f"--class {name}={values[0]}: the value is taken; 0 is the background."
-            )
-        found[values[0]] = name
-    return found
+            raise FibsegError(f"--class {name}: several values; make them one with fibseg import.")
+        value = values[0]
+        if value == 0 or value in names:
+            raise FibsegError(f"--class {name}={value}: the value is taken; 0 is the background.")
+        names[value] = name
+    return names
+
+
+def _summary(draft: Draft) -> list[str]:
+    """What the files hold, and what is missing."""
+    values = ", ".join(f"{value} ({share:.2%})" for value, share in draft.values.items())
+    splits = ", ".join(f"{len(slices)} {split}" for split, slices in draft.positions.items())
+    annotated = len(draft.annotated)
+    lines = [
+        f"label values: {values}",
+        f"slices with labels: {annotated} of {draft.depth}; {splits}",
+    ]
+    if draft.voxel_size is None:
+        lines.append(
+            "voxel size: neither file has one; write it in place of ???, "
+            "or give --voxel-size z,y,x in nm"
+        )
+    if IGNORE not in draft.values and annotated < draft.label_depth:
+        lines.append(
+            f"{draft.label_depth - annotated} slices are all 0 and left out of the splits: "
+            "not annotated?"
+        )
+    return lines
+
+
+def _next_commands(path: Path) -> list[str]:
+    """Commands that work as they are printed, wherever the description was written."""
+    lines = [f"  fibseg check {shlex.quote(str(path))}"]
+    if path.parent.name != "data":
+        return [
+            *lines,
+            "To train, move it into a folder DIR/data; then "
+            f"fibseg train --config-dir=DIR data={path.stem} experiment=quick",
+        ]
+    # Commands find conf/ in the current directory by themselves.
+    is_found = path.parent.resolve() == _DESCRIPTIONS.resolve()
+    folder = "" if is_found else f" --config-dir={shlex.quote(str(path.parent.parent))}"
+    return [*lines, f"  fibseg train{folder} data={path.stem} experiment=quick"]

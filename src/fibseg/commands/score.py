@@ -4,87 +4,76 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from fibseg.arrays import IGNORE
-from fibseg.errors import FibsegError
+from rich.console import Console
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from fibseg.data.description import DataDescription
-    from fibseg.stack import Stack
+from fibseg.commands.arguments import pixel_offset
+from fibseg.config.compose import load_description
+from fibseg.data.scoring import score
+from fibseg.data.splits import parse_slices
+from fibseg.scores.slices import ClassScore
+from fibseg.stack import open_stack
 
 
-def score_command(options: argparse.Namespace) -> None:
-    """F1 per class, and how many components were found."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from fibseg.data.description import class_names
-    from fibseg.data.slices import parse_slices, to_classes
-    from fibseg.scores.slices import score_slices, summarise
-    from fibseg.stack import open_stack, part_of
-
-    prediction, truth = open_stack(options.prediction), open_stack(options.labels)
-    if options.offset is not None:
-        prediction = part_of(prediction, options.offset, truth.shape)
-    if prediction.shape != truth.shape:
-        raise FibsegError(
-            f"{prediction.name} is {prediction.shape}, {truth.name} is {truth.shape}; they must have one shape, "
-            "or say where the second lies in the first with --offset z,y,x."
-        )
-    depth = truth.shape[0]
-    chosen = (
-        parse_slices(options.slices, depth, "--slices") if options.slices else list(range(depth))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument(
+        "prediction", help="label stack to judge: a prediction, or another person's labels"
     )
-    description = _description(options.data, (truth, prediction), chosen)
-    names = class_names(description)
-    score = score_slices(
-        [(0, z) for z in chosen],
-        (to_classes(truth.read(z), description, f"{truth.name}, slice {z}") for z in chosen),
-        (
-            to_classes(prediction.read(z), description, f"{prediction.name}, slice {z}")
-            for z in chosen
-        ),
-        len(names),
+    parser.add_argument("labels", help="label stack taken as the truth")
+    parser.add_argument(
+        "--data",
+        help="data description (a name in conf/data or a YAML file) that names the classes",
     )
-    columns = ("class", "F1", "slices", "pooled F1", "TP", "FN", "UD", "FP")
-    title = f"{len(chosen)} slices; F1 is the mean over the slices that hold the class"
+    parser.add_argument(
+        "--slices", default=[], action="append", metavar="A:B", help="only these slices of LABELS"
+    )
+    parser.add_argument(
+        "--offset",
+        type=pixel_offset,
+        metavar="Z,Y,X",
+        help="where LABELS lie in PREDICTION, if smaller",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print F1 of each class, and how many of its components were detected."""
+    labels = open_stack(options.labels)
+    depth = labels.shape[0]
+    slices = list(range(depth))
+    if options.slices:
+        slices = parse_slices(options.slices, depth, "--slices")
+    scores = score(
+        prediction=open_stack(options.prediction),
+        labels=labels,
+        description=None if options.data is None else load_description(options.data),
+        slices=slices,
+        offset=options.offset,
+    )
+    Console().print(_score_table(scores, len(slices)))
+
+
+def _score_table(scores: Sequence[ClassScore], slices: int) -> Table:
     table = Table(
-        *columns, title=title, caption="components: detected, missed, under-detected, false"
+        "class",
+        "F1",
+        "slices",
+        "pooled F1",
+        "TP",
+        "FN",
+        "UD",
+        "FP",
+        title=f"{slices} slices; F1 is the mean over the slices that hold the class",
+        caption="components: detected, missed, under-detected, false",
     )
-    for one in summarise(score, names):
-        counts = (
-            one.detection["tp"],
-            one.detection["fn"],
-            one.detection["ud"],
-            one.detection["fp"],
-        )
+    for class_score in scores:
+        detection = class_score.detection
         table.add_row(
-            one.name, f"{one.f1:.3f}", str(one.slices), f"{one.pooled_f1:.3f}", *map(str, counts)
+            class_score.name,
+            f"{class_score.f1:.3f}",
+            str(class_score.slices),
+            f"{class_score.pooled_f1:.3f}",
+            *(str(detection[kind]) for kind in ("tp", "fn", "ud", "fp")),
         )
-    Console().print(table)
-
-
-def _description(
-    name: str | None, stacks: Sequence[Stack], slices: Sequence[int]
-) -> DataDescription:
-    """The named description, or one where every value but 0 is a class."""
-    import numpy as np
-
-    from fibseg.config.compose import load_description
-    from fibseg.data.description import check_description, describe_values
-
-    if name is not None:
-        description = load_description(name)
-    else:
-        values = set[int]().union(
-            *(np.unique(stack.read(z)).tolist() for stack in stacks for z in slices)
-        )
-        values.discard(IGNORE)  # nobody looked at it
-        if not values - {0}:
-            raise FibsegError(
-                "both stacks hold nothing but 0 in these slices; there is nothing to score."
-            )
-        description = describe_values(sorted(values))
-    check_description(description)
-    return description
+    return table

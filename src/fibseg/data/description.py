@@ -5,11 +5,13 @@ docs/ARCHITECTURE.md shows a full example.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fibseg.arrays import IGNORE
+import numpy as np
+
+from fibseg.arrays import IGNORE, Pixels
 from fibseg.errors import FibsegError
 
 SPLITS = ("train", "validation", "test")
@@ -25,7 +27,7 @@ class ClassDescription:
 
 @dataclass
 class BackgroundDescription:
-    """Label values that were looked at and are none of the classes, and their weight in the loss."""
+    """Label values of annotated pixels of no class, and their weight in the Dice loss."""
 
     labels: list[int]
     weight: float
@@ -33,9 +35,12 @@ class BackgroundDescription:
 
 @dataclass
 class IntensityDescription:
-    """Percentiles that become 0 and 255, over the training slices (`per` is "stack") or in every slice by itself.
+    """Percentiles of the grey values that become 0 and 255.
 
-    0 and 100 are the paper's minimum and maximum.
+    0 and 100 are the minimum and maximum, as in Meyer et al., ISBI 2021.
+
+    `per` is "stack", for percentiles over the training slices, or "slice", for percentiles of every
+    single slice.
     """
 
     low: float
@@ -45,7 +50,10 @@ class IntensityDescription:
 
 @dataclass
 class SecondExpert:
-    """Labels by another person, in the same place as the first expert's, and the slices (of the image) they cover."""
+    """Labels of another person, and the slices of the image that they cover.
+
+    They lie at the y and x of the first expert's labels.
+    """
 
     labels: Any
     slices: list[Any]
@@ -53,13 +61,16 @@ class SecondExpert:
 
 @dataclass
 class VolumeDescription:
-    """One annotated image. Entries of a list cannot take defaults from YAML, so these stand here.
+    """One annotated image.
+
+    Entries of a list cannot take defaults from YAML, so the defaults of these keys are here.
 
     Attributes:
         image: path of the stack, relative to the root of the description.
         labels: path of integer labels, or a mapping from class to the path of its mask.
         voxel_size: (z, y, x) in nm.
-        split: slices of the image for train, validation and test: positions, "start:stop" or "start:stop:step".
+        split: slices of the image for train, validation and test: positions, "start:stop" or
+            "start:stop:step".
         offset: (z, y, x) in pixels: where the labels start in the image.
         second_expert: labels of another person.
         mask: path of a stack of the image's shape; pixels where it is 0 are ignored.
@@ -76,7 +87,7 @@ class VolumeDescription:
 
 @dataclass
 class PhantomDescription:
-    """Make a phantom cell in the root before the start if it is not there: (Z, H, W) in pixels, and its seed."""
+    """A phantom cell that is written to the root if it is missing: (Z, H, W), and its seed."""
 
     shape: list[int]
     seed: int
@@ -84,7 +95,18 @@ class PhantomDescription:
 
 @dataclass
 class DataDescription:
-    """A data set: classes in order (background is class 0 and implied), volumes, and where annotation ends."""
+    """A data set.
+
+    Attributes:
+        name: of the data set, and of the folder of its runs.
+        root: folder that the paths of the volumes are relative to.
+        classes: by name, in the order of their indices; the background is class 0 and implied.
+        background: label values of class 0.
+        ignore: label value of unannotated pixels, if there is one.
+        intensity: grey values that become 0 and 255.
+        volumes: annotated images.
+        phantom: of a synthetic data set.
+    """
 
     name: str
     root: str
@@ -96,11 +118,35 @@ class DataDescription:
     phantom: PhantomDescription | None
 
 
-def describe_values(values: Sequence[int]) -> DataDescription:
-    """A description without volumes for label files alone: every value but 0 and 255 is a class named by it."""
-    classes = {str(value): ClassDescription(value, 1.0) for value in values if value != 0}
-    intensity, background = IntensityDescription(0.0, 100.0), BackgroundDescription([0], 1.0)
-    return DataDescription("labels", ".", classes, background, IGNORE, intensity, [], None)
+def describe_labels(slices: Iterable[Pixels]) -> DataDescription:
+    """A description for label files alone: every value but 0 and 255 is a class named by it.
+
+    Args:
+        slices: label values (H, W), read once.
+
+    Raises:
+        FibsegError: there is no value but 0 and 255.
+    """
+    values = set[int]()
+    for labels in slices:
+        values.update(np.unique(labels).tolist())
+    values -= {0, IGNORE}
+    if not values:
+        raise FibsegError(
+            "both stacks hold nothing but 0 in these slices; there is nothing to score."
+        )
+    description = DataDescription(
+        name="labels",
+        root=".",
+        classes={str(value): ClassDescription(value, 1.0) for value in sorted(values)},
+        background=BackgroundDescription([0], 1.0),
+        ignore=IGNORE,
+        intensity=IntensityDescription(0.0, 100.0),
+        volumes=[],
+        phantom=None,
+    )
+    check_description(description)
+    return description
 
 
 def class_names(description: DataDescription) -> list[str]:
@@ -110,47 +156,59 @@ def class_names(description: DataDescription) -> list[str]:
 
 def class_weights(description: DataDescription) -> list[float]:
     """Weights of the loss in the order of the class indices."""
-    return [description.background.weight, *(one.weight for one in description.classes.values())]
+    weights = [entry.weight for entry in description.classes.values()]
+    return [description.background.weight, *weights]
 
 
 def label_values(description: DataDescription) -> list[int]:
-    """Value in label files of each class index."""
-    return [description.background.labels[0], *(one.label for one in description.classes.values())]
+    """Value in label files of each class index; the first one of the background."""
+    values = [entry.label for entry in description.classes.values()]
+    return [description.background.labels[0], *values]
 
 
 def check_description(description: DataDescription) -> None:
     """Raise FibsegError if the description contradicts itself; opens no file."""
+    _check_classes(description)
+    _check_label_values(description)
+    _check_intensity(description.intensity)
+    weights = class_weights(description)
+    if any(weight < 0 for weight in weights) or not sum(weights) > 0:
+        raise FibsegError("data: class weights must be 0 or more, and one of them more than 0.")
+
+
+def _check_classes(description: DataDescription) -> None:
     names = list(description.classes)
     if not names or len(names) >= IGNORE:
         raise FibsegError(f"data.classes: {len(names)} classes; expected 1 to {IGNORE - 1}.")
     if "background" in names:
         raise FibsegError(
-            "data.classes: 'background' is implied; give its label values in data.background.labels."
+            "data.classes: 'background' is implied; "
+            "give its label values in data.background.labels."
         )
     if not description.background.labels:
         raise FibsegError(
             "data.background.labels: empty; name the label values that are none of the classes."
         )
-    values = [one.label for one in description.classes.values()] + list(
-        description.background.labels
-    )
-    values += [] if description.ignore is None else [description.ignore]
-    twice = sorted({value for value in values if values.count(value) > 1})
-    if twice:
+
+
+def _check_label_values(description: DataDescription) -> None:
+    values = [entry.label for entry in description.classes.values()]
+    values += description.background.labels
+    if description.ignore is not None:
+        values.append(description.ignore)
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
         raise FibsegError(
-            f"data: label value {twice[0]} is claimed twice; every value means one thing."
+            f"data: label value {repeated[0]} is claimed twice; every value means one thing."
         )
-    low, high = description.intensity.low, description.intensity.high
+
+
+def _check_intensity(intensity: IntensityDescription) -> None:
+    low = intensity.low
+    high = intensity.high
     if not 0 <= low < high <= 100:
         raise FibsegError(
             f"data.intensity: percentiles {low} and {high}; expected 0 <= low < high <= 100."
         )
-    if description.intensity.per not in ("stack", "slice"):
-        raise FibsegError(
-            f"data.intensity.per: {description.intensity.per}; expected stack or slice."
-        )
-    if (
-        any(weight < 0 for weight in class_weights(description))
-        or not sum(class_weights(description)) > 0
-    ):
-        raise FibsegError("data: class weights must be 0 or more, and one of them more than 0.")
+    if intensity.per not in ("stack", "slice"):
+        raise FibsegError(f"data.intensity.per: {intensity.per}; expected stack or slice.")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fibseg.arrays import Pixels, UInt8
 from fibseg.data.description import IntensityDescription
 from fibseg.errors import FibsegError
-
-UInt8 = NDArray[np.uint8]
+from fibseg.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -20,45 +18,72 @@ class GreyRange:
     """Grey values that become 0 and 255.
 
     Attributes:
-        low, high: of the training slices.
-        percentiles: where set, every slice has a window of its own at these percentiles of its pixels, which takes out
-            drift of brightness and contrast; a slice of one grey value takes the one of the training.
+        low: of the training slices, becomes 0.
+        high: of the training slices, becomes 255.
+        percentiles: where they are set, every slice has its own grey range, from these percentiles
+            of its pixels. This takes out drift of brightness and contrast. A slice of one grey
+            value takes the grey range of the training.
     """
 
     low: float
     high: float
     percentiles: tuple[float, float] | None = None
 
-    def of(self, image: NDArray[Any]) -> tuple[float, float]:
+    def limits(self, image: Pixels) -> tuple[float, float]:
         """Grey values that become 0 and 255 in this slice (H, W)."""
         if self.percentiles is None:
             return self.low, self.high
         low, high = (float(value) for value in np.percentile(image, self.percentiles))
+        # A slice without contrast has no scale, and a division by zero would follow.
         return (low, high) if high > low else (self.low, self.high)
 
-    def outside(self, image: NDArray[Any]) -> float:
-        """Share of the pixels that are darker or brighter than the window."""
-        low, high = self.of(image)
+    def outside(self, image: Pixels) -> float:
+        """Share of the pixels that are darker or brighter than the grey range."""
+        low, high = self.limits(image)
         return float(((image < low) | (image > high)).mean())
 
 
-def grey_range(images: Sequence[NDArray[Any]], intensity: IntensityDescription) -> GreyRange:
-    """The window of a description: percentiles over all pixels of the training slices."""
+def read_finite(stack: Stack, z: int) -> Pixels:
+    """Read a slice (H, W) of grey values.
+
+    Raises:
+        FibsegError: a pixel is NaN or infinite.
+    """
+    image = stack.read(z)
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise FibsegError(
+            f"{stack.name}, slice {z}: NaN or infinite pixels; replace them in the file."
+        )
+    return image
+
+
+def grey_range(images: Sequence[Pixels], intensity: IntensityDescription) -> GreyRange:
+    """The grey range of a description, from percentiles over all pixels of the training slices.
+
+    Raises:
+        FibsegError: the slices have one grey value only.
+    """
     pixels = np.concatenate([image.ravel() for image in images])
     low, high = (float(value) for value in np.percentile(pixels, [intensity.low, intensity.high]))
     if not high > low:
         raise FibsegError(f"data.intensity: the training slices have one grey value only ({low}).")
-    return GreyRange(
-        low, high, (intensity.low, intensity.high) if intensity.per == "slice" else None
-    )
+    return GreyRange(low, high, slice_percentiles(intensity))
 
 
-def to_8bit(image: NDArray[Any], window: GreyRange) -> UInt8:
-    """Grey values (H, W) -> uint8: the window's ends become 0 and 255, values outside it are clipped.
+def slice_percentiles(intensity: IntensityDescription) -> tuple[float, float] | None:
+    """The percentiles of a grey range where every slice has its own, else None."""
+    return (intensity.low, intensity.high) if intensity.per == "slice" else None
 
-    >>> to_8bit(np.array([[0, 100, 300]]), Window(0.0, 200.0)).tolist()
+
+def to_8bit(image: Pixels, grey_range: GreyRange) -> UInt8:
+    """Map grey values (H, W) to uint8: the ends of the grey range become 0 and 255.
+
+    Values outside the range are clipped.
+
+    >>> to_8bit(np.array([[0, 100, 300]]), GreyRange(0.0, 200.0)).tolist()
     [[0, 128, 255]]
     """
-    low, high = window.of(image)
+    low, high = grey_range.limits(image)
+    # float32 is exact enough for 8 bits and takes half the memory of numpy's float64.
     scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)

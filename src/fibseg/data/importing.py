@@ -1,32 +1,34 @@
 """Labels that people painted in other programs, as a TIFF of class numbers.
 
-Every program has its own word for "nobody looked at this": ilastik's is 0, in napari and MIB an untouched slice is all
-0 as background is. Here it becomes 255, so that it is neither trained on nor scored.
+Each program marks unannotated pixels in its own way: ilastik by 0, while in napari and MIB an
+untouched slice is all 0, as background is. Here they become 255, so that they are neither trained
+on nor scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import IGNORE, Pixels
+from fibseg.arrays import IGNORE, Pixels, UInt8
 from fibseg.errors import FibsegError
 from fibseg.stack import (
     Stack,
     StackHeader,
     StackWriter,
+    VoxelSize,
     damage_named,
     open_stack,
     split_dataset,
     voxel_size_in_nm,
 )
 
-PLAIN = "napari or a plain stack"
-"""The program of labels that say nothing of it."""
+UNKNOWN_PROGRAM = "napari or a plain stack"
+"""The program of labels whose file does not name it."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class LabelSource:
     """Labels as another program left them.
 
     Attributes:
-        program: that wrote them, as far as the file tells.
+        program: that wrote them, as far as the file shows.
         stack: label values.
-        names: class -> value, where the file tells.
-        unlabelled: values that mean that nobody looked.
+        names: class -> value, where the file has names.
+        unlabelled: values of unannotated pixels.
         empty_slices: what a slice of nothing but 0 means: "unlabelled" or "background".
     """
 
@@ -49,8 +51,51 @@ class LabelSource:
 
 
 @dataclass(frozen=True)
-class Imported:
-    """Slices with any annotation, share of each class among the annotated pixels, and share of ignored pixels."""
+class LabelMeaning:
+    """What the values of another program's labels mean.
+
+    Attributes:
+        classes: class -> its values.
+        background: values that are annotated and none of the classes.
+        unlabelled: values of unannotated pixels; 0 is background unless it is among them.
+        empty_is_unlabelled: whether a slice of nothing but 0 is unannotated.
+    """
+
+    classes: Mapping[str, Sequence[int]]
+    background: Sequence[int]
+    unlabelled: Sequence[int]
+    empty_is_unlabelled: bool
+
+    def numbers(self) -> dict[int, int]:
+        """Label value -> class number.
+
+        The classes are 1, 2, ... in their order, background is 0, and unannotated pixels are 255.
+
+        Raises:
+            FibsegError: a value is claimed twice.
+        """
+        claims = [(value, 0) for value in self.background]
+        claims += [(value, IGNORE) for value in self.unlabelled]
+        for number, values in enumerate(self.classes.values(), 1):
+            claims += [(value, number) for value in values]
+        numbers: dict[int, int] = {}
+        for value, number in claims:
+            if value in numbers:
+                raise FibsegError(f"value {value} is claimed twice; every value means one thing.")
+            numbers[value] = number
+        numbers.setdefault(0, 0)
+        return numbers
+
+
+@dataclass(frozen=True)
+class ImportedLabels:
+    """What was written.
+
+    Attributes:
+        annotated: slices with any annotation.
+        shares: of each class number among the annotated pixels.
+        ignored: share of unannotated pixels.
+    """
 
     annotated: int
     shares: list[float]
@@ -58,7 +103,13 @@ class Imported:
 
 
 def open_labels(path: str) -> LabelSource:
-    """Open labels and see which program wrote them: ilastik's HDF5, MIB's .model, else napari and plain stacks."""
+    """Open labels and detect their program: ilastik, MIB, else napari or a plain stack.
+
+    ilastik writes HDF5 with axis tags, MIB files that end in .model.
+
+    Raises:
+        FibsegError: the file cannot be read, or holds no labels.
+    """
     if Path(path).suffix.lower() == ".model":
         return _open_mib(Path(path))
     stack = open_stack(path)
@@ -66,7 +117,7 @@ def open_labels(path: str) -> LabelSource:
         raise FibsegError(f"{stack.name}: values of type {stack.dtype}; labels are integers.")
     if _is_ilastik(path):
         return LabelSource("ilastik", stack, unlabelled=[0])
-    return LabelSource(PLAIN, stack)
+    return LabelSource(UNKNOWN_PROGRAM, stack)
 
 
 def _is_ilastik(path: str) -> bool:
@@ -77,16 +128,22 @@ def _is_ilastik(path: str) -> bool:
     if not Path(file).is_file() or not h5py.is_hdf5(file):
         return False
     with damage_named(path), h5py.File(file, "r") as content:
-        found: list[str] = [dataset] if dataset else []
-        if not dataset:
-            content.visititems(
-                lambda name, one: found.append(name) if isinstance(one, h5py.Dataset) else None
-            )
-        return any("axistags" in content[name].attrs for name in found)
+        if dataset:
+            return "axistags" in content[dataset].attrs
+
+        def has_axis_tags(_: str, item: Any) -> bool | None:
+            # h5py goes on to the next item only after None.
+            return (isinstance(item, h5py.Dataset) and "axistags" in item.attrs) or None
+
+        return bool(content.visititems(has_axis_tags))
 
 
 def _open_mib(path: Path) -> LabelSource:
-    """A model of Microscopy Image Browser: a MATLAB 7.3 file, which is HDF5, with axes z, x, y in Python's order."""
+    """A model of Microscopy Image Browser.
+
+    It is a MATLAB 7.3 file, which is HDF5. MATLAB stores columns first, so the axes are z, x, y for
+    Python.
+    """
     import h5py
 
     if not path.is_file():
@@ -99,10 +156,10 @@ def _open_mib(path: Path) -> LabelSource:
         variable = _matlab_text(file["modelVariable"]) if "modelVariable" in file else "mibModel"
         if variable not in file:
             raise FibsegError(f"{path}: no model of MIB: it holds no {variable}.")
-        data = file[variable]
-        shape, dtype = data.shape, np.dtype(data.dtype)
+        shape = file[variable].shape
+        dtype = np.dtype(file[variable].dtype)
         names = _mib_names(file)
-        size = _mib_voxels(file, shape)
+        voxel_size = _mib_voxel_size(file, shape)
     if len(shape) not in (2, 3) or dtype.kind not in "ui":
         raise FibsegError(
             f"{path}: a model of shape {shape} and type {dtype}; expected labels of three axes."
@@ -111,99 +168,95 @@ def _open_mib(path: Path) -> LabelSource:
 
     def read(z: int) -> Pixels:
         with damage_named(path, z), h5py.File(path, "r") as file:
-            return np.ascontiguousarray(
-                np.asarray(file[variable][z] if len(shape) == 3 else file[variable]).T
-            )
+            page = file[variable][z] if len(shape) == 3 else file[variable]
+            return np.ascontiguousarray(np.asarray(page).T)
 
-    stack = Stack(str(path), (depth, height, width), dtype, read, size)
+    stack = Stack(
+        name=str(path),
+        shape=(depth, height, width),
+        dtype=dtype,
+        read=read,
+        voxel_size=voxel_size,
+    )
     return LabelSource("MIB", stack, {name: value for value, name in enumerate(names, 1)})
 
 
 def _matlab_text(data: Any) -> str:
-    """MATLAB keeps text as numbers of its letters."""
+    """Text of a MATLAB variable, which is stored as the numbers of its letters."""
     return "".join(chr(int(letter)) for letter in np.ravel(data[()]))
 
 
 def _mib_names(file: Any) -> list[str]:
-    """Materials in order; a cell array holds references to the texts."""
+    """Names of the materials in order; MATLAB's cell array holds references to the texts."""
     if "modelMaterialNames" not in file:
         return []
     names = [
         _matlab_text(file[reference]).strip()
         for reference in np.ravel(file["modelMaterialNames"][()])
     ]
-    return [  # two of one name, or none, stay two
+    # Materials that share a name, or have none, are numbered: they are different classes.
+    return [
         name if name and names.count(name) == 1 else f"{name or 'material'}_{number}"
         for number, name in enumerate(names, 1)
     ]
 
 
-def _mib_voxels(file: Any, shape: tuple[int, ...]) -> tuple[float, float, float] | None:
-    """From the bounding box (x, y, z from and to, in micrometres), which spans the centres of the outer voxels."""
+def _mib_voxel_size(file: Any, shape: tuple[int, ...]) -> VoxelSize | None:
+    """Voxel size in nm from the bounding box.
+
+    The box gives x, y, z from and to, in micrometres, between the centres of the outer voxels: one
+    voxel less than there are along an axis.
+    """
     if "BoundingBox" not in file or len(shape) != 3 or min(shape) < 2:
         return None
     box = np.ravel(file["BoundingBox"][()]).astype(float)
     if box.size != 6:
         return None
+    x_from, x_to, y_from, y_to, z_from, z_to = box
     depth, width, height = shape
     sizes = [
-        (box[k + 1] - box[k]) / max(1, count - 1)
-        for k, count in ((4, depth), (2, height), (0, width))
+        (z_to - z_from) / (depth - 1),
+        (y_to - y_from) / (height - 1),
+        (x_to - x_from) / (width - 1),
     ]
     return voxel_size_in_nm(sizes, ["um"] * 3)
 
 
-def import_labels(
-    stack: Stack,
-    table: dict[str, list[int]],
-    background: Sequence[int],
-    unlabelled: Sequence[int],
-    empty_unlabelled: bool,
-    output: Path,
-) -> Imported:
-    """Write class numbers, slice by slice: classes 1, 2, ... in the table's order, 0 background, 255 nobody looked.
-
-    Args:
-        stack: label values.
-        table: class -> its values.
-        background: values that somebody looked at and that are no class.
-        unlabelled: values that nobody looked at; 0 is background unless it stands here.
-        empty_unlabelled: whether a slice of nothing but 0 was not looked at.
-        output: TIFF or Zarr.
+def import_labels(stack: Stack, meaning: LabelMeaning, output: Path) -> ImportedLabels:
+    """Write class numbers, slice by slice, as TIFF or Zarr.
 
     Raises:
-        FibsegError: a value is claimed twice or by nobody.
+        FibsegError: a value is claimed twice or by nothing.
     """
-    claims = [(value, 0) for value in background] + [(value, IGNORE) for value in unlabelled]
-    claims += [
-        (value, number) for number, values in enumerate(table.values(), 1) for value in values
-    ]
-    meaning: dict[int, int] = {}
-    for value, number in claims:
-        if value in meaning:
-            raise FibsegError(f"value {value} is claimed twice; every value means one thing.")
-        meaning[value] = number
-    meaning.setdefault(0, 0)
-    counts, annotated = np.zeros(256, np.int64), 0
-    size = list(stack.voxel_size) if stack.voxel_size else None
-    with StackWriter(output, StackHeader(stack.shape, "uint8", size)) as writer:
+    numbers = meaning.numbers()
+    counts = np.zeros(256, np.int64)
+    annotated = 0
+    with StackWriter(output, StackHeader(stack.shape, "uint8", stack.voxel_size)) as writer:
         for z in range(stack.shape[0]):
             labels = stack.read(z)
-            found, inverse = np.unique(labels, return_inverse=True)
-            nobody = [int(value) for value in found if int(value) not in meaning]
-            if nobody:
-                known = ", ".join(map(str, sorted(meaning)))
-                raise FibsegError(
-                    f"{stack.name}, slice {z}: value {nobody[0]} belongs to no class (known: {known}); "
-                    f"give --class NAME={nobody[0]}, --background or --unlabelled."
-                )
-            numbers = np.array([meaning[int(value)] for value in found], np.uint8)[inverse].reshape(
-                labels.shape
-            )
-            if empty_unlabelled and not (labels != 0).any():
-                numbers[:] = IGNORE
-            annotated += bool((numbers != IGNORE).any())
-            counts += np.bincount(numbers.ravel(), minlength=256)
-            writer.write(numbers)
-    looked_at = max(1, int(counts[:IGNORE].sum()))
-    return Imported(annotated, (counts / looked_at).tolist(), float(counts[IGNORE] / counts.sum()))
+            classes = _class_numbers(labels, numbers, f"{stack.name}, slice {z}")
+            if meaning.empty_is_unlabelled and not (labels != 0).any():
+                classes[:] = IGNORE
+            annotated += bool((classes != IGNORE).any())
+            counts += np.bincount(classes.ravel(), minlength=256)
+            writer.write(classes)
+    annotated_pixels = max(1, int(counts[:IGNORE].sum()))
+    return ImportedLabels(
+        annotated=annotated,
+        shares=(counts / annotated_pixels).tolist(),
+        ignored=float(counts[IGNORE] / counts.sum()),
+    )
+
+
+def _class_numbers(labels: Pixels, numbers: Mapping[int, int], where: str) -> UInt8:
+    """Class numbers (H, W) of label values; FibsegError on a value without a number."""
+    values, inverse = np.unique(labels, return_inverse=True)
+    unknown = [int(value) for value in values if int(value) not in numbers]
+    if unknown:
+        known = ", ".join(map(str, sorted(numbers)))
+        raise FibsegError(
+            f"{where}: value {unknown[0]} belongs to no class (known: {known}); "
+            f"give --class NAME={unknown[0]}, --background or --unlabelled."
+        )
+    table = np.array([numbers[int(value)] for value in values], np.uint8)
+    return table[inverse].reshape(labels.shape)

@@ -1,34 +1,33 @@
 """What is wrong or doubtful in annotated slices, before anything is trained on them.
 
-Slices are looked at one by one, in the order of z, so a stack of any depth needs the memory of a few.
+Slices are inspected one by one, in the order of z, so a stack of any depth needs the memory of a
+few slices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fibseg.arrays import IGNORE
+from fibseg.arrays import IGNORE, Pixels, Place
 from fibseg.data.description import SPLITS, DataDescription, class_names
 from fibseg.data.grey import GreyRange
-from fibseg.data.leaks import SPECK, ObjectsAcrossSplits
-from fibseg.data.slices import AnnotatedSlice, VolumeReader
+from fibseg.data.leaks import SPECK_PIXELS, ObjectsAcrossSplits
+from fibseg.data.volume import AnnotatedSlice, VolumeReader
 from fibseg.errors import FibsegError
 from fibseg.stack import located, open_stack
 
-OUTSIDE = 0.05
-"""Share of a slice's pixels outside the training's grey values above which it has drifted."""
+DRIFTED_SHARE = 0.05
+"""Share of a slice's pixels outside the training's grey range above which it has drifted."""
 
-GUARD = 5
-"""Slices left out between two that are used, up to which a training reads them to follow objects."""
+_LARGEST_GAP = 5
+"""Slices between two that are used, up to which a training reads them to follow objects."""
 
-SAMPLE = 5_000
+_SAMPLED_PIXELS = 5_000
 """Pixels of a slice that stand for its grey values."""
 
 
@@ -42,15 +41,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class SliceFacts:
-    """What was seen in one annotated slice.
+    """What an inspection keeps of one annotated slice.
 
     Attributes:
-        volume, z, split: which slice; the split is "" for one that is annotated and unused.
-        shares: of each class, background first, among the pixels that somebody looked at.
-        annotated: share of the pixels that somebody looked at.
+        volume: index of its volume in the description.
+        z: slice of the image.
+        split: "" for a slice that is annotated and unused.
+        shares: of each class, background first, among the annotated pixels.
+        annotated: share of the pixels that are annotated.
         grey: (n,) pixels that stand for its grey values.
-        specks: components smaller than SPECK pixels.
-        same: labels equal to those of the slice before.
+        specks: components smaller than SPECK_PIXELS.
+        repeated: whether its labels equal those of the slice before.
     """
 
     volume: int
@@ -58,9 +59,14 @@ class SliceFacts:
     split: str
     shares: tuple[float, ...]
     annotated: float
-    grey: NDArray[Any]
+    grey: Pixels
     specks: int
-    same: bool
+    repeated: bool
+
+    @property
+    def place(self) -> Place:
+        """Where the slice lies."""
+        return Place(self.volume, self.z)
 
     @property
     def foreground(self) -> float:
@@ -69,184 +75,217 @@ class SliceFacts:
 
 
 class Inspector:
-    """Takes annotated slices one by one, each volume in the order of z, and says what is doubtful."""
+    """Takes annotated slices one by one, in the order of z of each volume, and reports doubts.
+
+    Attributes:
+        description: the data description of the slices.
+        names: of the classes, background first.
+        slices: facts of every slice so far.
+    """
 
     def __init__(self, description: DataDescription):
-        self.description, self.names = description, class_names(description)
+        self.description = description
+        self.names = class_names(description)
         self.slices: list[SliceFacts] = []
         self._objects: dict[tuple[int, int], ObjectsAcrossSplits] = {}
-        self._before: tuple[int, int, bytes] | None = None
+        self._last_labels: tuple[Place, bytes] | None = None
 
-    def add(self, one: AnnotatedSlice, split: str) -> SliceFacts:
-        """Look at a slice; `split` is "" where it is annotated and in none."""
-        looked_at = one.labels != IGNORE
-        counts = np.bincount(one.labels[looked_at], minlength=len(self.names)).astype(float)
-        specks = 0
-        for index in range(1, len(self.names)):
-            objects = self._objects.setdefault((one.volume, index), ObjectsAcrossSplits())
-            specks += objects.add(one.z, split, one.labels == index)
-        content = one.labels.tobytes()
-        same = (
-            self._before is not None
-            and self._before == (one.volume, one.z - 1, content)
-            and counts[1:].any()
-        )
-        self._before = (one.volume, one.z, content)
-        image = one.image.view(np.uint8) if one.image.dtype == bool else one.image
-        step = max(1, int((image.size / SAMPLE) ** 0.5))  # every so many rows and columns
-        total = max(counts.sum(), 1.0)
+    def add(self, annotated_slice: AnnotatedSlice, split: str) -> SliceFacts:
+        """Inspect a slice; `split` is "" where it is annotated and in no split."""
+        labels = annotated_slice.labels
+        is_annotated = labels != IGNORE
+        counts = np.bincount(labels[is_annotated], minlength=len(self.names)).astype(float)
         facts = SliceFacts(
-            one.volume,
-            one.z,
-            split,
-            tuple((counts / total).tolist()),
-            float(looked_at.mean()),
-            image[::step, ::step].ravel(),
-            specks,
-            bool(same),
+            volume=annotated_slice.volume,
+            z=annotated_slice.z,
+            split=split,
+            shares=tuple((counts / max(counts.sum(), 1.0)).tolist()),
+            annotated=float(is_annotated.mean()),
+            grey=_sample(annotated_slice.image),
+            specks=self._follow_objects(annotated_slice, split),
+            repeated=self._repeats_last(annotated_slice) and bool(counts[1:].any()),
         )
         self.slices.append(facts)
         return facts
 
-    def window(self) -> GreyRange | None:
-        """Grey values of the training slices, from a sample of their pixels; None where there are none."""
-        grey = [one.grey for one in self.slices if one.split == "train"]
+    def _follow_objects(self, annotated_slice: AnnotatedSlice, split: str) -> int:
+        """Add the objects of all classes; gives the number of specks among them."""
+        specks = 0
+        for index in range(1, len(self.names)):
+            key = annotated_slice.volume, index
+            objects = self._objects.setdefault(key, ObjectsAcrossSplits())
+            specks += objects.add(annotated_slice.z, split, annotated_slice.labels == index)
+        return specks
+
+    def _repeats_last(self, annotated_slice: AnnotatedSlice) -> bool:
+        """Whether the labels are those of the slice before; this slice becomes the last one."""
+        volume, z = annotated_slice.place
+        content = annotated_slice.labels.tobytes()
+        repeats = self._last_labels == (Place(volume, z - 1), content)
+        self._last_labels = Place(volume, z), content
+        return repeats
+
+    def grey_range(self) -> GreyRange | None:
+        """The grey range of the training slices, from a sample of their pixels.
+
+        None where there is no training slice, or one grey value only.
+        """
+        grey = [facts.grey for facts in self.slices if facts.split == "train"]
         if not grey:
             return None
-        percentiles = self.description.intensity.low, self.description.intensity.high
-        low, high = np.percentile(np.concatenate(grey), percentiles)
+        intensity = self.description.intensity
+        low, high = np.percentile(np.concatenate(grey), (intensity.low, intensity.high))
         return GreyRange(float(low), float(high)) if high > low else None
 
     def findings(self) -> list[Finding]:
-        """Every doubt, as sentences; none where no slice could be looked at."""
+        """Every doubt as a sentence; none where there is no slice."""
         if not self.slices:
             return []
         texts = [
             *self._unannotated(),
-            *self._absent(),
+            *self._missing_splits_and_classes(),
             *self._leaks(),
             *self._drift(),
-            *self._strokes(),
+            *self._repeated_labels(),
+            *self._specks(),
         ]
         return [Finding("warning", text) for text in texts]
 
-    def _where(self, one: SliceFacts) -> str:
-        volume = f"volume {one.volume}, " if len(self.description.volumes) > 1 else ""
-        return f"{volume}{one.split + ' ' if one.split else ''}slice {one.z}"
+    def _slice_name(self, facts: SliceFacts) -> str:
+        volume = f"volume {facts.volume}, " if len(self.description.volumes) > 1 else ""
+        return f"{volume}{facts.split + ' ' if facts.split else ''}slice {facts.z}"
 
-    def _unannotated(self) -> list[str]:
-        """Slices without a class beside others of the volume that have plenty."""
-        found = []
-        for volume in {one.volume for one in self.slices}:
-            own = [one for one in self.slices if one.volume == volume and one.split]
-            usual = median([one.foreground for one in own if one.foreground] or [0.0])
-            for one in own:
-                if one.annotated == 0:
-                    found.append(f"{self._where(one)} has no annotated pixel.")
-                elif usual > 0 and one.foreground == 0:
-                    found.append(
-                        f"{self._where(one)} is empty: not annotated? Take it out of data.volumes.split."
-                    )
-                elif one.foreground < usual / 10:
-                    share = f"{one.foreground:.2%} of it is labelled, {usual:.1%} in others"
-                    found.append(f"{self._where(one)} is nearly empty: half annotated? ({share})")
-        return found
+    def _unannotated(self) -> Iterator[str]:
+        """Slices without foreground in a volume whose other slices have plenty."""
+        for volume in {facts.volume for facts in self.slices}:
+            used = [facts for facts in self.slices if facts.volume == volume and facts.split]
+            # The median over slices with foreground: most slices of a sparse annotation are empty.
+            foregrounds = [facts.foreground for facts in used if facts.foreground]
+            usual = median(foregrounds) if foregrounds else 0.0
+            for facts in used:
+                name = self._slice_name(facts)
+                if facts.annotated == 0:
+                    yield f"{name} has no annotated pixel."
+                elif usual > 0 and facts.foreground == 0:
+                    yield f"{name} is empty: not annotated? Take it out of data.volumes.split."
+                elif facts.foreground < usual / 10:
+                    shares = f"{facts.foreground:.2%} of it is labelled, {usual:.1%} in others"
+                    yield f"{name} is nearly empty: half annotated? ({shares})"
 
-    def _absent(self) -> list[str]:
-        """Splits without a class, and no test split."""
-        used = {one.split for one in self.slices}
-        found = (
-            ["there is no test split; the run will have no test scores."]
-            if "test" not in used
-            else []
-        )
+    def _missing_splits_and_classes(self) -> Iterator[str]:
+        if not any(facts.split == "test" for facts in self.slices):
+            yield "there is no test split; the run will have no test scores."
         for split in SPLITS[1:]:
-            own = [one.shares for one in self.slices if one.split == split]
+            shares = [facts.shares for facts in self.slices if facts.split == split]
             for index, name in enumerate(self.names):
-                if index > 0 and own and not any(shares[index] for shares in own):
-                    found.append(
+                if index > 0 and shares and not any(row[index] for row in shares):
+                    yield (
                         f"class {name} does not occur in the {split} slices; it has no score there."
                     )
-        return found
 
-    def _leaks(self) -> list[str]:
-        """Objects that a network is tested on and has seen the next slices of."""
-        found = []
+    def _leaks(self) -> Iterator[str]:
+        """Objects of the test slices whose neighbouring slices are trained on."""
         for index, name in enumerate(self.names):
-            own = [objects for (_, number), objects in self._objects.items() if number == index]
-            counts = [objects.shared("test", "train") for objects in own]
-            shared, total, pixels, of = np.sum(counts, axis=0).tolist() if counts else (0, 0, 0, 1)
-            if shared:
-                found.append(
-                    f"{shared} of {total} objects of class {name} in the test slices continue into training slices and "
-                    f"hold {pixels / of:.0%} of its test pixels; scores say little of other cells (leave slices "
-                    "between, or test on another volume)."
+            shared = [
+                objects.shared("test", "train")
+                for (_, class_index), objects in self._objects.items()
+                if class_index == index
+            ]
+            objects = sum(count.objects for count in shared)
+            if objects:
+                total = sum(count.all_objects for count in shared)
+                pixels = sum(count.pixels for count in shared)
+                share = pixels / sum(count.all_pixels for count in shared)
+                yield (
+                    f"{objects} of {total} objects of class {name} in the test slices continue "
+                    f"into training slices and hold {share:.0%} of its test pixels; scores say "
+                    "little of other cells (leave slices between, or test on another volume)."
                 )
-        return found
 
-    def _drift(self) -> list[str]:
-        window = self.window()
-        if window is None or self.description.intensity.per == "slice":
-            return []
-        far = [one for one in self.slices if one.split and window.outside(one.grey) > OUTSIDE]
-        if not far:
-            return []
-        return [
-            f"{len(far)} slices, the first {self._where(far[0])}, have over {OUTSIDE:.0%} of their pixels outside the "
-            f"grey values of the training ({window.low:g} to {window.high:g}); think of data.intensity.per=slice."
+    def _drift(self) -> Iterator[str]:
+        grey_range = self.grey_range()
+        if grey_range is None or self.description.intensity.per == "slice":
+            return
+        drifted = [
+            facts
+            for facts in self.slices
+            if facts.split and grey_range.outside(facts.grey) > DRIFTED_SHARE
         ]
-
-    def _strokes(self) -> list[str]:
-        same = [one for one in self.slices if one.same and one.split]
-        specks = sum(one.specks for one in self.slices if one.split)
-        found = [
-            f"{self._where(one)} has the labels of the slice before: copied?" for one in same[:5]
-        ]
-        if specks:
-            found.append(
-                f"{specks} labelled spots of fewer than {SPECK} pixels: strokes of the brush by mistake?"
+        if drifted:
+            yield (
+                f"{len(drifted)} slices, the first {self._slice_name(drifted[0])}, have over "
+                f"{DRIFTED_SHARE:.0%} of their pixels outside the grey range of the training "
+                f"({grey_range.low:g} to {grey_range.high:g}); consider data.intensity.per=slice."
             )
-        return found
+
+    def _repeated_labels(self) -> Iterator[str]:
+        repeated = [facts for facts in self.slices if facts.repeated and facts.split]
+        for facts in repeated[:5]:
+            yield f"{self._slice_name(facts)} has the labels of the slice before: copied?"
+
+    def _specks(self) -> Iterator[str]:
+        specks = sum(facts.specks for facts in self.slices if facts.split)
+        if specks:
+            yield (
+                f"{specks} labelled spots of fewer than {SPECK_PIXELS} pixels: "
+                "accidental strokes of the brush?"
+            )
+
+
+def _sample(image: Pixels) -> Pixels:
+    """About _SAMPLED_PIXELS pixels of an image, at equal distances."""
+    pixels = image.view(np.uint8) if image.dtype == bool else image
+    step = max(1, int((pixels.size / _SAMPLED_PIXELS) ** 0.5))
+    # ravel() copies the sampled pixels: a view would keep the whole slice in memory.
+    return pixels[::step, ::step].ravel()
 
 
 def inspect(
     description: DataDescription, slices: Mapping[str, Sequence[AnnotatedSlice]]
 ) -> list[Finding]:
-    """Doubts about slices that are in memory, split -> slices; those left out between two of them are read too."""
+    """Doubts about slices that are in memory, split -> slices.
+
+    Slices of the files that lie between two of them are read too, since objects are followed
+    through them.
+    """
     inspector = Inspector(description)
-    every = [(one.volume, one.z, split, one) for split in SPLITS for one in slices[split]]
-    every.sort(key=lambda entry: entry[:2])
-    before: tuple[int, int] | None = None
-    for volume, z, split, one in every:
-        if before is not None and before[0] == volume and 1 < z - before[1] <= GUARD + 1:
-            with suppress(FibsegError):  # nobody trains on them
-                reader = VolumeReader(description, volume)
-                for between in range(before[1] + 1, z):
-                    inspector.add(reader.read(between), "")
-        inspector.add(one, split)
-        before = volume, z
+    used = [(entry.place, split, entry) for split in SPLITS for entry in slices[split]]
+    used.sort(key=lambda item: item[0])
+    last: Place | None = None
+    for place, split, annotated_slice in used:
+        if last is not None and last.volume == place.volume:
+            # Nobody trains on the slices between, so what is wrong with them is no error.
+            with suppress(FibsegError):
+                _add_between(inspector, last, place)
+        inspector.add(annotated_slice, split)
+        last = place
     return voxel_findings(description) + inspector.findings()
 
 
+def _add_between(inspector: Inspector, first: Place, second: Place) -> None:
+    if not 1 < second.z - first.z <= _LARGEST_GAP + 1:
+        return
+    reader = VolumeReader(inspector.description, first.volume)
+    for z in range(first.z + 1, second.z):
+        inspector.add(reader.read(z), "")
+
+
 def voxel_findings(description: DataDescription) -> list[Finding]:
-    """Where a file says another voxel size than the description."""
-    found = []
+    """Where a file has another voxel size than the description, by 1 % or more."""
+    findings = []
     for index, volume in enumerate(description.volumes):
         try:
-            told = open_stack(located(description.root, volume.image)).voxel_size
+            file_size = open_stack(located(description.root, volume.image)).voxel_size
         except FibsegError:
-            continue  # an error of its own
-        ours = list(volume.voxel_size)
-        if (
-            told
-            and len(ours) == 3
-            and any(abs(a / b - 1) >= 0.01 for a, b in zip(ours, told, strict=True))
-        ):
-            text = f"data.volumes[{index}].voxel_size: {ours} nm, but {volume.image} says {list(told)} nm."
-            found.append(Finding("warning", text))
-    return found
-
-
-def slice_split(positions: Mapping[str, Sequence[int]], z: int) -> str:
-    """The split of a slice, "" where it is in none."""
-    return next((split for split, own in positions.items() if z in own), "")
+            # Reading the slices reports this as an error.
+            continue
+        size = list(volume.voxel_size)
+        if file_size is None or len(size) != 3:
+            continue
+        if any(abs(a / b - 1) >= 0.01 for a, b in zip(size, file_size, strict=True)):
+            text = (
+                f"data.volumes[{index}].voxel_size: {size} nm, "
+                f"but {volume.image} says {list(file_size)} nm."
+            )
+            findings.append(Finding("warning", text))
+    return findings

@@ -2,66 +2,94 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-SPECK = 4
-"""Pixels; smaller components than this are no organelles."""
+from fibseg.arrays import Mask
+
+SPECK_PIXELS = 4
+"""Components of fewer pixels are no organelles."""
 
 
-@dataclass
+class SharedObjects(NamedTuple):
+    """Objects of a split that continue into another.
+
+    Attributes:
+        objects: that continue.
+        all_objects: of the split.
+        pixels: of the objects that continue, in the slices of the split.
+        all_pixels: of all objects, in the slices of the split.
+    """
+
+    objects: int
+    all_objects: int
+    pixels: int
+    all_pixels: int
+
+
 class ObjectsAcrossSplits:
     """3-D objects of one class of one volume.
 
-    2-D components (8-connected) of two slices that follow each other are one object where a pixel of both lies in one
-    place; a slice that is missing or not annotated ends an object.
+    Two 2-D components (8-connected) of neighbouring slices are one object where they share a
+    pixel's place. A slice that is missing or unannotated ends an object.
     """
 
-    parent: list[int] = field(default_factory=list)
-    splits: list[str] = field(default_factory=list)
-    areas: list[int] = field(default_factory=list)
-    before: tuple[int, NDArray[np.int32]] | None = None
+    def __init__(self) -> None:
+        # One entry per 2-D component. The parents form a union-find forest: the components of an
+        # object lead to one root (Galler and Fischer, 1964, DOI 10.1145/364099.364331).
+        self._parents: list[int] = []
+        self._splits: list[str] = []
+        self._areas: list[int] = []
+        self._last_z = -1
+        self._last_numbers: NDArray[np.int32] | None = None
 
-    def add(self, z: int, split: str, mask: NDArray[np.bool_]) -> int:
-        """Take the mask (H, W) of a slice; gives the number of its specks."""
+    def add(self, z: int, split: str, mask: Mask) -> int:
+        """Add the mask (H, W) of a slice; gives the number of its specks."""
         components, count = ndimage.label(mask, structure=np.ones((3, 3)))
-        first = len(self.parent)
-        self.parent += range(first, first + count)
-        self.splits += [split] * count
-        self.areas += np.bincount(components.ravel(), minlength=count + 1)[1:].tolist()
+        first = len(self._parents)
+        areas = np.bincount(components.ravel(), minlength=count + 1)[1:].tolist()
+        self._parents += range(first, first + count)
+        self._splits += [split] * count
+        self._areas += areas
         numbers = np.where(components > 0, components + first - 1, -1).astype(np.int32)
-        if (
-            self.before is not None
-            and self.before[0] == z - 1
-            and self.before[1].shape == numbers.shape
-        ):
-            both = (numbers >= 0) & (self.before[1] >= 0)
-            for one, other in np.unique(
-                np.stack([numbers[both], self.before[1][both]]), axis=1
-            ).T.tolist():
-                self.parent[self._root(one)] = self._root(other)
-        self.before = (z, numbers)
-        return sum(area < SPECK for area in self.areas[first:])
+        last = self._last_numbers
+        if last is not None and self._last_z == z - 1 and last.shape == numbers.shape:
+            self._join(numbers, last)
+        self._last_z = z
+        self._last_numbers = numbers
+        return sum(area < SPECK_PIXELS for area in areas)
+
+    def _join(self, numbers: NDArray[np.int32], last: NDArray[np.int32]) -> None:
+        """Make one object of components that overlap in two slices; -1 is background."""
+        overlap = (numbers >= 0) & (last >= 0)
+        pairs = np.unique(np.stack([numbers[overlap], last[overlap]]), axis=1)
+        for number, last_number in pairs.T.tolist():
+            self._parents[self._root(number)] = self._root(last_number)
 
     def _root(self, number: int) -> int:
-        while self.parent[number] != number:
-            self.parent[number] = self.parent[self.parent[number]]
-            number = self.parent[number]
+        while self._parents[number] != number:
+            # Halving the path keeps later searches short.
+            self._parents[number] = self._parents[self._parents[number]]
+            number = self._parents[number]
         return number
 
-    def shared(self, split: str, other: str) -> NDArray[np.int64]:
-        """Objects of a split that continue into another, all it has, and their pixels in the split's slices."""
-        reached: dict[int, bool] = {}
+    def shared(self, split: str, into: str) -> SharedObjects:
+        """Objects of a split that continue into the split `into`."""
+        continues: set[int] = set()
         pixels: dict[int, int] = {}
-        for number, own in enumerate(self.splits):
+        for number, component_split in enumerate(self._splits):
             root = self._root(number)
-            reached[root] = reached.get(root, False) or own == other
-            if own == split:
-                pixels[root] = pixels.get(root, 0) + self.areas[number]
-        both = [root for root in pixels if reached[root]]
-        return np.array(
-            [len(both), len(pixels), sum(pixels[root] for root in both), sum(pixels.values())]
+            if component_split == into:
+                continues.add(root)
+            if component_split == split:
+                pixels[root] = pixels.get(root, 0) + self._areas[number]
+        both = [root for root in pixels if root in continues]
+        return SharedObjects(
+            objects=len(both),
+            all_objects=len(pixels),
+            pixels=sum(pixels[root] for root in both),
+            all_pixels=sum(pixels.values()),
         )

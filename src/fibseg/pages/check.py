@@ -1,46 +1,30 @@
-"""The page of `fibseg check`: what a network will see, as one HTML file that needs nothing beside it."""
+"""The page of `fibseg check`: slices as a network will see them, in one HTML file."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from fibseg.arrays import Pixels, UInt8
 from fibseg.data.grey import GreyRange, to_8bit
 from fibseg.data.inspection import Finding, SliceFacts
+from fibseg.data.survey import Survey
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.files import write_whole
 from fibseg.pages.figures import class_color, overlay
 
-UInt8 = NDArray[np.uint8]
-SIDE = 640
-"""Pixels; larger slices are shown smaller, by leaving pixels out, so that labels stay labels."""
+THUMBNAIL_SIDE = 640
+"""Pixels; larger slices are reduced to it."""
 
+_LABEL_OPACITY = 0.45
 
-@dataclass(frozen=True)
-class Thumbnail:
-    """A slice to show: its facts, and (h, w) grey values and class indices of at most SIDE pixels."""
-
-    facts: SliceFacts
-    image: NDArray[Any]
-    labels: UInt8
-
-
-def thumbnail(facts: SliceFacts, image: NDArray[Any], labels: UInt8) -> Thumbnail:
-    """Make (H, W) pixels fit: grey values by their mean, labels by leaving pixels out."""
-    step = -(-max(image.shape) // SIDE)
-    smaller = np.asarray(Image.fromarray(image.astype(np.float32)).reduce(step))
-    return Thumbnail(facts, smaller, labels[::step, ::step])
-
-
-STYLE = """
+_PAGE_STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
 body { max-width: 1320px; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
@@ -53,60 +37,91 @@ figure img { max-width: 100%; image-rendering: pixelated; }
 """
 
 
-def write_page(
-    path: Path,
-    title: str,
-    names: Sequence[str],
-    slices: Sequence[SliceFacts],
-    shown: Sequence[Thumbnail],
-    findings: Sequence[Finding],
-    window: GreyRange,
+def write_check_page(
+    path: Path, title: str, survey: Survey, annotated_slices: Iterable[AnnotatedSlice]
 ) -> None:
-    """Findings, the classes' shares of every slice, and slices with labels beside them, as the network sees them."""
-    told = "".join(
-        f'<li class="{one.level}">{one.level}: {html.escape(one.text)}</li>' for one in findings
+    """Write a page of findings, of slices beside their labels, and of each slice's class shares.
+
+    `annotated_slices` are those that the survey picked for show; they are read one by one.
+    """
+    split_of_place = {facts.place: facts.split for facts in survey.slices}
+    pictures = "".join(
+        _figure(annotated_slice, split_of_place[annotated_slice.place], survey.grey_range)
+        for annotated_slice in annotated_slices
     )
-    keys = "".join(
-        f'<span class="key" style="background:{_css(index)}"></span>{html.escape(name)}'
-        for index, name in enumerate(names)
-        if index > 0
-    )
-    pictures = "".join(_figure(one, window) for one in shown)
     write_whole(
         path,
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}</style><h1>{html.escape(title)}</h1>"
-        f"<h2>Found</h2><ul>{told or '<li>nothing to doubt</li>'}</ul>"
-        f"<h2>Is this what you painted?</h2><p>{keys}; dark: nobody looked at it.</p>{pictures}"
-        f"<h2>Slices</h2>{_table(names, slices)}</html>\n",
+        f"<style>{_PAGE_STYLE}</style><h1>{html.escape(title)}</h1>"
+        f"<h2>Findings</h2><ul>{_finding_list(survey.findings)}</ul>"
+        f"<h2>Is this what you painted?</h2><p>{_color_key(survey.names)}; dark: unannotated.</p>"
+        f"{pictures}<h2>Slices</h2>{_slice_table(survey.names, survey.slices)}</html>\n",
     )
 
 
-def _css(index: int) -> str:
-    return "rgb({:.0f} {:.0f} {:.0f})".format(*(255 * part for part in class_color(index)))
+def _finding_list(findings: Sequence[Finding]) -> str:
+    items = [
+        f'<li class="{finding.level}">{finding.level}: {html.escape(finding.text)}</li>'
+        for finding in findings
+    ]
+    return "".join(items) or "<li>no errors, no doubts</li>"
 
 
-def _figure(one: Thumbnail, window: GreyRange) -> str:
-    image = to_8bit(one.image, window)
-    pair = np.concatenate(
-        [overlay(image, one.labels * 0, 0), overlay(image, one.labels, 0.45)], axis=1
+def _color_key(names: Sequence[str]) -> str:
+    """Color and name of every class but the background."""
+    return "".join(
+        f'<span class="key" style="background:{_css_color(index)}"></span>{html.escape(name)}'
+        for index, name in enumerate(names)
+        if index > 0
     )
+
+
+def _css_color(class_index: int) -> str:
+    red, green, blue = (255 * part for part in class_color(class_index))
+    return f"rgb({red:.0f} {green:.0f} {blue:.0f})"
+
+
+def reduced_pair(image: Pixels, labels: UInt8) -> tuple[Pixels, UInt8]:
+    """Reduce image and labels (H, W) to THUMBNAIL_SIDE pixels at most.
+
+    Grey values are averaged. Of the labels pixels are left out, since the mean of two classes is a
+    third one.
+    """
+    step = -(-max(image.shape) // THUMBNAIL_SIDE)
+    smaller = np.asarray(Image.fromarray(image.astype(np.float32)).reduce(step))
+    return smaller, labels[::step, ::step]
+
+
+def _figure(annotated_slice: AnnotatedSlice, split: str, grey_range: GreyRange) -> str:
+    """The image, and the image with its labels, side by side."""
+    image, labels = reduced_pair(annotated_slice.image, annotated_slice.labels)
+    image = to_8bit(image, grey_range)
+    plain = overlay(image, np.zeros_like(labels), 0)
+    pair = np.concatenate([plain, overlay(image, labels, _LABEL_OPACITY)], axis=1)
     buffer = io.BytesIO()
     Image.fromarray(pair).save(buffer, "PNG")
-    text = f"volume {one.facts.volume}, slice {one.facts.z}, {one.facts.split or 'in no split'}"
     picture = base64.b64encode(buffer.getvalue()).decode()
+    volume, z = annotated_slice.place
+    text = f"volume {volume}, slice {z}, {split or 'in no split'}"
     return (
         f'<figure><img alt="{text}: image and labels" src="data:image/png;base64,{picture}">'
         f"<figcaption>{text}</figcaption></figure>"
     )
 
 
-def _table(names: Sequence[str], slices: Sequence[SliceFacts]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    rows = "".join(
-        f"<tr><td>volume {one.volume}, slice {one.z}</td><td>{one.split}</td><td>{one.annotated:.1%}</td>"
-        + "".join(f"<td>{share:.2%}</td>" for share in one.shares)
-        + "</tr>"
-        for one in slices
+def _slice_table(names: Sequence[str], slices: Sequence[SliceFacts]) -> str:
+    head = "".join(
+        f"<th>{html.escape(name)}</th>" for name in ("slice", "split", "annotated", *names)
     )
-    return f"<table><tr><th>slice</th><th>split</th><th>annotated</th>{head}</tr>{rows}</table>"
+    rows = "".join(_slice_row(facts) for facts in slices)
+    return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def _slice_row(facts: SliceFacts) -> str:
+    cells = [
+        f"volume {facts.volume}, slice {facts.z}",
+        facts.split,
+        f"{facts.annotated:.1%}",
+        *(f"{share:.2%}" for share in facts.shares),
+    ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

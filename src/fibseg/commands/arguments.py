@@ -1,0 +1,84 @@
+"""Types of command-line arguments that several commands read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from fibseg.errors import FibsegError
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Whole numbers with commas between them.
+
+    >>> whole_numbers("650,3200")
+    [650, 3200]
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected whole numbers, with commas between them"
+        ) from None
+
+
+def pixel_offset(text: str) -> list[int]:
+    """A place in a stack, in pixels, as z,y,x.
+
+    >>> pixel_offset("10,9,7")
+    [10, 9, 7]
+    """
+    numbers = whole_numbers(text)
+    if len(numbers) != 3:
+        raise argparse.ArgumentTypeError(f"{text}: expected three numbers, z,y,x")
+    return numbers
+
+
+def nanometre_sizes(text: str) -> list[float]:
+    """The size of a voxel in nm, as z,y,x.
+
+    >>> nanometre_sizes("20,5,4.5")
+    [20.0, 5.0, 4.5]
+    """
+    parts = text.split(",")
+    try:
+        sizes = [float(part) for part in parts]
+    except ValueError:
+        sizes = []
+    if len(sizes) != 3:
+        raise argparse.ArgumentTypeError(f"{text}: expected three numbers, z,y,x")
+    return sizes
+
+
+def crop_corner(text: str) -> list[int]:
+    """The first pixel of a crop, as z,y,x in the first volume or as volume,z,y,x.
+
+    >>> crop_corner("7,100,200")
+    [7, 100, 200]
+    """
+    numbers = whole_numbers(text)
+    if len(numbers) not in (3, 4):
+        raise argparse.ArgumentTypeError(f"{text}: expected z,y,x or volume,z,y,x")
+    return numbers
+
+
+def parse_classes(entries: Sequence[str] | None) -> dict[str, list[int]]:
+    """Class -> label values, from the texts of `--class`.
+
+    Raises:
+        FibsegError: a text is not NAME=VALUE or NAME=VALUE,VALUE.
+
+    >>> parse_classes(["mitochondrion=1", "er=3,4"])
+    {'mitochondrion': [1], 'er': [3, 4]}
+    """
+    values_of_class: dict[str, list[int]] = {}
+    for entry in entries or []:
+        name, _, values = entry.partition("=")
+        try:
+            numbers = [int(value) for value in values.split(",")]
+        except ValueError:
+            raise FibsegError(
+                f"--class {entry}: expected NAME=VALUE, as mitochondrion=1 or er=3,4."
+            ) from None
+        values_of_class.setdefault(name.strip(), []).extend(numbers)
+    return values_of_class

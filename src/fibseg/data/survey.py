@@ -1,0 +1,179 @@
+"""A survey of all annotated slices of a data description: errors, doubts, and which slices to show.
+
+Errors are collected and not raised, so that a person sees all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fibseg.arrays import Place
+from fibseg.data.description import DataDescription, check_description, class_names
+from fibseg.data.grey import GreyRange, slice_percentiles
+from fibseg.data.inspection import Finding, Inspector, SliceFacts, voxel_findings
+from fibseg.data.slices import SliceOwners, provide_phantom, read_second_expert
+from fibseg.data.splits import split_of, split_positions
+from fibseg.data.volume import VolumeReader
+from fibseg.errors import FibsegError
+
+_SLICES_TO_SHOW = 8
+"""Of each volume, and as many again that look unannotated."""
+
+_MOST_UNREADABLE_SLICES = 8
+"""Of a volume; after so many errors its further slices are not read."""
+
+_UNKNOWN_GREY_RANGE = GreyRange(0.0, 1.0)
+
+SurveyReport = Callable[[int, int, int], None]
+"""Called with (index of the volume, slices of it done, slices of it in all)."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a survey of all annotated slices gives.
+
+    Attributes:
+        findings: errors first, then doubts.
+        names: of the classes, background first.
+        slices: facts of every slice that was read, also of those in no split.
+        grey_range: grey values that become 0 and 255; 0 to 1 where the training slices have none.
+        places_to_show: slices that a person should see with their labels.
+    """
+
+    findings: list[Finding]
+    names: list[str]
+    slices: list[SliceFacts]
+    grey_range: GreyRange
+    places_to_show: list[Place]
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Findings that stop a training."""
+        return [finding for finding in self.findings if finding.level == "error"]
+
+
+def survey(description: DataDescription, report: SurveyReport | None = None) -> Survey:
+    """Inspect every annotated slice of a data description, also those in no split."""
+    try:
+        check_description(description)
+        provide_phantom(description)
+        if not description.volumes:
+            raise FibsegError("data.volumes: empty; expected at least one volume.")
+    except FibsegError as error:
+        finding = Finding("error", str(error))
+        return Survey([finding], class_names(description), [], _UNKNOWN_GREY_RANGE, [])
+    surveyor = _Surveyor(description, report)
+    for index in range(len(description.volumes)):
+        surveyor.read_volume(index)
+    return surveyor.result()
+
+
+class _Surveyor:
+    """What a survey has collected so far."""
+
+    def __init__(self, description: DataDescription, report: SurveyReport | None):
+        self._description = description
+        self._report = report
+        self._inspector = Inspector(description)
+        self._owners = SliceOwners(description)
+        self._errors: list[str] = []
+        self._places_to_show: list[Place] = []
+
+    def read_volume(self, index: int) -> None:
+        """Inspect the slices of one volume."""
+        volume = self._description.volumes[index]
+        try:
+            reader = VolumeReader(self._description, index)
+            positions = split_positions(volume, reader, f"data.volumes[{index}]")
+            if volume.second_expert is not None:
+                read_second_expert(self._description, index)
+        except FibsegError as error:
+            self._errors.append(str(error))
+            return
+        for split, split_slices in positions.items():
+            for z in split_slices:
+                owner = self._owners.conflict(Place(index, z), split)
+                if owner is not None:
+                    self._errors.append(
+                        f"data: slice {z} of {volume.image} is in both {owner} and {split}."
+                    )
+        self._read_slices(index, reader, positions)
+
+    def _read_slices(
+        self, index: int, reader: VolumeReader, positions: Mapping[str, Sequence[int]]
+    ) -> None:
+        """Slices in no split are inspected too: objects may continue through them."""
+        used = sorted({z for split_slices in positions.values() for z in split_slices})
+        evenly_spaced = _evenly_spaced(used, _SLICES_TO_SHOW)
+        empty_slices = 0
+        failed_slices = 0
+        start, stop = reader.annotated
+        for z in range(start, stop):
+            if self._report is not None:
+                self._report(index, z - start, stop - start)
+            split = split_of(positions, z)
+            try:
+                annotated_slice = reader.read(z)
+            except FibsegError as error:
+                # Nobody trains on a slice in no split, so what is wrong with it is no error.
+                if not split:
+                    continue
+                failed_slices += 1
+                self._errors.append(str(error))
+                if failed_slices == _MOST_UNREADABLE_SLICES:
+                    self._errors[-1] += " Further slices were not read."
+                    return
+                continue
+            facts = self._inspector.add(annotated_slice, split)
+            is_empty = bool(split) and facts.foreground == 0
+            empty_slices += is_empty
+            if z in evenly_spaced or (is_empty and empty_slices <= _SLICES_TO_SHOW):
+                self._places_to_show.append(facts.place)
+
+    def result(self) -> Survey:
+        """Findings over all volumes."""
+        inspector = self._inspector
+        percentiles = slice_percentiles(self._description.intensity)
+        grey_range = inspector.grey_range() or _UNKNOWN_GREY_RANGE
+        # With a volume that was not read, what is missing may be there.
+        errors = self._errors or _missing(inspector)
+        findings = [Finding("error", text) for text in errors]
+        findings += voxel_findings(self._description)
+        findings += inspector.findings()
+        return Survey(
+            findings=findings,
+            names=inspector.names,
+            slices=inspector.slices,
+            grey_range=replace(grey_range, percentiles=percentiles),
+            places_to_show=self._places_to_show,
+        )
+
+
+def _missing(inspector: Inspector) -> list[str]:
+    """What a training refuses: a split, a contrast or a class that is missing."""
+    errors = []
+    for split in ("train", "validation"):
+        if not any(facts.split == split for facts in inspector.slices):
+            errors.append(f"data: no slice in the {split} split; every description needs one.")
+    training = [facts for facts in inspector.slices if facts.split == "train"]
+    if not training:
+        return errors
+    if inspector.grey_range() is None:
+        errors.append("data.intensity: the training slices have one grey value only.")
+    for index, name in enumerate(inspector.names[1:], 1):
+        if not any(facts.shares[index] for facts in training):
+            errors.append(f"data: class {name} does not occur in the training slices.")
+    return errors
+
+
+def _evenly_spaced(positions: Sequence[int], count: int) -> set[int]:
+    """Some of the positions, first and last among them.
+
+    >>> sorted(_evenly_spaced([0, 10, 20, 30, 40], 3))
+    [0, 20, 40]
+    """
+    if not positions:
+        return set()
+    last = len(positions) - 1
+    return {positions[round(k * last / max(1, count - 1))] for k in range(count)}
