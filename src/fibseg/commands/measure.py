@@ -3,149 +3,154 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from fibseg.arrays import IGNORE
+from fibseg.commands.arguments import nanometre_sizes
 from fibseg.config.compose import load_description
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
-from fibseg.scores.objects import Objects, Objects3D
-from fibseg.stack import Stack, check_output, open_stack, read_notes, stack_writer
-
-COLUMNS = (
-    "object",
-    "class",
-    "voxels",
-    "volume_um3",
-    "surface_um2",
-    "extent_z_nm",
-    "extent_y_nm",
-    "extent_x_nm",
-    "centre_z_nm",
-    "centre_y_nm",
-    "centre_x_nm",
-    "touches_border",
+from fibseg.scores.label_values import (
+    annotated_values,
+    class_reader,
+    distinct_values,
+    noted_names,
 )
+from fibseg.scores.measures import ClassMeasures, measure_classes, objects_csv
+from fibseg.scores.objects import StackObjects, find_objects
+from fibseg.stack import Stack, StackHeader, StackWriter, check_output, open_stack, read_notes
+
+_WIDTH = 140
+"""Columns of the summary where the output is a file or a pipe, which have no width."""
 
 
-def measure_labels(options: argparse.Namespace) -> None:
-    """Write a table of objects, a stack of their numbers where it is asked for, and print a summary."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("labels", help="label stack, as predict.py writes it")
+    parser.add_argument(
+        "--data",
+        help="data description (a name in conf/data or a YAML file) that names the classes",
+    )
+    parser.add_argument(
+        "--voxel-size",
+        type=nanometre_sizes,
+        metavar="Z,Y,X",
+        help="in nm, if the file holds none",
+    )
+    parser.add_argument(
+        "--smallest", type=int, default=1, metavar="VOXELS", help="leave out smaller objects"
+    )
+    parser.add_argument(
+        "--fill-holes",
+        action="store_true",
+        help="count background that one class alone encloses as of that class",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="CSV to write (default: LABELS-objects.csv)"
+    )
+    parser.add_argument(
+        "--instances", metavar="FILE", help="also write a stack with the number of each object"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write a table of objects, a stack of their numbers on request, and print a summary."""
     console = Console()
     if not console.is_terminal:
-        console.width = 140
-    stack = open_stack(options.labels)
-    size = options.voxel_size or stack.voxel_size
-    if size is None:
-        raise FibsegError(f"{stack.name} tells no voxel size; give --voxel-size z,y,x in nm.")
-    if min(size) <= 0:
-        raise FibsegError(f"--voxel-size: {list(size)}; expected three sizes above 0, in nm.")
+        console.width = _WIDTH
+    labels = Path(options.labels)
+    output = Path(options.output or f"{labels.stem}-objects.csv")
+    instances = None if options.instances is None else Path(options.instances)
+    stack = open_stack(labels)
+    spacing = _spacing(stack, options.voxel_size)
     if options.smallest < 1:
         raise FibsegError(f"--smallest: {options.smallest}; expected 1 voxel or more.")
-    output = Path(options.output or f"{Path(options.labels).stem}-objects.csv")
+    # Before the work, since it may take an hour.
     if output.exists() and not options.overwrite:
         raise FibsegError(f"{output}: exists already; give another --output, or --overwrite.")
-    if options.instances:
-        check_output(Path(options.instances), options.overwrite, "--overwrite")
-    names = names_of_values(stack, options, console)
-    spacing = (float(size[0]), float(size[1]), float(size[2]))
+    if instances is not None:
+        check_output(instances, options.overwrite, "--overwrite")
+    names = _class_names(stack, labels, options.data, console)
+    objects = find_objects(
+        read=class_reader(stack.read, names),
+        shape=stack.shape,
+        spacing=spacing,
+        smallest=options.smallest,
+        fill_holes=options.fill_holes,
+    )
+    class_names = [names[value] for value in sorted(names)]
+    write_whole(output, objects_csv(objects.measures, class_names, spacing))
+    console.print(_summary(measure_classes(objects.measures, class_names, spacing, stack.shape)))
+    _print_line(console, f"{output}: {len(objects.measures.voxels)} objects")
+    if instances is not None:
+        _write_instances(instances, objects, stack.shape, spacing)
+        _print_line(console, f"{instances}: the number of its object at each voxel")
+
+
+def _spacing(stack: Stack, given: Sequence[float] | None) -> tuple[float, float, float]:
+    """Size of a voxel (z, y, x) in nm: the given one, or the file's."""
+    size = given or stack.voxel_size
+    if size is None:
+        raise FibsegError(f"{stack.name} holds no voxel size; give --voxel-size z,y,x in nm.")
+    if min(size) <= 0:
+        raise FibsegError(f"--voxel-size: {list(size)}; expected three sizes above 0, in nm.")
+    z, y, x = size
+    return float(z), float(y), float(x)
+
+
+def _class_names(
+    stack: Stack, path: Path, description: str | None, console: Console
+) -> dict[int, str]:
+    """Label value -> name: from a description, else the notes of predict.py, else every value."""
+    names = _known_names(path, description)
+    if names is None:
+        if stack.dtype.kind not in "uib":
+            raise FibsegError(f"{stack.name}: values of type {stack.dtype}; expected labels.")
+        values = distinct_values(stack)
+        classes = annotated_values(values)
+        if classes != values:
+            console.print(
+                f"{IGNORE} is left out, as it marks unannotated pixels; "
+                "a description (--data) may name it as a class"
+            )
+        names = {value: str(value) for value in classes}
     if not names:
         raise FibsegError(f"{stack.name}: nothing but background; there is nothing to measure.")
+    # Class indices are bytes.
     if len(names) >= IGNORE:
         raise FibsegError(f"{stack.name}: {len(names)} values; name the classes with --data.")
-    values = np.array(sorted(names))
-    names = {value: names[value] for value in sorted(names)}
-    found = Objects3D(
-        lambda z: _indices(stack, z, values),
-        stack.shape,
-        spacing,
-        options.smallest,
-        options.fill_holes,
-    )
-    write_whole(output, as_csv(found.objects, list(names.values()), spacing))
-    console.print(summary(found.objects, list(names.values()), spacing, stack.shape))
-    console.print(
-        f"{output}: {len(found.objects.voxels)} objects",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    if options.instances:
-        path = Path(options.instances)
-        with stack_writer(path, stack.shape, "uint32", list(spacing)) as writer:
-            for numbers in found.instances():
-                writer.write(numbers)
-        console.print(
-            f"{path}: the number of its object at each voxel",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    return names
 
 
-def _indices(stack: Stack, z: int, values: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Class indices of a slice, 1 for the smallest of the values; values that are no class become 0."""
-    labels = stack.read(z).astype(np.int64)
-    place = np.searchsorted(values, labels).clip(0, len(values) - 1)
-    return np.where(values[place] == labels, place + 1, 0).astype(np.uint8)
+def _known_names(path: Path, description: str | None) -> dict[int, str] | None:
+    if description is not None:
+        classes = load_description(description).classes
+        return {of_class.label: name for name, of_class in classes.items()}
+    notes: dict[str, Any] | None = read_notes(path)
+    # A level of an OME-Zarr may be named; the notes are those of the whole file.
+    if not notes and path.parent.suffix == ".zarr":
+        notes = read_notes(path.parent)
+    return noted_names(notes or {})
 
 
-def names_of_values(stack: Stack, options: argparse.Namespace, console: Console) -> dict[int, str]:
-    """Label value -> name: of a data description, of what predict.py told in the file, or every value there is."""
-    if options.data:
-        return {one.label: name for name, one in load_description(options.data).classes.items()}
-    path = Path(options.labels)
-    notes = (
-        read_notes(path)
-        or (read_notes(path.parent) if path.parent.suffix == ".zarr" else None)
-        or {}
-    )
-    if isinstance(notes.get("classes"), dict):
-        told = {int(value): str(name) for value, name in notes["classes"].items()}
-        return {value: name for value, name in told.items() if name != "background"}
-    if stack.dtype.kind not in "uib":
-        raise FibsegError(f"{stack.name}: values of type {stack.dtype}; expected labels.")
-    values = set[int]().union(*(np.unique(one).tolist() for one in stack)) - {0}
-    if len(values) > 1 and IGNORE in values:
-        console.print(
-            f"{IGNORE} is left out: pixels that nobody annotated; a description (--data) may name it as a class"
-        )
-        values.discard(IGNORE)
-    return {value: str(value) for value in sorted(values)}
-
-
-def as_csv(objects: Objects, names: Sequence[str], spacing: tuple[float, float, float]) -> str:
-    """A row per object, in COLUMNS."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    volume = objects.voxels * float(np.prod(spacing)) / 1e9
-    extent = (objects.high - objects.low + 1) * np.array(spacing)
-    centre = (objects.centre + 0.5) * np.array(spacing)
-    for k in range(len(objects.voxels)):
-        sizes = [f"{value:.1f}" for value in (*extent[k], *centre[k])]
-        measured = [f"{volume[k]:.6g}", f"{objects.surface[k] / 1e6:.6g}", *sizes]
-        name = names[int(objects.class_index[k]) - 1]
-        writer.writerow(
-            [k + 1, name, int(objects.voxels[k]), *measured, "yes" if objects.border[k] else "no"]
-        )
-    return text.getvalue()
-
-
-def summary(
-    objects: Objects,
-    names: Sequence[str],
-    spacing: tuple[float, float, float],
+def _write_instances(
+    path: Path,
+    objects: StackObjects,
     shape: tuple[int, int, int],
-) -> Table:
-    """A row per class."""
+    spacing: tuple[float, float, float],
+) -> None:
+    with StackWriter(path, StackHeader(shape, "uint32", list(spacing))) as writer:
+        for numbers in objects.instances():
+            writer.write(numbers)
+
+
+def _summary(summaries: Sequence[ClassMeasures]) -> Table:
     table = Table(
         "class",
         "objects",
@@ -154,15 +159,21 @@ def summary(
         "of the stack",
         "median µm³",
         "surface µm²",
+        caption="objects at the border continue outside: only the part in the stack is measured",
     )
-    table.caption = "objects at the border go on outside: their sizes are of the part that is seen"
-    voxel = float(np.prod(spacing)) / 1e9
-    for index, name in enumerate(names, 1):
-        own = objects.class_index == index
-        voxels = objects.voxels[own]
-        middle = f"{np.median(voxels) * voxel:.4g}" if own.any() else "-"
-        share = f"{voxels.sum() / np.prod(shape):.1%}"
-        surface = f"{objects.surface[own].sum() / 1e6:.4g}"
-        counts = str(int(own.sum())), str(int(objects.border[own].sum()))
-        table.add_row(name, *counts, f"{voxels.sum() * voxel:.4g}", share, middle, surface)
+    for summary in summaries:
+        table.add_row(
+            summary.name,
+            str(summary.objects),
+            str(summary.at_border),
+            f"{summary.volume:.4g}",
+            f"{summary.share:.1%}",
+            "-" if summary.median is None else f"{summary.median:.4g}",
+            f"{summary.surface:.4g}",
+        )
     return table
+
+
+def _print_line(console: Console, text: str) -> None:
+    """Print a line as it is: paths are not to be coloured or broken."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

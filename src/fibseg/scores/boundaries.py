@@ -1,22 +1,25 @@
-"""Scores of thin structures, where a shift of a pixel costs much of the area: boundary F1 and clDice of a slice."""
+"""Scores of thin structures, where a shift by one pixel costs much of the area.
+
+Boundary F1 (Csurka et al., BMVC 2013) and clDice (Shit et al., CVPR 2021) of single slices.
+"""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.morphology import skeletonize
 
-from fibseg.arrays import IGNORE
+from fibseg.arrays import IGNORE, Mask, UInt8
 
-Labels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+_ROUNDING = 1e-9
+"""Relative margin on a tolerance: distances that should equal it may differ in their last bits."""
 
 
-def masks_of(truth: Labels, prediction: Labels, index: int) -> tuple[Mask, Mask, Mask]:
-    """Class `index` in truth and prediction (H, W), and where both sides say something."""
+def masks_of(truth: UInt8, prediction: UInt8, index: int) -> tuple[Mask, Mask, Mask]:
+    """Masks (H, W) of class `index` in the truth and in the prediction, and of the known pixels.
+
+    A pixel is known where neither side is IGNORE.
+    """
     known = (truth != IGNORE) & (prediction != IGNORE)
     return known & (truth == index), known & (prediction == index), known
 
@@ -24,83 +27,114 @@ def masks_of(truth: Labels, prediction: Labels, index: int) -> tuple[Mask, Mask,
 def boundary(mask: Mask, known: Mask) -> Mask:
     """Pixels of a mask (H, W) with a neighbour above, below, left or right that is outside.
 
-    The edges of the slice and of what nobody annotated are no boundary: the structure may go on there.
+    The edges of the slice and of its unannotated parts are no boundary: the structure may continue
+    there.
     """
+    # Imported here, as scikit-image below: `fibseg.runs` imports this package and needs neither.
+    from scipy import ndimage
+
+    # Unknown pixels are added, and border_value=1 adds those beyond the slice: erosion then removes
+    # only pixels beside known background.
     inner: Mask = ndimage.binary_erosion(mask | ~known, border_value=1)
     return mask & ~inner
 
 
 def boundary_counts(
-    truth: Labels, prediction: Labels, index: int, tolerance: float, spacing: tuple[float, float]
+    truth: UInt8, prediction: UInt8, index: int, tolerance: float, spacing: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """Boundary pixels of the prediction near the true boundary, all of them, and the same of the truth.
+    """Count boundary pixels of both sides, and those near the boundary of the opposite side.
 
     Args:
-        truth: (H, W) class indices, as `prediction`; pixels that are IGNORE on either side count nowhere.
-        prediction: to be judged.
+        truth: (H, W) class indices; pixels that are IGNORE on either side count nowhere.
+        prediction: (H, W) class indices to score.
         index: of the class.
-        tolerance: what is near, in the unit of `spacing`.
-        spacing: of rows and of columns, in nm.
+        tolerance: distance up to which pixels are near, in the unit of `spacing`.
+        spacing: distance of rows and of columns, in nm.
+
+    Returns:
+        Pixels of the predicted boundary near the true one, pixels of the predicted boundary, pixels
+        of the true boundary near the predicted one, pixels of the true boundary.
     """
-    of_truth, of_prediction, known = masks_of(truth, prediction, index)
-    edges = boundary(of_prediction, known), boundary(of_truth, known)
-    near = [
-        int((edge & _within(other, tolerance, spacing)).sum())
-        for edge, other in (edges, edges[::-1])
-    ]
-    return near[0], int(edges[0].sum()), near[1], int(edges[1].sum())
+    truth_mask, prediction_mask, known = masks_of(truth, prediction, index)
+    predicted = boundary(prediction_mask, known)
+    true = boundary(truth_mask, known)
+    near_true = predicted & _within(true, tolerance, spacing)
+    near_predicted = true & _within(predicted, tolerance, spacing)
+    return int(near_true.sum()), int(predicted.sum()), int(near_predicted.sum()), int(true.sum())
 
 
 def _within(edge: Mask, tolerance: float, spacing: tuple[float, float]) -> Mask:
+    """Pixels (H, W) at most `tolerance` away from an edge; none if the edge is empty."""
+    from scipy import ndimage
+
+    # Without this, the distance transform of an empty edge would measure to the slice's corner.
     if not edge.any():
         return np.zeros_like(edge)
-    return np.asarray(
-        ndimage.distance_transform_edt(~edge, sampling=spacing) <= tolerance * (1 + 1e-9)
-    )
+    distances = ndimage.distance_transform_edt(~edge, sampling=spacing)
+    return np.asarray(distances <= tolerance * (1 + _ROUNDING))
 
 
 def boundary_f1(
-    truth: Labels, prediction: Labels, index: int, tolerance: float, spacing: tuple[float, float]
+    truth: UInt8, prediction: UInt8, index: int, tolerance: float, spacing: tuple[float, float]
 ) -> float:
-    """Harmonic mean of the shares of both boundaries that lie within `tolerance` of the other one.
+    """Harmonic mean of the shares of both boundaries that lie near the opposite one.
 
-    Of a slice (H, W) as in `boundary_counts`; NaN where the truth has no boundary: without the class, or full of it
-    (Csurka et al., BMVC 2013, doi 10.5244/C.27.32).
+    Csurka et al., BMVC 2013, doi 10.5244/C.27.32.
 
-    >>> truth = np.zeros((9, 9), np.uint8); truth[4] = 1
+    >>> truth = np.zeros((9, 9), np.uint8)
+    >>> truth[4] = 1
     >>> boundary_f1(truth, np.roll(truth, 1, axis=0), 1, tolerance=1, spacing=(1, 1))
     1.0
+
+    Args:
+        truth: as in `boundary_counts`, with the arguments that follow.
+        prediction: (H, W) class indices to score.
+        index: of the class.
+        tolerance: distance up to which pixels are near, in the unit of `spacing`.
+        spacing: distance of rows and of columns, in nm.
+
+    Returns:
+        0 to 1; NaN where the truth has no boundary: without the class, or full of it.
     """
-    near_prediction, predicted, near_truth, true = boundary_counts(
+    near_true, predicted, near_predicted, true = boundary_counts(
         truth, prediction, index, tolerance, spacing
     )
-    return _harmonic(near_prediction, predicted, near_truth, true) if true else math.nan
+    return _harmonic_mean(near_true, predicted, near_predicted, true) if true else math.nan
 
 
-def cl_dice(truth: Labels, prediction: Labels, index: int) -> float:
-    """Harmonic mean of the shares of both skeletons that lie in the other side's mask, clDice of one slice (H, W).
+def cl_dice(truth: UInt8, prediction: UInt8, index: int) -> float:
+    """Centre-line Dice of one slice (H, W), 0 to 1; NaN where the truth has no pixel of the class.
 
-    NaN where the truth has no pixel of the class (Shit et al., CVPR 2021, arXiv 2003.07311).
+    The harmonic mean of the shares of both skeletons that lie in the mask of the opposite side
+    (Shit et al., CVPR 2021, arXiv 2003.07311).
 
-    >>> truth = np.zeros((9, 9), np.uint8); truth[4] = 1
-    >>> broken = truth.copy(); broken[:, 6:] = 0
+    >>> truth = np.zeros((9, 9), np.uint8)
+    >>> truth[4] = 1
+    >>> broken = truth.copy()
+    >>> broken[:, 6:] = 0
     >>> round(cl_dice(truth, broken, 1), 3)
     0.8
     """
-    of_truth, of_prediction, _ = masks_of(truth, prediction, index)
-    if not of_truth.any():
+    from skimage.morphology import skeletonize
+
+    truth_mask, prediction_mask, _ = masks_of(truth, prediction, index)
+    if not truth_mask.any():
         return math.nan
-    lines: tuple[Mask, Mask] = skeletonize(of_prediction), skeletonize(of_truth)  # type: ignore[no-untyped-call]
-    inside = [
-        int((line & mask).sum())
-        for line, mask in zip(lines, (of_truth, of_prediction), strict=True)
-    ]
-    return _harmonic(inside[0], int(lines[0].sum()), inside[1], int(lines[1].sum()))
+    predicted_lines: Mask = skeletonize(prediction_mask)  # type: ignore[no-untyped-call]
+    true_lines: Mask = skeletonize(truth_mask)  # type: ignore[no-untyped-call]
+    return _harmonic_mean(
+        int((predicted_lines & truth_mask).sum()),
+        int(predicted_lines.sum()),
+        int((true_lines & prediction_mask).sum()),
+        int(true_lines.sum()),
+    )
 
 
-def _harmonic(first: int, of_first: int, second: int, of_second: int) -> float:
-    """Of two shares; 0 where a side has nothing or nothing of it counts."""
+def _harmonic_mean(first: int, of_first: int, second: int, of_second: int) -> float:
+    """Harmonic mean of first / of_first and second / of_second; 0 where one of them is 0."""
+    # Also where a side has nothing, so that no share is 0 / 0.
     if first == 0 or second == 0:
         return 0.0
-    precision, recall = first / of_first, second / of_second
+    precision = first / of_first
+    recall = second / of_second
     return 2 * precision * recall / (precision + recall)

@@ -1,8 +1,8 @@
-"""Connected components of truth and prediction, slice by slice, and how much of each the other side has.
+"""Connected components of truth and prediction, and the share of each that the other side has.
 
-Meyer et al., ISBI 2021, section 3.4: a component of the truth is detected (TP) if more than .80 of its pixels are
-predicted as its class, missed (FN) below .10, else under-detected (UD). Components are 2-D and 8-connected, unless a
-volume is given: then they are 3-D and 26-connected.
+Meyer et al., ISBI 2021, section 3.4: a component of the truth is detected (TP) if more than .80 of
+its pixels are predicted as its class, missed (FN) below .10, else under-detected (UD). Components
+are 2-D and 8-connected, unless a volume is given: then they are 3-D and 26-connected.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from fibseg.arrays import IGNORE
+from fibseg.arrays import IGNORE, Floats, Mask, UInt8
+
+_Numbers = NDArray[np.int32]
+"""The number of each pixel's component, from 1; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,16 @@ PAPER_BINS = Bins(high=0.80, low=0.10, smallest=1)
 
 
 class Component(TypedDict):
-    """One component; areas in pixels, centroid in pixels from the slice's top left corner.
+    """One connected component of one side.
 
-    `of` is "truth" or "prediction"; `overlap` counts its pixels that the other side has in the same class, `touched`
-    the components of that class on the other side that it meets.
+    Attributes:
+        class_index: its class, 1 for the first foreground class.
+        of: the side, "truth" or "prediction".
+        area: in pixels (voxels in 3-D).
+        row: of the centroid, in pixels from the slice's top left corner.
+        column: of the centroid, likewise.
+        overlap: how many of its pixels the other side has in the same class.
+        touched: how many components of that class on the other side it meets.
     """
 
     class_index: int
@@ -53,64 +61,81 @@ class Component(TypedDict):
     touched: int
 
 
-def find_components(
-    truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int
-) -> list[Component]:
-    """Components of every foreground class of both sides of one slice (H, W), or of a volume (Z, H, W).
+def find_components(truth: UInt8, prediction: UInt8, classes: int) -> list[Component]:
+    """Find the components of every foreground class on both sides.
 
-    What one side ignores belongs to none.
+    `truth` and `prediction` are class indices of one slice (H, W) or of a volume (Z, H, W); pixels
+    that are IGNORE on either side belong to no component. `classes` counts the background too.
     """
     known = (truth != IGNORE) & (prediction != IGNORE)
-    found: list[Component] = []
+    components: list[Component] = []
     for index in range(1, classes):
         sides = {
             "truth": _label(known & (truth == index)),
             "prediction": _label(known & (prediction == index)),
         }
         both = (sides["truth"] > 0) & (sides["prediction"] > 0)
-        pairs = np.unique(
-            np.stack([side[both] for side in sides.values()]), axis=1
-        )  # (2, number of meetings)
-        for row, (name, components) in enumerate(sides.items()):
-            found += _measure(components, index, name, both, pairs[row])
-    return found
-
-
-def _label(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    components: NDArray[np.int32] = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))[0]
+        # (2, M): each pair of components that share a pixel, once, however many pixels they share.
+        pairs = np.unique(np.stack([side[both] for side in sides.values()]), axis=1)
+        for row, (side_name, numbers) in enumerate(sides.items()):
+            components += _measure(numbers, index, side_name, both, pairs[row])
     return components
 
 
+def _label(mask: Mask) -> _Numbers:
+    """Number the components of a mask from 1; pixels that touch by a corner are connected."""
+    # Imported here: SciPy's image module takes longer to load than the rest of this package.
+    from scipy import ndimage
+
+    numbers: _Numbers = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))[0]
+    return numbers
+
+
 def _measure(
-    components: NDArray[np.int32],
-    index: int,
-    of: str,
-    both: NDArray[np.bool_],
-    meetings: NDArray[np.int32],
+    numbers: _Numbers, index: int, side_name: str, both: Mask, meetings: _Numbers
 ) -> list[Component]:
-    places = np.nonzero(components)
-    member, (rows, columns) = components[places], places[-2:]
-    area = np.bincount(member)
-    overlap = np.bincount(components[both], minlength=len(area))
+    """Measure the numbered components of one class on one side.
+
+    Args:
+        numbers: of each pixel's component, 0 where there is none.
+        index: of the class.
+        side_name: "truth" or "prediction".
+        both: pixels that both sides have in this class.
+        meetings: (M,) this side's component of each pair of components that share a pixel.
+    """
+    places = np.nonzero(numbers)
+    members = numbers[places]
+    # The last two axes: the centroid of a 3-D component is given in the plane only.
+    rows, columns = places[-2:]
+    area = np.bincount(members)
+    overlap = np.bincount(numbers[both], minlength=len(area))
     touched = np.bincount(meetings, minlength=len(area))
-    row = np.bincount(member, rows) / np.maximum(area, 1)
-    column = np.bincount(member, columns) / np.maximum(area, 1)
+    row = np.bincount(members, rows) / np.maximum(area, 1)
+    column = np.bincount(members, columns) / np.maximum(area, 1)
     return [
         Component(
             class_index=index,
-            of=of,
+            of=side_name,
             area=int(area[i]),
             row=round(float(row[i]), 2),
             column=round(float(column[i]), 2),
             overlap=int(overlap[i]),
             touched=int(touched[i]),
         )
+        # Number 0 is no component: it would be what lies outside.
         for i in range(1, len(area))
     ]
 
 
 class Detection(TypedDict):
-    """Counts of components: truth detected, missed, under-detected; predictions that hit almost nothing."""
+    """Counts of components of one class, as in Table 2 of the paper.
+
+    Attributes:
+        tp: components of the truth that are detected.
+        fn: components of the truth that are missed.
+        ud: components of the truth between the two, under-detected.
+        fp: predicted components that the truth has next to nothing of.
+    """
 
     tp: int
     fn: int
@@ -123,8 +148,8 @@ def count_detections(
 ) -> Detection:
     """Count the components of one class as Table 2 of the paper does, and its false positives.
 
-    A predicted component is a false positive if its share in the truth is below `bins.low`. The components may be of
-    any number of slices.
+    A predicted component is a false positive if its share in the truth is below `bins.low`. The
+    components may be of any number of slices.
     """
     counted = [
         component
@@ -139,12 +164,12 @@ def count_detections(
     return Detection(tp=tp, fn=fn, ud=len(truth) - tp - fn, fp=fp)
 
 
-def _shares(components: Sequence[Component], side: str) -> NDArray[np.float64]:
-    """Share of each component of one side that the other side has, in 0 to 1."""
+def _shares(components: Sequence[Component], side_name: str) -> Floats:
+    """Share of each component of one side that the other side has, 0 to 1."""
     return np.array(
         [
             component["overlap"] / component["area"]
             for component in components
-            if component["of"] == side
+            if component["of"] == side_name
         ]
     )

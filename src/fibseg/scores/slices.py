@@ -1,4 +1,7 @@
-"""Scores of predicted slices against annotated ones: the same for a network, a second expert or any other method."""
+"""Scores of predicted slices against annotated ones.
+
+The same code scores a network, a second expert or any other method.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,20 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fibseg.arrays import Ints, Place, UInt8
 from fibseg.scores.components import Component, Detection, count_detections, find_components
 from fibseg.scores.pixels import confusion_counts, f1_scores, mean_f1, slices_with_class
 
 
 class SliceScore(TypedDict):
-    """Confusion counts (K, K) of one slice, rows truth, columns prediction."""
+    """Confusion counts of one slice, as scores.json holds them.
+
+    Attributes:
+        volume: of the data description, from 0.
+        slice: z in the image.
+        confusion: (K, K) pixels by class, rows truth, columns prediction.
+    """
 
     volume: int
     slice: int
@@ -30,19 +39,32 @@ class SplitScore:
 
 
 def score_slices(
-    places: Iterable[tuple[int, int]],
-    truths: Iterable[NDArray[np.uint8]],
-    predictions: Iterable[NDArray[np.uint8]],
-    classes: int,
+    places: Iterable[Place], truths: Iterable[UInt8], predictions: Iterable[UInt8], classes: int
 ) -> SplitScore:
-    """Score pairs of (H, W) class indices; `places` are (volume, slice). Iterables are read in step, once."""
+    """Score predicted slices against true ones, both class indices (H, W).
+
+    The iterables are read in step and once, so that generators keep memory small. `classes` counts
+    the background too.
+    """
     slices: list[SliceScore] = []
-    components = []
+    components: list[list[Component]] = []
     for (volume, z), truth, prediction in zip(places, truths, predictions, strict=True):
-        counts = confusion_counts(truth, prediction, classes).tolist()
-        slices.append({"volume": volume, "slice": z, "confusion": counts})
+        confusion = confusion_counts(truth, prediction, classes).tolist()
+        slices.append({"volume": volume, "slice": z, "confusion": confusion})
         components.append(find_components(truth, prediction, classes))
     return SplitScore(slices, components)
+
+
+def confusions_of(slices: Sequence[SliceScore], classes: int) -> Ints:
+    """Stack the confusion counts of slices: (S, K, K); no slice gives (0, K, K).
+
+    Raises:
+        ValueError: the counts of a slice are not K by K whole numbers.
+    """
+    confusions = np.array([score["confusion"] for score in slices], np.int64)
+    if slices and confusions.shape[1:] != (classes, classes):
+        raise ValueError(f"counts of shape {confusions.shape[1:]} for {classes} classes")
+    return confusions.reshape(-1, classes, classes)
 
 
 @dataclass(frozen=True)
@@ -50,10 +72,11 @@ class ClassScore:
     """Figures of one foreground class over a list of slices.
 
     Attributes:
+        name: of the class.
         f1: mean over the slices that hold the class; NaN if none does.
-        slices: how many these are.
-        pooled_f1: of all pixels together, with the slices that do not hold it.
-        detection: components, as in Table 2 of the paper.
+        slices: how many slices hold the class.
+        pooled_f1: of the pixels of all slices together, also of those that do not hold the class.
+        detection: counts of components, as in Table 2 of the paper.
     """
 
     name: str
@@ -64,22 +87,19 @@ class ClassScore:
 
 
 def summarise(score: SplitScore, class_names: Sequence[str]) -> list[ClassScore]:
-    """One entry per foreground class, in order."""
-    confusions = np.array([one["confusion"] for one in score.slices], np.int64)
-    means, pooled, counts = (
-        mean_f1(confusions),
-        f1_scores(confusions.sum(axis=0)),
-        slices_with_class(confusions),
-    )
-    every = [component for of_slice in score.components for component in of_slice]
+    """Summarise the scores of a list of slices: an entry per foreground class, in order."""
+    confusions = confusions_of(score.slices, len(class_names))
+    means = mean_f1(confusions)
+    pooled = f1_scores(confusions.sum(axis=0))
+    counts = slices_with_class(confusions)
+    components = [component for of_slice in score.components for component in of_slice]
     return [
         ClassScore(
-            name,
-            float(means[k]),
-            int(counts[k]),
-            float(pooled[k]),
-            count_detections(every, k),
+            name=class_names[index],
+            f1=float(means[index]),
+            slices=int(counts[index]),
+            pooled_f1=float(pooled[index]),
+            detection=count_detections(components, index),
         )
-        for k, name in enumerate(class_names)
-        if k > 0
+        for index in range(1, len(class_names))
     ]

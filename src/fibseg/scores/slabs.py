@@ -1,0 +1,124 @@
+"""A stack of class indices that is read and labelled a slab of slices at a time.
+
+Components get provisional numbers that run on from slab to slab; `fibseg.scores.pieces` finds which
+of them are parts of one object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from fibseg.arrays import UInt8
+
+ReadClasses = Callable[[int], UInt8]
+"""z -> (H, W) class indices, 0 for background."""
+
+Neighbours = Literal[6, 26]
+"""Voxels that are connected: those that share a side, or also an edge or a corner."""
+
+Numbers = NDArray[np.uint32]
+"""The number of each voxel's component or object, from 1; 0 where there is none."""
+
+_SLAB_VOXELS = 2**23
+"""Voxels of a slab: large enough for speed, at some 120 bytes for each about 1 GB of memory."""
+
+
+@dataclass(frozen=True)
+class LabelledSlab:
+    """Components of a slab of D slices.
+
+    Attributes:
+        start: z of its first slice.
+        components: (D, H, W) numbers from 1 within the slab.
+        base: provisional number before the slab's first one: component k has number base + k.
+        classes: (D, H, W) class indices.
+    """
+
+    start: int
+    components: Numbers
+    base: int
+    classes: UInt8
+
+    @property
+    def count(self) -> int:
+        """How many components the slab has."""
+        return int(self.components.max(initial=0))
+
+    def last_slice(self) -> LabelledSlab:
+        """The slab's last slice as a slab; a copy, so that the rest can be freed."""
+        start = self.start + len(self.classes) - 1
+        return LabelledSlab(start, self.components[-1:].copy(), self.base, self.classes[-1:].copy())
+
+
+@dataclass(frozen=True)
+class ClassSlabs:
+    """A stack of class indices, read slab by slab, as often as needed.
+
+    Attributes:
+        read: gives slices.
+        shape: (Z, H, W).
+        depth: slices of a slab.
+        holes: provisional number of a background component -> class that it is filled with.
+    """
+
+    read: ReadClasses
+    shape: tuple[int, int, int]
+    depth: int
+    holes: Mapping[int, int] = field(default_factory=dict)
+
+    def starts(self) -> range:
+        """First slice of each slab."""
+        return range(0, self.shape[0], self.depth)
+
+    def background(self) -> Iterator[LabelledSlab]:
+        """Components of the background, 6-connected, of the stack as it is read."""
+        base = 0
+        for start in self.starts():
+            classes = self._classes(start)
+            components = label_components((classes == 0).astype(np.uint8), 6)
+            slab = LabelledSlab(start, components, base, classes)
+            yield slab
+            base += slab.count
+
+    def foreground(self) -> Iterator[LabelledSlab]:
+        """Components of equal class, 26-connected, with `holes` filled."""
+        base = 0
+        for start, classes in self._filled():
+            slab = LabelledSlab(start, label_components(classes, 26), base, classes)
+            yield slab
+            base += slab.count
+
+    def _classes(self, start: int) -> UInt8:
+        """Class indices (D, H, W) of the slab that starts at a slice."""
+        stop = min(start + self.depth, self.shape[0])
+        return np.stack([self.read(z) for z in range(start, stop)])
+
+    def _filled(self) -> Iterator[tuple[int, UInt8]]:
+        """First slice and class indices of each slab, with `holes` filled."""
+        # Labelling the background again takes time, so not without holes.
+        if not self.holes:
+            for start in self.starts():
+                yield start, self._classes(start)
+            return
+        for slab in self.background():
+            class_of_component = np.zeros(slab.count + 1, np.uint8)
+            for number in range(1, slab.count + 1):
+                class_of_component[number] = self.holes.get(slab.base + number, 0)
+            filling = class_of_component[slab.components]
+            yield slab.start, np.where(slab.classes == 0, filling, slab.classes).astype(np.uint8)
+
+
+def slab_depth(shape: tuple[int, int, int]) -> int:
+    """Slices of a slab that fit into memory, 2 at least, for a stack of this shape (Z, H, W)."""
+    return max(2, _SLAB_VOXELS // (shape[1] * shape[2]))
+
+
+def label_components(classes: UInt8, neighbours: Neighbours) -> Numbers:
+    """Number the connected components of equal class in (D, H, W) from 1; 0 stays 0."""
+    return np.asarray(cc3d.connected_components(classes, connectivity=neighbours), np.uint32)
