@@ -4,132 +4,166 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from fibseg.config.schemas import (
-    EfficientUNetConfig,
-    ForestConfig,
-    IlastikConfig,
-    ModelConfig,
-    TrainConfig,
-    TrainingConfig,
-    UNetConfig,
-)
+from fibseg.config.schemas import MODEL_SCHEMAS, TrainConfig, TrainingConfig
 from fibseg.errors import FibsegError
+from fibseg.filters.channels import SCOPES
+from fibseg.models.kinds import ALL_WINDOWS
 
-Check = tuple[str, Any, Callable[[Any], bool], str]
-"""A key, its value, whether it holds, and what is expected."""
 
-MODELS: dict[str, type[ModelConfig]] = {
-    "unet": UNetConfig,
-    "eunet": EfficientUNetConfig,
-    "forest": ForestConfig,
-    "ilastik": IlastikConfig,
-}
+class Rule(NamedTuple):
+    """A condition on a value, and what a user is told to give instead."""
 
-NAME = (
-    (lambda v: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", v))),
+    holds: Callable[[Any], bool]
+    expected: str
+
+
+class Check(NamedTuple):
+    """A rule for the value of a key."""
+
+    key: str
+    value: Any
+    rule: Rule
+
+
+def among(*choices: str) -> Rule:
+    """The rule that a value is one of these."""
+    words = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return Rule(lambda value: value in choices, words)
+
+
+NAME = Rule(
+    lambda value: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value)),
     "letters, digits, . _ and -",
 )
-WINDOWS = ("auto", "whole", "tiles", "paper", "blend")
-COUNT = (lambda v: v >= 1), "1 or more"
-PRECISION = (lambda v: v in ("auto", "32", "bf16")), "auto, 32 or bf16"
-DEVICE = (lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", v))), "auto, cpu, cuda or cuda:0"
-CORES = (lambda v: v is None or v >= 1), "1 or more, or null for all"
+COUNT = Rule(lambda value: value >= 1, "1 or more")
+NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
+POSITIVE = Rule(lambda value: 0 < value < float("inf"), "above 0")
+SHARE = Rule(lambda value: 0 <= value <= 1, "0 to 1")
+BELOW_ONE = Rule(lambda value: 0 <= value < 1, "0 to below 1")
+PRECISION = among("auto", "32", "bf16")
+DEVICE = Rule(
+    lambda value: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)), "auto, cpu, cuda or cuda:0"
+)
+CORES = Rule(lambda value: value is None or value >= 1, "1 or more, or null for all")
+WINDOWS = among("auto", *ALL_WINDOWS)
+
+ARGUMENT_RULES = {
+    "width": COUNT,
+    "norm_momentum": Rule(lambda value: 0 < value <= 1, "above 0, to 1"),
+    "norm_eps": POSITIVE,
+    "dropout": BELOW_ONE,
+    "drop_path": BELOW_ONE,
+    "trees": COUNT,
+    "pixels": COUNT,
+    "balance": SHARE,
+    "slices": among("every_other", "all"),
+}
+"""Rule of each key in conf/model that has one, whatever the kind of model."""
 
 
 def require(*checks: Check) -> None:
-    """FibsegError for the first that does not hold."""
-    for key, value, holds, expected in checks:
-        if not holds(value):
-            raise FibsegError(f"{key}: {value} is impossible; expected {expected}.")
+    """FibsegError for the first check that does not hold."""
+    for key, value, rule in checks:
+        if not rule.holds(value):
+            raise FibsegError(f"{key}: {value} is impossible; expected {rule.expected}.")
 
 
-def is_network(config: TrainConfig) -> bool:
-    """Whether the model is trained by gradients."""
-    return isinstance(config.model, (UNetConfig, EfficientUNetConfig))
-
-
-def model_checks(model: ModelConfig) -> list[Check]:
-    """Arguments of a model."""
-    below_one = (lambda v: 0 <= v < 1), "0 to below 1"
-    kind: Check = (
-        "model.architecture",
-        model.architecture,
-        lambda v: MODELS.get(v) is type(model),
-        "that of model=",
-    )
-    if isinstance(model, IlastikConfig):
-        return [kind]
-    if isinstance(model, ForestConfig):
-        every = ("every_other", "all")
-        return [
-            kind,
-            ("model.trees", model.trees, *COUNT),
-            ("model.pixels", model.pixels, *COUNT),
-            ("model.balance", model.balance, lambda v: 0 <= v <= 1, "0 to 1"),
-            ("model.slices", model.slices, lambda v: v in every, " or ".join(every)),
-        ]
-    checks: list[Check] = [
-        kind,
-        ("model.width", model.width, lambda v: v >= 1, "1 or more"),
-        ("model.norm_momentum", model.norm_momentum, lambda v: 0 < v <= 1, "above 0, to 1"),
-        ("model.norm_eps", model.norm_eps, lambda v: v > 0, "above 0"),
+def model_checks(config: TrainConfig) -> list[Check]:
+    """Checks of the model's keys, and of what its kind cannot be asked for."""
+    model = config.model
+    schema = Rule(lambda name: MODEL_SCHEMAS.get(name) is type(model), "that of model=")
+    checks = [Check("model.architecture", model.architecture, schema)]
+    if not schema.holds(model.architecture):
+        return checks
+    kind = config.kind
+    checks += [
+        Check(f"model.{name}", getattr(model, name), ARGUMENT_RULES[name])
+        for name in kind.keys
+        if name in ARGUMENT_RULES
     ]
-    if isinstance(model, UNetConfig):
-        return [*checks, ("model.dropout", model.dropout, *below_one)]
+    if kind.has_encoder:
+        alone = Rule(lambda value: not (value and model.weights), "false beside model.weights=FILE")
+        checks.append(Check("model.pretrained", model.pretrained, alone))
+    if kind.by_gradient:
+        return checks
+    # A forest classifies pixels of whole slices, and scikit-learn's seeds have 32 bits.
+    whole = Rule(lambda scope: scope == "slice" or not config.filter.areas, "slice with this model")
+    nothing = Rule(lambda value: value is None, "null with this model")
+    unfiltered = Rule(
+        lambda areas: not areas or kind.takes_channels, "none, filter=off, with this model"
+    )
+    small = Rule(lambda seed: seed < 2**32, "below 2^32 with this model")
     return [
         *checks,
-        ("model.drop_path", model.drop_path, *below_one),
-        (
-            "model.pretrained",
-            model.pretrained,
-            lambda v: not (v and model.weights),
-            "false beside model.weights=FILE",
-        ),
+        Check("filter.scope", config.filter.scope, whole),
+        Check("init_from", config.init_from, nothing),
+        Check("filter.areas", config.filter.areas, unfiltered),
+        Check("seed", config.seed, small),
     ]
 
 
-def checks_without_network(config: TrainConfig) -> list[Check]:
-    """What a forest or Ilastik cannot be asked for."""
-    if is_network(config):
-        return []
-    whole = (lambda v: v == "slice" or not config.filter.areas), "slice with this model"
-    none = (lambda v: v is None), "null with this model"
-    without = (
-        (lambda v: not v or isinstance(config.model, ForestConfig)),
-        "none, filter=off, with this model",
+def training_checks(training: TrainingConfig) -> list[Check]:
+    """Checks of length, optimizer and loss."""
+    counts = ("epochs", "batches", "validation_batches", "batch_size")
+    betas = Rule(
+        lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value),
+        "two of 0 to below 1",
     )
-    small = (lambda v: v < 2**32), "below 2^32 with this model"
+    finite = Rule(lambda value: 0 <= value < float("inf"), "0 or more")
     return [
-        ("filter.scope", config.filter.scope, *whole),
-        ("init_from", config.init_from, *none),
-        ("filter.areas", config.filter.areas, *without),
-        ("seed", config.seed, *small),
+        *(Check(f"training.{name}", getattr(training, name), COUNT) for name in counts),
+        Check("training.learning_rate", training.learning_rate, POSITIVE),
+        Check("training.betas", training.betas, betas),
+        Check("training.eps", training.eps, POSITIVE),
+        Check("training.schedule", training.schedule, among("constant", "cosine")),
+        Check("training.cross_entropy", training.cross_entropy, finite),
+        Check("training.precision", training.precision, PRECISION),
     ]
 
 
-def training_checks(t: TrainingConfig) -> list[Check]:
-    """Length, optimizer and loss."""
+def run_checks(config: TrainConfig) -> list[Check]:
+    """Every check of a training run, in the order in which mistakes are reported."""
+    filtering = config.filter
+    patches = config.patches
+    machine = config.machine
+
+    def alone(source: str | None) -> bool:
+        """Whether a run starts from one source of weights at most."""
+        encoder = config.kind.has_encoder
+        return source is None or not (encoder and (config.model.pretrained or config.model.weights))
+
     return [
-        *(
-            (f"training.{k}", getattr(t, k), *COUNT)
-            for k in ("epochs", "batches", "validation_batches", "batch_size")
+        Check("seed", config.seed, NOT_NEGATIVE),
+        Check("name", config.name, NAME),
+        *model_checks(config),
+        Check(
+            "filter.areas",
+            filtering.areas,
+            Rule(lambda areas: all(area >= 1 for area in areas), "areas of 1 pixel or more"),
         ),
-        ("training.learning_rate", t.learning_rate, lambda v: 0 < v < float("inf"), "above 0"),
-        (
-            "training.betas",
-            t.betas,
-            lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v),
-            "two of 0 to below 1",
+        Check(
+            "filter.areas",
+            filtering.areas,
+            Rule(lambda areas: bool(areas) == (filtering.name != "off"), "areas with filter=on"),
         ),
-        ("training.eps", t.eps, lambda v: v > 0, "above 0"),
-        (
-            "training.schedule",
-            t.schedule,
-            lambda v: v in ("constant", "cosine"),
-            "constant or cosine",
+        Check("filter.scope", filtering.scope, among(*SCOPES)),
+        Check("patches.size", patches.size, Rule(lambda size: size >= 3, "3 or more")),
+        Check("patches.class_share", patches.class_share, SHARE),
+        Check("patches.validation_seed", patches.validation_seed, NOT_NEGATIVE),
+        *training_checks(config.training),
+        Check(
+            "init_from",
+            config.init_from,
+            Rule(alone, "null beside model.pretrained or weights"),
         ),
-        ("training.cross_entropy", t.cross_entropy, lambda v: 0 <= v < float("inf"), "0 or more"),
-        ("training.precision", t.precision, *PRECISION),
+        *(Check("logger", name, among("csv", "wandb", "tensorboard")) for name in config.logger),
+        Check("tracking.project", config.tracking.project, NAME),
+        Check("tracking.images_every", config.tracking.images_every, NOT_NEGATIVE),
+        Check("windows", config.windows, Rule(lambda value: value == "paper", "paper")),
+        Check("machine.device", machine.device, DEVICE),
+        Check("machine.threads", machine.threads, CORES),
+        Check("machine.processes", machine.processes, CORES),
+        Check("machine.window_batch", machine.window_batch, COUNT),
     ]

@@ -1,6 +1,6 @@
-"""From conf/ to dataclasses: registration of the schemas, range checks.
+"""From conf/ to dataclasses: registration of the schemas, composition, range checks.
 
-Touched by the programs, training.py and the launcher alone.
+Only commands and sweeps use this module: the rest of the package gets dataclasses.
 """
 
 from __future__ import annotations
@@ -20,29 +20,25 @@ from fibseg.config.checks import (
     CORES,
     COUNT,
     DEVICE,
-    MODELS,
-    NAME,
     PRECISION,
     WINDOWS,
-    checks_without_network,
-    model_checks,
+    Check,
+    Rule,
+    among,
     require,
-    training_checks,
+    run_checks,
 )
 from fibseg.config.derived import areas_in_pixels
 from fibseg.config.messages import SCHEMAS, refuse_additions, sentence
 from fibseg.config.schemas import (
-    EfficientUNetConfig,
+    MODEL_SCHEMAS,
     FilterConfig,
-    ForestConfig,
-    IlastikConfig,
     MachineConfig,
     PatchesConfig,
     PredictConfig,
     TrackingConfig,
     TrainConfig,
     TrainingConfig,
-    UNetConfig,
 )
 from fibseg.data.description import (
     BackgroundDescription,
@@ -63,12 +59,9 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 SCHEMAS.update(
     (schema.__name__, schema)
     for schema in (
+        *MODEL_SCHEMAS.values(),
         TrainConfig,
         FilterConfig,
-        UNetConfig,
-        EfficientUNetConfig,
-        ForestConfig,
-        IlastikConfig,
         PatchesConfig,
         TrainingConfig,
         MachineConfig,
@@ -90,7 +83,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="predict_schema", node=PredictConfig)
-    for name, schema in MODELS.items():
+    for name, schema in MODEL_SCHEMAS.items():
         store.store(group="model_schema", name=name, node=schema)
 
 
@@ -99,55 +92,10 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     require_values(composed)
     config = cast(TrainConfig, OmegaConf.to_object(composed))
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
-    p = config.patches
-    config.filter.areas = plain["filter"]["areas"] = areas_in_pixels(config.filter.areas, p.size)
-    share = (lambda v: 0 <= v <= 1), "0 to 1"
-    plain_start = not (plain["model"].get("pretrained") or plain["model"].get("weights"))
-    require(
-        ("seed", config.seed, lambda v: v >= 0, "0 or more"),
-        ("name", config.name, *NAME),
-        *model_checks(config.model),
-        *checks_without_network(config),
-        (
-            "filter.areas",
-            config.filter.areas,
-            lambda v: all(area >= 1 for area in v),
-            "areas of 1 pixel or more",
-        ),
-        (
-            "filter.areas",
-            config.filter.areas,
-            lambda v: bool(v) == (config.filter.name != "off"),
-            "areas with filter=on",
-        ),
-        ("filter.scope", config.filter.scope, lambda v: v in ("slice", "patch"), "slice or patch"),
-        ("patches.size", p.size, lambda v: v >= 3, "3 or more"),
-        ("patches.class_share", p.class_share, *share),
-        ("patches.validation_seed", p.validation_seed, lambda v: v >= 0, "0 or more"),
-        *training_checks(config.training),
-        (
-            "init_from",
-            config.init_from,
-            lambda v: v is None or plain_start,
-            "null beside model.pretrained or weights",
-        ),
-        *(
-            (
-                "logger",
-                name,
-                lambda v: v in ("csv", "wandb", "tensorboard"),
-                "csv, wandb or tensorboard",
-            )
-            for name in config.logger
-        ),
-        ("tracking.project", config.tracking.project, *NAME),
-        ("tracking.images_every", config.tracking.images_every, lambda v: v >= 0, "0 or more"),
-        ("windows", config.windows, lambda v: v == "paper", "paper"),
-        ("machine.device", config.machine.device, *DEVICE),
-        ("machine.threads", config.machine.threads, *CORES),
-        ("machine.processes", config.machine.processes, *CORES),
-        ("machine.window_batch", config.machine.window_batch, *COUNT),
-    )
+    areas = areas_in_pixels(config.filter.areas, config.patches.size)
+    config.filter.areas = areas
+    plain["filter"]["areas"] = areas
+    require(*run_checks(config))
     return config, plain
 
 
@@ -155,20 +103,21 @@ def predict_config(composed: DictConfig) -> PredictConfig:
     """The composed configuration of a prediction as a dataclass; FibsegError on an impossible value."""
     require_values(composed)
     config = cast(PredictConfig, OmegaConf.to_object(composed))
-    voxel = (lambda v: v is None or (len(v) == 3 and min(v) > 0)), "[z, y, x] in nm, above 0"
+    voxel = Rule(
+        lambda size: size is None or (len(size) == 3 and min(size) > 0), "[z, y, x] in nm, above 0"
+    )
+    shard = Rule(lambda number: 0 <= number < config.shards, "0 to shards - 1")
+    counts = ("window_batch", "best", "tile", "shards")
     require(
-        ("voxel_size", config.voxel_size, *voxel),
-        ("precision", config.precision, *PRECISION),
-        ("device", config.device, *DEVICE),
-        ("threads", config.threads, *CORES),
-        ("processes", config.processes, *CORES),
-        ("tta", config.tta, lambda v: v in ("none", "d4"), "none or d4"),
-        ("windows", config.windows, lambda v: v in WINDOWS, "one of " + ", ".join(WINDOWS)),
-        ("shard", config.shard, lambda v: 0 <= v < config.shards, "0 to shards - 1"),
-        *(
-            (key, getattr(config, key), *COUNT)
-            for key in ("window_batch", "best", "tile", "shards")
-        ),
+        Check("voxel_size", config.voxel_size, voxel),
+        Check("precision", config.precision, PRECISION),
+        Check("device", config.device, DEVICE),
+        Check("threads", config.threads, CORES),
+        Check("processes", config.processes, CORES),
+        Check("tta", config.tta, among("none", "d4")),
+        Check("windows", config.windows, WINDOWS),
+        Check("shard", config.shard, shard),
+        *(Check(key, getattr(config, key), COUNT) for key in counts),
     )
     return config
 
@@ -208,13 +157,18 @@ def _usual_config(choices: tuple[str, ...]) -> dict[str, Any]:
 
 
 def load_description(name_or_path: str) -> DataDescription:
-    """A data description by its name in conf/data or by the path of its YAML file."""
-    named = CONF / "data" / f"{name_or_path}.yaml"
-    path = Path(name_or_path) if Path(name_or_path).is_file() else named
-    if not path.is_file():
-        known = ", ".join(sorted(entry.stem for entry in (CONF / "data").glob("*.yaml")))
+    """A data description by its name in conf/data or by the path of its YAML file.
+
+    A name is looked up in conf/data of the current directory, then among those of the package.
+    """
+    folders = [Path("conf", "data"), CONF / "data"]
+    paths = [Path(name_or_path), *(folder / f"{name_or_path}.yaml" for folder in folders)]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        names = {entry.stem for folder in folders for entry in folder.glob("*.yaml")}
         raise FibsegError(
-            f"{name_or_path}: no such data description; expected a YAML file or one of {known}."
+            f"{name_or_path}: no such data description; "
+            f"expected a YAML file or one of {', '.join(sorted(names))}."
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -5,42 +5,45 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fibseg.config.schemas import EfficientUNetConfig, TrainConfig
+from fibseg.config.schemas import TrainConfig
 from fibseg.errors import FibsegError
+
+IMAGENET = "imagenet"
+"""The start of a network whose encoder begins with timm's ImageNet weights."""
 
 
 def areas_in_pixels(areas: list[Any], patch_size: int) -> list[int]:
-    """Whole pixels as they are, and shares of a patch as pixels.
+    """Areas of the grain filter in pixels, from whole pixels or shares of a patch.
+
+    Raises:
+        FibsegError: an area is neither.
 
     >>> areas_in_pixels([650, "1%", "5%"], 256)
     [650, 655, 3277]
     """
-    found = []
+    pixels = []
     for area in areas:
         share = re.fullmatch(r"(\d+\.?\d*|\.\d+)%", str(area))
         if share:
-            found.append(round(float(share[1]) / 100 * patch_size**2))
+            pixels.append(round(float(share[1]) / 100 * patch_size**2))
         elif isinstance(area, int) and not isinstance(area, bool):
-            found.append(area)
+            pixels.append(area)
         else:
             raise FibsegError(
                 f"filter.areas: {area} is impossible; expected pixels, or a share of a patch as 1%."
             )
-    return found
+    return pixels
 
 
 def start_source(config: TrainConfig) -> str | None:
-    """The file or run whose weights a run starts from, "imagenet" for timm's, None for a random start."""
-    if config.init_from is not None or not isinstance(config.model, EfficientUNetConfig):
+    """The file or run whose weights a run starts from, IMAGENET, or None for a random start."""
+    if config.init_from is not None or not config.kind.has_encoder:
         return config.init_from
-    return config.model.weights or ("imagenet" if config.model.pretrained else None)
+    return config.model.weights or (IMAGENET if config.model.pretrained else None)
 
 
-def model_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
+def model_arguments(config: TrainConfig) -> dict[str, Any]:
     """What `create_model` makes the network from."""
-    own = {
-        k: v
-        for k, v in vars(config.model).items()
-        if k not in ("architecture", "pretrained", "weights")
-    }
-    return own | {"channels": 1 + len(config.filter.areas), "classes": classes}
+    arguments = {name: getattr(config.model, name) for name in config.kind.arguments}
+    classes = 1 + len(config.data.classes)
+    return arguments | {"channels": config.channels.count, "classes": classes}

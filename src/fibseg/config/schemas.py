@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Any
 
 from fibseg.data.description import DataDescription
+from fibseg.filters.channels import Channels
+from fibseg.models.kinds import KINDS, Kind, model_kind
 
 
 @dataclass
@@ -17,54 +19,23 @@ class FilterConfig:
     scope: str
 
 
-@dataclass
-class UNetConfig:
-    """Arguments of models.unet.UNet."""
+def _model_schema(name: str, kind: Kind) -> type:
+    """The dataclass of a kind of model, from its entry in the table: `architecture`, then its keys.
 
-    architecture: str
-    width: int
-    dropout: float
-    norm_momentum: float
-    norm_eps: float
-    block_order: str
-
-
-@dataclass
-class EfficientUNetConfig:
-    """Arguments of models.efficient_unet.EfficientUNet, and where its encoder starts."""
-
-    architecture: str
-    encoder: str
-    width: int
-    drop_path: float
-    norm_momentum: float
-    norm_eps: float
-    pretrained: bool
-    weights: str | None
+    It becomes an attribute of this module, so that a composed configuration can be pickled: that is
+    how the runs of a sweep reach their processes.
+    """
+    schema = make_dataclass(
+        f"{name.capitalize()}Config", [("architecture", str), *kind.keys.items()]
+    )
+    schema.__module__ = __name__
+    schema.__doc__ = f"Keys of conf/model/{name}.yaml."
+    globals()[schema.__name__] = schema
+    return schema
 
 
-@dataclass
-class ForestConfig:
-    """A random forest: trees, pixels to learn from and how they are drawn, training slices ("every_other", "all")."""
-
-    architecture: str
-    trees: int
-    pixels: int
-    balance: float
-    slices: str
-
-
-@dataclass
-class IlastikConfig:
-    """Ilastik's own pixel classification: a project file, the program (null: looked for), and classes of its labels."""
-
-    architecture: str
-    project: str
-    executable: str | None
-    labels: list[str] | None
-
-
-ModelConfig = UNetConfig | EfficientUNetConfig | ForestConfig | IlastikConfig
+MODEL_SCHEMAS: dict[str, type] = {name: _model_schema(name, kind) for name, kind in KINDS.items()}
+"""Name in `model=` -> dataclass of its keys."""
 
 
 @dataclass
@@ -134,6 +105,16 @@ class TrainConfig:
     logger: list[str]
     tracking: TrackingConfig
     machine: MachineConfig
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of model is trained."""
+        return model_kind(self.model.architecture)
+
+    @property
+    def channels(self) -> Channels:
+        """What the model sees of a slice."""
+        return Channels(tuple(self.filter.areas), self.filter.scope)
 
 
 @dataclass

@@ -1,6 +1,6 @@
-"""Where to cut: random training patches, fixed validation patches, and the windows of a prediction.
+"""Where training patches lie: the paper's policy of 80 % around a class and 20 % at random; coordinates only.
 
-Coordinates only, no pixels. Policy: Meyer et al., ISBI 2021, section 2.3 (80 % of patches around a class, 20 % random).
+Meyer et al., ISBI 2021, section 2.3.
 """
 
 from __future__ import annotations
@@ -9,23 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fibseg.arrays import IGNORE
+from fibseg.arrays import IGNORE, Ints, UInt8
 from fibseg.errors import FibsegError
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Patches:
-    """N patches as arrays of length N.
+    """Coordinates of N patches, as arrays of length N.
 
     Attributes:
         index: position of the slice in the list that the sampler was given.
-        row, column: first row and column of the patch in the slice.
+        row: first row of the patch in the slice.
+        column: first column of the patch in the slice.
         quarter_turns: 0 to 3, counter-clockwise, done before the flips.
-        flip_columns, flip_rows: 0 or 1: mirrored left to right, top to bottom.
+        flip_columns: 1 where the patch is mirrored left to right.
+        flip_rows: 1 where the patch is mirrored top to bottom.
         drawn_class: the class whose pixel the patch was centred on; 0 for a random place.
     """
 
@@ -40,73 +39,104 @@ class Patches:
     def __len__(self) -> int:
         return len(self.index)
 
+    def take(self, which: Ints) -> Patches:
+        """Some of the patches, in the order of the positions `which`."""
+        return Patches(**{name: values[which] for name, values in vars(self).items()})
+
 
 class PatchSampler:
     """Draws patches by the 80/20 policy.
 
-    With probability `class_share` a foreground class is chosen uniformly among those present, then a pixel of it over
-    all slices, and the patch is centred on that pixel, shifted inside the slice at its borders. Else every place is
-    equally likely that lies in the annotated rectangle of a slice (in the slice, where that rectangle is smaller than
-    a patch). Pixels are drawn with replacement, so that a draw depends on its seed alone.
+    With probability `class_share` a foreground class is chosen uniformly among those present, then
+    a pixel of it over all slices, and the patch is centred on that pixel, shifted inside the slice
+    at its borders. Else every place is equally likely that lies in the annotated rectangle of a
+    slice (in the slice, where that rectangle is smaller than a patch). Pixels are drawn with
+    replacement, so that a draw depends on its seed alone.
     """
 
-    def __init__(self, labels: Sequence[NDArray[np.uint8]], size: int, class_share: float):
-        """Labels are (H, W) class indices, IGNORE where unknown; size is a side of the square patch in pixels.
+    def __init__(self, labels: Sequence[UInt8], size: int, class_share: float):
+        """Look up where patches may lie.
+
+        Args:
+            labels: (H, W) class indices of each slice, IGNORE where unknown.
+            size: side of a square patch in pixels.
+            class_share: share of the patches that are centred on a pixel of a class.
 
         Raises:
             FibsegError: a slice is smaller than a patch, or no pixel is annotated.
         """
-        self.size, self.class_share = size, class_share
-        self._shapes = np.array([one.shape for one in labels], np.int64)  # (S, 2)
-        if (self._shapes < size).any():
-            height, width = self._shapes[(self._shapes < size).any(axis=1)][0]
+        self.size = size
+        self.class_share = class_share
+        self._shapes = np.array([slice_labels.shape for slice_labels in labels], np.int64)  # (S, 2)
+        too_small = (self._shapes < size).any(axis=1)
+        if too_small.any():
+            height, width = self._shapes[too_small][0]
             raise FibsegError(
                 f"patches.size: {size} is larger than a slice of {height} x {width}; choose less."
             )
         self._low, self._high = _start_ranges(labels, size)
-        present = sorted(
-            set[int]().union(*(np.unique(one).tolist() for one in labels)) - {0, IGNORE}
-        )
-        self._pixels = {value: _pixels_of(value, labels) for value in present}
+        values = (np.unique(slice_labels).tolist() for slice_labels in labels)
+        present = sorted(set[int]().union(*values) - {0, IGNORE})
+        self._pixels = {index: _pixels_of_class(index, labels) for index in present}
 
     def draw(self, count: int, seed: Sequence[int], augment: bool) -> Patches:
-        """`count` patches; the same for the same seed, whatever was drawn before. Without `augment` none is turned."""
+        """Draw patches; the same seed gives the same patches, whatever was drawn before.
+
+        Args:
+            count: number of patches.
+            seed: numbers that the generator starts from.
+            augment: whether patches are turned and mirrored.
+        """
+        # The order of the draws below is part of the result: runs of a seed must see the patches
+        # that earlier versions drew, so turns are drawn even where they are not used.
         generator = np.random.default_rng(list(seed))
         index, row, column = self._random_places(count, generator)
-        drawn = np.zeros(count, np.int64)
+        drawn_class = np.zeros(count, np.int64)
         if self._pixels:
             centred = generator.random(count) < self.class_share
-            drawn = np.where(centred, generator.choice(list(self._pixels), count), 0)
-        for value, (slices, flat) in self._pixels.items():
-            of_class = np.flatnonzero(drawn == value)
+            drawn_class = np.where(centred, generator.choice(list(self._pixels), count), 0)
+        for class_index, (slices, flat) in self._pixels.items():
+            of_class = np.flatnonzero(drawn_class == class_index)
             chosen = generator.integers(len(flat), size=len(of_class))
             index[of_class] = slices[chosen]
             shapes = self._shapes[slices[chosen]]
             row[of_class] = _centred(flat[chosen] // shapes[:, 1], shapes[:, 0], self.size)
             column[of_class] = _centred(flat[chosen] % shapes[:, 1], shapes[:, 1], self.size)
-        turns, flips = generator.integers(4, size=count), generator.integers(2, size=(2, count))
+        turns = generator.integers(4, size=count)
+        flips = generator.integers(2, size=(2, count))
         if not augment:
-            turns, flips = np.zeros_like(turns), np.zeros_like(flips)
-        return Patches(index, row, column, turns, flips[0], flips[1], drawn)
+            turns = np.zeros_like(turns)
+            flips = np.zeros_like(flips)
+        return Patches(
+            index=index,
+            row=row,
+            column=column,
+            quarter_turns=turns,
+            flip_columns=flips[0],
+            flip_rows=flips[1],
+            drawn_class=drawn_class,
+        )
 
     def _random_places(self, count: int, generator: np.random.Generator) -> tuple[Ints, Ints, Ints]:
-        places = np.prod(
-            self._high - self._low + 1, axis=1
-        )  # (S,) 0 for a slice without annotation
+        """Slice, first row and first column (N,) of patches at uniformly random places."""
+        places = np.prod(self._high - self._low + 1, axis=1)  # (S,), 0 without annotation
         index = generator.choice(len(places), count, p=places / places.sum())
-        low, high = self._low[index], self._high[index]
-        start = generator.integers(low, high + 1)  # (N, 2)
+        start = generator.integers(self._low[index], self._high[index] + 1)  # (N, 2)
         return index.astype(np.int64), start[:, 0], start[:, 1]
 
 
-def _start_ranges(labels: Sequence[NDArray[np.uint8]], size: int) -> tuple[Ints, Ints]:
-    """First and last start (S, 2) of a random patch in each slice; last = first - 1 where nothing is annotated."""
-    low, high = np.zeros((len(labels), 2), np.int64), np.full((len(labels), 2), -1, np.int64)
-    for i, one in enumerate(labels):
+def _start_ranges(labels: Sequence[UInt8], size: int) -> tuple[Ints, Ints]:
+    """First and last start (S, 2) of a random patch in each slice.
+
+    The last one is the first less one where a slice has no annotation.
+    """
+    low = np.zeros((len(labels), 2), np.int64)
+    high = np.full((len(labels), 2), -1, np.int64)
+    for i, slice_labels in enumerate(labels):
         for axis in (0, 1):
-            known = np.flatnonzero((one != IGNORE).any(axis=1 - axis))
+            known = np.flatnonzero((slice_labels != IGNORE).any(axis=1 - axis))
             if len(known):
-                last_start = one.shape[axis] - size
+                last_start = slice_labels.shape[axis] - size
                 low[i, axis] = min(known[0], last_start)
                 high[i, axis] = np.clip(known[-1] + 1 - size, low[i, axis], last_start)
     if (high < low).all():
@@ -114,10 +144,10 @@ def _start_ranges(labels: Sequence[NDArray[np.uint8]], size: int) -> tuple[Ints,
     return low, high
 
 
-def _pixels_of(value: int, labels: Sequence[NDArray[np.uint8]]) -> tuple[Ints, Ints]:
-    """Slice and flat position of every pixel of a class."""
-    flat = [np.flatnonzero(one == value) for one in labels]
-    slices = np.repeat(np.arange(len(labels)), [len(one) for one in flat])
+def _pixels_of_class(index: int, labels: Sequence[UInt8]) -> tuple[Ints, Ints]:
+    """Slice and flat position (N,) of every pixel of a class."""
+    flat = [np.flatnonzero(slice_labels == index) for slice_labels in labels]
+    slices = np.repeat(np.arange(len(labels)), [len(positions) for positions in flat])
     return slices, np.concatenate(flat)
 
 

@@ -1,43 +1,53 @@
 """The grain filter on single patches and windows (`filter.scope=patch`), as the authors of the paper ran it.
 
-Higra's and pylena's trees hold Python's interpreter lock, so worker processes compute them, ahead of the training.
+Higra and pylena hold Python's interpreter lock while they build a tree, so worker processes compute the trees, ahead of
+the training.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fibseg.arrays import UInt8
 from fibseg.errors import FibsegError
 from fibseg.filters.grain import grain_filter
 from fibseg.machine import start_workers, stop_workers
 
-UInt8 = NDArray[np.uint8]
+_DIED = (
+    "a process that filters patches died, perhaps out of memory; "
+    "take fewer (machine.processes, or threads)."
+)
 
-_DIED = "a process that filters patches died, perhaps out of memory; take fewer (machine.processes, or threads)."
 
-
-def filter_patches(patches: UInt8, areas: list[int]) -> UInt8:
-    """(N, H, W) -> (N, 1 + len(areas), H, W): each patch and its filtered versions, from a tree of its own."""
-    return np.stack(
-        [np.concatenate([patch[None], grain_filter(patch, areas)]) for patch in patches]
-    )
+def filter_patches(patches: UInt8, areas: Sequence[int]) -> UInt8:
+    """(N, H, W) -> (N, 1 + len(areas), H, W): each patch, and its filtered versions from one tree."""
+    channels = [np.concatenate([patch[None], grain_filter(patch, areas)]) for patch in patches]
+    return np.stack(channels)
 
 
 class PatchFilter:
-    """`filter_patches` in worker processes; for one process, in the calling one. Close it, or use it in `with`."""
+    """`filter_patches` in worker processes; for one process, in the calling one.
 
-    def __init__(self, areas: list[int], processes: int):
-        """Areas in pixels, as in `grain_filter`. Workers start with the first patch."""
-        self.areas, self.processes = list(areas), processes
+    Close it, or use it in `with`.
+    """
+
+    def __init__(self, areas: Sequence[int], processes: int):
+        """Take areas in pixels, as in `grain_filter`. Workers start with the first patch."""
+        self.areas = list(areas)
+        self.processes = processes
         self._pool = start_workers(processes) if processes > 1 else None
 
     def submit(self, patches: UInt8) -> Future[UInt8]:
-        """Begin with (N, H, W) patches; `channels_of` gives what comes out."""
+        """Begin with (N, H, W) patches; `channels_of` gives the result.
+
+        Raises:
+            FibsegError: a worker died.
+        """
         if self._pool is not None:
             try:
                 return self._pool.submit(filter_patches, patches, self.areas)
@@ -48,11 +58,10 @@ class PatchFilter:
         return done
 
     def __call__(self, patches: UInt8) -> UInt8:
-        """`filter_patches`, the patches shared out over the workers."""
+        """Filter (N, H, W) patches, shared out over the workers."""
         parts = np.array_split(patches, min(self.processes, len(patches)))
-        return np.concatenate(
-            [channels_of(future) for future in [self.submit(part) for part in parts]]
-        )
+        futures = [self.submit(part) for part in parts]
+        return np.concatenate([channels_of(future) for future in futures])
 
     def close(self) -> None:
         """End the workers."""
@@ -72,7 +81,11 @@ class PatchFilter:
 
 
 def channels_of(future: Future[UInt8]) -> UInt8:
-    """What `PatchFilter.submit` began; FibsegError where the worker died."""
+    """Result of `PatchFilter.submit`: channels (N, 1 + len(areas), H, W).
+
+    Raises:
+        FibsegError: the worker died.
+    """
     try:
         return future.result()
     except BrokenProcessPool:

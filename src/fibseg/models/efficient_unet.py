@@ -37,14 +37,12 @@ class EfficientUNet(nn.Module):
         entry: name of the weights that see the channels first, or the three that one channel becomes.
         halo: what a tile shows around its centre, in pixels; an output looks over the whole input, since
             squeeze-and-excitation averages over it.
-        depthwise: whether its convolutions see one channel each; bf16 trains those slowly on a CPU.
         skips: (channels, stride) of each skip, shallow first, the deepest activations last.
     """
 
     stride = 32
     halo = 128
     entry = "encoder.conv_stem.weight"
-    depthwise = True
 
     def __init__(
         self,

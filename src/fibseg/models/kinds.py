@@ -1,24 +1,132 @@
-"""The networks, made by name: `create_model("unet", channels=3, classes=4, width=64, ...)`."""
+"""The table of what kinds of model there are, and what each one is.
+
+A new network is one module with an `nn.Module`, one entry in KINDS, and one YAML in conf/model. Everything that depends
+on the kind of a model asks its entry: how it is trained, how slices may be cut for it, which file keeps it.
+
+The module of a network has a class with the attributes `stride`, `halo` and `entry` (see `fibseg.models.unet.UNet`). It
+is imported when the network is made: the table alone is read without torch.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from fibseg.errors import FibsegError
-from fibseg.models.efficient_unet import EfficientUNet
-from fibseg.models.forest import ForestNetwork
-from fibseg.models.unet import UNet
 
-__all__ = ["EfficientUNet", "ForestNetwork", "UNet", "create_model", "network_size"]
+if TYPE_CHECKING:
+    from fibseg.models.efficient_unet import EfficientUNet
+    from fibseg.models.forest import ForestNetwork
+    from fibseg.models.unet import UNet
 
-Model = UNet | EfficientUNet | ForestNetwork
-ARCHITECTURES: dict[str, type[UNet] | type[EfficientUNet] | type[ForestNetwork]] = {
-    "unet": UNet,
-    "eunet": EfficientUNet,
-    "forest": ForestNetwork,
+    Model = UNet | EfficientUNet | ForestNetwork
+
+NETWORK_FILE = "best.ckpt"
+FOREST_FILE = "forest.safetensors"
+ALL_WINDOWS = ("paper", "whole", "tiles", "blend")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one kind of model is.
+
+    Attributes:
+        network: module and class of the network, as "fibseg.models.unet:UNet"; None where another
+            program labels the slices, and there is no model to keep.
+        arguments: name -> type of the constructor's arguments that stand in conf/model, without
+            `channels` and `classes`, which follow from the data.
+        settings: name -> type of further keys in conf/model.
+        by_gradient: whether it is a network that is trained by gradient descent.
+        has_encoder: whether its encoder takes ImageNet weights (`model.pretrained`, `model.weights`).
+        takes_channels: whether it takes filter channels beside the image.
+        file: name of the trained model in checkpoints/; None where none is kept.
+        windows: kinds of windows by which a slice may be cut for it; the first needs no check.
+        depthwise: whether its convolutions see one channel each; bf16 trains those slowly on a CPU.
+        compiled: whether compiled code of our own classifies pixels, on the CPU and with 32 bits: it
+            may stop early for labels alone, follows indices of its file, and is counted apart.
+    """
+
+    network: str | None
+    arguments: Mapping[str, type]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    by_gradient: bool = True
+    has_encoder: bool = False
+    takes_channels: bool = True
+    file: str | None = NETWORK_FILE
+    windows: tuple[str, ...] = ALL_WINDOWS
+    depthwise: bool = False
+    compiled: bool = False
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Name -> type of every key in conf/model, but for `architecture`."""
+        return {**self.arguments, **self.settings}
+
+    def network_class(self) -> Any:
+        """The class of the network; imports its module."""
+        assert self.network is not None
+        module, _, name = self.network.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+KINDS: dict[str, Kind] = {
+    "unet": Kind(
+        network="fibseg.models.unet:UNet",
+        arguments={
+            "width": int,
+            "dropout": float,
+            "norm_momentum": float,
+            "norm_eps": float,
+            "block_order": str,
+        },
+    ),
+    "eunet": Kind(
+        network="fibseg.models.efficient_unet:EfficientUNet",
+        arguments={
+            "encoder": str,
+            "width": int,
+            "drop_path": float,
+            "norm_momentum": float,
+            "norm_eps": float,
+        },
+        settings={"pretrained": bool, "weights": str | None},
+        has_encoder=True,
+        depthwise=True,
+    ),
+    "forest": Kind(
+        network="fibseg.models.forest:ForestNetwork",
+        arguments={"trees": int, "pixels": int, "balance": float, "slices": str},
+        by_gradient=False,
+        file=FOREST_FILE,
+        # A forest looks further than the paper's windows show it.
+        windows=("tiles", "whole"),
+        depthwise=True,
+        compiled=True,
+    ),
+    "ilastik": Kind(
+        network=None,
+        arguments={},
+        settings={"project": str, "executable": str | None, "labels": list[str] | None},
+        by_gradient=False,
+        takes_channels=False,
+        file=None,
+        windows=(),
+    ),
 }
+"""Name in `model=` and in checkpoints -> what it is."""
+
+
+def model_kind(name: str) -> Kind:
+    """The entry of a kind of model.
+
+    Raises:
+        FibsegError: there is no such kind.
+    """
+    if name not in KINDS:
+        raise FibsegError(f"model '{name}' is not known; expected one of {', '.join(KINDS)}.")
+    return KINDS[name]
 
 
 def create_model(architecture: str, **arguments: Any) -> Model:
@@ -27,37 +135,40 @@ def create_model(architecture: str, **arguments: Any) -> Model:
     It maps (N, channels, H, W) in [0, 1] to logits (N, classes, H, W), for any H and W.
 
     Raises:
-        FibsegError: no such architecture, or arguments it does not know.
+        FibsegError: no such architecture, or arguments that it does not know.
     """
-    if architecture not in ARCHITECTURES:
-        raise FibsegError(
-            f"model '{architecture}' is not known; expected one of {', '.join(ARCHITECTURES)}."
-        )
+    kind = model_kind(architecture)
+    if kind.network is None:
+        raise FibsegError(f"model '{architecture}' is another program's and keeps no network.")
     try:
-        return ARCHITECTURES[architecture](**arguments)
+        network: Model = kind.network_class()(**arguments)
     except TypeError as error:
         raise FibsegError(
             f"model '{architecture}' does not fit its arguments {sorted(arguments)}: {error}."
         ) from error
-
-
-NODES = 0.25
-"""Of a tree, for each pixel that it learns from; found on real stacks, where trees grow to the end."""
+    return network
 
 
 def network_size(architecture: str, arguments: dict[str, Any], patch_size: int) -> int:
-    """Number of a network's weights, without making them; about so many for a forest of `trees` and `pixels`.
+    """Number of a model's numbers, without making them; an estimate for a forest, 0 for Ilastik.
 
     Raises:
         FibsegError: it cannot be made, or patches of this side are too small for it.
     """
-    if architecture == "forest":
-        return int(5 * NODES * arguments["trees"] * arguments["pixels"])
+    import torch
+
+    kind = model_kind(architecture)
+    if kind.network is None:
+        return 0
+    if not kind.by_gradient:
+        return int(kind.network_class().expected_size(arguments["trees"], arguments["pixels"]))
     with torch.device("meta"):
-        network = create_model(architecture, **arguments)
-    smallest = 2 * network.stride  # below it the deepest activations are a single pixel
+        network: Any = create_model(architecture, **arguments)
+    # Below this side the deepest activations are a single pixel.
+    smallest = 2 * network.stride
     if patch_size < smallest:
         raise FibsegError(
-            f"patches.size: {patch_size} is too small for {architecture}; expected {smallest} or more."
+            f"patches.size: {patch_size} is too small for {architecture}; "
+            f"expected {smallest} or more."
         )
-    return sum(p.numel() for p in network.parameters())
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -189,7 +189,7 @@ def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:
     weights, own = dict(source.network.state_dict()), model.network.state_dict()
     for part in ("head.weight", "head.bias"):
         weights[part] = _matched(own[part], model.class_names, weights[part], source.class_names)
-    channels, had = (["image", *(f"grain {area}" for area in m.areas)] for m in (model, source))
+    channels, had = model.channels.names, source.channels.names
     if channels != had:
         _match_channels(str(model.network.entry), weights, own, channels, had)
     model.network.load_state_dict(weights)
@@ -199,8 +199,9 @@ def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:
         for key in sorted(shared)
         if ours[key] != theirs[key]
     ]
-    if model.areas and source.areas and model.filter_scope != source.filter_scope:
-        changes.append(f"filter.scope was {source.filter_scope}, is {model.filter_scope}")
+    scopes = {side.channels.scope for side in (model, source) if side.channels.areas}
+    if len(scopes) > 1:
+        changes.append(f"filter.scope was {source.channels.scope}, is {model.channels.scope}")
     kinds = (("class", model.class_names, source.class_names), ("channel", channels, had))
     return changes + [
         line

@@ -1,118 +1,28 @@
-"""Checkpoints: tensors and built-in types, written whole or not at all, read without unpickling code."""
+"""A trained model: its network and all that a prediction must know, and the file that keeps them."""
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
-from fibseg.files import replacing
+from fibseg.filters.channels import Channels
+from fibseg.models.checkpoints import load_arrays, load_whole, save_arrays, save_whole
 from fibseg.models.features import feature_names
 from fibseg.models.forest import ForestNetwork
-from fibseg.models.kinds import Model, create_model
+from fibseg.models.kinds import Kind, Model, create_model, model_kind
 
 FORMAT = 4
-"""Of a model checkpoint; a newer one is refused. 2 came with the filter's scope and the order of a UNet's blocks, 3
-with grey windows of every slice, 4 with how a slice is cut for a prediction."""
+"""Format of a model's file; a newer one is refused.
 
-
-def save_whole(content: dict[str, Any], path: Path) -> None:
-    """torch.save that leaves either the old file or the whole new one, through a kill or a full disk.
-
-    It stages beside the target, never in TMPDIR, which may be another file system.
-    """
-    _write_whole(path, lambda file: torch.save(content, file))
-
-
-def _write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    try:
-        with replacing(path, durable=True) as partial, partial.open("wb") as file:
-            write(file)
-    except (OSError, RuntimeError) as error:
-        raise FibsegError(
-            f"{path}: the checkpoint could not be written ({error}); is the disk full?"
-        ) from error
-
-
-def load_whole(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the host's memory; every byte is checked against its checksum.
-
-    Raises:
-        FibsegError: missing, damaged, or holding anything but tensors and built-in types.
-    """
-    if not path.is_file():
-        raise FibsegError(f"{path}: no such checkpoint.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise FibsegError(f"{path}: damaged checkpoint: {damaged} does not fit its checksum.")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FibsegError:
-        raise
-    except (
-        Exception
-    ) as error:  # zipfile and torch raise many kinds on bytes that are none of theirs
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise FibsegError(
-            f"{path}: no checkpoint of fibseg, or a damaged one ({reason})."
-        ) from error
-    if not isinstance(content, dict):
-        raise FibsegError(f"{path}: no checkpoint of fibseg: it holds a {type(content).__name__}.")
-    return content
-
-
-def _check_sizes(path: Path, content: dict[str, Any]) -> None:
-    """FibsegError where lists do not fit each other, or a forest's arrays, before any memory is taken for them."""
-    arguments, count = content["arguments"], len(content["class_names"])
-    fits = isinstance(arguments, dict) and len(content["label_values"]) == count == arguments.get(
-        "classes"
-    )
-    if fits and content["architecture"] == "forest":
-        try:
-            fits = arguments == ForestNetwork.sizes(content["weights"])
-        except (KeyError, ValueError, AttributeError):
-            fits = False
-    if not fits:
-        raise FibsegError(
-            f"{path}: damaged: its classes, arguments and arrays do not fit each other."
-        )
-
-
-FOREST = "fibseg"
-"""Under which name the metadata of a forest's file hold, as JSON, what stands in a checkpoint beside the weights."""
-
-
-def _load_forest(path: Path) -> dict[str, Any]:
-    """A file of safetensors as a checkpoint's content; FibsegError as in `load_whole`."""
-    if not path.is_file():
-        raise FibsegError(f"{path}: no such checkpoint.")
-    try:
-        with safe_open(path, "pt") as file:
-            content = json.loads((file.metadata() or {})[FOREST])
-            return dict(content) | {
-                "weights": {name: file.get_tensor(name) for name in file.keys()}
-            }  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise FibsegError(f"{path}: no forest of fibseg, or a damaged one ({error}).") from error
-
-
-def is_whole(path: Path) -> bool:
-    """Whether `load_whole` would succeed."""
-    try:
-        load_whole(path)
-    except FibsegError:
-        return False
-    return True
+Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of single slices, 4 with
+the windows that were chosen for predictions.
+"""
 
 
 @dataclass(frozen=True)
@@ -121,17 +31,17 @@ class TrainedModel:
 
     Attributes:
         network: in evaluation mode, on the host; or a forest, which is used in the same way.
-        architecture, arguments: what `create_model` made it from.
-        class_names: background first.
+        architecture: name of its kind in `fibseg.models.kinds.KINDS`.
+        arguments: what `create_model` made the network from.
+        class_names: names of the classes, background first.
         label_values: value of each class in label files.
-        areas: of the grain filter in pixels; the network has 1 + len(areas) channels.
-        filter_scope: "slice" or "patch": what is filtered.
-        window: grey values that become 0 and 255, for the stack or slice by slice.
+        channels: what the network sees of a slice.
+        grey_range: grey values that become 0 and 255, for the stack or slice by slice.
         voxel_sizes: (z, y, x) in nm of each training volume.
-        patch_size: side of a training patch, and of a window, in pixels.
+        patch_size: side of a training patch, and of a window of the paper, in pixels.
         precision: "32" or "bf16", of its training.
-        windows: how slices are cut unless a person says so, and what that was found to cost: kind, size, loss, flipped;
-            None before the run was scored, and in files older than format 4.
+        windows: how slices are cut unless the user asks for something else, and what that costs: kind, size, loss,
+            flipped. None before the run is scored, and in files older than format 4.
     """
 
     network: Model
@@ -139,74 +49,65 @@ class TrainedModel:
     arguments: dict[str, Any]
     class_names: Sequence[str]
     label_values: Sequence[int]
-    areas: Sequence[int]
-    filter_scope: str
-    window: GreyRange
+    channels: Channels
+    grey_range: GreyRange
     voxel_sizes: Sequence[Sequence[float]]
     patch_size: int
     precision: str
     windows: dict[str, Any] | None = None
 
+    @property
+    def kind(self) -> Kind:
+        """What kind of model it is."""
+        return model_kind(self.architecture)
 
-_PLAIN = (
+
+_SAME_IN_FILE = (
     "architecture",
     "arguments",
     "class_names",
     "label_values",
-    "areas",
-    "filter_scope",
-    "window",
     "voxel_sizes",
     "patch_size",
     "precision",
     "windows",
 )
+"""Attributes that stand in the file under their own names."""
+
+_IN_FILE = (*_SAME_IN_FILE, "areas", "filter_scope", "window", "weights")
 
 
 def save_model(model: TrainedModel, path: Path) -> None:
-    """Write the weights and what is needed to use them: a forest as safetensors, networks as a zip of torch."""
-    plain = {name: getattr(model, name) for name in _PLAIN}
-    plain["window"] = astuple(model.window)
-    content, weights = {"format": FORMAT, **plain}, model.network.state_dict()
-    if isinstance(model.network, ForestNetwork):
-        content["features"] = feature_names(model.areas)
-        _write_whole(path, lambda file: file.write(save(weights, {FOREST: json.dumps(content)})))
+    """Write the weights and what is needed to use them: a forest as safetensors, networks as a zip of torch.
+
+    Raises:
+        FibsegError: the file cannot be written.
+    """
+    content: dict[str, Any] = {"format": FORMAT}
+    content |= {name: getattr(model, name) for name in _SAME_IN_FILE}
+    content["areas"] = list(model.channels.areas)
+    content["filter_scope"] = model.channels.scope
+    content["window"] = astuple(model.grey_range)
+    weights = model.network.state_dict()
+    if model.kind.compiled:
+        content["features"] = feature_names(model.channels.areas)
+        save_arrays(weights, content, path)
     else:
         save_whole({**content, "weights": weights}, path)
 
 
 def load_model(path: Path) -> TrainedModel:
-    """Read what `save_model` wrote, or raise FibsegError with the reason."""
-    content = _load_forest(path) if path.suffix == ".safetensors" else load_whole(path)
-    if not isinstance(content.get("format"), int):
-        raise FibsegError(
-            f"{path}: a checkpoint, but not of fibseg; expected best.ckpt of a run directory."
-        )
-    if content["format"] > FORMAT:
-        raise FibsegError(
-            f"{path}: format {content['format']}, but this fibseg reads up to {FORMAT}; update it."
-        )
-    if content["format"] == 1:
-        content.setdefault("filter_scope", "slice")
-    content.setdefault("windows", None)
-    missing = [name for name in (*_PLAIN, "weights") if name not in content]
-    if missing:
-        raise FibsegError(f"{path}: incomplete checkpoint: no {missing[0]}.")
-    if content["format"] == 1:
-        content["arguments"].setdefault("block_order", "relu_norm")
-    if (path.suffix == ".safetensors") != (content["architecture"] == "forest"):
+    """Read what `save_model` wrote.
+
+    Raises:
+        FibsegError: missing, damaged, newer than this program, or not a model of fibseg.
+    """
+    content = load_arrays(path) if path.suffix == ".safetensors" else load_whole(path)
+    content = _current_format(path, content)
+    kind = model_kind(content["architecture"])
+    if kind.file is None or path.suffix != Path(kind.file).suffix:
         raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
-    _check_sizes(path, content)
-    channels, areas = content["arguments"].get("channels"), content["areas"]
-    if channels != 1 + len(areas):
-        raise FibsegError(
-            f"{path}: a network of {channels} channels, but filter areas {list(areas)} make {1 + len(areas)}."
-        )
-    if content["architecture"] == "forest" and content.get("features") != feature_names(areas):
-        raise FibsegError(
-            f"{path}: its features are not those that this fibseg computes; train the forest again."
-        )
-    content["window"] = GreyRange(*content["window"])
+    _check_sizes(path, kind, content)
     network = create_model(content["architecture"], **content["arguments"])
     try:
         network.load_state_dict(content["weights"])
@@ -217,5 +118,58 @@ def load_model(path: Path) -> TrainedModel:
         raise FibsegError(
             f"{path}: its weights do not fit its {content['architecture']} ({reason})."
         ) from error
-    network = network.eval().to(memory_format=torch.channels_last)
-    return TrainedModel(network=network, **{name: content[name] for name in _PLAIN})
+    return TrainedModel(
+        network=network.eval().to(memory_format=torch.channels_last),
+        channels=Channels(tuple(content["areas"]), content["filter_scope"]),
+        grey_range=GreyRange(*content["window"]),
+        **{name: content[name] for name in _SAME_IN_FILE},
+    )
+
+
+def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a file of any format up to FORMAT, with what older ones lack."""
+    if not isinstance(content.get("format"), int):
+        raise FibsegError(
+            f"{path}: a checkpoint, but not of fibseg; expected best.ckpt of a run directory."
+        )
+    if content["format"] > FORMAT:
+        raise FibsegError(
+            f"{path}: format {content['format']}, but this fibseg reads up to {FORMAT}; update it."
+        )
+    content = {"windows": None, **content}
+    if content["format"] == 1:
+        content = {"filter_scope": "slice", **content}
+    missing = [name for name in _IN_FILE if name not in content]
+    if missing:
+        raise FibsegError(f"{path}: incomplete checkpoint: no {missing[0]}.")
+    if content["format"] == 1:
+        content["arguments"] = {"block_order": "relu_norm", **content["arguments"]}
+    return content
+
+
+def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:
+    """FibsegError where parts of a file do not fit each other, before any memory is taken for them."""
+    arguments = content["arguments"]
+    count = len(content["class_names"])
+    fits = isinstance(arguments, dict) and arguments.get("classes") == count
+    fits = fits and len(content["label_values"]) == count
+    if fits and kind.compiled:
+        # Compiled code follows indices in these arrays without looking.
+        try:
+            fits = arguments == ForestNetwork.sizes(content["weights"])
+        except (KeyError, ValueError, AttributeError):
+            fits = False
+    if not fits:
+        raise FibsegError(
+            f"{path}: damaged: its classes, arguments and arrays do not fit each other."
+        )
+    channels = Channels(tuple(content["areas"]))
+    if arguments.get("channels") != channels.count:
+        raise FibsegError(
+            f"{path}: a network of {arguments.get('channels')} channels, but filter areas "
+            f"{list(channels.areas)} make {channels.count}."
+        )
+    if kind.compiled and content.get("features") != feature_names(channels.areas):
+        raise FibsegError(
+            f"{path}: its features are not those that this fibseg computes; train the forest again."
+        )

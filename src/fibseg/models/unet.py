@@ -28,13 +28,11 @@ class UNet(nn.Module):
         stride: how much smaller the deepest activations are than the input, per side.
         entry: name of the weights that see the channels first.
         halo: how far an output looks, in pixels (107, rounded up to a multiple of the stride).
-        depthwise: whether its convolutions see one channel each; bf16 trains those slowly on a CPU.
     """
 
     stride = 2**DEPTH
     halo = 112
     entry = "down.0.0.weight"
-    depthwise = False
 
     def __init__(
         self,

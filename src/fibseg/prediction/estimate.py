@@ -1,4 +1,4 @@
-"""What a prediction will take, told before it starts: memory of the network's activations, seconds per slice."""
+"""What a prediction will take: memory of the network's activations, seconds per slice."""
 
 from __future__ import annotations
 
@@ -9,56 +9,64 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from fibseg.arrays import Pixels, UInt8
 from fibseg.data.grey import to_8bit
 from fibseg.filters.grain import grain_filter
-from fibseg.models.forest import ForestNetwork
 from fibseg.models.kinds import create_model
 from fibseg.prediction.slices import autocast
 from fibseg.prediction.stack import Labeller, network_of, resized
-from fibseg.prediction.windows import batch_of
+
+TRIAL_SIDE = 256
+"""Side in pixels of the crop that is labelled for an estimate."""
 
 
-def estimate(labeller: Labeller, image: NDArray[Any], slices: int) -> str:
+def estimate(labeller: Labeller, image: Pixels, slices: int) -> str:
     """A sentence for a person, from one slice (H, W) as it is in the stack."""
-    grey = resized(to_8bit(image, labeller.models[0].window), labeller.scale)
-    seconds, used = seconds_per_slice(labeller, grey), activation_bytes(labeller, *grey.shape)
-    minutes = f" ({seconds * slices / 60:.0f} minutes)" if seconds * slices > 120 else ""
-    return f"about {seconds:.2g} s a slice, {seconds * slices:.0f} s in all{minutes}; {used / 1e9:.2g} GB for activations"
-
-
-TRIED = 256
-"""Side in pixels of what is labelled for an estimate."""
+    grey = resized(to_8bit(image, labeller.models[0].grey_range), labeller.scale)
+    seconds = seconds_per_slice(labeller, grey)
+    total = seconds * slices
+    gigabytes = activation_bytes(labeller, *grey.shape) / 1e9
+    minutes = f" ({total / 60:.0f} minutes)" if total > 120 else ""
+    return (
+        f"about {seconds:.2g} s a slice, {total:.0f} s in all{minutes}; "
+        f"{gigabytes:.2g} GB for activations"
+    )
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors that operations make while they are alive; `peak` is the most at one time."""
+    """Counts the bytes of the tensors that are alive; `peak` is the most at one time.
+
+    On the meta device tensors hold no memory: the storage of each is followed to its end.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live = self.peak = 0
+        self.live = 0
+        self.peak = 0
+        # Storage -> tensors that share it.
         self._users: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for one in tree_leaves(result):
-            if isinstance(one, torch.Tensor):
-                self._seen(one)
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf)
         return result
 
-    def _seen(self, tensor: torch.Tensor) -> None:
+    def _count(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
+        key = storage._cdata
+        size = storage.nbytes()
         if key not in self._users:
             self.live += size
             self.peak = max(self.peak, self.live)
         self._users[key] = self._users.get(key, 0) + 1
-        weakref.finalize(tensor, self._gone, key, size).atexit = False
+        weakref.finalize(tensor, self._release, key, size).atexit = False
 
-    def _gone(self, key: int, size: int) -> None:
+    def _release(self, key: int, size: int) -> None:
         self._users[key] -= 1
         if self._users[key] == 0:
             del self._users[key]
@@ -70,67 +78,63 @@ def activation_bytes(labeller: Labeller, height: int, width: int) -> int:
 
     What a library takes beside them while it convolves is not in it.
     """
-    pixels = max(
-        rows * columns for rows, columns in batch_of(labeller.windows, height, width, None)
-    )
-    forests = [
-        model.network for model in labeller.models if isinstance(model.network, ForestNetwork)
-    ]
+    windows = labeller.windows
+    pixels = max(rows * columns for rows, columns in windows.batches(height, width, None))
+    # A forest is compiled code of our own, which torch does not see.
+    forests: list[Any] = [model.network for model in labeller.models if model.kind.compiled]
     peak = max((network.bytes_for(pixels) for network in forests), default=0)
-    labeller = replace(
-        labeller, models=[one for one in labeller.models if one.architecture != "forest"]
-    )
-    if not labeller.models:
+    networks = [model for model in labeller.models if not model.kind.compiled]
+    if not networks:
         return peak
-    kind = torch.bfloat16 if labeller.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if labeller.compute.precision == "bf16" else torch.float32
     meta = torch.device("meta")
     with meta:
         empty = [
-            create_model(model.architecture, **model.arguments).to(kind)
-            for model in labeller.models
+            replace(model, network=create_model(model.architecture, **model.arguments).to(dtype))
+            for model in networks
         ]
-    models = [
-        replace(model, network=network)
-        for model, network in zip(labeller.models, empty, strict=True)
-    ]
-    network, channels = network_of(replace(labeller, models=models, device=meta))
-    for (rows, columns), count in batch_of(
-        labeller.windows, height, width, labeller.batch_size
-    ).items():
+    compute = replace(labeller.compute, device=meta)
+    network, channels = network_of(replace(labeller, models=empty, compute=compute))
+    batches = windows.batches(height, width, labeller.compute.batch_size)
+    for (rows, columns), count in batches.items():
         with torch.inference_mode(), LiveBytes() as counted:
-            network(torch.empty((count, channels, rows, columns), dtype=kind, device=meta))
+            network(torch.empty((count, channels, rows, columns), dtype=dtype, device=meta))
         peak = max(peak, counted.peak)
     return peak
 
 
-def seconds_per_slice(labeller: Labeller, image: NDArray[np.uint8]) -> float:
-    """From a trial on the middle of an 8-bit slice (H, W): the network, and the filter where there is one.
+def seconds_per_slice(labeller: Labeller, image: UInt8) -> float:
+    """Seconds of the network and the filter, from a trial on the middle of an 8-bit slice (H, W).
 
     On a GPU they run beside each other, on a CPU they share its cores.
     """
     height, width = image.shape
-    top, left = max(0, (height - TRIED) // 2), max(0, (width - TRIED) // 2)
-    crop = np.ascontiguousarray(image[top : top + TRIED, left : left + TRIED])
+    top = max(0, (height - TRIAL_SIDE) // 2)
+    left = max(0, (width - TRIAL_SIDE) // 2)
+    crop = np.ascontiguousarray(image[top : top + TRIAL_SIDE, left : left + TRIAL_SIDE])
     network, channels = network_of(labeller)
-    gpu = labeller.device.type == "cuda"
-    count = labeller.batch_size if gpu else 1
-    pixels = torch.from_numpy(np.broadcast_to(crop, (count, channels, *crop.shape)).copy()).to(
-        labeller.device
-    )
-    for _ in range(2):  # the first one chooses kernels
+    compute = labeller.compute
+    on_gpu = compute.device.type == "cuda"
+    count = compute.batch_size if on_gpu else 1
+    pixels = np.broadcast_to(crop, (count, channels, *crop.shape)).copy()
+    batch = torch.from_numpy(pixels).to(compute.device)
+    # The first pass chooses kernels; the second one is timed.
+    for _ in range(2):
         start = perf_counter()
-        with torch.inference_mode(), autocast(labeller.device, labeller.precision):
-            network(pixels.float().mul_(1 / 255)).argmax(1).cpu()
-        took = perf_counter() - start
-    shown = sum(
-        n * rows * columns
-        for (rows, columns), n in batch_of(labeller.windows, height, width, None).items()
-    )
-    by_network = took * shown / (count * crop.size)
-    filtered = {tuple(model.areas): model.filter_scope for model in labeller.models if model.areas}
+        with torch.inference_mode(), autocast(compute):
+            network(batch.float().mul_(1 / 255)).argmax(1).cpu()
+        batch_seconds = perf_counter() - start
+    windows = labeller.windows.batches(height, width, None)
+    window_pixels = sum(number * rows * columns for (rows, columns), number in windows.items())
+    network_seconds = batch_seconds * window_pixels / (count * crop.size)
+    filters = {model.channels for model in labeller.models if model.channels.areas}
     start = perf_counter()
-    for areas in filtered:
-        grain_filter(crop, list(areas))
-    area = shown if "patch" in filtered.values() else height * width
-    by_filter = (perf_counter() - start) * area / crop.size / labeller.processes
-    return max(by_network, by_filter) if gpu else by_network + by_filter
+    for areas in {channels_of_model.areas for channels_of_model in filters}:
+        grain_filter(crop, areas)
+    by_patch = any(channels_of_model.by_patch for channels_of_model in filters)
+    filtered_pixels = window_pixels if by_patch else height * width
+    trial_seconds = perf_counter() - start
+    filter_seconds = trial_seconds * filtered_pixels / crop.size / compute.processes
+    if on_gpu:
+        return max(network_seconds, filter_seconds)
+    return network_seconds + filter_seconds

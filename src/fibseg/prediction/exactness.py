@@ -1,29 +1,43 @@
-"""How far labels by larger windows are from the paper's, and which windows a model is good for."""
+"""How far labels by larger windows are from the paper's, and which windows a model bears."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from fibseg.models.trained import TrainedModel
-from fibseg.prediction.slices import autocast, predict_scores, predict_slices, probabilities
-from fibseg.prediction.windows import LARGE, LARGEST_WHOLE, SMALL, Windows, windows_of
+from fibseg.arrays import UInt8
+from fibseg.data.grey import to_8bit
+from fibseg.data.volume import AnnotatedSlice
+from fibseg.errors import FibsegError
+from fibseg.machine import Compute
+from fibseg.models.trained import TrainedModel, save_model
+from fibseg.prediction.slices import (
+    Scores,
+    WindowedNetwork,
+    autocast,
+    model_channels,
+    predict_slices,
+    probabilities,
+)
+from fibseg.prediction.windows import LARGE_TILE, LARGEST_WHOLE, SMALL_TILE, Windows, windows_of
 from fibseg.scores.pixels import confusion_counts, mean_f1
 
-UInt8 = NDArray[np.uint8]
+FAST_TO_SLOW: tuple[tuple[str, int], ...] = (
+    ("whole", 0),
+    ("tiles", LARGE_TILE),
+    ("tiles", SMALL_TILE),
+)
+"""Kind and size of the windows that are tried, in this order; the paper's come last."""
 
-ORDER: tuple[tuple[str, int], ...] = (("whole", 0), ("tiles", LARGE), ("tiles", SMALL))
-"""Fast to slow; the paper's windows come last."""
-
-ALLOWED = 0.005
-"""F1 that a class may lose against the paper's windows; a gain is none."""
+ALLOWED_LOSS = 0.005
+"""F1 that a class may lose against the paper's windows; a gain does not count."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +45,13 @@ class Drift:
     """Labels by some windows against those by the paper's, on the same slices.
 
     Attributes:
-        windows: of which this is said.
-        change: F1 by class, these less the paper's; mean over the slices that hold the class.
+        windows: that are compared.
+        change: F1 by class, of these windows less the paper's; mean over the slices that hold the
+            class.
         flipped: share of the pixels whose label differs.
-        probability: largest difference of a probability; None where it was not asked.
-        seconds: per slice, `paper_seconds` with the paper's windows.
+        probability: largest difference of a probability; None where it was not measured.
+        seconds: per slice.
+        paper_seconds: per slice, with the paper's windows.
     """
 
     windows: Windows
@@ -47,32 +63,35 @@ class Drift:
 
     @property
     def loss(self) -> float:
-        """What the class loses that loses most; 0 where all gain, infinite where no slice holds a class."""
-        known = [-value for value in self.change.values() if not np.isnan(value)]
-        return max([0.0, *known]) if known else math.inf
+        """F1 that the class loses that loses most: 0 where all gain, infinite without any class."""
+        losses = [-value for value in self.change.values() if not np.isnan(value)]
+        return max([0.0, *losses]) if losses else math.inf
 
 
-def drift(
+def label_drift(
     windows: Windows,
     names: Sequence[str],
     truths: Sequence[UInt8],
     paper: Sequence[UInt8],
-    others: Sequence[UInt8],
+    labels: Sequence[UInt8],
 ) -> Drift:
-    """From labels (H, W) of both on slices with a truth."""
-    scores = [
-        mean_f1(
-            np.stack(
-                [confusion_counts(t, p, len(names)) for t, p in zip(truths, side, strict=True)]
-            )
-        )[1:]
-        for side in (others, paper)
-    ]
+    """Compare labels with those by the paper's windows.
+
+    Args:
+        windows: that gave `labels`.
+        names: of the classes, background first.
+        truths: annotation (H, W) of each slice.
+        paper: labels (H, W) by the paper's windows.
+        labels: labels (H, W) by the other windows.
+    """
+    scores = []
+    for side in (labels, paper):
+        pairs = zip(truths, side, strict=True)
+        counts = np.stack([confusion_counts(*pair, len(names)) for pair in pairs])
+        scores.append(mean_f1(counts)[1:])
     change = dict(zip(names[1:], (scores[0] - scores[1]).tolist(), strict=True))
-    flipped = sum(int((a != b).sum()) for a, b in zip(paper, others, strict=True)) / sum(
-        one.size for one in paper
-    )
-    return Drift(windows, change, flipped)
+    differing = sum(int((a != b).sum()) for a, b in zip(paper, labels, strict=True))
+    return Drift(windows, change, differing / sum(pixels.size for pixels in paper))
 
 
 def choose_windows(
@@ -80,60 +99,51 @@ def choose_windows(
     channels: Sequence[UInt8],
     truths: Sequence[UInt8],
     paper: Sequence[UInt8],
-    batch_size: int,
-    device: torch.device,
-    precision: str,
+    compute: Compute,
 ) -> dict[str, Any]:
-    """The first of ORDER that loses at most ALLOWED on these slices, as a checkpoint holds it; else the paper's.
+    """The first windows of FAST_TO_SLOW that lose at most ALLOWED_LOSS on these slices.
 
     Args:
         model: that was scored.
         channels: (C, H, W) of validation slices.
         truths: their annotation (H, W).
-        paper: their labels by the paper's windows.
-        batch_size: windows at once.
-        device: where to compute.
-        precision: as in `predict_slices`.
+        paper: their labels (H, W) by the paper's windows.
+        compute: what the network computes with.
+
+    Returns:
+        The choice as a checkpoint holds it; the paper's windows where all others lose more.
     """
-    if not channels or (model.filter_scope == "patch" and model.areas):
-        return kept(model, None, len(channels))
+    if not channels or model.channels.by_patch:
+        return as_kept(model, None, len(channels))
+    largest = max(pixels[0].size for pixels in channels)
     tried = []
-    for kind, size in ORDER:
+    for kind, size in FAST_TO_SLOW:
         windows = windows_of(model, kind, size)
-        cuts = [windows.cuts(*one.shape[1:]) for one in channels]
-        if cuts in tried or (
-            kind == "whole" and max(one[0].size for one in channels) > LARGEST_WHOLE
-        ):
+        cuts = [windows.cuts(*pixels.shape[1:]) for pixels in channels]
+        # Tiles that are larger than the slices are the whole slices again.
+        if cuts in tried or (kind == "whole" and largest > LARGEST_WHOLE):
             continue
         tried.append(cuts)
         try:
-            labels = list(
-                predict_slices(model, channels, windows, batch_size, device, precision, 1)
-            )
+            labels = list(predict_slices(model, channels, windows, compute))
         except torch.OutOfMemoryError:
             continue
-        found = drift(windows, model.class_names, truths, paper, labels)
-        if found.loss <= ALLOWED:
-            return kept(model, found, len(channels))
-    return kept(model, None, len(channels))
+        drift = label_drift(windows, model.class_names, truths, paper, labels)
+        if drift.loss <= ALLOWED_LOSS:
+            return as_kept(model, drift, len(channels))
+    return as_kept(model, None, len(channels))
 
 
-def kept(model: TrainedModel, found: Drift | None, slices: int) -> dict[str, Any]:
-    """As a checkpoint holds it; None for the paper's windows."""
-    if found is None:
-        return {
-            "kind": "paper",
-            "size": model.patch_size,
-            "loss": 0.0,
-            "flipped": 0.0,
-            "slices": slices,
-        }
-    kind, size = found.windows.kind, found.windows.size
+def as_kept(model: TrainedModel, drift: Drift | None, slices: int) -> dict[str, Any]:
+    """A choice of windows as a checkpoint holds it; the paper's for None."""
+    if drift is None:
+        size = model.patch_size
+        return {"kind": "paper", "size": size, "loss": 0.0, "flipped": 0.0, "slices": slices}
     return {
-        "kind": kind,
-        "size": size,
-        "loss": found.loss,
-        "flipped": found.flipped,
+        "kind": drift.windows.kind,
+        "size": drift.windows.size,
+        "loss": drift.loss,
+        "flipped": drift.flipped,
         "slices": slices,
     }
 
@@ -142,36 +152,85 @@ def measure_drift(
     model: TrainedModel,
     channels: Sequence[UInt8],
     truths: Sequence[UInt8],
-    others: Sequence[Windows],
-    batch_size: int,
-    device: torch.device,
-    precision: str,
+    candidates: Sequence[Windows],
+    compute: Compute,
 ) -> list[Drift]:
-    """Every kind of windows against the paper's, with probabilities and seconds; arguments as in `choose_windows`."""
-    paper = windows_of(model, "paper")
-    network = model.network.to(device).eval()
+    """Compare windows with the paper's, with probabilities and seconds.
 
-    def scores(windows: Windows) -> tuple[list[NDArray[np.float32]], float]:
+    Args:
+        model: whose windows are compared.
+        channels: (C, H, W) of slices.
+        truths: their annotation (H, W).
+        candidates: windows to compare.
+        compute: what the network computes with.
+    """
+    network = probabilities(model.network.to(compute.device).eval())
+
+    def scores_by(windows: Windows) -> tuple[list[Scores], float]:
+        """Probabilities of each slice, and seconds per slice."""
+        windowed = WindowedNetwork(network, windows, compute)
         start = perf_counter()
-        with autocast(device, precision):
-            found = [
-                predict_scores(probabilities(network), one, windows, batch_size, device)
-                for one in channels
-            ]
-        return found, (perf_counter() - start) / len(channels)
+        with autocast(compute):
+            scores = [windowed.scores(pixels) for pixels in channels]
+        return scores, (perf_counter() - start) / len(channels)
 
-    reference, paper_seconds = scores(paper)
-    labels = [one.argmax(0).astype(np.uint8) for one in reference]
+    reference, paper_seconds = scores_by(windows_of(model, "paper"))
+    paper = [_largest(scores) for scores in reference]
     drifts = []
-    for windows in others:
-        found, seconds = scores(windows)
-        own = drift(
-            windows,
-            model.class_names,
-            truths,
-            labels,
-            [one.argmax(0).astype(np.uint8) for one in found],
+    for windows in candidates:
+        scores, seconds = scores_by(windows)
+        labels = [_largest(slice_scores) for slice_scores in scores]
+        drift = label_drift(windows, model.class_names, truths, paper, labels)
+        pairs = zip(reference, scores, strict=True)
+        drifts.append(
+            Drift(
+                windows=windows,
+                change=drift.change,
+                flipped=drift.flipped,
+                probability=max(float(np.abs(a - b).max()) for a, b in pairs),
+                seconds=seconds,
+                paper_seconds=paper_seconds,
+            )
         )
-        largest = max(float(np.abs(a - b).max()) for a, b in zip(reference, found, strict=True))
-        drifts.append(Drift(windows, own.change, own.flipped, largest, seconds, paper_seconds))
     return drifts
+
+
+def run_drift(
+    model: TrainedModel, slices: Sequence[AnnotatedSlice], compute: Compute
+) -> list[Drift]:
+    """Compare all windows that a model bears with the paper's, on annotated slices.
+
+    Raises:
+        FibsegError: the model gives the same labels in any windows.
+    """
+    if model.kind.compiled:
+        raise FibsegError(
+            "a forest gives the same labels by whole slices and by tiles; nothing to measure."
+        )
+    images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
+    kinds: list[tuple[str, int | None]] = [("blend", None)]
+    if not model.channels.by_patch:
+        kinds = [*FAST_TO_SLOW, *kinds]
+    return measure_drift(
+        model=model,
+        channels=model_channels(model, images, None, compute.processes),
+        truths=[annotated.labels for annotated in slices],
+        candidates=[windows_of(model, *kind) for kind in kinds],
+        compute=compute,
+    )
+
+
+def store_choice(
+    model: TrainedModel, drifts: Sequence[Drift], slices: int, path: Path
+) -> TrainedModel:
+    """Keep in a checkpoint which windows lose too little to matter; gives the model with them."""
+    candidates = [drift for drift in drifts if drift.windows.kind != "blend"]
+    good = next((drift for drift in candidates if drift.loss <= ALLOWED_LOSS), None)
+    model = replace(model, windows=as_kept(model, good, slices))
+    save_model(model, path)
+    return model
+
+
+def _largest(scores: Scores) -> UInt8:
+    """Class index (H, W) of the largest score (K, H, W)."""
+    return np.asarray(scores.argmax(0), np.uint8)

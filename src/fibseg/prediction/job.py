@@ -1,175 +1,238 @@
-"""One command of a prediction: which models, at which scale, into which files."""
+"""One prediction as a user asks for it: which models, at which scale, into which files."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
 
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
-
-if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers at once
-    from rich.console import Console
-
-    from fibseg.prediction.stack import Labeller
-    from fibseg.prediction.staging import Output
-    from fibseg.stack import Stack
-
+from fibseg.machine import Compute, choose_device, cores, set_threads
+from fibseg.models.trained import TrainedModel, load_model
+from fibseg.prediction.ensemble import common_precision, common_windows
+from fibseg.prediction.stack import DISAGREEMENT, Labeller, labeller_identity, slice_digest
+from fibseg.prediction.staging import Output, Staging, same_image
+from fibseg.prediction.whole_cell import Shard, label_stack_into, label_table
+from fibseg.runs.collection import collect, configurations
+from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
+from fibseg.stack import Stack, check_output, open_stack, read_notes
 
 SAME_SIZE = 0.1
-"""Voxel sizes that differ by a smaller share are the same."""
+"""Share by which voxel sizes may differ and still count as the same."""
 
 
-def is_finished(notes: dict[str, Any], told: dict[str, Any], stack: Stack) -> bool:
-    """Whether an output is that of the same model on the same image, and every slice of it was read."""
-    from fibseg.prediction.stack import slice_digest
-    from fibseg.prediction.staging import same_image
+def predict_stack(config: PredictConfig, console: Console) -> None:
+    """Label the slices that are not labelled yet, write the outputs, and say what to doubt.
 
-    if notes.get("identity") != told or notes.get("zeroed"):
-        return False
-    return same_image(
-        {int(z): one for z, one in notes["pixels"].items()}, lambda z: slice_digest(stack, z)
+    Raises:
+        FibsegError: a model, the image or an output cannot be used.
+    """
+    stack = open_stack(config.image)
+    labeller, voxel_size = make_labeller(config, stack, console)
+    outputs = outputs_of(config, labeller)
+    identity = labeller_identity(labeller, stack, voxel_size)
+    notes = [_notes_of(output.path) for output in outputs]
+    if not config.overwrite and all(is_finished(written, identity, stack) for written in notes):
+        console.print(f"{outputs[0].path}: finished already, by the same model on the same image")
+        return
+    for number, (output, written) in enumerate(zip(outputs, notes, strict=True)):
+        # A kill between two files leaves a later one that is whole and ours.
+        resumed = number > 0 and written.get("identity") == identity
+        check_output(output.path, config.overwrite or resumed)
+    outputs = [replace(output, notes=output.notes | {"identity": identity}) for output in outputs]
+    label_stack_into(
+        staging=Staging(outputs, stack.shape, voxel_size),
+        labeller=labeller,
+        stack=stack,
+        identity=identity,
+        shard=Shard(config.shard, config.shards),
+        skip_unreadable=config.skip_unreadable,
+        console=console,
     )
+
+
+def _notes_of(path: Path) -> dict[str, Any]:
+    """Notes of an output that exists; none otherwise."""
+    return (read_notes(path) or {}) if path.exists() else {}
+
+
+def is_finished(notes: dict[str, Any], identity: dict[str, Any], stack: Stack) -> bool:
+    """Whether an output is that of the same model on the same image, with every slice read."""
+    if notes.get("identity") != identity or notes.get("zeroed"):
+        return False
+    digests = {int(z): digest for z, digest in notes["pixels"].items()}
+    return same_image(digests, lambda z: slice_digest(stack, z))
 
 
 def make_labeller(
     config: PredictConfig, stack: Stack, console: Console
 ) -> tuple[Labeller, list[float] | None]:
-    """What labels the slices, and the voxel size of the stack."""
-    from fibseg.machine import choose_device, cores, set_threads
-    from fibseg.models.trained import load_model
-    from fibseg.prediction.ensemble import common_precision, common_windows
-    from fibseg.prediction.stack import Labeller
-
+    """What labels the slices, and the voxel size (z, y, x) of the stack in nm, where it is known."""
     models = [load_model(path) for path in find_checkpoints(config, console)]
-    model = models[0]
     voxel_size = config.voxel_size or (list(stack.voxel_size) if stack.voxel_size else None)
-    scale = pixel_scale(voxel_size, model.voxel_sizes, config.resample, console)
+    scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)
     set_threads(config.threads)
-    windows = common_windows(models, config.windows, config.tile, stack.shape[1] * stack.shape[2])
-    names = list(model.class_names)
-    layers = [
-        *(names if config.probabilities else []),
-        *(["disagreement"] if config.disagreement else []),
-    ]
+    _, height, width = stack.shape
+    precision = common_precision(models) if config.precision == "auto" else config.precision
+    compute = Compute(
+        device=choose_device(config.device),
+        precision=precision,
+        batch_size=config.window_batch,
+        processes=config.processes or config.threads or cores(),
+    )
+    layers = list(models[0].class_names) if config.probabilities else []
+    if config.disagreement:
+        layers.append(DISAGREEMENT)
     labeller = Labeller(
-        models,
-        windows,
-        choose_device(config.device),
-        common_precision(models) if config.precision == "auto" else config.precision,
-        config.window_batch,
-        config.processes or config.threads or cores(),
-        scale,
-        config.tta == "d4",
-        layers,
+        models=models,
+        windows=common_windows(models, config.windows, config.tile, height * width),
+        compute=compute,
+        scale=scale,
+        turned=config.tta == "d4",
+        layers=layers,
     )
     console.print(job_summary(labeller, stack, config))
     return labeller, voxel_size
 
 
 def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
-    """What will be done, in a line."""
+    """One line on what will be done."""
     depth, height, width = stack.shape
-    found = labeller.models[0].windows
-    alone = config.windows == "auto" and len(labeller.models) == 1
-    loss = f", which lost {found['loss']:.3f} F1 on validation slices" if found and alone else ""
-    size, slice_mb = (
-        depth * height * width * stack.dtype.itemsize / 1e9,
-        height * width * stack.dtype.itemsize / 1e6,
+    slice_bytes = height * width * stack.dtype.itemsize
+    memory = (
+        f"{depth * slice_bytes / 1e9:.3g} GB, of which a few slices of {slice_bytes / 1e6:.3g} MB "
+        "are in memory at once"
     )
-    ahead = f"{size:.3g} GB, of which a few slices of {slice_mb:.3g} MB are in memory at once"
-    many = f"{len(labeller.models)} models, " if len(labeller.models) > 1 else ""
+    count = len(labeller.models)
+    models = f"{count} models, " if count > 1 else ""
+    loss = ""
+    chosen = labeller.models[0].windows
+    if chosen and count == 1 and config.windows == "auto":
+        loss = f", which lost {chosen['loss']:.3f} F1 on validation slices"
+    compute = labeller.compute
     return (
-        f"{stack.name}: {depth} slices of {height} x {width}, {stack.dtype}, {ahead}; "
-        f"{many}windows {labeller.windows}{loss}; {labeller.device.type}, precision {labeller.precision}"
+        f"{stack.name}: {depth} slices of {height} x {width}, {stack.dtype}, {memory}; "
+        f"{models}windows {labeller.windows}{loss}; {compute.device.type}, "
+        f"precision {compute.precision}"
     )
 
 
 def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
-    """Of one run, or of the best runs of a folder by the sum of their validation F1."""
-    from fibseg.runs.collection import collect, configurations
-    from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
+    """The model of one run, or those of the best runs of a folder by the sum of their validation F1.
 
+    Raises:
+        FibsegError: there is no such run, configuration or model.
+    """
     path = Path(config.checkpoint)
     if not path.is_dir() or is_run(path) or RunDirectory(path).model() is not None:
         return [find_checkpoint(path)]
-    found = collect([path])
-    for left, why in found.left_out:
-        console.print(f"left out: {left}: {why}")
-    groups = configurations(found.runs)
-    if config.configuration is not None and config.configuration not in groups:
-        raise FibsegError(
-            f"configuration={config.configuration}: there are {', '.join(groups) or 'no finished runs'}."
-        )
-    runs = found.runs if config.configuration is None else groups[config.configuration]
+    collection = collect([path])
+    for left_out, reason in collection.left_out:
+        console.print(f"left out: {left_out}: {reason}")
+    groups = configurations(collection.runs)
+    runs = collection.runs
+    if config.configuration is not None:
+        if config.configuration not in groups:
+            known = ", ".join(groups) or "no finished runs"
+            raise FibsegError(f"configuration={config.configuration}: there are {known}.")
+        runs = groups[config.configuration]
+    with_model = []
     for run in runs:
         if RunDirectory(run.path).model() is None:
             console.print(f"left out: {run.path}: it keeps no model")
-    runs = [run for run in runs if RunDirectory(run.path).model() is not None]
-    best = sorted(runs, key=lambda run: (-run.validation_sum, run.path.name))[: config.best]
+        else:
+            with_model.append(run)
+    best = sorted(with_model, key=lambda run: (-run.validation_sum, run.path.name))[: config.best]
     if not best:
         raise FibsegError(f"{path}: no finished run in it.")
-    console.print(
-        f"the mean of {len(best)} of {len(runs)} runs: {', '.join(run.path.name for run in best)}"
-    )
+    names = ", ".join(run.path.name for run in best)
+    console.print(f"the mean of {len(best)} of {len(with_model)} runs: {names}")
     return [find_checkpoint(run.path) for run in best]
 
 
 def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
-    """Labels, then layers: probabilities with the class in their names."""
-    import numpy as np
+    """Files to write: labels, then layers; probabilities have the class in their names.
 
-    from fibseg.prediction.staging import Output
-    from fibseg.prediction.whole_cell import label_table
-
-    model = labeller.models[0]
+    Raises:
+        FibsegError: two of them are one file.
+    """
+    model: TrainedModel = labeller.models[0]
     values = label_table(model.label_values)
-    classes = {
-        str(value): name for value, name in zip(values.tolist(), model.class_names, strict=True)
-    }
+    pairs = zip(values.tolist(), model.class_names, strict=True)
+    classes = {str(value): name for value, name in pairs}
     notes = {"windows": str(labeller.windows), "measured": model.windows}
-    found = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]
+    outputs = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]
     for name in labeller.layers:
-        given = Path(
-            (config.disagreement if name == "disagreement" else config.probabilities) or ""
-        )
-        path = given if name == "disagreement" else given.with_stem(f"{given.stem}-{name}")
-        found.append(Output(path, str(np.dtype(np.uint8)), notes | {"holds": name, "times": 255}))
-    paths = [one.path.absolute() for one in found]
+        if name == DISAGREEMENT:
+            path = Path(config.disagreement or "")
+        else:
+            template = Path(config.probabilities or "")
+            path = template.with_stem(f"{template.stem}-{name}")
+        outputs.append(Output(path, "uint8", notes | {"holds": name, "times": 255}))
+    paths = [output.path.absolute() for output in outputs]
     if len(set(paths)) < len(paths):
         raise FibsegError(
-            "output, probabilities and disagreement: two of them are one file; give each its own name."
+            "output, probabilities and disagreement: two of them are one file; "
+            "give each its own name."
         )
-    return found
+    return outputs
 
 
 def pixel_scale(
-    ours: list[float] | None, trained: Sequence[Sequence[float]], resample: bool, console: Console
+    voxel_size: list[float] | None,
+    trained_sizes: Sequence[Sequence[float]],
+    resample: bool,
+    console: Console,
 ) -> tuple[float, float]:
-    """How much larger slices must be shown to a network that knows organelles at the size it saw them."""
-    if ours is None:
+    """How much larger slices must be for a network, which knows organelles at the size of its training.
+
+    Args:
+        voxel_size: (z, y, x) of the image in nm; None where it is unknown.
+        trained_sizes: (z, y, x) of each training volume in nm.
+        resample: whether the user asked for slices of the training's pixel size.
+        console: takes a warning where the sizes differ.
+
+    Returns:
+        Factors along rows and columns; 1 where slices stay as they are.
+
+    Raises:
+        FibsegError: `resample` without a known voxel size.
+    """
+    if voxel_size is None:
         if resample:
             raise FibsegError(
-                "resample=true: the image does not tell its voxel size; give voxel_size=[z,y,x] in nm."
+                "resample=true: the image does not tell its voxel size; "
+                "give voxel_size=[z,y,x] in nm."
             )
         console.print(
-            "the image does not tell its voxel size; it was not compared (voxel_size=[z,y,x] in nm tells it)"
+            "the image does not tell its voxel size; it was not compared "
+            "(voxel_size=[z,y,x] in nm tells it)"
         )
         return 1.0, 1.0
-    nearest = min(trained, key=lambda size: [abs(math.log(ours[k] / size[k])) for k in (1, 2, 0)])
-    if max(abs(a / b - 1) for a, b in zip(ours, nearest, strict=True)) < SAME_SIZE:
+
+    def distance(trained: Sequence[float]) -> list[float]:
+        """How far a training's voxels are from ours, in the plane first."""
+        return [abs(math.log(voxel_size[k] / trained[k])) for k in (1, 2, 0)]
+
+    nearest = min(trained_sizes, key=distance)
+    ratios = [size / trained for size, trained in zip(voxel_size, nearest, strict=True)]
+    if max(abs(ratio - 1) for ratio in ratios) < SAME_SIZE:
         return 1.0, 1.0
-    scale = ours[1] / nearest[1], ours[2] / nearest[2]
-    if resample and max(abs(one - 1) for one in scale) >= SAME_SIZE:
-        told = f"slices are shown to the network {scale[0]:.3g} times as high and {scale[1]:.3g} times as wide"
-        console.print(f"voxels of {ours} nm, training {list(nearest)} nm: {told}", highlight=False)
+    scale = (ratios[1], ratios[2])
+    differs_in_plane = max(abs(factor - 1) for factor in scale) >= SAME_SIZE
+    if resample and differs_in_plane:
+        change = (
+            f"slices are shown to the network {scale[0]:.3g} times as high and "
+            f"{scale[1]:.3g} times as wide"
+        )
+        console.print(f"voxels of {voxel_size} nm, training {list(nearest)} nm: {change}")
         return scale
-    sizes = list(map(list, trained))
-    in_plane = max(abs(one - 1) for one in scale) >= SAME_SIZE
-    offer = "; resample=true brings them together." if in_plane else "."
-    console.print(
-        f"warning: voxels of {ours} nm, but the training had {sizes} nm{offer}", highlight=False
-    )
+    offer = "; resample=true brings them together." if differs_in_plane else "."
+    sizes = [list(size) for size in trained_sizes]
+    console.print(f"warning: voxels of {voxel_size} nm, but the training had {sizes} nm{offer}")
     return 1.0, 1.0

@@ -1,4 +1,4 @@
-"""Label whole stacks: reading, filtering, the network and writing overlap, and what is done stays done."""
+"""Label a stack slice by slice: reading, filtering and the network overlap."""
 
 from __future__ import annotations
 
@@ -7,34 +7,37 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from fibseg.arrays import Pixels, UInt8
 from fibseg.data.grey import to_8bit
-from fibseg.data.slices import read_finite
 from fibseg.errors import FibsegError
 from fibseg.filters.patches import PatchFilter, channels_of
+from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.ensemble import Ensemble, Source, source_of, sources_of
 from fibseg.prediction.slices import (
     Network,
+    Scores,
+    WindowedNetwork,
     autocast,
     deciding,
-    predict_scores,
-    predict_slice,
     probabilities,
 )
 from fibseg.prediction.windows import Windows
-from fibseg.stack import Stack
+from fibseg.stack import Stack, read_finite
 
-UInt8 = NDArray[np.uint8]
 _T = TypeVar("_T")
-READERS = 2
+
+READER_THREADS = 2
 """Threads that read slices ahead of the network."""
+
+DISAGREEMENT = "disagreement"
+"""Name of the layer that holds the share of models whose class is another one."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +47,32 @@ class Labeller:
     Attributes:
         models: one, or several to average.
         windows: how a slice is cut.
-        device, precision, batch_size: of the networks.
-        processes: that filter slices or windows.
-        scale: (rows, columns) that enlarge a slice for the network; labels are brought back to the stack's size.
+        compute: what the networks compute with.
+        scale: (rows, columns) that enlarge a slice for the network; labels are brought back to the
+            size of the stack.
         turned: average over the eight flips and rotations.
-        layers: beside the labels: "disagreement", or a class name for its probability.
+        layers: beside the labels: DISAGREEMENT, or a class name for its probability.
     """
 
     models: Sequence[TrainedModel]
     windows: Windows
-    device: torch.device
-    precision: str
-    batch_size: int
-    processes: int
+    compute: Compute
     scale: tuple[float, float] = (1.0, 1.0)
     turned: bool = False
     layers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """One slice: class indices (H, W), share of pixels outside the training's grey values, and layers (H, W) uint8.
+class LabelledSlice:
+    """One slice with its labels.
 
-    A layer is a probability or a share times 255; `digest` is of the image. `error` is set, and nothing else, where the
-    slice cannot be read.
+    Attributes:
+        z: its position in the stack.
+        labels: class indices (H, W); None where the slice cannot be read.
+        outside: share of its pixels outside the grey range of the training.
+        digest: of the pixels of the image.
+        layers: (H, W) uint8, probabilities or shares times 255.
+        error: why it cannot be read; then nothing else is set.
     """
 
     z: int
@@ -78,134 +83,139 @@ class Labelled:
     error: FibsegError | None = None
 
 
-def label_stack(labeller: Labeller, stack: Stack, positions: Sequence[int]) -> Iterator[Labelled]:
+@dataclass(frozen=True)
+class _PreparedSlice:
+    """A slice for the network: channels (C, H, W) of every source, or futures of them."""
+
+    outside: float
+    digest: str
+    channels: list[UInt8 | Future[UInt8]]
+
+    def all_channels(self) -> UInt8:
+        """Channels (C, H, W) of all sources; waits for those that are being filtered."""
+        parts = [
+            channels_of(part)[0] if isinstance(part, Future) else part for part in self.channels
+        ]
+        return np.concatenate(parts)
+
+
+def label_stack(
+    labeller: Labeller, stack: Stack, positions: Sequence[int]
+) -> Iterator[LabelledSlice]:
     """Slices of a stack, in order; a few are read and filtered while the network works."""
     network, _ = network_of(labeller)
-    model, sources = labeller.models[0], sources_of(labeller.models)
-    with ExitStack() as held:
-        by_window = bool(model.areas) and model.filter_scope == "patch"
-        window_filter = (
-            held.enter_context(PatchFilter(list(model.areas), labeller.processes))
-            if by_window
-            else None
-        )
-        batch = labeller.batch_size
-        for z, found in _prepared(labeller, stack, positions, list(sources)):
-            if isinstance(found, FibsegError):
-                yield Labelled(z, error=found)
+    model = labeller.models[0]
+    sources = list(sources_of(labeller.models))
+    height, width = stack.shape[1:]
+    with ExitStack() as resources:
+        patch_filter = None
+        if model.channels.by_patch:
+            patch_filter = PatchFilter(model.channels.areas, labeller.compute.processes)
+            resources.enter_context(patch_filter)
+        batch_size = labeller.compute.batch_size
+        for z, prepared in _prepared(labeller, stack, positions, sources):
+            if isinstance(prepared, FibsegError):
+                yield LabelledSlice(z, error=prepared)
                 continue
-            outside, seen, channels = found
+            channels = prepared.all_channels()
 
-            def step(count: int, channels: UInt8 = channels) -> tuple[UInt8, list[UInt8]]:
-                arguments = (
-                    network,
-                    channels,
-                    labeller.windows,
-                    count,
-                    labeller.device,
-                    window_filter,
-                )
-                with autocast(labeller.device, labeller.precision):
+            def label(count: int, channels: UInt8 = channels) -> tuple[UInt8, list[UInt8]]:
+                compute = replace(labeller.compute, batch_size=count)
+                windowed = WindowedNetwork(network, labeller.windows, compute, patch_filter)
+                with autocast(compute):
                     if not labeller.layers:
-                        return predict_slice(*arguments), []
-                    return _with_layers(
-                        predict_scores(*arguments), model.class_names, labeller.layers
-                    )
+                        return windowed.labels(channels), []
+                    scores = windowed.scores(channels)
+                return _with_layers(scores, model.class_names, labeller.layers)
 
-            (labels, layers), batch = fitting(step, batch)
-            shape = (stack.shape[1], stack.shape[2])
-            if labels.shape != shape:
-                labels, *layers = (nearest(one, *shape) for one in (labels, *layers))
-            yield Labelled(z, labels, outside, seen, layers)
+            (labels, layers), batch_size = fitting(label, batch_size)
+            if labels.shape != (height, width):
+                labels = nearest(labels, height, width)
+                layers = [nearest(layer, height, width) for layer in layers]
+            yield LabelledSlice(z, labels, prepared.outside, prepared.digest, layers)
 
 
 def network_of(labeller: Labeller) -> tuple[Network, int]:
-    """All networks as one, on their device, and the channels that it takes."""
-    sources = sources_of(labeller.models)
-    members = [
-        (model.network.to(labeller.device).eval(), sources[source_of(model)])
-        for model in labeller.models
-    ]
-    by_window = any(model.areas and model.filter_scope == "patch" for model in labeller.models)
-    channels = 1 + len(labeller.models[0].areas) if by_window else sum(map(len, sources.values()))
-    plain = len(members) == 1 and not labeller.turned and not labeller.layers
-    if not plain:
-        return Ensemble(members, labeller.turned, "disagreement" in labeller.layers), channels
-    network = members[0][0]
-    return (
-        probabilities(network) if labeller.windows.kind == "blend" else deciding(network)
-    ), channels
+    """All networks as one, on their device, and the number of channels that it takes."""
+    models = labeller.models
+    sources = sources_of(models)
+    members: list[tuple[Network, list[int]]] = []
+    for model in models:
+        network = model.network.to(labeller.compute.device).eval()
+        members.append((network, sources[source_of(model)]))
+    if any(model.channels.by_patch for model in models):
+        # Each window gets the channels of its model from the patch filter.
+        channels = models[0].channels.count
+    else:
+        channels = sum(len(positions) for positions in sources.values())
+    if len(members) > 1 or labeller.turned or labeller.layers:
+        disagreement = DISAGREEMENT in labeller.layers
+        return Ensemble(members, labeller.turned, disagreement), channels
+    if labeller.windows.kind == "blend":
+        return probabilities(members[0][0]), channels
+    return deciding(models[0]), channels
 
 
-def fitting(step: Callable[[int], _T], batch: int) -> tuple[_T, int]:
-    """What a step gives, and the size of batch that the device's memory bears: halved until it does.
+def fitting(step: Callable[[int], _T], batch_size: int) -> tuple[_T, int]:
+    """Result of a step, and the batch size that the device's memory bears: halved until it does.
 
     Raises:
         torch.OutOfMemoryError: not even one window fits.
     """
     while True:
         try:
-            return step(batch), batch
+            return step(batch_size), batch_size
         except torch.OutOfMemoryError:
-            if batch == 1:
+            if batch_size == 1:
                 raise
-            batch //= 2
+            batch_size //= 2
 
 
 def _with_layers(
-    scores: NDArray[np.float32], names: Sequence[str], layers: Sequence[str]
+    scores: Scores, names: Sequence[str], layers: Sequence[str]
 ) -> tuple[UInt8, list[UInt8]]:
     """Class indices, and the layers times 255, of (K or K + 1, H, W) scores."""
-    places = {name: k for k, name in enumerate(names)} | {"disagreement": len(names)}
-    found = [np.rint(255 * scores[places[name]].clip(0, 1)).astype(np.uint8) for name in layers]
-    return scores[: len(names)].argmax(0).astype(np.uint8), found
-
-
-Parts = list[UInt8 | Future[UInt8]]
-Read = tuple[float, str, Parts] | FibsegError
+    rows = {name: k for k, name in enumerate(names)} | {DISAGREEMENT: len(names)}
+    pixels = [np.rint(255 * scores[rows[name]].clip(0, 1)).astype(np.uint8) for name in layers]
+    return scores[: len(names)].argmax(0).astype(np.uint8), pixels
 
 
 def _prepared(
-    labeller: Labeller, stack: Stack, positions: Sequence[int], sources: list[Source]
-) -> Iterator[tuple[int, tuple[float, str, UInt8] | FibsegError]]:
-    """Position, and share outside, digest, channels of every source (C, H, W); or why a slice cannot be read."""
-    pools = {areas: PatchFilter(list(areas), labeller.processes) for _, areas in sources if areas}
+    labeller: Labeller, stack: Stack, positions: Sequence[int], sources: Sequence[Source]
+) -> Iterator[tuple[int, _PreparedSlice | FibsegError]]:
+    """Slices that are read and filtered ahead of the network, in order; or why one cannot be read."""
+    processes = labeller.compute.processes
+    filters = {areas: PatchFilter(areas, processes) for _, areas in sources if areas}
 
-    def read(z: int) -> Read:
+    def prepare(z: int) -> _PreparedSlice | FibsegError:
         try:
             image = read_finite(stack, z)
         except FibsegError as error:
             return error
-        parts: Parts = []
-        for window, areas in sources:
-            grey = resized(to_8bit(image, window), labeller.scale)
-            parts.append(pools[areas].submit(grey[None]) if areas else grey[None])
-        return sources[0][0].outside(image), pixel_digest(image), parts
+        parts: list[UInt8 | Future[UInt8]] = []
+        for grey_range, areas in sources:
+            grey = resized(to_8bit(image, grey_range), labeller.scale)[None]
+            parts.append(filters[areas].submit(grey) if areas else grey)
+        first_range, _ = sources[0]
+        return _PreparedSlice(first_range.outside(image), pixel_digest(image), parts)
 
-    ahead = labeller.processes + READERS if pools else READERS
-    with ExitStack() as held:
-        for pool in pools.values():
-            held.enter_context(pool)
-        readers = held.enter_context(ThreadPoolExecutor(READERS))
-        held.callback(lambda: readers.shutdown(cancel_futures=True))
-        waiting: deque[tuple[int, Future[Read]]] = deque()
-        for z in [*positions, *[-1] * ahead]:
-            if z >= 0:
-                waiting.append((z, readers.submit(read, z)))
-            if waiting and (z < 0 or len(waiting) > ahead):
+    ahead = READER_THREADS + (processes if filters else 0)
+    with ExitStack() as resources:
+        for slice_filter in filters.values():
+            resources.enter_context(slice_filter)
+        readers = resources.enter_context(ThreadPoolExecutor(READER_THREADS))
+        resources.callback(lambda: readers.shutdown(cancel_futures=True))
+        waiting: deque[tuple[int, Future[_PreparedSlice | FibsegError]]] = deque()
+        for z in positions:
+            waiting.append((z, readers.submit(prepare, z)))
+            if len(waiting) > ahead:
                 first, future = waiting.popleft()
-                found = future.result()
-                if isinstance(found, FibsegError):
-                    yield first, found
-                    continue
-                outside, seen, parts = found
-                channels = [
-                    channels_of(one)[0] if isinstance(one, Future) else one for one in parts
-                ]
-                yield first, (outside, seen, np.concatenate(channels))
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
 
 
-def pixel_digest(image: NDArray[Any]) -> str:
+def pixel_digest(image: Pixels) -> str:
     """16 hexadecimal digits of a slice's pixels."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
 
@@ -223,25 +233,27 @@ def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
     if scale == (1.0, 1.0):
         return image
     size = [max(1, round(side * factor)) for side, factor in zip(image.shape, scale, strict=True)]
-    tensor = torch.from_numpy(image.astype(np.float32))[None, None]
-    found = torch.nn.functional.interpolate(tensor, size=size, mode="bilinear", antialias=True)
-    return np.asarray(found[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())
+    pixels = torch.from_numpy(image.astype(np.float32))[None, None]
+    result = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+    return np.asarray(result[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())
 
 
 def nearest(labels: UInt8, height: int, width: int) -> UInt8:
-    """Labels at another size: each pixel takes the one that its centre lies in."""
+    """Labels at another size: each pixel takes the label that its centre lies in."""
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
     return labels[np.ix_(rows, columns)]
 
 
-def identity(labeller: Labeller, stack: Stack, voxel_size: list[float] | None) -> dict[str, Any]:
-    """What outputs depend on beside the pixels: one that tells another identity is not gone on with."""
+def labeller_identity(
+    labeller: Labeller, stack: Stack, voxel_size: list[float] | None
+) -> dict[str, Any]:
+    """What outputs depend on beside the pixels: an output of another identity is not resumed."""
     return {
         "models": [model_digest(model) for model in labeller.models],
         "windows": str(labeller.windows),
         "turned": labeller.turned,
-        "precision": labeller.precision,
+        "precision": labeller.compute.precision,
         "scale": list(labeller.scale),
         "layers": list(labeller.layers),
         "shape": list(stack.shape),
@@ -250,13 +262,16 @@ def identity(labeller: Labeller, stack: Stack, voxel_size: list[float] | None) -
 
 
 def model_digest(model: TrainedModel) -> str:
-    """16 hexadecimal digits of weights, grey window, filter and label values."""
-    seen = hashlib.sha256(
-        repr(
-            (model.window, list(model.areas), model.filter_scope, list(model.label_values))
-        ).encode()
+    """16 hexadecimal digits of weights, grey range, filter and label values."""
+    grey = model.grey_range
+    # The text of earlier versions, so that an output that they began is resumed.
+    window = f"Window(low={grey.low!r}, high={grey.high!r}, percentiles={grey.percentiles!r})"
+    facts = (
+        f"({window}, {list(model.channels.areas)!r}, {model.channels.scope!r}, "
+        f"{list(model.label_values)!r})"
     )
+    digest = hashlib.sha256(facts.encode())
     for name, weights in model.network.state_dict().items():
-        seen.update(name.encode())
-        seen.update(weights.detach().cpu().contiguous().numpy().tobytes())
-    return seen.hexdigest()[:16]
+        digest.update(name.encode())
+        digest.update(weights.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -33,7 +33,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptSlice:
     """What is told of a finished slice: share of pixels outside the training's grey values, a digest of the image.
 
     `zeroed`: it could not be read, and 0 stands for its labels.
@@ -121,7 +121,7 @@ class Staging:
         """Of a slice."""
         return self.folder / f"{z:06d}.tif"
 
-    def kept(self) -> dict[int, Kept]:
+    def kept(self) -> dict[int, KeptSlice]:
         """What is told of every finished slice; files that are damaged go."""
         found = {}
         for path in sorted(self.folder.glob("[0-9]*.tif")):
@@ -130,7 +130,7 @@ class Staging:
                     told = json.loads(file.pages.first.description)
                     whole = len(file.pages) == len(self.outputs)
                 if whole:
-                    found[int(path.stem)] = Kept(
+                    found[int(path.stem)] = KeptSlice(
                         float(told["outside"]), str(told["digest"]), bool(told["zeroed"])
                     )
                     continue
@@ -139,7 +139,7 @@ class Staging:
             path.unlink(missing_ok=True)
         return found
 
-    def _sound(self) -> dict[int, Kept]:
+    def _sound(self) -> dict[int, KeptSlice]:
         return {z: one for z, one in self.kept().items() if not one.zeroed}
 
     def missing(self, positions: Sequence[int]) -> list[int]:
@@ -147,7 +147,7 @@ class Staging:
         done = self._sound()
         return [z for z in positions if z not in done]
 
-    def write(self, z: int, layers: Sequence[Pixels], kept: Kept) -> None:
+    def write(self, z: int, layers: Sequence[Pixels], kept: KeptSlice) -> None:
         """Pixels (H, W) of each output, and what is told of the slice."""
         try:
             with (
@@ -168,7 +168,7 @@ class Staging:
                 f"{self.folder}: slice {z} could not be written ({error}); is the disk full?"
             ) from error
 
-    def assemble(self) -> dict[int, Kept] | None:
+    def assemble(self) -> dict[int, KeptSlice] | None:
         """Make the outputs of all slices and remove the folder; what is told of them, None while slices are missing.
 
         Another process may have been faster: then there is nothing to tell, {}.
@@ -188,7 +188,7 @@ class Staging:
                 raise
             return {}
 
-    def _assemble(self, kept: dict[int, Kept]) -> None:
+    def _assemble(self, kept: dict[int, KeptSlice]) -> None:
         sound = {z: one.digest for z, one in kept.items() if not one.zeroed}
         zeroed = [z for z, one in kept.items() if one.zeroed]
         more = {"pixels": {z: sound[z] for z in some(sorted(sound))}, "zeroed": zeroed}
@@ -199,9 +199,7 @@ class Staging:
                 writers = [
                     StackWriter(
                         one.path,
-                        StackHeader(
-                            self.shape, one.dtype, self.voxel_size, one.notes | more
-                        ),
+                        StackHeader(self.shape, one.dtype, self.voxel_size, one.notes | more),
                     )
                     for one in self.outputs
                 ]
@@ -256,6 +254,6 @@ def same_image(digests: dict[int, str], digest_of: Callable[[int], str | None]) 
     return all(digest_of(z) in (None, digests[z]) for z in some(sorted(digests)))
 
 
-def zeros(shape: tuple[int, int, int], outputs: Sequence[Output]) -> list[Pixels]:
+def zero_pixels(shape: tuple[int, int, int], outputs: Sequence[Output]) -> list[Pixels]:
     """Of one slice."""
     return [np.zeros(shape[1:], output.dtype) for output in outputs]

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,106 +23,135 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fibseg.data.slices import read_finite
 from fibseg.errors import FibsegError
 from fibseg.files import require_disk
 from fibseg.prediction.estimate import estimate
-from fibseg.prediction.stack import Labelled, Labeller, label_stack, slice_digest
-from fibseg.prediction.staging import Kept, Staging, zeros
-from fibseg.stack import Stack
+from fibseg.prediction.stack import LabelledSlice, Labeller, label_stack, slice_digest
+from fibseg.prediction.staging import KeptSlice, Staging, zero_pixels
+from fibseg.stack import Stack, read_finite
 
-DOUBTFUL = 0.05
+DOUBTFUL_SHARE = 0.05
 """Share of a slice's pixels outside the training's grey values above which a person is warned."""
 
-EVERY, EARLY = 30, 4
-"""Seconds between lines of progress where no terminal listens, and the slice after which the first one comes."""
+SECONDS_BETWEEN_LINES = 30
+FIRST_LINE_AFTER = 4
+"""Progress where no terminal listens: a line after so many slices, then one every so many seconds."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of the slices of a stack.
+
+    Attributes:
+        number: which part, from 0.
+        count: how many parts there are.
+    """
+
+    number: int
+    count: int
+
+    def positions(self, depth: int) -> list[int]:
+        """The slices of this part of a stack of `depth` slices; all parts together hold each once."""
+        first = self.number * depth // self.count
+        return list(range(first, (self.number + 1) * depth // self.count))
 
 
 def label_stack_into(
     staging: Staging,
     labeller: Labeller,
     stack: Stack,
-    told: dict[str, Any],
-    shard: tuple[int, int],
+    identity: dict[str, Any],
+    shard: Shard,
     skip_unreadable: bool,
     console: Console,
 ) -> None:
-    """Label the slices of a shard that are not labelled yet, and make the outputs once every slice is there.
+    """Label the slices of a shard that are missing, and make the outputs once every slice is there.
 
     Args:
         staging: where slices are kept, and what is made of them.
         labeller: what labels a slice.
         stack: the image.
-        told: `labelling.identity`, which a started output must have too; its image is looked at as well.
-        shard: (number, of how many).
-        skip_unreadable: a slice that cannot be read becomes 0.
-        console: says how far it is.
+        identity: `labeller_identity`, which a started output must share; its image is compared too.
+        shard: which slices this process labels.
+        skip_unreadable: whether a slice that cannot be read becomes 0.
+        console: takes the progress.
 
     Raises:
-        FibsegError: a slice cannot be read or written, or the output was begun with another model or image.
+        FibsegError: a slice cannot be read or written, or the output was started with another model
+            or image.
     """
-    depth, (number, shards) = stack.shape[0], shard
-    positions = list(range(number * depth // shards, (number + 1) * depth // shards))
+    positions = shard.positions(stack.shape[0])
     values = label_table(labeller.models[0].label_values)
-    staging.begin(told, lambda z: slice_digest(stack, z))
+    staging.begin(identity, lambda z: slice_digest(stack, z))
     missing = staging.missing(positions)
-    tell_needs(staging, labeller, stack, missing, values.itemsize, console)
-    unreadable: list[Labelled] = []
-    with staging.shard(number, shards):
-        if len(missing) < len(positions):
-            console.print(
-                f"{len(positions) - len(missing)} of {len(positions)} slices are labelled already"
-            )
-        for one in shown(
-            label_and_keep(labeller, stack, missing, staging, values), len(missing), console
-        ):
-            if one.error is None:
+    report_needs(staging, labeller, stack, missing, console)
+    unreadable: list[LabelledSlice] = []
+    with staging.shard(shard.number, shard.count):
+        done = len(positions) - len(missing)
+        if done:
+            console.print(f"{done} of {len(positions)} slices are labelled already")
+        labelled = label_and_keep(labeller, stack, missing, staging, values)
+        for labelled_slice in with_progress(labelled, len(missing), console):
+            if labelled_slice.error is None:
                 continue
-            unreadable.append(one)
-            staging.file(one.z).unlink(missing_ok=True)  # zeros of an earlier attempt
+            unreadable.append(labelled_slice)
+            # Zeros of an earlier attempt may stand there.
+            staging.file(labelled_slice.z).unlink(missing_ok=True)
             if skip_unreadable:
-                staging.write(one.z, zeros(stack.shape, staging.outputs), Kept(0.0, "", True))
+                zeros = zero_pixels(stack.shape, staging.outputs)
+                staging.write(labelled_slice.z, zeros, KeptSlice(0.0, "", zeroed=True))
     kept = staging.assemble()
     if kept:
-        tell(labeller, [one.outside for one in kept.values()], staging, console)
-    if unreadable:
-        rest = (
-            "they are 0 in the output"
-            if skip_unreadable
-            else f"the rest is kept in {staging.folder}"
+        report_outputs(
+            labeller, [kept_slice.outside for kept_slice in kept.values()], staging, console
         )
-        if kept is None and shards == 1 and not staging.kept():
+    if unreadable:
+        rest = f"the rest is kept in {staging.folder}"
+        if skip_unreadable:
+            rest = "they are 0 in the output"
+        if kept is None and shard.count == 1 and not staging.kept():
             staging.remove()
             rest = "nothing is written"
-        which = ", ".join(str(one.z) for one in unreadable)
+        which = ", ".join(str(labelled_slice.z) for labelled_slice in unreadable)
         raise FibsegError(f"{unreadable[0].error} Slices {which} could not be read; {rest}.")
     if kept is None:
-        console.print(
-            f"{len(positions)} slices are labelled; {len(staging.missing(range(depth)))} of {depth} are missing"
-        )
+        depth = stack.shape[0]
+        left = len(staging.missing(range(depth)))
+        console.print(f"{len(positions)} slices are labelled; {left} of {depth} are missing")
 
 
-def tell_needs(
+def report_needs(
     staging: Staging,
     labeller: Labeller,
     stack: Stack,
     missing: Sequence[int],
-    itemsize: int,
     console: Console,
 ) -> None:
-    """Disk, time and memory, before anything is computed; FibsegError where the disk is too small."""
+    """Print what the prediction needs of disk, time and memory, before anything is computed.
+
+    Args:
+        staging: where slices are kept.
+        labeller: what labels a slice.
+        stack: the image.
+        missing: slices to label.
+        console: takes the lines.
+
+    Raises:
+        FibsegError: the disk is too small.
+    """
     depth, height, width = stack.shape
-    pixel = 0.1 * itemsize + len(labeller.layers)  # labels shrink to a tenth and less
-    needed = (
-        pixel * height * width * (len(missing) + 1.4 * depth)
-    )  # slices, then outputs with a pyramid
+    itemsize = label_table(labeller.models[0].label_values).itemsize
+    # Labels shrink to a tenth and less; layers hardly.
+    bytes_per_pixel = 0.1 * itemsize + len(labeller.layers)
+    # Slices are kept once, then the outputs are written with a pyramid.
+    needed = bytes_per_pixel * height * width * (len(missing) + 1.4 * depth)
     require_disk(staging.folder, needed, "the labels")
     console.print(f"about {needed / 1e9:.2g} GB will be written at most")
     if missing:
-        with suppress(
-            FibsegError, RuntimeError
-        ):  # an estimate ends no prediction; what is wrong is told later
-            console.print(estimate(labeller, read_finite(stack, missing[0]), len(missing)))
+        # A failed estimate ends no prediction: what is wrong is reported by the prediction itself.
+        with suppress(FibsegError, RuntimeError):
+            image = read_finite(stack, missing[0])
+            console.print(estimate(labeller, image, len(missing)))
 
 
 def label_and_keep(
@@ -130,15 +160,25 @@ def label_and_keep(
     positions: Sequence[int],
     staging: Staging,
     values: NDArray[Any],
-) -> Iterator[Labelled]:
-    """Each slice once it is labelled; it is written by a thread while the next one is computed."""
-    with ThreadPoolExecutor(1) as writer, memory_named(labeller):
-        waiting = deque[tuple[Labelled, Future[None] | None]]()
-        for one in label_stack(labeller, stack, positions):
-            layers = [] if one.labels is None else [values[one.labels], *one.layers]
-            kept = Kept(one.outside, one.digest, False)
-            future = None if one.error else writer.submit(staging.write, one.z, layers, kept)
-            waiting.append((one, future))
+) -> Iterator[LabelledSlice]:
+    """Each slice once it is labelled; a thread writes it while the next one is computed.
+
+    Args:
+        labeller: what labels a slice.
+        stack: the image.
+        positions: slices to label.
+        staging: where they are kept.
+        values: label value of each class index.
+    """
+    with ThreadPoolExecutor(1) as writer, memory_errors_as_sentences(labeller):
+        waiting = deque[tuple[LabelledSlice, Future[None] | None]]()
+        for labelled in label_stack(labeller, stack, positions):
+            future = None
+            if labelled.labels is not None:
+                pixels = [values[labelled.labels], *labelled.layers]
+                kept = KeptSlice(labelled.outside, labelled.digest, zeroed=False)
+                future = writer.submit(staging.write, labelled.z, pixels, kept)
+            waiting.append((labelled, future))
             if len(waiting) > 2:
                 yield _written(*waiting.popleft())
         while waiting:
@@ -146,26 +186,30 @@ def label_and_keep(
 
 
 @contextmanager
-def memory_named(labeller: Labeller) -> Iterator[None]:
-    """A GPU's memory that is too small as a sentence."""
+def memory_errors_as_sentences(labeller: Labeller) -> Iterator[None]:
+    """Turn a GPU that runs out of memory into one sentence."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise FibsegError(
-            f"{labeller.device}: too little memory for windows={labeller.windows}; "
+            f"{labeller.compute.device}: too little memory for windows={labeller.windows}; "
             "take windows=tiles tile=512. Finished slices are kept."
         ) from error
 
 
-def _written(one: Labelled, future: Future[None] | None) -> Labelled:
+def _written(labelled: LabelledSlice, future: Future[None] | None) -> LabelledSlice:
+    """The slice, once it is on the disk."""
     if future is not None:
         future.result()
-    return one
+    return labelled
 
 
-def shown(slices: Iterator[Labelled], count: int, console: Console) -> Iterator[Labelled]:
-    """With a bar on a terminal, and elsewhere a line now and then: slices per second and time left."""
-    start = last = time.monotonic()
+def with_progress(
+    slices: Iterator[LabelledSlice], count: int, console: Console
+) -> Iterator[LabelledSlice]:
+    """The slices, with a bar on a terminal, and elsewhere a line now and then."""
+    start = time.monotonic()
+    last_line = start
     columns: list[ProgressColumn] = [
         TextColumn("labelling"),
         BarColumn(),
@@ -175,25 +219,36 @@ def shown(slices: Iterator[Labelled], count: int, console: Console) -> Iterator[
     ]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("labelling", total=count, speed="")
-        for done, one in enumerate(slices, 1):
+        for done, labelled in enumerate(slices, 1):
             now = time.monotonic()
             speed = done / max(now - start, 1e-9)
             progress.update(task, completed=done, speed=f"{speed:.2f} slices/s")
-            if not console.is_terminal and (done == EARLY or now - last > EVERY):
-                last = now
+            due = done == FIRST_LINE_AFTER or now - last_line > SECONDS_BETWEEN_LINES
+            if due and not console.is_terminal:
+                last_line = now
                 left = (count - done) / speed
                 console.print(f"slice {done} of {count}, {speed:.2f} slices/s, {left:.0f} s left")
-            yield one
+            yield labelled
 
 
-def tell(labeller: Labeller, outside: list[float], staging: Staging, console: Console) -> None:
-    """What was written, and slices whose grey values the training did not know."""
-    window = labeller.models[0].window
-    doubtful = sum(share > DOUBTFUL for share in outside)
+def report_outputs(
+    labeller: Labeller, outside: Sequence[float], staging: Staging, console: Console
+) -> None:
+    """Print what was written, and how many slices have grey values that the training did not have.
+
+    Args:
+        labeller: what labelled the slices.
+        outside: share of each slice's pixels outside the training's grey range.
+        staging: whose outputs were made.
+        console: takes the lines.
+    """
+    grey = labeller.models[0].grey_range
+    doubtful = sum(share > DOUBTFUL_SHARE for share in outside)
     if doubtful:
         console.print(
-            f"warning: {doubtful} of {len(outside)} slices have over {DOUBTFUL:.0%} of their pixels outside the grey "
-            f"values of the training ({window.low:g} to {window.high:g}); look at these labels with care."
+            f"warning: {doubtful} of {len(outside)} slices have over {DOUBTFUL_SHARE:.0%} of their "
+            f"pixels outside the grey values of the training ({grey.low:g} to {grey.high:g}); "
+            "look at these labels with care."
         )
     console.print(f"{staging.outputs[0].path}: labels of {len(outside)} slices")
     for output in staging.outputs[1:]:
@@ -201,6 +256,8 @@ def tell(labeller: Labeller, outside: list[float], staging: Staging, console: Co
 
 
 def label_table(values: Sequence[int]) -> NDArray[Any]:
-    """In the smallest type that holds them."""
-    found = np.array(values)
-    return found.astype(np.min_scalar_type(int(found.max())) if found.min() >= 0 else np.int32)
+    """Label value of each class index, in the smallest type that holds them all."""
+    table = np.array(values)
+    if table.min() < 0:
+        return table.astype(np.int32)
+    return table.astype(np.min_scalar_type(int(table.max())))

@@ -26,7 +26,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fibseg.models.trained import TrainedModel, is_whole, load_whole, save_model, save_whole
+from fibseg.models.checkpoints import is_whole, load_whole, save_whole
+from fibseg.models.trained import TrainedModel, save_model
 from fibseg.runs.directory import RunDirectory
 from fibseg.training.module import Segmentation
 

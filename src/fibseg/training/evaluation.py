@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from fibseg.data.grey import GreyRange, to_8bit
-from fibseg.data.slices import AnnotatedSlice
+from fibseg.arrays import Place, UInt8
+from fibseg.data.grey import to_8bit
 from fibseg.data.truth import write_truth
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.runs.components import write_components
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import (
@@ -29,104 +27,95 @@ from fibseg.scores.pixels import mean_f1, slices_with_class
 from fibseg.scores.slices import SplitScore, score_slices
 from fibseg.stack import write_pages
 
-if TYPE_CHECKING:  # a finished run is reported without torch
-    import torch
-
+# A finished run is reported without torch.
+if TYPE_CHECKING:
+    from fibseg.machine import Compute
     from fibseg.models.trained import TrainedModel
+    from fibseg.training.opened import OpenedRun
 
-
-UInt8 = NDArray[np.uint8]
 Label = Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]
 """A split and its slices -> their class indices (H, W)."""
 
 
-def evaluate(
-    directory: RunDirectory,
-    class_names: Sequence[str],
-    slices: dict[str, list[AnnotatedSlice]],
-    data_hash: str,
-    label: Label,
-    window: GreyRange,
-) -> dict[str, SplitScore]:
-    """Label and score the validation and test slices; write labels, the shared truth and the figures.
+def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[str, SplitScore]:
+    """Label and score the validation and test slices; write labels, the shared truth and figures.
 
     Args:
-        directory: of the run.
-        class_names: background first.
-        slices: of every split.
-        data_hash: of all of them.
-        label: what labels slices.
-        window: grey values that are black and white in the figures.
-    """
-    from fibseg.pages.figures import save_curves, save_panels
+        run: whose slices are scored.
+        class_names: names of the classes, background first.
+        label: labels slices.
 
-    write_truth(directory.path.parent / "truth" / data_hash, slices, class_names)
+    Returns:
+        The scores of each split.
+    """
+    from fibseg.pages.figures import save_curves
+
+    directory = run.directory
+    truth = directory.path.parent / "truth" / run.provenance["data_hash"]
+    write_truth(truth, run.slices, class_names)
     scores = {}
     for split in SCORED_SPLITS:
-        found = slices[split]
-        labels = label(split, found)
-        truths, places = [one.labels for one in found], [(one.volume, one.z) for one in found]
+        slices = run.slices[split]
+        labels = label(split, slices)
+        truths = [annotated.labels for annotated in slices]
+        places = [Place(annotated.volume, annotated.z) for annotated in slices]
         scores[split] = score_slices(places, truths, labels, len(class_names))
-        if found:
+        if slices:
             write_pages(directory.labels(split), labels)
-            rows = [
-                (
-                    f"{split}, slice {found[i].z}",
-                    to_8bit(found[i].image, window),
-                    truths[i],
-                    labels[i],
-                )
-                for i in sorted({0, len(found) // 2, len(found) - 1})
-            ]
-            save_panels(directory.figures / f"{split}.png", rows, class_names)
+            _save_panels(run, split, labels, class_names)
     if directory.metrics.exists():
         save_curves(directory.figures / "curves.png", directory.metrics, class_names)
     return scores
 
 
-def label_by_model(
-    model: TrainedModel,
-    directory: RunDirectory,
-    device: torch.device,
-    window_batch: int,
-    cache: Path,
-    processes: int,
-    console: Console,
-) -> Label:
-    """Labels by a network, in the paper's windows, or by a forest.
+def _save_panels(
+    run: OpenedRun, split: str, labels: Sequence[UInt8], class_names: Sequence[str]
+) -> None:
+    """Write figures/<split>.png: the first, the middle and the last slice."""
+    from fibseg.pages.figures import save_panels
 
-    The network's checkpoint is told which faster windows are good enough, on validation slices.
+    slices = run.slices[split]
+    rows = []
+    for i in sorted({0, len(slices) // 2, len(slices) - 1}):
+        image = to_8bit(slices[i].image, run.grey_range)
+        rows.append((f"{split}, slice {slices[i].z}", image, slices[i].labels, labels[i]))
+    save_panels(run.directory.figures / f"{split}.png", rows, class_names)
+
+
+def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Label:
+    """Label slices by a network, in the paper's windows, or by a forest.
+
+    On the validation slices it is measured which faster windows a network bears; that is kept in
+    its checkpoint, for `predict.py`.
     """
     from fibseg.models.trained import save_model
     from fibseg.prediction.exactness import choose_windows
     from fibseg.prediction.slices import model_channels, predict_slices
-    from fibseg.prediction.windows import chosen_windows, windows_of
+    from fibseg.prediction.windows import windows_of
 
-    windows = (
-        chosen_windows(model) if model.architecture == "forest" else windows_of(model, "paper")
-    )
+    console = run.console
+    windows = windows_of(model, model.kind.windows[0])
 
-    def label(split: str, found: Sequence[AnnotatedSlice]) -> list[UInt8]:
-        images, truths = (
-            [to_8bit(one.image, model.window) for one in found],
-            [one.labels for one in found],
+    def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
+        images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
+        channels = model_channels(model, images, run.cache, compute.processes)
+        progress = track(
+            channels,
+            f"scoring {split}",
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
         )
-        channels = model_channels(model, images, cache, processes)
-        hidden = not console.is_terminal
-        shown = iter(
-            track(channels, f"scoring {split}", console=console, disable=hidden, transient=True)
-        )
-        labels = list(
-            predict_slices(model, shown, windows, window_batch, device, model.precision, processes)
-        )
+        labels = list(predict_slices(model, progress, windows, compute))
         if split == "validation" and windows.kind == "paper":
+            truths = [annotated.labels for annotated in slices]
             chosen = choose_windows(
-                model, channels, truths, labels, window_batch, device, model.precision
+                model=model, channels=channels, truths=truths, paper=labels, compute=compute
             )
-            save_model(replace(model, windows=chosen), directory.best)
-            told = f"{chosen['kind']} {chosen['size'] or ''}".strip()
+            save_model(replace(model, windows=chosen), run.directory.best)
+            name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
             console.print(
-                f"predict.py will cut slices by: {told} (loses {chosen['loss']:.3f} F1)",
+                f"predict.py will cut slices by: {name} (loses {chosen['loss']:.3f} F1)",
                 highlight=False,
             )
         return labels
@@ -140,7 +129,7 @@ def write_results(
     class_names: list[str],
     scores: dict[str, SplitScore],
 ) -> None:
-    """components.csv, then scores.json: with it the run is finished."""
+    """Write components.csv, then scores.json, which ends the run."""
     write_components(directory, scores, class_names)
     write_scores(directory, facts, class_names, scores)
 
@@ -148,18 +137,17 @@ def write_results(
 def report(directory: RunDirectory, console: Console) -> float:
     """Print F1 per class from scores.json; gives `mean_validation_f1`."""
     content = read_scores(directory)
-    names, counts = content["classes"], split_counts(content)
-    table = Table(
-        "class",
-        *(f"{split} F1 (slices)" for split in SCORED_SPLITS),
-        title="mean of the per-slice F1",
-    )
-    for index, name in enumerate(names[1:], 1):
-        table.add_row(
-            name,
-            *(f"{mean_f1(c)[index]:.3f} ({slices_with_class(c)[index]})" for c in counts.values()),
-        )
+    counts = split_counts(content)
+    columns = [f"{split} F1 (slices)" for split in SCORED_SPLITS]
+    table = Table("class", *columns, title="mean of the per-slice F1")
+    for index, name in enumerate(content["classes"][1:], 1):
+        cells = [
+            f"{mean_f1(confusions)[index]:.3f} ({slices_with_class(confusions)[index]})"
+            for confusions in counts.values()
+        ]
+        table.add_row(name, *cells)
     console.print(table)
-    model = f", checkpoints/{path.name}" if (path := directory.model()) else ""
+    path = directory.model()
+    model = f", checkpoints/{path.name}" if path else ""
     console.print(f"{directory.path}: scores.json, figures/, labels/{model}", highlight=False)
     return mean_validation_f1(directory)

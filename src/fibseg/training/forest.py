@@ -1,163 +1,151 @@
-"""Pixel classification as Ilastik does it (Berg et al., 2019): a random forest from sampled pixels of a few slices."""
+"""Pixel classification as Ilastik does it: a random forest from sampled pixels of a few slices.
+
+Berg et al., Nature Methods 2019, doi:10.1038/s41592-019-0582-9; Breiman, Machine Learning 2001,
+doi:10.1023/A:1010933404324.
+"""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from fibseg.training.opened import OpenedRun, check_model, filter_processes, trained_model
-
-if TYPE_CHECKING:  # heavy imports happen when they are needed
-    from fibseg.data.grey import GreyRange
-    from fibseg.data.slices import AnnotatedSlice
 import csv
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from fibseg.data.grey import GreyRange, to_8bit
-from fibseg.data.slices import AnnotatedSlice
+from fibseg.arrays import Floats, Ints, UInt8
+from fibseg.data.description import class_names
+from fibseg.data.grey import to_8bit
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
+from fibseg.files import require_disk
 from fibseg.filters.slices import slice_channels
-from fibseg.models.features import check_size, pixel_features
+from fibseg.models.features import check_size, feature_names, pixel_features
 from fibseg.models.forest import ForestNetwork
+from fibseg.models.trained import save_model
+from fibseg.training.opened import OpenedRun, check_model, describe_model
+
+Sample = tuple[Ints, UInt8]
+"""Flat positions (N,) in a slice, and their class indices (N,)."""
+
+BYTES_PER_NUMBER = 4
 
 
-def grow(run: OpenedRun) -> None:
-    """Train a forest and keep it, with a table of which features counted."""
-    from fibseg.models.features import feature_names
-    from fibseg.models.trained import save_model
-
-    pass
-    from fibseg.files import require_disk
-
-    config, own, start = run.config, run.config.model, time.perf_counter()
-    require_disk(run.directory.path, 4 * check_model(config, run.slices), "the forest")
-    network = fit_forest(
-        run.slices["train"],
-        list(config.data.classes),
-        run.window,
-        config.filter.areas,
-        own.slices == "every_other",
-        own.pixels,
-        own.balance,
-        own.trees,
-        config.seed,
-        run.provenance["threads"],
-        filter_processes(config),
-        Path(config.machine.cache),
-        run.console.print,
-    )
-    names = feature_names(config.filter.areas)
-    rows = write_importances(
-        run.directory.path / "features.csv", names, network.importances.numpy()
-    )
-    run.console.print(f"{own.trees} trees in {time.perf_counter() - start:.0f} s")
-    run.console.print(
-        "what counted most: " + "; ".join(f"{name} ({share:.1%})" for name, share in rows[:3])
-    )
-    run.directory.forest.parent.mkdir(exist_ok=True)
-    save_model(
-        trained_model(config, run.window, "32", network, network.arguments), run.directory.forest
-    )
-
-
-UInt8 = NDArray[np.uint8]
-Sample = tuple[NDArray[np.int64], UInt8]
-"""Flat positions in a slice, and their class indices."""
-
-
-def fit_forest(
-    slices: Sequence[AnnotatedSlice],
-    classes: Sequence[str],
-    window: GreyRange,
-    areas: Sequence[int],
-    every_other: bool,
-    pixels: int,
-    balance: float,
-    trees: int,
-    seed: int,
-    threads: int,
-    processes: int,
-    cache: Path | None,
-    say: Callable[[str], None],
-) -> ForestNetwork:
-    """A forest from annotated slices.
-
-    Args:
-        slices: to learn from.
-        classes: without the background.
-        window: grey values that become 0 and 255.
-        areas: of the grain filter in pixels; a channel each.
-        every_other: use the first, third, ... slice of each volume only.
-        pixels: to learn from, in all.
-        balance: as in `sample_pixels`.
-        trees: how many.
-        seed: of pixels and trees.
-        threads: that compute.
-        processes: that filter.
-        cache: folder of filtered slices.
-        say: takes a line about what is learned from.
+def grow(run: OpenedRun) -> float:
+    """Train a forest and keep it, with a table of how much each feature counted; gives the seconds.
 
     Raises:
-        FibsegError: a class has no pixel in the slices that are used, or a slice is smaller than a feature.
+        FibsegError: a class has no pixel in the slices that are used, a slice is smaller than a
+            feature, or the disk is too small.
     """
-    used = used_slices(slices, every_other)
+    start = time.perf_counter()
+    config = run.config
+    needed = BYTES_PER_NUMBER * check_model(config, run.slices)
+    require_disk(run.directory.path, needed, "the forest")
+    network = fit_forest(run)
+    areas = config.filter.areas
+    rows = write_importances(
+        run.directory.path / "features.csv", feature_names(areas), network.importances.numpy()
+    )
+    seconds = time.perf_counter() - start
+    best = "; ".join(f"{name} ({share:.1%})" for name, share in rows[:3])
+    run.console.print(f"{config.model.trees} trees in {seconds:.0f} s")
+    run.console.print(f"what counted most: {best}")
+    run.directory.forest.parent.mkdir(exist_ok=True)
+    model = describe_model(
+        config=config,
+        grey=run.grey_range,
+        precision="32",
+        network=network,
+        arguments=network.arguments,
+    )
+    save_model(model, run.directory.forest)
+    return time.perf_counter() - start
+
+
+def fit_forest(run: OpenedRun) -> ForestNetwork:
+    """A forest from the training slices of a run.
+
+    Raises:
+        FibsegError: a class has no pixel in the slices that are used, or a slice is smaller than a
+            feature.
+    """
+    config = run.config
+    model = config.model
+    names = class_names(config.data)
+    training = run.slices["train"]
+    used = used_slices(training, model.slices == "every_other")
+    labels = [annotated.labels for annotated in used]
     samples = sample_pixels(
-        [one.labels for one in used], ["background", *classes], pixels, balance, seed
+        labels=labels,
+        names=names,
+        budget=model.pixels,
+        balance=model.balance,
+        seed=config.seed,
     )
-    say(
-        f"{sum(len(own) for own, _ in samples)} pixels of {len(used)} of {len(slices)} training slices"
+    count = sum(len(positions) for positions, _ in samples)
+    run.console.print(f"{count} pixels of {len(used)} of {len(training)} training slices")
+    images = [to_8bit(annotated.image, run.grey_range) for annotated in used]
+    return train_forest(
+        channels=slice_channels(images, config.filter.areas, run.cache, run.processes),
+        samples=samples,
+        classes=len(names),
+        trees=model.trees,
+        seed=config.seed,
+        threads=run.provenance["threads"],
     )
-    channels = slice_channels([to_8bit(one.image, window) for one in used], areas, cache, processes)
-    return train_forest(channels, samples, 1 + len(classes), trees, seed, threads)
 
 
 def used_slices(slices: Sequence[AnnotatedSlice], every_other: bool) -> list[AnnotatedSlice]:
-    """All, or the first, third, ... of each volume."""
-    volumes = sorted({one.volume for one in slices})
+    """All slices, or the first, third, ... slice of each volume, as the paper gave them to Ilastik."""
     step = 2 if every_other else 1
-    return [
-        one for volume in volumes for one in [own for own in slices if own.volume == volume][::step]
-    ]
+    used = []
+    for volume in sorted({annotated.volume for annotated in slices}):
+        used += [annotated for annotated in slices if annotated.volume == volume][::step]
+    return used
 
 
 def check_slices(
     slices: Sequence[AnnotatedSlice], classes: Sequence[str], every_other: bool
 ) -> None:
-    """FibsegError where a forest cannot learn: a slice smaller than a feature, a class without a pixel.
+    """FibsegError where a forest cannot learn: a slice smaller than a feature, a class without pixels.
 
     Args:
-        slices: to learn from.
-        classes: background first.
-        every_other: as in `fit_forest`.
+        slices: training slices.
+        classes: names of the classes, background first.
+        every_other: as in `used_slices`.
     """
-    for one in slices:
-        check_size(*one.labels.shape)
-    used = set[int]().union(
-        *(np.unique(one.labels).tolist() for one in used_slices(slices, every_other))
-    )
-    every = set[int]().union(*(np.unique(one.labels).tolist() for one in slices))
+    for annotated in slices:
+        check_size(*annotated.labels.shape)
+    used = _classes_in(used_slices(slices, every_other))
+    everywhere = _classes_in(slices)
     for index, name in enumerate(classes):
         if index not in used:
-            way = "take model.slices=all" if index in every else "a forest needs some of each class"
-            raise FibsegError(f"no pixel of {name} in the slices to train on; {way}.")
+            missing = "a forest needs some of each class"
+            advice = "take model.slices=all" if index in everywhere else missing
+            raise FibsegError(f"no pixel of {name} in the slices to train on; {advice}.")
+
+
+def _classes_in(slices: Sequence[AnnotatedSlice]) -> set[int]:
+    return set[int]().union(*(np.unique(annotated.labels).tolist() for annotated in slices))
 
 
 def sample_pixels(
     labels: Sequence[UInt8], names: Sequence[str], budget: int, balance: float, seed: int
 ) -> list[Sample]:
-    """Pixels to train on: of each class a part of `budget` that grows with its pixels to the power of `balance`.
+    """Draw pixels to train on.
+
+    The part of `budget` that a class gets grows with its number of pixels to the power of
+    `balance`.
 
     Args:
-        labels: (H, W) class indices of each slice; what is no index of `names` is never drawn.
+        labels: (H, W) class indices of each slice; values that are no index of `names` are never
+            drawn.
         names: of the classes, background first.
         budget: pixels in all.
-        balance: 0 draws as many of each class, 1 as the classes' shares are.
+        balance: 0 draws as many pixels of each class, 1 as the classes' shares are.
         seed: of the draw.
 
     Returns:
@@ -167,24 +155,25 @@ def sample_pixels(
         FibsegError: a class has no pixel.
     """
     generator = np.random.default_rng([seed, 0])
-    found: list[list[NDArray[np.int64]]] = [[] for _ in labels]
-    counts = np.stack([np.bincount(one.ravel(), minlength=256)[: len(names)] for one in labels])
+    counts = np.stack(
+        [np.bincount(pixels.ravel(), minlength=256)[: len(names)] for pixels in labels]
+    )
     totals = counts.sum(axis=0)
     if not totals.all():
-        raise FibsegError(
-            f"no pixel of {names[int(np.flatnonzero(totals == 0)[0])]} in the slices to train on."
-        )
+        absent = names[int(np.flatnonzero(totals == 0)[0])]
+        raise FibsegError(f"no pixel of {absent} in the slices to train on.")
     parts = budget * totals**balance / (totals**balance).sum()
+    positions: list[list[Ints]] = [[] for _ in labels]
     for index, total in enumerate(totals.tolist()):
-        drawn = np.sort(
-            generator.choice(total, min(total, max(1, round(parts[index]))), replace=False)
-        )
+        wanted = min(total, max(1, round(parts[index])))
+        drawn = np.sort(generator.choice(total, wanted, replace=False))
+        # Pixels of a class are numbered through all slices: numbers from ends[k] on lie in slice k.
         ends = np.cumsum([0, *counts[:, index]])
-        for k, one in enumerate(labels):
-            own = drawn[(drawn >= ends[k]) & (drawn < ends[k + 1])] - ends[k]
-            found[k].append(np.flatnonzero(one == index)[own])
-    positions = [np.sort(np.concatenate(own)) for own in found]
-    return [(own, one.ravel()[own]) for own, one in zip(positions, labels, strict=True)]
+        for k, pixels in enumerate(labels):
+            in_slice = drawn[(drawn >= ends[k]) & (drawn < ends[k + 1])] - ends[k]
+            positions[k].append(np.flatnonzero(pixels == index)[in_slice])
+    ordered = [np.sort(np.concatenate(parts_of_slice)) for parts_of_slice in positions]
+    return [(flat, pixels.ravel()[flat]) for flat, pixels in zip(ordered, labels, strict=True)]
 
 
 def train_forest(
@@ -195,41 +184,41 @@ def train_forest(
     seed: int,
     threads: int,
 ) -> ForestNetwork:
-    """A forest of trees that are grown to the end; the features of one slice are held at a time.
+    """Train a forest of trees that grow to the end; features of one slice are held at a time.
 
     Args:
         channels: (C, H, W) of each slice, in the order of `samples`.
         samples: pixels to learn from.
-        classes: how many there are; each must be in the samples.
-        trees: how many.
+        classes: number of classes, background included; each must be in the samples.
+        trees: number of trees.
         seed: the same seed and samples give the same forest.
-        threads: that compute.
+        threads: number of threads that compute.
     """
-    rows, count = [], 1
-    for one, (positions, _) in zip(channels, samples, strict=True):
-        rows.append(pixel_features(one, threads, positions).T)
-        count = len(one)
+    features = []
+    channel_count = 1
+    for slice_channel, (positions, _) in zip(channels, samples, strict=True):
+        features.append(pixel_features(slice_channel, threads, positions).T)
+        channel_count = len(slice_channel)
     trainer = RandomForestClassifier(trees, random_state=seed, n_jobs=threads)
-    trainer.fit(np.concatenate(rows), np.concatenate([values for _, values in samples]))
-    return from_scikit_learn(trainer, count, classes)
+    labels = np.concatenate([values for _, values in samples])
+    trainer.fit(np.concatenate(features), labels)
+    return from_scikit_learn(trainer, channel_count, classes)
 
 
 def from_scikit_learn(
     trainer: RandomForestClassifier, channels: int, classes: int
 ) -> ForestNetwork:
-    """The arrays of a trained forest.
-
-    Thresholds become float32, rounded down: features are float32, so the same ones pass.
-    """
-    trees = [one.tree_ for one in trainer.estimators_]
+    """The arrays of a trained forest."""
+    trees = [estimator.tree_ for estimator in trainer.estimators_]
     inner = np.concatenate([tree.children_left for tree in trees]) >= 0
-    values = np.where(
-        inner[:, None], 0, np.concatenate([tree.value[:, 0] for tree in trees])
-    )  # nobody asks a node
-    shares, rows = np.unique(values, axis=0, return_inverse=True)
+    values = np.concatenate([tree.value[:, 0] for tree in trees])
+    # Only leaves are asked for their shares: zeros elsewhere leave fewer rows to keep.
+    shares, rows = np.unique(np.where(inner[:, None], 0, values), axis=0, return_inverse=True)
+    # Features are float32, so that thresholds rounded down to float32 let the same pixels pass.
     exact = np.concatenate([tree.threshold for tree in trees])
     threshold = exact.astype(np.float32)
-    threshold = np.where(threshold > exact, np.nextafter(threshold, np.float32(-np.inf)), threshold)
+    below = np.nextafter(threshold, np.float32(-np.inf))
+    threshold = np.where(threshold > exact, below, threshold)
     arrays = {
         "starts": np.cumsum([0, *(tree.node_count for tree in trees)]),
         "left": np.concatenate([tree.children_left for tree in trees]),
@@ -240,17 +229,27 @@ def from_scikit_learn(
         "shares": shares,
         "importances": trainer.feature_importances_,
     }
-    network = ForestNetwork(channels, classes, len(trees), len(threshold), len(shares))
-    network.load_state_dict(
-        {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+    network = ForestNetwork(
+        channels=channels,
+        classes=classes,
+        trees=len(trees),
+        nodes=len(threshold),
+        rows=len(shares),
     )
+    tensors = {
+        name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
+    }
+    network.load_state_dict(tensors)
     return network.eval()
 
 
 def write_importances(
-    path: Path, names: Sequence[str], importances: NDArray[np.float64]
+    path: Path, names: Sequence[str], importances: Floats
 ) -> list[tuple[str, float]]:
-    """A CSV of features and how much each counted (mean decrease of impurity, sum 1), the largest first; its rows."""
+    """Write a CSV of how much each feature counted, the largest first; gives its rows.
+
+    The measure is the mean decrease of impurity; all of them add up to 1.
+    """
     rows = sorted(zip(names, importances.tolist(), strict=True), key=lambda row: -row[1])
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

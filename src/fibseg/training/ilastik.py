@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from fibseg.data.slices import AnnotatedSlice
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
 
 UInt8 = NDArray[np.uint8]

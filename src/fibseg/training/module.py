@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -16,52 +17,69 @@ from fibseg.data.module import Batch
 from fibseg.scores.pixels import f1_scores
 from fibseg.training.losses import DiceLoss
 
-SCHEDULES = ("constant", "cosine")
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Adam and its schedule.
+
+    Attributes:
+        learning_rate: at the start.
+        betas: decay of Adam's two moments.
+        eps: of Adam.
+        schedule: "constant" (the paper), or "cosine" to 0 over the whole training.
+    """
+
+    learning_rate: float
+    betas: tuple[float, float]
+    eps: float
+    schedule: str
 
 
-def seed_everything_of(seed: int, epoch: int) -> None:
-    """Seed torch's global generators (dropout, weights) from (seed, epoch), the start being epoch -1."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch + 1]).generate_state(1)[0]))
+def seed_torch(seed: int, epoch: int) -> None:
+    """Seed torch's global generators (dropout, weights) from (seed, epoch); the start is epoch -1."""
+    state = np.random.SeedSequence([seed, epoch + 1]).generate_state(1)
+    torch.manual_seed(int(state[0]))
 
 
 class Segmentation(LightningModule):
     """Trains a network by Adam and collects the figures of each epoch.
 
-    Nothing is logged per step, so that a step costs little more than a bare loop's; `epoch_metrics` holds the figures
-    after each validation: train_loss, val_loss, val_f1 (mean of the classes) and val_f1_<class> (F1 of the pooled
-    validation patches), learning_rate, patches_per_second, share_<class> (of the training pixels),
-    share_patches_with_class and share_patches_centred (what the sampler realised).
+    Nothing is logged per step, so that a step costs little more than a bare loop's; `epoch_metrics`
+    holds the figures after each validation: train_loss, val_loss, val_f1 (mean of the classes) and
+    val_f1_<class> (F1 of the pooled validation patches), learning_rate, patches_per_second,
+    share_<class> (of the training pixels), share_patches_with_class and share_patches_centred (what
+    the sampler realised).
     """
 
     def __init__(
         self,
         network: nn.Module,
         class_names: list[str],
-        class_weights: list[float],
-        learning_rate: float,
-        betas: tuple[float, float],
-        eps: float,
-        schedule: str,
-        cross_entropy: float,
+        loss: DiceLoss,
+        optimisation: Optimisation,
         seed: int,
         compiled: bool = False,
     ):
-        """`schedule` is "constant" (the paper) or "cosine" to 0 over the whole training; see DiceLoss for the loss.
+        """Keep what a training needs.
 
-        `compiled` lets torch.compile make the network's steps; the first step takes long then.
+        Args:
+            network: (N, C, H, W) -> logits (N, K, H, W).
+            class_names: names of the K classes, background first.
+            loss: of logits and class indices.
+            optimisation: Adam and its schedule.
+            seed: of dropout.
+            compiled: let torch.compile make the network's steps; the first step takes long then.
         """
         super().__init__()
+        # Channels last: with bf16 on a CPU a training step is clearly faster.
         self.network = network.to(memory_format=torch.channels_last)
         if compiled:
-            self.network.compile()  # in place: names of weights stay
-        self.class_names, self.seed = class_names, seed
-        self.loss = DiceLoss(class_weights, IGNORE, cross_entropy)
-        self.learning_rate, self.betas, self.eps, self.schedule = (
-            learning_rate,
-            betas,
-            eps,
-            schedule,
-        )
+            # In place, so that the weights keep their names.
+            self.network.compile()
+        self.class_names = class_names
+        self.seed = seed
+        self.loss = loss
+        self.optimisation = optimisation
         self.confusion = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE)
         self.epoch_metrics: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
@@ -74,7 +92,7 @@ class Segmentation(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Dropout depends on (seed, epoch) alone, so a resumed run repeats an unbroken one."""
-        seed_everything_of(self.seed, self.current_epoch)
+        seed_torch(self.seed, self.current_epoch)
         self._epoch_start = perf_counter()
         self._sums = {}
 
@@ -133,11 +151,16 @@ class Segmentation(LightningModule):
         }
 
     def configure_optimizers(self) -> Any:
-        """Adam (Kingma and Ba, ICLR 2015), and the cosine schedule by step."""
+        """Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980), and the cosine schedule by step."""
+        settings = self.optimisation
         optimizer = torch.optim.Adam(
-            self.network.parameters(), self.learning_rate, self.betas, self.eps, fused=True
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            eps=settings.eps,
+            fused=True,
         )
-        if self.schedule == "constant":
+        if settings.schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)

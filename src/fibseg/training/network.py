@@ -1,98 +1,117 @@
-"""Training of a network by gradients."""
+"""Training of a network by gradient descent."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from fibseg.training.opened import OpenedRun, check_model, filter_processes, make_model
+from fibseg.arrays import IGNORE
+from fibseg.data.description import class_weights
+from fibseg.data.module import PatchPlan, StackDataModule
+from fibseg.files import require_disk
+from fibseg.machine import choose_device
+from fibseg.models.trained import TrainedModel
+from fibseg.training.callbacks import (
+    FilterProgress,
+    RunCheckpoints,
+    TrainingProgress,
+    make_trainer,
+)
+from fibseg.training.losses import DiceLoss
+from fibseg.training.module import Optimisation, Segmentation
+from fibseg.training.opened import OpenedRun, check_model, make_model
+from fibseg.training.tracking import MetricsFile, Tracking
 
-if TYPE_CHECKING:  # heavy imports happen when they are needed
-    from fibseg.models.trained import TrainedModel
-    from fibseg.training.module import Segmentation
-    from fibseg.training.tracking import Tracking
+BYTES_PER_WEIGHT = 4
+CHECKPOINTS = 3 * 3 + 2
+"""Copies of the weights on the disk: with Adam's two moments in last, previous and the one being written; best twice."""
 
 
-def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
-    """The network with its start, and the module that trains it."""
-    from fibseg.data.description import class_weights
-    from fibseg.files import require_disk
-    from fibseg.training.module import Segmentation
+def train_network(run: OpenedRun, tracking: Tracking) -> float:
+    """Train a network, from the last whole checkpoint where there is one.
 
-    config, t = run.config, run.config.training
-    needed = 4 * check_model(config, run.slices) * (3 * 3 + 2)
+    Returns:
+        Seconds of training, those before a kill included.
+
+    Raises:
+        FibsegError: the disk is too small, or the network cannot be built.
+        KeyboardInterrupt: the training was stopped by a signal.
+    """
+    needed = BYTES_PER_WEIGHT * CHECKPOINTS * check_model(run.config, run.slices)
     require_disk(run.directory.path, needed, "this run (weights and optimizer, three copies)")
-    trained = make_model(config, run.window, run.provenance["precision"])
-    if run.start is not None:
-        run.console.print(f"starting from {run.start.where}", highlight=False)
-        for line in run.start.apply(trained):
-            run.console.print(f"  {line}", highlight=False)
-    module = Segmentation(
-        trained.network,
-        list(trained.class_names),
-        class_weights(config.data),
-        t.learning_rate,
-        (t.betas[0], t.betas[1]),
-        t.eps,
-        t.schedule,
-        t.cross_entropy,
-        config.seed,
-        t.compile,
-    )
-    return trained, module
-
-
-def fit(run: OpenedRun, trained: TrainedModel, module: Segmentation, tracking: Tracking) -> float:
-    """Train, from the last whole checkpoint where there is one; gives the seconds it took, resumed ones included."""
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
-
-    from fibseg.data.module import StackDataModule
-    from fibseg.machine import choose_device
-    from fibseg.training.callbacks import (
-        FilterProgress,
-        RunCheckpoints,
-        TrainingProgress,
-        make_trainer,
-    )
-    from fibseg.training.tracking import MetricsFile
-
-    config, patches = run.config, run.config.patches
+    trained, module = build(run)
     if run.resume_from is not None:
         run.console.print(f"resuming from {run.resume_from.name}")
-    data = StackDataModule(
-        run.slices["train"],
-        run.slices["validation"],
-        run.window,
-        config.filter.areas,
-        config.filter.scope,
-        patches.size,
-        patches.class_share,
-        config.training.batch_size,
-        config.training.batches,
-        config.training.validation_batches,
-        patches.validation_seed,
-        patches.fresh_validation,
-        config.seed,
-        cache=Path(config.machine.cache),
-        processes=filter_processes(config),
-        report=FilterProgress(run.console),
-    )
     checkpoints = RunCheckpoints(run.directory, trained)
-    shown = [
+    callbacks = [
+        # metrics.csv is written before boards read it, and before the checkpoint of the epoch.
         MetricsFile(run.directory.metrics),
         tracking,
         TrainingProgress(run.console),
         checkpoints,
     ]
-    device, precision = choose_device(config.machine.device), run.provenance["precision"]
+    trainer = make_trainer(
+        epochs=run.config.training.epochs,
+        device=choose_device(run.config.machine.device),
+        precision=run.provenance["precision"],
+        callbacks=callbacks,
+    )
     try:
-        make_trainer(config.training.epochs, device, precision, shown).fit(
-            module, data, ckpt_path=run.resume_from, weights_only=True
-        )
-    except (
-        SystemExit
-    ) as error:  # Lightning makes 1 of Ctrl-C, and its own one of SIGTERM before the first batch
+        trainer.fit(module, make_data(run), ckpt_path=run.resume_from, weights_only=True)
+    except SystemExit as error:
+        # Lightning turns Ctrl-C into exit code 1, and SIGTERM before the first batch into an
+        # exception of its own.
         if error.code == 1 or isinstance(error, SIGTERMException):
             raise KeyboardInterrupt from None
         raise
     return checkpoints.seconds
+
+
+def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
+    """The network with its start, and the module that trains it."""
+    config = run.config
+    training = config.training
+    trained = make_model(config, run.grey_range, run.provenance["precision"])
+    if run.start is not None:
+        run.console.print(f"starting from {run.start.where}", highlight=False)
+        for line in run.start.apply(trained):
+            run.console.print(f"  {line}", highlight=False)
+    optimisation = Optimisation(
+        learning_rate=training.learning_rate,
+        betas=(training.betas[0], training.betas[1]),
+        eps=training.eps,
+        schedule=training.schedule,
+    )
+    module = Segmentation(
+        network=trained.network,
+        class_names=list(trained.class_names),
+        loss=DiceLoss(class_weights(config.data), IGNORE, training.cross_entropy),
+        optimisation=optimisation,
+        seed=config.seed,
+        compiled=training.compile,
+    )
+    return trained, module
+
+
+def make_data(run: OpenedRun) -> StackDataModule:
+    """The patches of a run."""
+    patches = run.config.patches
+    training = run.config.training
+    plan = PatchPlan(
+        size=patches.size,
+        class_share=patches.class_share,
+        batch_size=training.batch_size,
+        batches=training.batches,
+        validation_batches=training.validation_batches,
+        seed=run.config.seed,
+        validation_seed=patches.validation_seed,
+        fresh_validation=patches.fresh_validation,
+    )
+    return StackDataModule(
+        slices={**run.slices},
+        grey_range=run.grey_range,
+        channels=run.config.channels,
+        plan=plan,
+        cache=run.cache,
+        processes=run.processes,
+        progress=FilterProgress(run.console),
+    )

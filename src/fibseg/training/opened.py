@@ -1,226 +1,280 @@
-"""A run that is opened: its configuration, slices, start and directory."""
+"""A run that is opened: what is settled before its training begins, and what its steps share."""
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fibseg.config.checks import is_network
-from fibseg.config.derived import model_arguments, start_source
+from fibseg.config.derived import IMAGENET, model_arguments, start_source
 from fibseg.config.schemas import TrainConfig
-from fibseg.runs.directory import RunDirectory
+from fibseg.errors import FibsegError
+from fibseg.machine import choose_device, choose_precision, cores, set_threads, versions
+from fibseg.models.kinds import create_model, network_size
+from fibseg.runs.directory import RunDirectory, find_checkpoint
+from fibseg.runs.identity import check_same, read_config, write_config
 
-if TYPE_CHECKING:  # heavy imports happen when they are needed
+# torch, Lightning, scikit-learn and h5py are imported where they are needed, so that a finished run
+# is reported at once.
+if TYPE_CHECKING:
     from rich.console import Console
 
     from fibseg.data.grey import GreyRange
-    from fibseg.data.slices import AnnotatedSlice
+    from fibseg.data.volume import AnnotatedSlice
     from fibseg.models.kinds import Model
     from fibseg.models.start import Start
     from fibseg.models.trained import TrainedModel
     from fibseg.training.ilastik import IlastikProject
-import secrets
 
-from fibseg.errors import FibsegError
-
-if TYPE_CHECKING:  # heavy imports happen when they are needed: --help answers at once
-    from rich.console import Console
-
-    from fibseg.data.slices import AnnotatedSlice
-
-    pass
-    from fibseg.models.start import Start
+Slices = dict[str, "list[AnnotatedSlice]"]
+"""Annotated slices by split: train, validation, test and second_expert."""
 
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """What the steps of a run share."""
+    """What the steps of a run share.
+
+    Attributes:
+        config: the composed configuration.
+        plain: the same as plain mappings, as config.yaml holds it.
+        provenance: hashes, threads, precision, device and versions that the run began with.
+        directory: of the run.
+        slices: annotated slices by split.
+        grey_range: grey values that become 0 and 255.
+        resume_from: the checkpoint to resume from; None for a training from its start.
+        start: weights to start from; None for a random start.
+        project: of Ilastik, for `model=ilastik`.
+        console: takes what a person reads.
+    """
 
     config: TrainConfig
+    plain: dict[str, Any]
     provenance: dict[str, Any]
     directory: RunDirectory
-    slices: dict[str, list[AnnotatedSlice]]
-    window: GreyRange
+    slices: Slices
+    grey_range: GreyRange
     resume_from: Path | None
     start: Start | None
     project: IlastikProject | None
-    plain: dict[str, Any]
     console: Console
 
+    @property
+    def cache(self) -> Path:
+        """Folder of filtered slices, shared by all runs."""
+        return Path(self.config.machine.cache)
 
-def make_project(config: TrainConfig) -> IlastikProject | None:
-    """Ilastik's project, looked at before anything begins; None for other models."""
-    from fibseg.data.description import class_names
-    from fibseg.training.ilastik import find_program, open_project
-
-    own = config.model
-    if own.architecture != "ilastik":
-        return None
-    return open_project(
-        Path(own.project), find_program(own.executable), own.labels, class_names(config.data)
-    )
+    @property
+    def processes(self) -> int:
+        """Worker processes that filter slices and patches."""
+        return self.config.machine.processes or cores()
 
 
-def check_model(config: TrainConfig, slices: dict[str, list[AnnotatedSlice]]) -> int:
-    """How many weights it will have; FibsegError where it cannot be built or found, or cannot learn from the slices."""
-    from fibseg.data.description import class_names
-    from fibseg.models.kinds import network_size
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, before the run directory is looked at.
 
-    if make_project(config) is not None:
-        return 0
-    if config.model.architecture == "forest":
-        from fibseg.training.forest import check_slices
+    Attributes:
+        config: the composed configuration.
+        plain: the same as plain mappings.
+        slices: annotated slices by split.
+        hashes: "config_hash" and "data_hash", with "overrides", what was typed.
+    """
 
-        check_slices(
-            slices["train"], class_names(config.data), config.model.slices == "every_other"
-        )
-    arguments = model_arguments(config, 1 + len(config.data.classes))
-    return network_size(config.model.architecture, arguments, config.patches.size)
-
-
-def make_model(config: TrainConfig, window: GreyRange, precision: str) -> TrainedModel:
-    """A network with the random start of the seed, and what a prediction must know of it."""
-    from fibseg.models.kinds import create_model
-    from fibseg.training.module import seed_everything_of
-
-    seed_everything_of(config.seed, epoch=-1)
-    arguments = model_arguments(config, 1 + len(config.data.classes))
-    network = create_model(config.model.architecture, **arguments)
-    return trained_model(config, window, precision, network, arguments)
+    config: TrainConfig
+    plain: dict[str, Any]
+    slices: Slices
+    hashes: dict[str, Any]
 
 
-def trained_model(
-    config: TrainConfig,
-    window: GreyRange,
-    precision: str,
-    network: Model,
-    arguments: dict[str, Any],
-) -> TrainedModel:
-    """With what a prediction must know; a forest says of itself how slices are cut, which changes no label."""
-    from fibseg.data.description import class_names, label_values
-    from fibseg.models.trained import TrainedModel
-    from fibseg.prediction.windows import LARGE
+def open_run(request: Request, directory: RunDirectory, console: Console) -> OpenedRun:
+    """Settle what the machine decides, or keep what the directory says; write config.yaml.
 
-    tiles = {"kind": "tiles", "size": LARGE, "loss": 0.0, "flipped": 0.0, "slices": 0}
-    return TrainedModel(
-        network,
-        config.model.architecture,
-        arguments,
-        class_names(config.data),
-        label_values(config.data),
-        list(config.filter.areas),
-        config.filter.scope,
-        window,
-        [list(volume.voxel_size) for volume in config.data.volumes],
-        config.patches.size,
-        precision,
-        None if is_network(config) else tiles,
-    )
+    The caller holds the lock of the directory.
 
-
-def filter_processes(config: TrainConfig) -> int:
-    """Processes that filter slices or patches."""
-    from fibseg.machine import cores
-
-    return config.machine.processes or cores()
-
-
-def open_run(
-    config: TrainConfig,
-    plain: dict[str, Any],
-    told: dict[str, Any],
-    before: dict[str, Any] | None,
-    directory: RunDirectory,
-    slices: dict[str, list[AnnotatedSlice]],
-    console: Console,
-) -> OpenedRun:
-    """Settle what the machine decides, or keep what the directory says; write config.yaml."""
+    Raises:
+        FibsegError: weights or project cannot be read, or do not fit.
+    """
     from fibseg.data.grey import grey_range
     from fibseg.data.inspection import inspect
-    from fibseg.runs.identity import write_config
     from fibseg.training.callbacks import usable_checkpoint
 
-    pass
-
-    window = grey_range([one.image for one in slices["train"]], config.data.intensity)
+    config = request.config
+    earlier = read_config(directory)
+    training_images = [annotated.image for annotated in request.slices["train"]]
+    grey = grey_range(training_images, config.data.intensity)
     resume_from = usable_checkpoint(directory)
     start = None if resume_from is not None else read_start(config)
-    project = make_project(config)
+    project = open_project_of(config)
     if start is not None:
-        start.apply(
-            make_model(config, window, "32")
-        )  # a file that does not fit leaves no config.yaml
-    from_file = start or project
-    told |= {"start_hash": from_file.identity() if from_file is not None else None}
-    provenance = before["provenance"] if before is not None else told | settle(config)
-    if before is None:
-        write_config(directory, plain | {"provenance": provenance})
+        # A file that does not fit is reported before config.yaml is written.
+        start.apply(make_model(config, grey, precision="32"))
+    if earlier is not None:
+        provenance = earlier["provenance"]
+    else:
+        source = start or project
+        start_hash = source.identity() if source is not None else None
+        provenance = request.hashes | {"start_hash": start_hash} | settle(config)
+        write_config(directory, request.plain | {"provenance": provenance})
     counts = ", ".join(
-        f"{len(found)} {split.replace('_', ' ')}" for split, found in slices.items() if found
+        f"{len(split_slices)} {split.replace('_', ' ')}"
+        for split, split_slices in request.slices.items()
+        if split_slices
     )
     console.print(
-        f"data {config.data.name}: {counts} slices; grey values {window.low:g} to {window.high:g}"
+        f"data {config.data.name}: {counts} slices; grey values {grey.low:g} to {grey.high:g}"
     )
     if resume_from is None:
-        for finding in inspect(config.data, slices):
+        for finding in inspect(config.data, request.slices):
             console.print(f"{finding.level}: {finding.text}", markup=False, highlight=False)
     return OpenedRun(
-        config, provenance, directory, slices, window, resume_from, start, project, plain, console
+        config=config,
+        plain=request.plain,
+        provenance=provenance,
+        directory=directory,
+        slices=request.slices,
+        grey_range=grey,
+        resume_from=resume_from,
+        start=start,
+        project=project,
+        console=console,
     )
+
+
+def check_earlier(request: Request, directory: RunDirectory) -> None:
+    """FibsegError where the directory holds a run of another configuration, data or start."""
+    earlier = read_config(directory)
+    if earlier is not None:
+        check_same(directory, earlier, request.plain | {"provenance": request.hashes})
+        _check_start(request.config, earlier["provenance"].get("start_hash"), directory)
 
 
 def settle(config: TrainConfig) -> dict[str, Any]:
     """What this machine decides at the start of a run, and a resumed run keeps."""
-    from fibseg.machine import choose_device, choose_precision, set_threads, versions
-    from fibseg.models.kinds import ARCHITECTURES
-
-    network = is_network(config)
+    kind = config.kind
     device = choose_device(config.machine.device)
     threads = set_threads(config.machine.threads)
-    depthwise = network and ARCHITECTURES[config.model.architecture].depthwise
-    precision = choose_precision(config.training.precision if network else "32", device, depthwise)
-    kind = device.type if network else "cpu"
-    found = {"device": kind, "threads": threads, "precision": precision, "versions": versions()}
-    return found | {"tracking_id": secrets.token_hex(6)}
+    wanted = config.training.precision if kind.by_gradient else "32"
+    return {
+        "device": device.type if kind.by_gradient else "cpu",
+        "threads": threads,
+        "precision": choose_precision(wanted, device, kind.depthwise),
+        "versions": versions(),
+        "tracking_id": secrets.token_hex(6),
+    }
 
 
-def read_start(config: TrainConfig) -> Start | None:
-    """The weights to start from, where the configuration says so."""
-    from fibseg.models.start import Start, imagenet_weights, read_weights
-    from fibseg.models.trained import load_model
-    from fibseg.runs.directory import find_checkpoint
+def check_model(config: TrainConfig, slices: Slices) -> int:
+    """How many numbers the model will have.
 
-    source = start_source(config)
-    if source is None:
-        return None
-    if config.init_from is not None:
-        return Start(source, run=load_model(find_checkpoint(Path(source))))
-    return Start(
-        source,
-        imagenet_weights(config.model.encoder)
-        if source == "imagenet"
-        else read_weights(Path(source)),
+    Raises:
+        FibsegError: it cannot be built or found, or cannot learn from the slices.
+    """
+    from fibseg.data.description import class_names
+
+    if open_project_of(config) is not None:
+        return 0
+    if config.kind.compiled:
+        from fibseg.training.forest import check_slices
+
+        every_other = config.model.slices == "every_other"
+        check_slices(slices["train"], class_names(config.data), every_other)
+    architecture = config.model.architecture
+    return network_size(architecture, model_arguments(config), config.patches.size)
+
+
+def make_model(config: TrainConfig, grey: GreyRange, precision: str) -> TrainedModel:
+    """A network with the random start of the seed, and what a prediction must know of it."""
+    from fibseg.training.module import seed_torch
+
+    seed_torch(config.seed, epoch=-1)
+    arguments = model_arguments(config)
+    network = create_model(config.model.architecture, **arguments)
+    return describe_model(config, grey, precision, network, arguments)
+
+
+def describe_model(
+    config: TrainConfig,
+    grey: GreyRange,
+    precision: str,
+    network: Model,
+    arguments: dict[str, Any],
+) -> TrainedModel:
+    """A network with what a prediction must know of it.
+
+    Args:
+        config: of the run.
+        grey: grey values that become 0 and 255.
+        precision: of the training.
+        network: that is or will be trained.
+        arguments: what `create_model` makes the network from.
+    """
+    from fibseg.data.description import class_names, label_values
+    from fibseg.models.trained import TrainedModel
+    from fibseg.prediction.windows import unchecked_windows
+
+    return TrainedModel(
+        network=network,
+        architecture=config.model.architecture,
+        arguments=arguments,
+        class_names=class_names(config.data),
+        label_values=label_values(config.data),
+        channels=config.channels,
+        grey_range=grey,
+        voxel_sizes=[list(volume.voxel_size) for volume in config.data.volumes],
+        patch_size=config.patches.size,
+        precision=precision,
+        windows=unchecked_windows(config.kind),
     )
 
 
-def check_start(config: TrainConfig, before: dict[str, Any], directory: RunDirectory) -> None:
-    """FibsegError if the weights, or the project, that the run began from have changed; they may be gone."""
-    from fibseg.training.ilastik import file_digest
+def open_project_of(config: TrainConfig) -> IlastikProject | None:
+    """Ilastik's project, read before anything begins; None for other models."""
+    if config.kind.network is not None:
+        return None
+    from fibseg.data.description import class_names
+    from fibseg.training.ilastik import find_program, open_project
 
+    model = config.model
+    program = find_program(model.executable)
+    return open_project(Path(model.project), program, model.labels, class_names(config.data))
+
+
+def read_start(config: TrainConfig) -> Start | None:
+    """The weights to start from, where the configuration names any."""
     source = start_source(config)
-    project = Path(config.model.project) if config.model.architecture == "ilastik" else None
-    if (
-        project is not None
-        and project.exists()
-        and file_digest(project) != before["provenance"].get("start_hash")
-    ):
-        raise FibsegError(
-            f"{directory.path}: was made with another {project}; give another name=, or delete it."
-        )
-    if source is None or source == "imagenet" or not Path(source).exists():
+    if source is None:
+        return None
+    from fibseg.models.start import Start, imagenet_weights, read_weights
+    from fibseg.models.trained import load_model
+
+    if config.init_from is not None:
+        return Start(source, run=load_model(find_checkpoint(Path(source))))
+    if source == IMAGENET:
+        return Start(source, imagenet_weights(config.model.encoder))
+    return Start(source, read_weights(Path(source)))
+
+
+def _check_start(config: TrainConfig, start_hash: str | None, directory: RunDirectory) -> None:
+    """FibsegError if the weights or the project that a run began from have changed.
+
+    They may be gone: a run does not need them again.
+    """
+    if config.kind.network is None:
+        from fibseg.training.ilastik import file_digest
+
+        project = Path(config.model.project)
+        if project.exists() and file_digest(project) != start_hash:
+            raise FibsegError(
+                f"{directory.path}: was made with another {project}; "
+                "give another name=, or delete it."
+            )
+    source = start_source(config)
+    if source is None or source == IMAGENET or not Path(source).exists():
         return
-    if (start := read_start(config)) and start.identity() != before["provenance"].get("start_hash"):
+    start = read_start(config)
+    if start is not None and start.identity() != start_hash:
         raise FibsegError(
-            f"{directory.path}: began with other weights of {source}; give another name=, or delete it."
+            f"{directory.path}: began with other weights of {source}; "
+            "give another name=, or delete it."
         )

@@ -114,12 +114,12 @@ class Wandb:
         run: RunDirectory,
         identity: dict[str, Any],
         config: dict[str, Any],
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ):
         """`identity` holds project, entity, group, name, id and tags, as wandb.init takes them."""
         for old in (run.path / "wandb").glob(f"offline-run-*-{identity['id']}"):
             shutil.rmtree(old, ignore_errors=True)
-        self._run, online = wandb_run.start(run.path, {"config": config, **identity}, True, say)
+        self._run, online = wandb_run.start(run.path, {"config": config, **identity}, True, report)
         self._first = (
             self._run.step if online else 0
         )  # what an online run has already is not sent twice
@@ -234,14 +234,14 @@ def open_boards(
     run: RunDirectory,
     identity: dict[str, Any],
     config: dict[str, Any],
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> list[Board]:
     """The boards of these names; metrics.csv is written anyway."""
     boards: list[Board] = []
     if "tensorboard" in names:
         boards.append(TensorBoard(run.path / "tensorboard"))
     if "wandb" in names:
-        boards.append(Wandb(run, identity, config, say))
+        boards.append(Wandb(run, identity, config, report))
     return boards
 
 

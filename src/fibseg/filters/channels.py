@@ -1,0 +1,48 @@
+"""What a network sees of a slice: the image, and its versions by the grain filter.
+
+The question whether the filter works on whole slices or on each patch is answered here alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCOPES = ("slice", "patch")
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channels of a network: the image, then one filtered version for each area.
+
+    Attributes:
+        areas: limits of the grain filter in pixels, in the order of the channels.
+        scope: what is filtered: "slice", the whole slice once, or "patch", each patch and each
+            window of a prediction by itself, as the authors of the paper did.
+    """
+
+    areas: tuple[int, ...] = ()
+    scope: str = "slice"
+
+    @property
+    def count(self) -> int:
+        """Number of channels, the image included."""
+        return 1 + len(self.areas)
+
+    @property
+    def by_patch(self) -> bool:
+        """Whether single patches and windows are filtered, so that no window may be larger."""
+        return bool(self.areas) and self.scope == "patch"
+
+    @property
+    def slice_areas(self) -> tuple[int, ...]:
+        """Areas by which whole slices are filtered; none where single patches are."""
+        return () if self.by_patch else self.areas
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each channel, in order.
+
+        >>> Channels((650, 3200)).names
+        ['image', 'grain 650', 'grain 3200']
+        """
+        return ["image", *(f"grain {area}" for area in self.areas)]

@@ -1,0 +1,98 @@
+"""Checkpoints as data: tensors and built-in types, written whole or not at all, read without unpickling code."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from fibseg.errors import FibsegError
+from fibseg.files import replacing
+
+METADATA_KEY = "fibseg"
+"""Key in the metadata of a safetensors file that holds, as JSON, what stands beside the arrays."""
+
+
+def save_whole(content: dict[str, Any], path: Path) -> None:
+    """Save by torch, so that either the old file or the whole new one is there after a kill or a full disk.
+
+    Raises:
+        FibsegError: the file cannot be written.
+    """
+    _write(path, lambda file: torch.save(content, file))
+
+
+def save_arrays(arrays: dict[str, torch.Tensor], content: dict[str, Any], path: Path) -> None:
+    """Save arrays as safetensors, with `content` as JSON in the metadata; whole as in `save_whole`."""
+    metadata = {METADATA_KEY: json.dumps(content)}
+    _write(path, lambda file: file.write(save(arrays, metadata)))
+
+
+def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    try:
+        with replacing(path, durable=True) as partial, partial.open("wb") as file:
+            write(file)
+    except (OSError, RuntimeError) as error:
+        raise FibsegError(
+            f"{path}: the checkpoint could not be written ({error}); is the disk full?"
+        ) from error
+
+
+def load_whole(path: Path) -> dict[str, Any]:
+    """Read what `save_whole` wrote to the host's memory; every byte is checked against its checksum.
+
+    Raises:
+        FibsegError: missing, damaged, or holding anything but tensors and built-in types.
+    """
+    if not path.is_file():
+        raise FibsegError(f"{path}: no such checkpoint.")
+    try:
+        # torch.load accepts a flipped byte in silence; the zip's own checksums find it.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise FibsegError(f"{path}: damaged checkpoint: {damaged} does not fit its checksum.")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FibsegError:
+        raise
+    # zipfile and torch raise many kinds of exceptions on bytes that they did not write.
+    except Exception as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise FibsegError(
+            f"{path}: no checkpoint of fibseg, or a damaged one ({reason})."
+        ) from error
+    if not isinstance(content, dict):
+        raise FibsegError(f"{path}: no checkpoint of fibseg: it holds a {type(content).__name__}.")
+    return content
+
+
+def load_arrays(path: Path) -> dict[str, Any]:
+    """Read what `save_arrays` wrote: its content, and the arrays as "weights".
+
+    Raises:
+        FibsegError: missing, damaged, or no file of fibseg.
+    """
+    if not path.is_file():
+        raise FibsegError(f"{path}: no such checkpoint.")
+    try:
+        with safe_open(path, "pt") as file:
+            content = json.loads((file.metadata() or {})[METADATA_KEY])
+            names = file.keys()
+            return dict(content) | {"weights": {name: file.get_tensor(name) for name in names}}
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise FibsegError(f"{path}: no forest of fibseg, or a damaged one ({error}).") from error
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `load_whole` would succeed."""
+    try:
+        load_whole(path)
+    except FibsegError:
+        return False
+    return True
