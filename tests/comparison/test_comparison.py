@@ -384,7 +384,7 @@ def test_a_comparison_is_one_run_of_wandb(commands: Commands, tmp_path: Path) ->
     """In a process of its own: W&B's service would stay with this one."""
     grid(tmp_path / "runs", 2)
     line = ("compare", tmp_path / "runs", "--output", tmp_path / "out", "--wandb", "cells")
-    result = commands.run("fibseg", *line, env=os.environ | {"WANDB_MODE": "offline"})
+    result = commands.run_process("fibseg", *line, env=os.environ | {"WANDB_MODE": "offline"})
     assert result.returncode == 0, result.stderr
     found = read_wandb(tmp_path / "out")
     assert (found["run"].project, found["run"].job_type) == ("cells", "comparison")

@@ -245,9 +245,11 @@ def test_weights_of_another_network(commands: Commands) -> None:
     commands.refused(result, "no weights of efficientnet_b0", "missing")
 
 
+@pytest.mark.slow
 def test_pretrained_weights_that_cannot_be_had(commands: Commands) -> None:
+    """In a process of its own: the library that fetches weights reads its variables once."""
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(commands.folder / "hub")}
-    result = commands.run(
+    result = commands.run_process(
         "train.py", *commands.recipe, *SMALL_EUNET, "model.pretrained=true", env=offline
     )
     commands.refused(result, "weights of efficientnet_b0 cannot be had", "model.weights=FILE")

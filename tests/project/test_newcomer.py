@@ -44,7 +44,7 @@ def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Comm
     """By a third of the quick recipe; the score of the labels is near the run's own."""
 
     def run(*command: str) -> str:
-        result = commands.run(*command, cwd=cell, timeout=1200)
+        result = commands.run_process(*command, cwd=cell, timeout=1200)
         assert result.returncode == 0, result.stderr
         return result.stdout
 

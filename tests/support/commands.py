@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def hear_the_keyboard() -> None:
-    """In a child before it begins: take Ctrl-C, which a shell's background jobs are told to ignore."""
+    """Take Ctrl-C again in a child before it begins: a shell's background jobs ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -23,7 +24,8 @@ class Commands:
     """Runs the project's commands in a folder of their own, on the tiny phantom stack."""
 
     def __init__(self, folder: Path, data: Path):
-        self.folder, self.data = folder, data
+        self.folder = folder
+        self.data = data
         (folder / "conf" / "data").mkdir(parents=True)
         (folder / "conf" / "data" / "tiny.yaml").write_text(TINY)
 
@@ -47,22 +49,41 @@ class Commands:
             "machine.device=cpu",
         ]
 
-    def run(self, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run `train.py`, `predict.py` or `fibseg` with arguments; what they print comes back as text."""
-        options = {"timeout": 300} | options
+    def run(
+        self,
+        *command: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Call `train.py`, `predict.py` or `fibseg` with arguments, inside this process."""
+        from tests.support.in_process import call_program  # torch is loaded by it
+
+        line = self.line(*command)
+        return call_program(line[1:] if line[0] == sys.executable else line, cwd, env)
+
+    def run_process(self, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """As `run`, by the installed program in a process of its own."""
         return subprocess.run(
-            self.line(*command), capture_output=True, text=True, check=False, **options
+            self.line(*command),
+            capture_output=True,
+            text=True,
+            check=False,
+            **({"timeout": 300} | options),
         )
 
+    def start(self, *command: str | Path, **options: Any) -> subprocess.Popen[str]:
+        """Start the installed program without waiting for it, so that it can be killed."""
+        return subprocess.Popen(self.line(*command), text=True, **options)
+
     def line(self, *command: str | Path) -> list[str]:
-        """The whole command line."""
+        """The whole command line of a process."""
         name, *arguments = map(str, command)
         program = (
             [str(Path(sys.executable).with_name("fibseg"))]
             if name == "fibseg"
-            else [sys.executable, PROJECT / name]
+            else [sys.executable, str(PROJECT / name)]
         )
-        return [*map(str, program), *arguments]
+        return [*program, *arguments]
 
     def train(self, *overrides: str) -> subprocess.CompletedProcess[str]:
         """One training by the tiny recipe."""
@@ -70,11 +91,11 @@ class Commands:
 
     def run_directory(self) -> Path:
         """The only run directory there is."""
-        (found,) = (path.parent for path in self.folder.glob("runs/tiny/*/config.yaml"))
-        return found
+        (config,) = self.folder.glob("runs/tiny/*/config.yaml")
+        return config.parent
 
     def refused(self, result: subprocess.CompletedProcess[str], *fragments: str) -> str:
-        """The command ended with one sentence that holds the fragments, and with an exit code that is not 0."""
+        """The command ended with exit code 2 and one sentence, which holds the fragments."""
         assert result.returncode == 2, result.stderr
         lines = result.stderr.strip().splitlines()
         assert len(lines) == 1, result.stderr

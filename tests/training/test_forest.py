@@ -415,13 +415,13 @@ def test_the_estimate_of_memory_is_near_what_numpy_takes(made: Made) -> None:
 def test_in_a_sweep_beside_a_network_and_compared(commands: Commands) -> None:
     """Two seeds; one that was killed begins again, a finished one is skipped."""
     line = ["train.py", "-m", *recipe(commands), "filter=off", "seed=0,1"]
-    done = commands.run(*line, "hydra/launcher=basic", timeout=300)
+    done = commands.run_process(*line, "hydra/launcher=basic")
     assert done.returncode == 0, done.stderr
     (first,) = (path.parent for path in commands.folder.glob("runs/tiny/forest-*-s0-*/scores.json"))
     forest = (first / "checkpoints" / "forest.safetensors").read_bytes()
     (first / "scores.json").unlink()  # as after a kill
     (first / "checkpoints" / "forest.safetensors").write_bytes(b"half")
-    again = commands.run(*line, "hydra/launcher=basic", timeout=300)
+    again = commands.run_process(*line, "hydra/launcher=basic")
     assert again.returncode == 0, again.stderr
     assert (first / "checkpoints" / "forest.safetensors").read_bytes() == forest
     assert commands.train("seed=0").returncode == 0

@@ -292,7 +292,7 @@ def test_temporary_files_on_another_file_system(commands: Commands, undisturbed:
 
 @pytest.mark.slow
 def test_a_sweep_by_hydras_own_launcher(commands: Commands) -> None:
-    result = commands.run(
+    result = commands.run_process(
         "train.py",
         "-m",
         *commands.recipe,

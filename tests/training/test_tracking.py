@@ -66,7 +66,7 @@ def check_boards(run: Path, epochs: int) -> None:
 
 @pytest.mark.slow
 def test_a_run_on_every_board(commands: Commands) -> None:
-    result = commands.run("train.py", *commands.recipe, *BOARDS, env=os.environ | OFFLINE)
+    result = commands.run_process("train.py", *commands.recipe, *BOARDS, env=os.environ | OFFLINE)
     assert result.returncode == 0, result.stderr
     assert "W&B: offline; upload later" in result.stdout
     run = commands.run_directory()
@@ -102,7 +102,7 @@ def test_a_killed_run_stays_one_run(commands: Commands) -> None:
         time.sleep(0.02)
     process.kill()
     process.wait()
-    result = commands.run("train.py", *longer, env=os.environ | OFFLINE)
+    result = commands.run_process("train.py", *longer, env=os.environ | OFFLINE)
     assert result.returncode == 0, result.stderr
     check_boards(commands.run_directory(), 6)
 
