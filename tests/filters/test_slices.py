@@ -1,23 +1,21 @@
 """Many slices: each filtered once, in processes, and kept on disk whole or not at all."""
 
 import errno
-import functools
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from fibseg.errors import FibsegError
 from fibseg.filters import slices as module
+from fibseg.filters.cache import cache_key, turn_to_fill
 from fibseg.filters.grain import grain_filter
-from fibseg.filters.slices import cache_key, filter_slices
+from fibseg.filters.slices import filter_slices, slice_channels
+from tests.support.processes import worker_dies
 
 
 @pytest.fixture
@@ -49,29 +47,26 @@ def equal(results: list[np.ndarray], stack: list[np.ndarray], limits: list[int])
 def test_a_second_call_computes_nothing(
     stack: list[np.ndarray], tmp_path: Path, counted: list[list[int]]
 ) -> None:
-    seen: list[tuple[int, int]] = []
+    cache = tmp_path / "new" / "cache"
+    steps: list[tuple[int, int]] = []
     for _ in range(2):
-        results = filter_slices(
-            stack, [3, 7], tmp_path / "new" / "cache", 1, lambda *step: seen.append(step)
-        )
+        results = filter_slices(stack, [3, 7], cache, 1, lambda *step: steps.append(step))
         assert equal(results, stack, [3, 7])
     assert counted == [[3, 7]] * 4
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)] * 2
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)] * 2
     names = {f"{cache_key(image, area)}.npy" for image in stack for area in (3, 7)}
-    assert {
-        path.name for path in (tmp_path / "new" / "cache").iterdir() if path.suffix != ".lock"
-    } == names
+    assert {path.name for path in cache.iterdir() if path.suffix != ".lock"} == names
 
 
 def test_only_what_is_missing_is_computed(
     stack: list[np.ndarray], tmp_path: Path, counted: list[list[int]]
 ) -> None:
     filter_slices(stack[:2], [3], tmp_path, 1)
-    seen: list[tuple[int, int]] = []
-    results = filter_slices(stack[:3], [9, 3, 9], tmp_path, 1, lambda *step: seen.append(step))
+    steps: list[tuple[int, int]] = []
+    results = filter_slices(stack[:3], [9, 3, 9], tmp_path, 1, lambda *step: steps.append(step))
     assert equal(results, stack[:3], [9, 3, 9])
     assert counted == [[3], [3], [9], [9], [9, 3]]
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_two_at_once_compute_each_slice_once(
@@ -81,11 +76,30 @@ def test_two_at_once_compute_each_slice_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     count = module.grain_filter
-    monkeypatch.setattr(module, "grain_filter", lambda *given: (time.sleep(0.05), count(*given))[1])
+    monkeypatch.setattr(
+        module, "grain_filter", lambda *arguments: (time.sleep(0.05), count(*arguments))[1]
+    )
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(filter_slices, stack, [3, 7], tmp_path, 1) for _ in range(2)]
-    assert all(equal(one.result(), stack, [3, 7]) for one in both)
+    assert all(equal(future.result(), stack, [3, 7]) for future in both)
     assert counted == [[3, 7]] * 4
+
+
+def test_a_cache_with_another_area_is_not_waited_for(
+    stack: list[np.ndarray], tmp_path: Path
+) -> None:
+    waiting = []
+    with turn_to_fill(tmp_path, stack, [3, 7]):
+        assert equal(filter_slices(stack, [5], tmp_path, 1), stack, [5])
+        for areas in ([7], [3, 5], [7, 9]):
+            arguments = (stack, areas, tmp_path, 1)
+            waiting.append(threading.Thread(target=filter_slices, args=arguments, daemon=True))
+            waiting[-1].start()
+        time.sleep(0.3)
+        assert all(thread.is_alive() for thread in waiting)
+    for thread in waiting:
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def test_without_a_cache_nothing_is_kept(stack: list[np.ndarray], counted: list[list[int]]) -> None:
@@ -100,6 +114,13 @@ def test_no_slice_and_no_area(
     assert filter_slices([], [3], tmp_path, 2) == []
     assert [result.shape for result in filter_slices(stack[:1], [], tmp_path, 2)] == [(0, 24, 30)]
     assert counted == []
+
+
+def test_channels_are_the_slice_and_its_filtered_versions(stack: list[np.ndarray]) -> None:
+    for image, channels in zip(stack, slice_channels(stack, [7, 3], None, 1), strict=True):
+        assert np.array_equal(channels, [image, *grain_filter(image, [7, 3])])
+    (channels, *_) = slice_channels(stack, [], None, 1)
+    assert np.array_equal(channels, stack[0][None])
 
 
 def test_keys_differ_by_area_pixels_shape_and_type() -> None:
@@ -148,7 +169,8 @@ def test_a_damaged_file_is_computed_again(damage, stack, tmp_path, counted) -> N
 def test_a_file_of_another_slice_is_not_taken(stack: list[np.ndarray], tmp_path: Path) -> None:
     filter_slices(stack[:1], [3], tmp_path, 1)
     (path,) = tmp_path.glob("*.npy")
-    path.rename(tmp_path / f"{cache_key(stack[1], 3)}.npy")  # its size differs
+    # The sizes of the two slices differ.
+    path.rename(tmp_path / f"{cache_key(stack[1], 3)}.npy")
     assert equal(filter_slices(stack[1:2], [3], tmp_path, 1), stack[1:2], [3])
 
 
@@ -173,49 +195,42 @@ def test_a_full_disk(stack, tmp_path, caplog, monkeypatch) -> None:
     assert "No space left on device" in caplog.text
 
 
-def test_nobody_sees_a_half_written_file(stack, tmp_path, monkeypatch) -> None:
-    write_bytes, seen = Path.write_bytes, []
+def test_a_half_written_file_has_another_name(stack, tmp_path, monkeypatch) -> None:
+    write_bytes = Path.write_bytes
+    suffixes = []
 
     def write_and_look(path: Path, content: bytes) -> int:
-        seen.append(path.suffix)
+        suffixes.append(path.suffix)
         return write_bytes(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", write_and_look)
     filter_slices(stack[:1], [3, 4], tmp_path, 1)
-    assert seen == [".tmp", ".tmp"]
+    assert suffixes == [".partial", ".partial"]
     assert {path.suffix for path in tmp_path.iterdir() if path.suffix != ".lock"} == {".npy"}
-
-
-def run_python(code: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
 
 
 def test_a_pool_gives_what_one_process_gives(stack: list[np.ndarray], tmp_path: Path) -> None:
     filter_slices(stack[1:2], [7], tmp_path, 1)
-    seen: list[tuple[int, int]] = []
-    results = filter_slices(stack, [7, 3], tmp_path, 2, lambda *step: seen.append(step))
+    steps: list[tuple[int, int]] = []
+    results = filter_slices(stack, [7, 3], tmp_path, 2, lambda *step: steps.append(step))
     assert equal(results, stack, [7, 3])
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert len(list(tmp_path.glob("*.npy"))) == 8
 
 
 def test_one_missing_slice_needs_no_pool(stack, monkeypatch, tmp_path) -> None:
+    def no_pool(_: int) -> NoReturn:
+        raise AssertionError("a pool was started")
+
     filter_slices(stack[1:], [3], tmp_path, 1)
-    monkeypatch.setattr(module, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(module, "worker_pool", no_pool)
     assert equal(filter_slices(stack, [3], tmp_path, 8), stack, [3])
 
 
 def test_a_worker_that_dies_is_one_sentence(
     stack: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "end_with_parent", functools.partial(os._exit, 1))
+    monkeypatch.setattr(module, "grain_filter", worker_dies)
     with pytest.raises(FibsegError, match="one of 2 filter processes died: out of memory"):
         filter_slices(stack, [3], None, 2)
 
@@ -226,39 +241,3 @@ def test_an_error_in_progress_ends_the_pool(stack: list[np.ndarray]) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         filter_slices(stack, [3], None, 2, interrupt)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_workers_end_when_their_parent_is_killed() -> None:
-    code = """if True:
-        import multiprocessing, os, time
-        from concurrent.futures import ProcessPoolExecutor
-        from fibseg.filtered_slices import end_with_parent
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
-        print(pool.submit(os.getpid).result(), flush=True)
-        time.sleep(60)
-    """
-    with run_python(code) as parent:
-        assert parent.stdout is not None
-        status = Path("/proc", parent.stdout.readline().strip(), "status")
-        assert status.exists()
-        parent.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while status.exists() and "Z (zombie)" not in status.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-def test_who_filters_with_another_area_does_not_wait(
-    stack: list[np.ndarray], tmp_path: Path
-) -> None:
-    with module._my_turn(tmp_path, stack, [3, 7]):
-        assert equal(filter_slices(stack, [5], tmp_path, 1), stack, [5])
-        for areas in ([7], [3, 5], [7, 9]):
-            waiting = threading.Thread(
-                target=filter_slices, args=(stack, areas, tmp_path, 1), daemon=True
-            )
-            waiting.start()
-            waiting.join(0.3)
-            assert waiting.is_alive(), areas

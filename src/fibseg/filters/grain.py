@@ -1,22 +1,25 @@
 """The grain filter: remove the small shapes of a slice, keep every other contour where it is.
 
-The *tree of shapes* (Monasse and Guichard 2000, doi 10.1109/83.841532) holds the connected components of all level sets
-of an image, bright and dark alike, with their holes filled. The *grain filter* (Caselles and Monasse 2002, doi
-10.1023/A:1020715626538) removes every shape whose area is below a limit; its pixels take the grey level of the smallest
-kept shape around them. Two libraries build the tree, and the pixels that come out are equal: pylena for 8-bit images,
-in linear time (Carlinet, Crozet and Géraud 2018, doi 10.1109/ICIP.2018.8451180); Higra for the rest, and where pylena
-is not installed (Perret et al. 2019, doi 10.1016/j.softx.2019.100335).
+The *tree of shapes* (Monasse and Guichard 2000, doi 10.1109/83.841532) holds the connected
+components of all level sets of an image, bright and dark alike, with their holes filled. The *grain
+filter* (Caselles and Monasse 2002, doi 10.1023/A:1020715626538) removes every shape whose area is
+below a limit; its pixels take the grey level of the smallest kept shape around them. Two libraries
+build the tree, and the pixels that come out are equal: pylena for 8-bit images, in linear time
+(Carlinet, Crozet and Géraud 2018, doi 10.1109/ICIP.2018.8451180); Higra for the rest, and where
+pylena is not installed (Perret et al. 2019, doi 10.1016/j.softx.2019.100335).
 
-Outside the slice lies one grey level, the mean of the border pixels, rounded for integers: it is the root of the tree,
-never removed. Higra's ``padding='mean'`` does so too, but sums in the pixel type, and uint8 overflows: here the border
-is always padded by hand. What follows, each line a test:
+Outside the slice lies one grey level, the mean of the border pixels, rounded for integers: it is
+the root of the tree, never removed. The following properties are tested:
 
-- Self-dual: the opposite image gives the opposite result, because halves are rounded away from mid-grey. A mean of
-  mid-grey itself, 127.5 of uint8, becomes 127: only then pixels of the outside's level may differ, by one grey level.
-- No new grey levels, but for that of the outside.
-- Filtering twice is filtering once, and a larger area after a smaller one is the larger one, as long as the outside
-  keeps its level: a shape that is removed at the border can change the border mean.
-- A grain is 4-connected, what is around it 8-connected: two pixels that touch at a corner only are two grains.
+- The filter is self-dual: the opposite image gives the opposite result, because halves are rounded
+  away from mid-grey. A mean of mid-grey itself, 127.5 of uint8, becomes 127: only then may pixels
+  of the outside's level differ, by one grey level.
+- It makes no new grey levels, but for that of the outside.
+- Filtering twice is filtering once, and a larger area after a smaller one is the larger one, as
+  long as the outside keeps its level: a shape that is removed at the border can change the border
+  mean.
+- A grain is 4-connected, what is around it 8-connected: two pixels that touch at a corner only are
+  two grains.
 """
 
 import importlib
@@ -27,15 +30,14 @@ from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
 
-Array = npt.NDArray[Any]
 Backend = Literal["auto", "pylena", "higra"]
+"""The library that builds the tree of shapes."""
 
-
-# Pixel type of an image -> pixel type handed to Higra, which casts int8, int16, uint32 and float16 to uint8, silently.
+# Higra casts int8, int16, uint32 and float16 to uint8 without a word.
 _TREE_DTYPES = {
     "uint8": "uint8",
     "uint16": "uint16",
@@ -43,113 +45,145 @@ _TREE_DTYPES = {
     "float32": "float32",
     "float64": "float64",
 }
+"""Pixel type of an image -> type of the pixels that the tree is built of."""
 
 
-def grain_filter(image: Array, areas: Sequence[int], *, backend: Backend = "auto") -> Array:
+def grain_filter(image: Pixels, areas: Sequence[int], *, backend: Backend = "auto") -> Pixels:
     """Remove the shapes below each area from one slice; one tree serves all areas.
 
     Args:
-        image: (H, W), at least one pixel; uint8, uint16, int16, float32 or float64, without NaN or infinity.
-        areas: Limits in pixels, at least 1, in any order. Shapes of fewer pixels are removed; 1 changes nothing.
-        backend: The library that builds the tree. ``auto`` takes pylena for uint8 where it is installed, else Higra.
+        image: (H, W), at least one pixel; uint8, uint16, int16, float32 or float64, without NaN or
+            infinity.
+        areas: Limits in pixels, at least 1, in any order. Shapes of fewer pixels are removed; 1
+            changes nothing.
+        backend: The library that builds the tree. ``auto`` takes pylena for uint8 where it is
+            installed, else Higra.
 
     Returns:
         (len(areas), H, W) of the image's dtype, in the order of ``areas``.
 
     Raises:
-        FibsegError: The image is not as above, an area is no integer or below 1, or the backend cannot be used.
+        FibsegError: The image is not as above, an area is no integer or below 1, or the backend
+            cannot be used.
 
     Example:
+        A dark square of 9 pixels with a bright hole of one.
+
         >>> image = np.full((7, 7), 100, np.uint8)
         >>> image[2:5, 2:5] = 20
-        >>> image[3, 3] = 250  # a dark square of 9 pixels with a bright hole of one
+        >>> image[3, 3] = 250
         >>> kept, no_hole, flat = grain_filter(image, [1, 9, 10])
-        >>> kept[3].tolist(), no_hole[3].tolist(), flat[3].tolist()
-        ([100, 100, 20, 250, 20, 100, 100], [100, 100, 20, 20, 20, 100, 100], [100, 100, 100, 100, 100, 100, 100])
+        >>> kept[3].tolist()
+        [100, 100, 20, 250, 20, 100, 100]
+        >>> no_hole[3].tolist()
+        [100, 100, 20, 20, 20, 100, 100]
+        >>> flat[3].tolist()
+        [100, 100, 100, 100, 100, 100, 100]
     """
     limits = check_areas(areas)
     check_image(image)
     if not limits:
         return np.empty((0, *image.shape), image.dtype)
+    # Padded by hand: with padding="mean" Higra sums the border in the pixel type, and uint8
+    # overflows.
     padded = np.full(np.add(image.shape, 2), border_level(image), _TREE_DTYPES[image.dtype.name])
     padded[1:-1, 1:-1] = image
-    limits = [
-        min(limit, image.size + 1) for limit in limits
-    ]  # above image.size all limits do the same
+    # Above image.size all limits do the same, and a C library need not hold a Python integer.
+    limits = [min(limit, image.size + 1) for limit in limits]
     pylena = _pylena_for(image.dtype, backend)
-    filtered = (
-        _filter_by_higra(padded, limits)
-        if pylena is None
-        else _filter_by_pylena(pylena, padded, limits)
-    )
+    if pylena is None:
+        filtered = _filter_by_higra(padded, limits)
+    else:
+        filtered = _filter_by_pylena(pylena, padded, limits)
     return filtered[:, 1:-1, 1:-1].astype(image.dtype)
 
 
-def border_level(image: Array) -> Any:
-    """Mean of the border pixels, each counted once: the grey level outside of the slice, for `grain_filter`.
+def border_level(image: Pixels) -> Any:
+    """Return the mean of the border pixels, the grey level outside of the slice for `grain_filter`.
 
-    (H, W) of an integer or float type -> a scalar of that type. The sum is exact, so turning the slice changes nothing.
-    For integers the mean is rounded; half-way between two, away from the middle of the type's range.
+    (H, W) of an integer or float type gives a scalar of that type; each border pixel counts once.
+    For integers the mean is rounded; half-way between two, away from the middle of the type's
+    range.
 
     Example:
-        >>> border_level(np.array([[200, 201]], np.uint8)), border_level(np.array([[55, 54]], np.uint8))
-        (np.uint8(201), np.uint8(54))
+        >>> border_level(np.array([[200, 201]], np.uint8))
+        np.uint8(201)
+        >>> border_level(np.array([[55, 54]], np.uint8))
+        np.uint8(54)
     """
     is_border = np.ones(image.shape, dtype=bool)
     is_border[1:-1, 1:-1] = False
     border = image[is_border]
+    # Exact sums, in integers and by fsum: the order of the pixels, and so a turn of the slice,
+    # must change nothing.
     if image.dtype.kind == "f":
         return image.dtype.type(math.fsum(border.tolist()) / border.size)
     level, rest = divmod(int(border.sum(dtype=np.int64)), border.size)
-    middle = (np.iinfo(image.dtype).min + np.iinfo(image.dtype).max) / 2
+    limits = np.iinfo(image.dtype)
+    middle = (limits.min + limits.max) / 2
     round_up = 2 * rest > border.size or (2 * rest == border.size and level + 0.5 > middle)
     return image.dtype.type(level + round_up)
 
 
 def check_areas(areas: Sequence[int]) -> list[int]:
-    """The areas as Python integers, all at least 1."""
+    """Return the areas as Python integers.
+
+    Raises:
+        FibsegError: an area is no integer, or below 1.
+    """
     limits = []
     for area in areas:
         try:
-            limits.append(operator.index(area))
+            limit = operator.index(area)
         except TypeError:
             raise FibsegError(
                 f"area {area!r} is no integer: give a whole number of pixels, such as 650"
             ) from None
-        if limits[-1] < 1:
+        if limit < 1:
             raise FibsegError(
                 f"area {area} is below 1: give at least 1 pixel, which removes nothing"
             )
+        limits.append(limit)
     return limits
 
 
-def check_image(image: Array) -> None:
-    """FibsegError where an image is not (H, W), or of a type or with levels that no tree can be made of."""
+def check_image(image: Pixels) -> None:
+    """Check that a tree of shapes can be made of an image.
+
+    Raises:
+        FibsegError: the image is not (H, W), of another type than `grain_filter` takes, or holds
+            NaN or infinite grey levels.
+    """
     if image.ndim != 2 or image.size == 0:
         raise FibsegError(
-            f"image of shape {image.shape}: expected (H, W) and at least one pixel; pass one grey slice"
+            f"image of shape {image.shape}: expected (H, W) and at least one pixel; "
+            "pass one grey slice"
         )
     if image.dtype.name not in _TREE_DTYPES:
         raise FibsegError(
             f"image of {image.dtype}: expected one of {', '.join(_TREE_DTYPES)}; convert it first"
         )
     if image.dtype.kind == "f":
-        limit = np.finfo(image.dtype).max / 1e8  # the sum of the border must stay finite
+        # Far below the type's maximum, because the sum of the border must stay finite.
+        limit = np.finfo(image.dtype).max / 1e8
+        # Negated, so that NaN, which compares false with everything, is among the wrong ones.
         wrong = image[~(np.abs(image) <= limit)]
         if wrong.size:
             raise FibsegError(
-                f"image holds {wrong[0]}: expected finite grey levels, up to {limit:.0e}; replace them"
+                f"image holds {wrong[0]}: expected finite grey levels, up to {limit:.0e}; "
+                "replace them"
             )
 
 
 def _pylena_for(dtype: np.dtype[Any], backend: Backend) -> ModuleType | None:
-    """The module pylena where it is to be used, None for Higra."""
+    """Return the module pylena where it is to be used, None for Higra."""
     if backend not in ("auto", "pylena", "higra") or (backend == "pylena" and dtype != np.uint8):
         raise FibsegError(
             f"backend {backend!r} for {dtype} pixels: use 'auto' or 'higra', or 'pylena' with uint8"
         )
     if backend == "higra" or dtype != np.uint8:
         return None
+    # Imported here: the filter works without pylena, and importing it takes time.
     try:
         return importlib.import_module("pylena")
     except ImportError as error:
@@ -160,17 +194,17 @@ def _pylena_for(dtype: np.dtype[Any], backend: Backend) -> ModuleType | None:
         return None
 
 
-def _filter_by_pylena(pylena: ModuleType, padded: Array, areas: list[int]) -> Array:
-    """(H + 2, W + 2) uint8 -> (len(areas), H + 2, W + 2) uint8."""
+def _filter_by_pylena(pylena: ModuleType, padded: Pixels, areas: list[int]) -> Pixels:
+    """Filter (H + 2, W + 2) uint8 into (len(areas), H + 2, W + 2) uint8."""
     tree = pylena.morpho.tos(padded)
-    tree_areas = tree.compute_area()  # the padding counts in the root only, which is never removed
-    return np.stack(
-        [tree.reconstruct(tree.filter(tree_areas >= area, inplace=False)) for area in areas]
-    )
+    # The padding counts in the root only, which is never removed.
+    tree_areas = tree.compute_area()
+    filtered = [tree.filter(tree_areas >= area, inplace=False) for area in areas]
+    return np.stack([tree.reconstruct(values) for values in filtered])
 
 
-def _filter_by_higra(padded: Array, areas: list[int]) -> Array:
-    """(H + 2, W + 2) of a type of `_TREE_DTYPES` -> (len(areas), H + 2, W + 2) of the same."""
+def _filter_by_higra(padded: Pixels, areas: list[int]) -> Pixels:
+    """Filter (H + 2, W + 2) of a type of `_TREE_DTYPES` into (len(areas), H + 2, W + 2) of it."""
     higra = importlib.import_module("higra")
     tree, altitudes = higra.component_tree_tree_of_shapes_image2d(padded, padding="none")
     tree_areas = higra.attribute_area(tree)
