@@ -10,35 +10,45 @@ from filelock import FileLock
 
 from fibseg.data.description import IntensityDescription
 from fibseg.data.grey import grey_range, to_8bit
-from fibseg.data.slices import AnnotatedSlice
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.files import write_whole
 from fibseg.stack import write_pages
 
+_SHOWN_RANGE = IntensityDescription(0.1, 99.9)
+"""Percentiles that become black and white: the images of all runs look alike, whatever the grey
+range that a run was trained with."""
+
 
 def write_truth(
-    folder: Path, slices: dict[str, list[AnnotatedSlice]], names: Sequence[str]
+    folder: Path, slices: dict[str, list[AnnotatedSlice]], class_names: Sequence[str]
 ) -> None:
-    """The scored slices once for all runs of a data set: 8-bit images, class indices, and truth.json beside them.
+    """Write the scored slices of a data set once for all of its runs; do nothing if they exist.
 
-    Images are shown in a grey window of their own (.1 and 99.9 percentiles of the training slices), whatever the run
-    was trained with. truth.json names the classes and gives volume and slice of each page; written last. Runs that end
-    at once take turns.
+    Args:
+        folder: gets 8-bit images and class indices of each split, a page per slice, and truth.json
+            with the class names and the volume and slice of each page.
+        slices: of every split; those of "train" give the grey range and are not written.
+        class_names: background first.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Runs of a sweep may finish at the same time.
     with FileLock(folder / ".lock"):
         if (folder / "truth.json").exists():
             return
-        window = grey_range([one.image for one in slices["train"]], IntensityDescription(0.1, 99.9))
-        pages = {split: found for split, found in slices.items() if split != "train" and found}
-        for split, found in pages.items():
-            write_pages(
-                folder / f"{split}-images.tif", [to_8bit(one.image, window) for one in found]
-            )
-            write_pages(folder / f"{split}-labels.tif", [one.labels for one in found])
-        places = {
-            split: [{"volume": one.volume, "slice": one.z} for one in found]
-            for split, found in pages.items()
+        shown = grey_range([annotated.image for annotated in slices["train"]], _SHOWN_RANGE)
+        scored = {
+            split: of_split for split, of_split in slices.items() if split != "train" and of_split
         }
-        write_whole(
-            folder / "truth.json", json.dumps({"classes": list(names), "splits": places}) + "\n"
-        )
+        for split, of_split in scored.items():
+            images = [to_8bit(annotated.image, shown) for annotated in of_split]
+            write_pages(folder / f"{split}-images.tif", images)
+            write_pages(
+                folder / f"{split}-labels.tif", [annotated.labels for annotated in of_split]
+            )
+        places = {
+            split: [{"volume": annotated.volume, "slice": annotated.z} for annotated in of_split]
+            for split, of_split in scored.items()
+        }
+        content = {"classes": list(class_names), "splits": places}
+        # Last: with it the folder is complete.
+        write_whole(folder / "truth.json", json.dumps(content) + "\n")

@@ -1,193 +1,33 @@
-"""Runs that can be compared, found among folders, read and checked; what cannot be is named with the reason."""
+"""Finished runs that can be compared: found among folders, read and checked.
+
+What cannot be compared is named with the reason.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fibseg.runs.components import components_of
-
-pass
-import math
-from typing import Any
-
-from numpy.typing import NDArray
-
+from fibseg.arrays import Floats, Ints, Place
 from fibseg.errors import FibsegError
+from fibseg.runs.components import components_file, components_of
 from fibseg.runs.directory import RunDirectory, is_run
 from fibseg.runs.results import SCORED_SPLITS, read_scores
-from fibseg.scores.pixels import f1_scores, mean_f1
+from fibseg.scores.pixels import f1_by_class, f1_scores
 
-NAME = re.compile(r"[A-Za-z0-9._-]+")
-"""Of a run directory: train.py gives no other, so another one did not come from it."""
+# train.py gives no other name, so a directory with another one did not come from it. Names go into
+# pages, tables and W&B, where others might be taken for markup.
+_RUN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
-FACTS = ("model", "filter", "seed", "data", "config_hash", "data_hash")
-"""What scores.json must tell of a run."""
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Runs of one or several data sets, and those that were left out, with the reason."""
-
-    runs: list[FinishedRun]
-    left_out: list[tuple[Path, str]] = field(default_factory=list)
-
-    def data_sets(self) -> list[list[FinishedRun]]:
-        """Runs that were scored on the same slices with the same classes, in order of name."""
-        groups: dict[tuple[str, str], list[FinishedRun]] = {}
-        for run in self.runs:
-            groups.setdefault((run.data, run.data_hash), []).append(run)
-        return [groups[key] for key in sorted(groups)]
-
-    def left_beside(self, runs: Sequence[FinishedRun]) -> list[str]:
-        """Run directories that were left out and lie in a folder of these runs, with the reason."""
-        folders = {run.path.parent for run in runs}
-        return [
-            f"{path.name}: {why}"
-            for path, why in self.left_out
-            if path.parent in folders and is_run(path)
-        ]
-
-
-def collect(paths: Iterable[str | Path]) -> Collection:
-    """Read what can be read; a run that is damaged, unfinished, doubled or does not fit the others is left out.
-
-    Raises:
-        FibsegError: a path does not exist, or none holds a run directory.
-    """
-    found, left_out = find_runs(paths)
-    runs: list[FinishedRun] = []
-    seen: dict[tuple[str, str, int], Path] = {}
-    shapes: dict[str, tuple[object, ...]] = {}
-    for path in found:
-        try:
-            run = read_run(path)
-            check_components(run)
-        except (FibsegError, OSError) as error:
-            left_out.append((path, _reason(path, error)))
-            continue
-        before = seen.setdefault((*run.key, run.seed), path)
-        if before != path:
-            left_out.append((path, f"the same configuration, data and seed as {before}"))
-            continue
-        shape = shapes.setdefault(run.data_hash, (run.names, run.places))
-        if shape != (run.names, run.places):
-            left_out.append((path, "scored on other slices or classes than the runs before it"))
-            continue
-        runs.append(run)
-    return Collection(named_apart(runs), left_out)
-
-
-def find_runs(paths: Iterable[str | Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Run directories among these paths and one level below them, each once, in order of name; and what is none.
-
-    A path may hold * and ?, as a shell that finds nothing leaves it.
-    """
-    found: dict[Path, None] = {}
-    others: list[tuple[Path, str]] = []
-    for path in itertools.chain.from_iterable(_expanded(Path(one)) for one in paths):
-        if not path.exists():
-            raise FibsegError(f"{path}: no such folder.")
-        inside = sorted(path.iterdir()) if path.is_dir() else []
-        own = [path] if is_run(path) else [one for one in inside if is_run(one)]
-        if not own:
-            others.append((path, "no run directory, and none in it"))
-        found |= dict.fromkeys(own)
-    if not found and others:
-        raise FibsegError(f"{others[0][0]}: {others[0][1]}.")
-    return list(found), others
-
-
-def _expanded(path: Path) -> list[Path]:
-    """What a pattern names; the path itself where it exists or is none."""
-    if path.exists() or not any(letter in str(path) for letter in "*?["):
-        return [path]
-    return sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))) or [path]
-
-
-def read_run(path: Path) -> FinishedRun:
-    """A run directory; FibsegError where it is unfinished, damaged or of a newer schema."""
-    if not NAME.fullmatch(path.name):
-        raise FibsegError(f"{path}: a name that no run is given by train.py.")
-    content = read_scores(RunDirectory(path))
-    try:
-        facts, splits = content["run"], content["splits"]
-        classes = len(content["classes"])
-        confusions = {
-            split: np.array([one["confusion"] for one in splits[split]], np.int64).reshape(
-                -1, classes, classes
-            )
-            for split in SCORED_SPLITS
-        }
-        places = {
-            split: [(int(one["volume"]), int(one["slice"])) for one in splits[split]]
-            for split in SCORED_SPLITS
-        }
-        told = {name: str(facts[name]) for name in FACTS} | {"seed": int(facts["seed"])}
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FibsegError(f"{path}: scores.json is damaged ({error}).") from error
-    if any((counts < 0).any() for counts in confusions.values()):
-        raise FibsegError(f"{path}: scores.json is damaged (negative counts).")
-    configuration = re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name)
-    names = [str(name) for name in content["classes"]]
-    key = str(told["config_hash"]), str(told["data_hash"])
-    return FinishedRun(
-        path, configuration, key, str(told["data"]), key[1], facts | told, names, confusions, places
-    )
-
-
-def check_components(run: FinishedRun) -> None:
-    """FibsegError where components.csv is missing or damaged, or its pixels are not those of scores.json."""
-    for split, (index, name) in itertools.product(SCORED_SPLITS, enumerate(run.names)):
-        if index == 0:
-            continue
-        total, found = run.confusions[split].sum(axis=0), components_of(run.path, split, name)
-        areas = [int(found.area[side].sum()) for side in (found.of_truth, ~found.of_truth)]
-        overlaps = [int(found.overlap[side].sum()) for side in (found.of_truth, ~found.of_truth)]
-        if (
-            areas != [total[index].sum(), total[:, index].sum()]
-            or overlaps != [total[index, index]] * 2
-        ):
-            raise FibsegError(
-                f"{run.path}: components.csv does not fit scores.json; is it cut off?"
-            )
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """Without the path that stands before it; of a run that failed, what its error.txt says last."""
-    text = str(error)
-    for head in (f"{path}: ", f"{path / 'scores.json'}: ", f"{path}/"):
-        text = text.removeprefix(head)
-    try:
-        lines = RunDirectory(path).error.read_text(encoding="utf-8").strip().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return text
-    return f"{text} It failed: {lines[-1]}" if lines else text
-
-
-def named_apart(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """With a name of the data set that fits a file name; where two sets share one, a piece of their hashes."""
-    hashes: dict[str, set[str]] = {}
-    for run in runs:
-        hashes.setdefault(_file_name(run.data), set()).add(run.data_hash)
-    return [
-        replace(
-            run, data=name if len(hashes[name]) == 1 else f"{name}-{_file_name(run.data_hash)[:6]}"
-        )
-        for run, name in ((run, _file_name(run.data)) for run in runs)
-    ]
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".") or "_"
-
-
-Counts = NDArray[np.int64]
+_NEEDED_FACTS = ("model", "filter", "seed", "data", "config_hash", "data_hash")
+"""Facts that scores.json must hold of a run."""
 
 
 @dataclass(frozen=True)
@@ -198,11 +38,12 @@ class FinishedRun:
         path: its directory.
         configuration: its name without seed and hash, as unet-on-quick.
         key: hashes of configuration and data: runs with one key differ in the seed only.
-        data: name of the data set, and `data_hash`, of its pixels and labels.
+        data: name of the data set.
+        data_hash: of the data set's pixels and labels.
         facts: of scores.json: model, filter, seed and more.
-        names: of the classes, background first.
-        confusions: split -> (S, K, K) counts per slice, rows truth.
-        places: split -> (volume, slice) of each.
+        class_names: background first.
+        confusions: split -> (S, K, K) pixels by class on each slice, rows truth.
+        places: split -> where each slice lies.
     """
 
     path: Path
@@ -211,56 +52,243 @@ class FinishedRun:
     data: str
     data_hash: str
     facts: dict[str, Any]
-    names: list[str]
-    confusions: dict[str, Counts]
-    places: dict[str, list[tuple[int, int]]]
+    class_names: list[str]
+    confusions: dict[str, Ints]
+    places: dict[str, list[Place]]
 
     @property
     def seed(self) -> int:
-        """Of the training."""
+        """Seed of the training."""
         return int(self.facts["seed"])
 
     def f1(self, split: str) -> dict[str, float]:
-        """Mean per-slice F1 of each foreground class; NaN where no slice holds it."""
-        return dict(zip(self.names[1:], mean_f1(self.confusions[split])[1:].tolist(), strict=True))
+        """Mean per-slice F1 of each foreground class; NaN where no slice of the split holds it."""
+        return f1_by_class(self.confusions[split], self.class_names)
 
-    def f1_by_slice(self, split: str) -> NDArray[np.float64]:
-        """(S, K); NaN where the slice does not hold the class."""
+    def f1_by_slice(self, split: str) -> Floats:
+        """F1 by slice and class (S, K); NaN where the slice does not hold the class."""
         return f1_scores(self.confusions[split])
 
-    def on_slices(self, split: str, places: Sequence[tuple[int, int]]) -> dict[str, float]:
-        """Mean per-slice F1 of each foreground class over some (volume, slice) of a split."""
+    def on_slices(self, split: str, places: Sequence[Place]) -> dict[str, float]:
+        """Mean per-slice F1 of each foreground class over some slices of a split."""
         chosen = [self.places[split].index(place) for place in places]
-        return dict(
-            zip(self.names[1:], mean_f1(self.confusions[split][chosen])[1:].tolist(), strict=True)
-        )
+        return f1_by_class(self.confusions[split][chosen], self.class_names)
 
     @property
     def validation_sum(self) -> float:
-        """Sum of the validation F1 over the foreground classes, by which the paper chose its runs."""
+        """Sum of the validation F1 over the foreground classes, by which the paper chose runs."""
         return float(np.nansum(list(self.f1("validation").values())))
 
 
+class LeftOut(NamedTuple):
+    """A path that cannot be compared, and the reason."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Runs of one or several data sets, and what was left out."""
+
+    runs: list[FinishedRun]
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def data_sets(self) -> list[list[FinishedRun]]:
+        """Runs that were scored on the same slices with the same classes, in order of name."""
+        groups: dict[tuple[str, str], list[FinishedRun]] = {}
+        for run in self.runs:
+            groups.setdefault((run.data, run.data_hash), []).append(run)
+        return [groups[key] for key in sorted(groups)]
+
+    def left_beside(self, runs: Sequence[FinishedRun]) -> list[str]:
+        """Name and reason of each run that was left out and lies in a folder of these runs."""
+        folders = {run.path.parent for run in runs}
+        return [
+            f"{path.name}: {reason}"
+            for path, reason in self.left_out
+            if path.parent in folders and is_run(path)
+        ]
+
+
+def collect(paths: Iterable[str | Path]) -> Collection:
+    """Read the runs among these paths and one level below them.
+
+    A run is left out if it is damaged or unfinished, if it repeats another one, or if it was scored
+    on other slices or classes than the runs of its data set before it.
+
+    Raises:
+        FibsegError: a path does not exist, or none holds a run directory.
+    """
+    directories, left_out = find_runs(paths)
+    runs: list[FinishedRun] = []
+    first_of: dict[tuple[str, str, int], Path] = {}
+    scored_on: dict[str, tuple[list[str], dict[str, list[Place]]]] = {}
+    for path in directories:
+        try:
+            run = read_run(path)
+            check_components(run)
+        except (FibsegError, OSError) as error:
+            left_out.append(LeftOut(path, _reason(path, error)))
+            continue
+        first = first_of.setdefault((*run.key, run.seed), path)
+        if first != path:
+            reason = f"the same configuration, data and seed as {first}"
+            left_out.append(LeftOut(path, reason))
+            continue
+        expected = scored_on.setdefault(run.data_hash, (run.class_names, run.places))
+        if expected != (run.class_names, run.places):
+            reason = "scored on other slices or classes than the runs before it"
+            left_out.append(LeftOut(path, reason))
+            continue
+        runs.append(run)
+    return Collection(named_apart(runs), left_out)
+
+
+def find_runs(paths: Iterable[str | Path]) -> tuple[list[Path], list[LeftOut]]:
+    """Find the run directories among these paths and one level below them.
+
+    A path may hold * and ?, as a shell passes them on where they match nothing.
+
+    Returns:
+        The run directories, each once; and the paths that hold none.
+
+    Raises:
+        FibsegError: a path does not exist, or none holds a run directory.
+    """
+    # A dictionary for its keys: a set that keeps the order.
+    directories: dict[Path, None] = {}
+    left_out: list[LeftOut] = []
+    for path in itertools.chain.from_iterable(_expanded(Path(given)) for given in paths):
+        if not path.exists():
+            raise FibsegError(f"{path}: no such folder.")
+        inside = sorted(path.iterdir()) if path.is_dir() else []
+        in_path = [path] if is_run(path) else [entry for entry in inside if is_run(entry)]
+        if not in_path:
+            left_out.append(LeftOut(path, "no run directory, and none in it"))
+        directories |= dict.fromkeys(in_path)
+    if not directories and left_out:
+        raise FibsegError(f"{left_out[0].path}: {left_out[0].reason}.")
+    return list(directories), left_out
+
+
+def _expanded(path: Path) -> list[Path]:
+    """Paths that a pattern matches; the path itself where it exists, is no pattern or has none."""
+    if path.exists() or not any(letter in str(path) for letter in "*?["):
+        return [path]
+    return sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))) or [path]
+
+
+def read_run(path: Path) -> FinishedRun:
+    """Read the scores of a run directory.
+
+    Raises:
+        FibsegError: the run is unfinished, damaged or of a newer schema.
+    """
+    if not _RUN_NAME.fullmatch(path.name):
+        raise FibsegError(f"{path}: a name that train.py gives no run.")
+    scores = read_scores(RunDirectory(path))
+    try:
+        facts: dict[str, Any] = {name: str(scores.facts[name]) for name in _NEEDED_FACTS}
+        facts["seed"] = int(scores.facts["seed"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise FibsegError(f"{path}: scores.json is damaged ({error}).") from error
+    return FinishedRun(
+        path=path,
+        configuration=re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name),
+        key=(facts["config_hash"], facts["data_hash"]),
+        data=facts["data"],
+        data_hash=facts["data_hash"],
+        facts=scores.facts | facts,
+        class_names=scores.class_names,
+        confusions=scores.confusions,
+        places=scores.places,
+    )
+
+
+def check_components(run: FinishedRun) -> None:
+    """Check the components of a run against its scores.json.
+
+    Both count the same pixels, so that a file that is cut off is noticed.
+
+    Raises:
+        FibsegError: components.csv is missing or damaged, or it does not fit.
+    """
+    for split, (index, class_name) in itertools.product(
+        SCORED_SPLITS, enumerate(run.class_names[1:], 1)
+    ):
+        confusion = run.confusions[split].sum(axis=0)
+        components = components_of(run.path, split, class_name)
+        sides = (components.of_truth, ~components.of_truth)
+        areas = [int(components.area[side].sum()) for side in sides]
+        overlaps = [int(components.overlap[side].sum()) for side in sides]
+        if areas != [confusion[index].sum(), confusion[:, index].sum()] or overlaps != [
+            confusion[index, index]
+        ] * len(sides):
+            name = components_file(RunDirectory(run.path)).name
+            raise FibsegError(f"{run.path}: {name} does not fit scores.json; is it cut off?")
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """The message without the path before it; of a run that failed, the end of error.txt too."""
+    text = str(error)
+    for head in (f"{path}: ", f"{path}/"):
+        text = text.removeprefix(head)
+    try:
+        lines = RunDirectory(path).error.read_text(encoding="utf-8").strip().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return text
+    return f"{text} It failed: {lines[-1]}" if lines else text
+
+
+def named_apart(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Give each data set a name that fits a file name and that no other data set has.
+
+    Where two data sets have one name, the first digits of their hashes are added.
+    """
+    hashes: dict[str, set[str]] = {}
+    for run in runs:
+        hashes.setdefault(_file_name(run.data), set()).add(run.data_hash)
+    renamed = []
+    for run in runs:
+        name = _file_name(run.data)
+        if len(hashes[name]) > 1:
+            name = f"{name}-{_file_name(run.data_hash)[:6]}"
+        renamed.append(replace(run, data=name))
+    return renamed
+
+
+def _file_name(text: str) -> str:
+    """The text with other letters replaced, and without dots in front, which would hide a file."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".") or "_"
+
+
 def configurations(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
-    """Label -> runs of one configuration, in order of seed; a hash tells apart what a name does not."""
+    """Group runs by configuration: label -> runs in order of seed.
+
+    The label is the configuration's name, with its hash where two configurations share a name.
+    """
     groups: dict[tuple[str, str], list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(run.key, []).append(run)
+    names = [of_key[0].configuration for of_key in groups.values()]
     labels: dict[str, list[FinishedRun]] = {}
-    names = [own[0].configuration for own in groups.values()]
-    for key, own in groups.items():
-        name = own[0].configuration
-        label = name if names.count(name) == 1 else f"{name}-{key[0]}"
-        labels[label] = sorted(own, key=lambda run: run.seed)
+    for (config_hash, _), of_key in groups.items():
+        name = of_key[0].configuration
+        label = name if names.count(name) == 1 else f"{name}-{config_hash}"
+        labels[label] = sorted(of_key, key=lambda run: run.seed)
     return dict(sorted(labels.items()))
 
 
 def best_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """The best ceil(2n / 3) by the sum of validation scores, 10 of 15 as the paper has it; ties by seed."""
+    """The best ceil(2n / 3) runs by the sum of validation scores; ties by seed.
+
+    Meyer et al., ISBI 2021, choose 10 of 15.
+    """
     ordered = sorted(runs, key=lambda run: (-run.validation_sum, run.seed))
     return ordered[: math.ceil(2 * len(runs) / 3)]
 
 
 def median_run(runs: Sequence[FinishedRun]) -> FinishedRun:
-    """The one to show: in the middle by the sum of validation scores."""
+    """The run in the middle by the sum of validation scores, to show as an example."""
     return sorted(runs, key=lambda run: (run.validation_sum, run.seed))[len(runs) // 2]

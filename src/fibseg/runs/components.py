@@ -1,20 +1,29 @@
-"""components.csv of a run: connected components of truth and prediction, written and read."""
+"""components.csv of a run: connected components of truth and prediction, written and read.
+
+A run may also hold the same rows compressed, as components.csv.gz: 7 times smaller, for runs that
+are kept in a repository. The plain file is read where both exist.
+"""
 
 from __future__ import annotations
 
 import csv
+import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fibseg.arrays import Floats, Ints, Mask, Place
 from fibseg.errors import FibsegError
 from fibseg.files import replacing
 from fibseg.runs.directory import RunDirectory
-from fibseg.scores.slices import SplitScore
+
+if TYPE_CHECKING:
+    from fibseg.scores.slices import SplitScore
 
 COMPONENT_COLUMNS = (
     "split",
@@ -28,12 +37,22 @@ COMPONENT_COLUMNS = (
     "overlap",
     "touched",
 )
+"""Columns of the file, a contract of docs/ARCHITECTURE.md."""
+
+_NUMBER_COLUMNS = ("area", "overlap", "touched", "volume", "slice")
+"""Columns of the file that are read as numbers, in the order of the fields of `Components`."""
+
+# A compressed file that is cut off raises EOFError, one with flipped bits zlib.error or OSError.
+_DAMAGE = (OSError, EOFError, zlib.error, csv.Error, ValueError, IndexError, OverflowError)
 
 
 def write_components(
     run: RunDirectory, scores: dict[str, SplitScore], class_names: Sequence[str]
 ) -> None:
-    """components.csv: a row per 2-D component of truth and prediction, in COMPONENT_COLUMNS."""
+    """Write components.csv: a row per 2-D component of truth and prediction.
+
+    `scores` are by split; the background is the first of the `class_names`.
+    """
     with (
         replacing(run.components) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
@@ -41,94 +60,106 @@ def write_components(
         writer = csv.writer(file)
         writer.writerow(COMPONENT_COLUMNS)
         for split, score in scores.items():
-            for place, components in zip(score.slices, score.components, strict=True):
-                for one in components:
+            for of_slice, components in zip(score.slices, score.components, strict=True):
+                for component in components:
                     values = {
-                        **one,
+                        **component,
+                        **of_slice,
                         "split": split,
-                        **place,
-                        "class": class_names[one["class_index"]],
+                        "class": class_names[component["class_index"]],
                     }
                     writer.writerow([values[column] for column in COMPONENT_COLUMNS])
 
 
 @dataclass(frozen=True)
 class Components:
-    """Columns of some components, all (N,).
+    """Columns of N components.
 
     Attributes:
-        of_truth: True for a component of the truth, False for a predicted one.
-        area: in pixels.
-        overlap: pixels that the other side has in the same class.
-        touched: components of that class on the other side that it meets.
-        volume, z: where it lies.
+        of_truth: (N,) True for a component of the truth, False for a predicted one.
+        area: (N,) in pixels.
+        overlap: (N,) pixels that the opposite side has in the same class.
+        touched: (N,) components of that class on the opposite side that it meets.
+        volume: (N,) of the data description.
+        z: (N,) slice in the volume.
     """
 
-    of_truth: NDArray[np.bool_]
-    area: NDArray[np.int64]
-    overlap: NDArray[np.int64]
-    touched: NDArray[np.int64]
-    volume: NDArray[np.int64]
-    z: NDArray[np.int64]
+    of_truth: Mask
+    area: Ints
+    overlap: Ints
+    touched: Ints
+    volume: Ints
+    z: Ints
 
     @property
-    def share(self) -> NDArray[np.float64]:
-        """Of its pixels that the other side has."""
+    def share(self) -> Floats:
+        """Share (N,) of its pixels that the opposite side has, 0 to 1."""
         return self.overlap / self.area
 
-    def among(self, chosen: NDArray[np.bool_]) -> Components:
-        """Those where `chosen` (N,) is True."""
-        return Components(*(getattr(self, one.name)[chosen] for one in fields(self)))
+    def among(self, chosen: Mask) -> Components:
+        """Components for which `chosen` (N,) is True."""
+        return Components(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
-    def on(self, places: Sequence[tuple[int, int]]) -> Components:
-        """Those on these (volume, slice)."""
+    def on(self, places: Sequence[Place]) -> Components:
+        """Components on these slices."""
         wanted = set(places)
         pairs = zip(self.volume.tolist(), self.z.tolist(), strict=True)
         return self.among(np.array([pair in wanted for pair in pairs], bool))
 
 
-NUMBERS = ("area", "overlap", "touched", "volume", "slice")
-"""Columns of the file, in the order of `Components`."""
+def components_file(run: RunDirectory) -> Path:
+    """The file that holds the components of a run: the plain one, else the compressed one."""
+    if run.components.exists() or not run.packed_components.exists():
+        return run.components
+    return run.packed_components
 
 
-def components_of(directory: Path, split: str, name: str) -> Components:
-    """Components of one class in one split.
+def components_of(directory: Path, split: str, class_name: str) -> Components:
+    """Read the components of one class in one split of a run.
 
     Raises:
-        FibsegError: components.csv is missing or damaged.
+        FibsegError: components.csv and components.csv.gz are missing, or the file is damaged.
     """
-    path = RunDirectory(directory).components
+    path = components_file(RunDirectory(directory))
     try:
-        changed = path.stat().st_mtime_ns
+        modified = path.stat().st_mtime_ns
     except OSError as error:
-        raise FibsegError(f"{path}: damaged ({error}).") from error
-    return _read(path, changed).get(
-        (split, name), Components(np.zeros(0, bool), *np.zeros((5, 0), np.int64))
-    )
+        raise FibsegError(f"{path}: cannot be read ({error}).") from error
+    none = Components(np.zeros(0, bool), *np.zeros((5, 0), np.int64))
+    return _read(path, modified).get((split, class_name), none)
 
 
+# Tables and charts ask class by class and split by split; a file is read once for all of them. The
+# time of its last change is an argument so that a changed file is read again.
 @cache
-def _read(path: Path, _changed: int) -> dict[tuple[str, str], Components]:
-    """Components by split and class; read once, and again where the file has changed."""
-    wanted = [COMPONENT_COLUMNS.index(name) for name in ("split", "class", "of", *NUMBERS)]
+def _read(path: Path, _modified: int) -> dict[tuple[str, str], Components]:
+    """Components by split and class."""
+    wanted = [COMPONENT_COLUMNS.index(name) for name in ("split", "class", "of", *_NUMBER_COLUMNS)]
     groups: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with _open(path) as file:
             reader = csv.reader(file)
             if tuple(next(reader, ())) != COMPONENT_COLUMNS:
                 raise FibsegError(f"{path}: not the components of a run.")
             for row in reader:
-                split, name, *values = (row[k] for k in wanted)
-                groups.setdefault((split, name), []).append(tuple(values))
+                split, class_name, *values = (row[k] for k in wanted)
+                groups.setdefault((split, class_name), []).append(tuple(values))
         return {key: _columns(rows) for key, rows in groups.items()}
-    except (OSError, ValueError, IndexError, OverflowError, csv.Error) as error:
+    except _DAMAGE as error:
         raise FibsegError(f"{path}: damaged ({error}).") from error
 
 
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8")
+    return path.open(newline="", encoding="utf-8")
+
+
 def _columns(rows: list[tuple[str, ...]]) -> Components:
-    """From `of` and NUMBERS as text."""
+    """Columns from rows of texts: `of` and the numbers."""
     sides, *numbers = zip(*rows, strict=True)
     columns = [np.array(column, np.int64) for column in numbers]
+    # A share of 0 pixels would be 0 / 0.
     if (columns[0] < 1).any():
         raise ValueError("a component without pixels")
     return Components(np.array(sides) == "truth", *columns)

@@ -1,6 +1,6 @@
-"""A run directory: its name, what is in it, and how it is written and read. Needs neither torch nor Lightning.
+"""A run directory: what lies where in it, its lock, and the model that it holds.
 
-The contract stands in docs/ARCHITECTURE.md, "A run directory".
+The contract is in docs/ARCHITECTURE.md, "A run directory". Needs neither torch nor Lightning.
 """
 
 from __future__ import annotations
@@ -17,24 +17,72 @@ from fibseg.errors import FibsegError, RunTakenError
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Places inside a run directory."""
+    """Paths inside a run directory, and its lock; nothing needs to exist."""
 
     path: Path
 
-    config = property(lambda self: self.path / "config.yaml")
-    scores = property(lambda self: self.path / "scores.json")
-    metrics = property(lambda self: self.path / "metrics.csv")
-    components = property(lambda self: self.path / "components.csv")
-    error = property(lambda self: self.path / "error.txt")
-    log = property(lambda self: self.path / "log.txt")
-    figures = property(lambda self: self.path / "figures")
-    best = property(lambda self: self.path / "checkpoints" / "best.ckpt")
-    forest = property(lambda self: self.path / "checkpoints" / "forest.safetensors")
-    last = property(lambda self: self.path / "checkpoints" / "last.ckpt")
-    previous = property(lambda self: self.path / "checkpoints" / "previous.ckpt")
+    @property
+    def config(self) -> Path:
+        """The resolved configuration and its provenance."""
+        return self.path / "config.yaml"
+
+    @property
+    def scores(self) -> Path:
+        """Confusion counts of each scored slice; the last file that is written."""
+        return self.path / "scores.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Losses and scores by epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def components(self) -> Path:
+        """A row per 2-D component of truth and prediction."""
+        return self.path / "components.csv"
+
+    @property
+    def packed_components(self) -> Path:
+        """The same rows compressed; read where `components` is missing, and never written."""
+        return self.path / "components.csv.gz"
+
+    @property
+    def error(self) -> Path:
+        """Traceback of a run that failed."""
+        return self.path / "error.txt"
+
+    @property
+    def log(self) -> Path:
+        """What the run printed."""
+        return self.path / "log.txt"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of learning curves and labelled slices."""
+        return self.path / "figures"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the epoch with the best validation score."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def forest(self) -> Path:
+        """The model of a run that trained a random forest."""
+        return self.path / "checkpoints" / "forest.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint from which the training resumes."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before `last`, for when that one is damaged."""
+        return self.path / "checkpoints" / "previous.ckpt"
 
     def model(self) -> Path | None:
-        """What was trained; None before, and for what keeps no model."""
+        """The trained model; None before the training, and for a run that keeps no model."""
         return next((path for path in (self.best, self.forest) if path.is_file()), None)
 
     def labels(self, split: str) -> Path:
@@ -42,13 +90,14 @@ class RunDirectory:
         return self.path / "labels" / f"{split}.tif"
 
     def remove_state(self) -> None:
-        """Delete what only a resumed training needs; the run is finished."""
+        """Delete what only a resumed training needs, after the run has finished."""
         for path in (self.last, self.previous):
             path.unlink(missing_ok=True)
 
     def is_free(self) -> bool:
-        """Whether no process is in this run."""
+        """Whether no process works in this run."""
         try:
+            # Locking makes the directory, so one that is missing is not locked to find out.
             with self.lock() if self.path.exists() else nullcontext():
                 return True
         except RunTakenError:
@@ -59,7 +108,8 @@ class RunDirectory:
         """Keep other processes out; the lock of a killed process is free at once.
 
         Raises:
-            FibsegError: another process is in this run, or the directory cannot be made.
+            RunTakenError: another process works in this run.
+            FibsegError: the directory cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -85,12 +135,14 @@ def is_run(path: Path) -> bool:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint of a run directory, or the file itself."""
-    found = RunDirectory(path).model() if path.is_dir() else path
-    if found is None and (path / "ilastik.log").exists():
+    """The model file of a run directory; a path to a file is returned as it is.
+
+    Raises:
+        FibsegError: the directory holds no trained model.
+    """
+    checkpoint = RunDirectory(path).model() if path.is_dir() else path
+    if checkpoint is not None:
+        return checkpoint
+    if (path / "ilastik.log").exists():
         raise FibsegError(f"{path}: a run of Ilastik keeps no model; let Ilastik label the stack.")
-    if found is None:
-        raise FibsegError(
-            f"{path}: no run directory with a trained model (no checkpoints/best.ckpt)."
-        )
-    return found
+    raise FibsegError(f"{path}: no run directory with a trained model (no checkpoints/best.ckpt).")

@@ -14,51 +14,63 @@ from fibseg.errors import FibsegError
 from fibseg.files import write_whole
 from fibseg.runs.directory import RunDirectory
 
-PROVENANCE = {"config_hash", "data_hash", "threads", "precision", "tracking_id"}
-"""What config.yaml must tell of a run's start so that it can be resumed."""
+PROVENANCE_KEYS = {"config_hash", "data_hash", "threads", "precision", "tracking_id"}
+"""What config.yaml must hold of a run's start so that the run can be resumed."""
 
-NO_SCIENCE = ("name", "seed", "logger", "tracking", "machine", "provenance")
-"""Keys of a configuration that change no result; the seed stands beside the hash."""
+_KEYS_WITHOUT_EFFECT = ("name", "seed", "logger", "tracking", "machine", "provenance")
+"""Keys of a configuration that change no result; the seed does, but stands beside the hash."""
+
+_VOLUME_PATHS = ("image", "labels", "mask", "second_expert")
+"""Paths in a volume of a data description; what the files hold is in the data hash."""
 
 
 def scientific(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a resolved configuration that can change a result; not the seed, which stands beside it.
+    """The part of a resolved configuration that can change a result, without the seed.
 
-    Left out: names, devices, cores, and folders of paths. What is in the files is told by the data hash and, for the
-    weights that a run starts from, by the start hash.
+    Left out are names, devices, cores and folders of paths. The data hash covers the content of
+    files, and the start hash that of the weights from which a run starts.
     """
-    kept = {key: value for key, value in config.items() if key not in NO_SCIENCE}
-    data = {key: value for key, value in kept["data"].items() if key != "root"}
-    if (
-        data.get("intensity", {}).get("per") == "stack"
-    ):  # younger than the first runs: said or not, it is the same
-        data["intensity"] = {key: value for key, value in data["intensity"].items() if key != "per"}
-    paths = ("image", "labels", "mask", "second_expert")
-    data["volumes"] = [
-        {k: v for k, v in volume.items() if k not in paths} for volume in data["volumes"]
-    ]
+    # Every change here changes the hashes of configurations, and runs on disk are found by them.
+    kept = {key: value for key, value in config.items() if key not in _KEYS_WITHOUT_EFFECT}
+    kept["data"] = _scientific_data(kept["data"])
     if kept.get("init_from"):
-        run = Path(kept["init_from"])  # or its checkpoint
-        kept["init_from"] = run.parents[1].name if run.parent.name == "checkpoints" else run.name
-    files = {
-        key: Path(kept["model"][key]).name
-        for key in ("weights", "project")
-        if kept["model"].get(key)
-    }
-    kept["model"] = {
-        key: value for key, value in (kept["model"] | files).items() if key != "executable"
-    }
-    return kept | {"data": data}
+        start = Path(kept["init_from"])
+        # A run directory, or a checkpoint in it: both name the same start.
+        is_checkpoint = start.parent.name == "checkpoints"
+        kept["init_from"] = start.parents[1].name if is_checkpoint else start.name
+    model = {key: value for key, value in kept["model"].items() if key != "executable"}
+    for key in ("weights", "project"):
+        if model.get(key):
+            model[key] = Path(model[key]).name
+    kept["model"] = model
+    return kept
+
+
+def _scientific_data(data: dict[str, Any]) -> dict[str, Any]:
+    """A data description without the paths of its files."""
+    kept = {key: value for key, value in data.items() if key != "root"}
+    # The key is younger than the first runs, which were trained as with this value: with it and
+    # without it, the hash is the same.
+    if kept.get("intensity", {}).get("per") == "stack":
+        kept["intensity"] = {key: value for key, value in kept["intensity"].items() if key != "per"}
+    kept["volumes"] = [
+        {key: value for key, value in volume.items() if key not in _VOLUME_PATHS}
+        for volume in kept["volumes"]
+    ]
+    return kept
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """8 hexadecimal digits of the scientific configuration; runs that differ in the seed only share it."""
+    """Hash the scientific configuration: 8 hexadecimal digits.
+
+    Runs that differ in the seed only share it.
+    """
     text = json.dumps(scientific(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings -> {"training.epochs": 100}; lists stay whole.
+    """Turn nested mappings into one with dotted keys; lists stay whole.
 
     >>> flatten({"a": {"b": 1}, "c": [2]})
     {'a.b': 1, 'c': [2]}
@@ -72,20 +84,32 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def changed_keys(config: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
-    """Scientific keys whose values differ from the usual ones: {"training.epochs": 3}."""
-    ours, theirs = flatten(scientific(config)), flatten(scientific(usual))
-    return {key: value for key, value in sorted(ours.items()) if theirs.get(key, object()) != value}
+def changed_keys(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Scientific keys whose values differ from those of another configuration.
+
+    The result is as {"training.epochs": 3}, with the values of `config`. Keys that only `defaults`
+    has are not in it.
+    """
+    values = flatten(scientific(config))
+    default_values = flatten(scientific(defaults))
+    # A key that is missing differs from any value, None included.
+    missing = object()
+    return {
+        key: value
+        for key, value in sorted(values.items())
+        if default_values.get(key, missing) != value
+    }
 
 
-def run_name(config: dict[str, Any], experiment: str | None, usual: dict[str, Any]) -> str:
-    """`<model>-<filter>[-<experiment>][-<changed keys>]-s<seed>-<hash>` in [A-Za-z0-9._-].
+def run_name(config: dict[str, Any], experiment: str | None, defaults: dict[str, Any]) -> str:
+    """Name a run `<model>-<filter>[-<experiment>][-<changed keys>]-s<seed>-<hash>`.
 
-    `usual` is the configuration of the same choices with no key changed.
+    Only [A-Za-z0-9._-] occur in it. `defaults` is the configuration of the same choices (model,
+    filter, experiment) with no key changed.
     """
     changes = [
         f"{key.rsplit('.', 1)[-1]}_{_brief(value)}"
-        for key, value in changed_keys(config, usual).items()
+        for key, value in changed_keys(config, defaults).items()
     ]
     parts = [
         config["model"]["architecture"],
@@ -93,46 +117,67 @@ def run_name(config: dict[str, Any], experiment: str | None, usual: dict[str, An
         *([experiment] if experiment else []),
         *changes,
     ]
+    # File systems allow 255 bytes; the hash tells apart what is cut off.
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))[:120]
     return f"{readable}-s{config['seed']}-{config_hash(config)}"
 
 
 def _brief(value: Any) -> str:
+    """A value as part of a name: a list as 650x3200."""
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def write_config(run: RunDirectory, config: dict[str, Any]) -> None:
-    """The resolved configuration and its provenance (hashes, threads, precision, versions)."""
+    """Write the resolved configuration and its provenance: hashes, threads, precision, versions."""
     write_whole(run.config, yaml.safe_dump(config, sort_keys=False, width=120))
 
 
 def read_config(run: RunDirectory) -> dict[str, Any] | None:
-    """What `write_config` wrote; None in a new directory. FibsegError where it is damaged."""
+    """Read what `write_config` wrote; None in a new directory.
+
+    Raises:
+        FibsegError: the file is damaged.
+    """
     if not run.config.exists():
         return None
     try:
         config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-        if config["provenance"].keys() >= PROVENANCE and isinstance(
-            config["data"]["volumes"], list
-        ):
+        has_provenance = config["provenance"].keys() >= PROVENANCE_KEYS
+        if has_provenance and isinstance(config["data"]["volumes"], list):
             return dict(config)
+    # What a cut-off file raises depends on where it ends; all of them get the message below.
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
         pass
     raise FibsegError(f"{run.config}: damaged; delete the directory {run.path} to train again.")
 
 
 def check_same(run: RunDirectory, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """FibsegError, with the difference, if a run directory was made with another configuration or other data."""
+    """Check that a run directory was made with the configuration and the data of now.
+
+    Args:
+        run: the directory, for the message.
+        old: the configuration in the directory, with its provenance.
+        new: the configuration of now, with its provenance.
+
+    Raises:
+        FibsegError: they differ; the message names each difference.
+    """
+    # In both directions, since a key may be missing on either side.
     changes = changed_keys(new, old) | changed_keys(old, new)
     if changes:
-        before, now = flatten(scientific(old)), flatten(scientific(new))
-        shown = "; ".join(f"{key} was {before.get(key)}, now {now.get(key)}" for key in changes)
-        raise FibsegError(
-            f"{run.path}: made with another configuration: {shown}. Give another name=, or delete it."
+        old_values = flatten(scientific(old))
+        new_values = flatten(scientific(new))
+        differences = "; ".join(
+            f"{key} was {old_values.get(key)}, now {new_values.get(key)}" for key in changes
         )
-    was, now_is = old["provenance"]["data_hash"], new["provenance"]["data_hash"]
-    if was != now_is:
         raise FibsegError(
-            f"{run.path}: made with other images or labels (data hash {was}, now {now_is}). "
+            f"{run.path}: made with another configuration: {differences}. "
             "Give another name=, or delete it."
+        )
+    old_hash = old["provenance"]["data_hash"]
+    new_hash = new["provenance"]["data_hash"]
+    if old_hash != new_hash:
+        raise FibsegError(
+            f"{run.path}: made with other images or labels "
+            f"(data hash {old_hash}, now {new_hash}). Give another name=, or delete it."
         )

@@ -2,99 +2,126 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fibseg.arrays import Ints, Place
+from fibseg.errors import FibsegError
 from fibseg.files import write_whole
 from fibseg.runs.directory import RunDirectory
-from fibseg.scores.pixels import mean_f1
-from fibseg.scores.slices import SplitScore
+from fibseg.scores.pixels import f1_by_class
+from fibseg.scores.slices import confusions_of
 
-if TYPE_CHECKING:  # a finished run is reported without torch
-    pass
-import csv
-import json
+if TYPE_CHECKING:
+    from fibseg.scores.slices import SplitScore
 
-from fibseg.errors import FibsegError
-
-
-def final_scores(directory: RunDirectory) -> dict[str, dict[str, float]]:
-    """`f1_by_class` of scores.json."""
-    return f1_by_class(read_scores(directory))
-
-
-def f1_by_class(content: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Mean per-slice F1, split -> class -> score, from what scores.json holds or will hold."""
-    counts = split_counts(content)
-    return {
-        s: dict(zip(content["classes"][1:], mean_f1(c)[1:].tolist(), strict=True))
-        for s, c in counts.items()
-    }
-
-
-def split_counts(content: dict[str, Any]) -> dict[str, NDArray[np.int64]]:
-    """Confusion counts (slices, K, K) by split, from what scores.json holds."""
-    found = {s: [one["confusion"] for one in content["splits"][s]] for s in SCORED_SPLITS}
-    k = len(content["classes"])
-    return {
-        split: np.array(confusions, np.int64).reshape(-1, k, k)
-        for split, confusions in found.items()
-    }
-
-
-def mean_validation_f1(directory: RunDirectory) -> float:
-    """Mean over the classes of the per-slice F1 of the validation slices: what a search over configurations raises."""
-    return float(np.nanmean(list(final_scores(directory)["validation"].values())))
-
-
-SCHEMA = 1
-"""Of scores.json; a newer one is refused."""
+SCORES_SCHEMA = 1
+"""Version of scores.json; a newer one is refused."""
 
 SCORED_SPLITS = ("validation", "test")
 
 
+@dataclass(frozen=True)
+class RunScores:
+    """What scores.json holds.
+
+    Attributes:
+        facts: of the run: model, filter, seed, hashes, versions and more.
+        class_names: background first.
+        confusions: split -> (S, K, K) pixels by class on each slice, rows truth.
+        places: split -> where each slice lies.
+    """
+
+    facts: dict[str, Any]
+    class_names: list[str]
+    confusions: dict[str, Ints]
+    places: dict[str, list[Place]]
+
+    def f1(self, split: str) -> dict[str, float]:
+        """Mean per-slice F1 of each foreground class; NaN where no slice of the split holds it."""
+        return f1_by_class(self.confusions[split], self.class_names)
+
+
 def write_scores(
-    run: RunDirectory, facts: dict[str, Any], names: Sequence[str], scores: dict[str, SplitScore]
+    run: RunDirectory,
+    facts: dict[str, Any],
+    class_names: Sequence[str],
+    scores: dict[str, SplitScore],
 ) -> None:
-    """scores.json, the last file of a run: with it the run is finished."""
+    """Write scores.json, the last file of a run: with it the run is finished.
+
+    `scores` are by split; the background is the first of the `class_names`.
+    """
     splits = {split: score.slices for split, score in scores.items()}
-    content = {"schema": SCHEMA, "run": facts, "classes": list(names), "splits": splits}
+    content = {
+        "schema": SCORES_SCHEMA,
+        "run": facts,
+        "classes": list(class_names),
+        "splits": splits,
+    }
     write_whole(run.scores, json.dumps(content) + "\n")
 
 
-def read_scores(run: RunDirectory) -> dict[str, Any]:
-    """scores.json of a finished run; FibsegError where it is missing, damaged or newer than this program."""
+def read_scores(run: RunDirectory) -> RunScores:
+    """Read scores.json of a finished run and check it.
+
+    Raises:
+        FibsegError: the file is missing, damaged or newer than this program.
+    """
     if not run.scores.is_file():
         raise FibsegError(f"{run.path}: no scores.json; the run is not finished.")
     try:
         content = json.loads(run.scores.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
+        if content["schema"] != SCORES_SCHEMA:
             raise FibsegError(
-                f"{run.scores}: schema {content['schema']}, but this fibseg reads {SCHEMA}."
+                f"{run.scores}: schema {content['schema']}, but this fibseg reads {SCORES_SCHEMA}."
             )
-        splits, classes = content["splits"], len(content["classes"])
-        shapes = {
-            np.array(one["confusion"]).shape for split in SCORED_SPLITS for one in splits[split]
-        }
-    except (ValueError, KeyError, TypeError) as error:
+        return _parsed(content)
+    # OverflowError: JSON's 1e999 is infinity, which is no whole number.
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise FibsegError(f"{run.scores}: damaged ({error}).") from error
-    if shapes - {(classes, classes)}:
-        raise FibsegError(
-            f"{run.scores}: damaged (counts of shape {shapes} for {classes} classes)."
-        )
-    return dict(content)
+
+
+def _parsed(content: dict[str, Any]) -> RunScores:
+    """The content of scores.json; ValueError, KeyError, TypeError or OverflowError if damaged."""
+    splits = content["splits"]
+    class_names = [str(name) for name in content["classes"]]
+    confusions = {split: confusions_of(splits[split], len(class_names)) for split in SCORED_SPLITS}
+    if any((counts < 0).any() for counts in confusions.values()):
+        raise ValueError("negative counts")
+    places = {
+        split: [Place(int(score["volume"]), int(score["slice"])) for score in splits[split]]
+        for split in SCORED_SPLITS
+    }
+    return RunScores(dict(content["run"]), class_names, confusions, places)
+
+
+def mean_validation_f1(run: RunDirectory) -> float:
+    """Mean over the classes of the validation F1, which a search over configurations raises.
+
+    Raises:
+        FibsegError: the run is not finished, or its scores.json is damaged.
+    """
+    return float(np.nanmean(list(read_scores(run).f1("validation").values())))
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of metrics.csv as numbers; ValueError where one is cut off."""
+    """Read metrics.csv: a dictionary of numbers per epoch.
+
+    Raises:
+        ValueError: a row is cut off, as after a kill, or is no row of numbers.
+    """
     with path.open(newline="", encoding="utf-8") as file:
         try:
             return [
                 {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
             ]
+        # A missing value is None for the csv module, and a surplus one a list.
         except TypeError as error:
             raise ValueError(f"{path}: a row has too few or too many numbers") from error

@@ -148,7 +148,7 @@ def finished_results(
         score = run.score() if run.directory.scores.exists() else None
         if score is None:
             continue
-        if read_scores(run.directory)["run"].get("data_hash") != hash_by_data[repr(data)]:
+        if read_scores(run.directory).facts.get("data_hash") != hash_by_data[repr(data)]:
             continue
         if run.is_free():
             # A kill between writing the scores and removing the checkpoints leaves them behind.

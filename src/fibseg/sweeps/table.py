@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Column, Table
 
-from fibseg.runs.results import SCORED_SPLITS, final_scores
+from fibseg.runs.results import SCORED_SPLITS, RunScores, read_scores
 from fibseg.sweeps.progress import ENDED_STATES, SweepRun, estimate_outlook
 
 LIVE_ORDER = ("running", "elsewhere", "failed", "resumed", "finished", "waiting", "skipped")
@@ -111,16 +111,16 @@ def group_table(runs: Sequence[SweepRun]) -> Table:
 
     Only runs that have scores count.
     """
-    scores_by_group: dict[str, list[dict[str, dict[str, float]]]] = {}
+    scores_by_group: dict[str, list[RunScores]] = {}
     for run in runs:
         if run.state in ("finished", "resumed", "skipped"):
-            scores_by_group.setdefault(run.group, []).append(final_scores(run.directory))
+            scores_by_group.setdefault(run.group, []).append(read_scores(run.directory))
     f1_columns = [f"{split} F1" for split in SCORED_SPLITS]
     table = Table("group", "runs", "class", *f1_columns, title="mean (sd) over seeds")
     for group, scores in scores_by_group.items():
-        for number, class_name in enumerate(scores[0]["validation"]):
+        for number, class_name in enumerate(scores[0].f1("validation")):
             cells = [
-                _mean_and_deviation([run_scores[split].get(class_name) for run_scores in scores])
+                _mean_and_deviation([run_scores.f1(split).get(class_name) for run_scores in scores])
                 for split in SCORED_SPLITS
             ]
             first_cells = [group, str(len(scores))] if number == 0 else ["", ""]

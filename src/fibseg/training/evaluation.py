@@ -20,7 +20,6 @@ from fibseg.runs.results import (
     SCORED_SPLITS,
     mean_validation_f1,
     read_scores,
-    split_counts,
     write_scores,
 )
 from fibseg.scores.pixels import mean_f1, slices_with_class
@@ -136,14 +135,13 @@ def write_results(
 
 def report(directory: RunDirectory, console: Console) -> float:
     """Print F1 per class from scores.json; gives `mean_validation_f1`."""
-    content = read_scores(directory)
-    counts = split_counts(content)
+    scores = read_scores(directory)
     columns = [f"{split} F1 (slices)" for split in SCORED_SPLITS]
     table = Table("class", *columns, title="mean of the per-slice F1")
-    for index, name in enumerate(content["classes"][1:], 1):
+    for index, name in enumerate(scores.class_names[1:], 1):
         cells = [
             f"{mean_f1(confusions)[index]:.3f} ({slices_with_class(confusions)[index]})"
-            for confusions in counts.values()
+            for confusions in scores.confusions.values()
         ]
         table.add_row(name, *cells)
     console.print(table)

@@ -9,7 +9,8 @@ from fibseg.data.description import class_names
 from fibseg.data.grey import to_8bit
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, set_threads
-from fibseg.runs.results import f1_by_class
+from fibseg.scores.pixels import f1_by_class
+from fibseg.scores.slices import confusions_of
 from fibseg.training.opened import OpenedRun
 
 # Lightning and scikit-learn are imported where they are needed: a forest does without the first,
@@ -42,8 +43,8 @@ def train(run: OpenedRun) -> None:
             "seconds": round(training_seconds + time.perf_counter() - start, 1),
             **run.provenance,
         }
-        splits = {split: score.slices for split, score in scores.items()}
-        final_scores |= f1_by_class({"classes": names, "splits": splits})
+        for split, score in scores.items():
+            final_scores[split] = f1_by_class(confusions_of(score.slices, len(names)), names)
     # Last, so that a kill while the boards are closed does not leave a run that looks finished.
     write_results(run.directory, facts, names, scores)
     run.directory.remove_state()
