@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fibseg.errors import FibsegError
 
 # Results are read, and `--help` is printed, without the seconds that importing torch takes.
 if TYPE_CHECKING:
     import torch
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,20 @@ def _commit() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         return {}
     return {"commit": answer.stdout.strip()}
+
+
+def table_console(width: int, **options: Any) -> Console:
+    """A Rich console for tables: as wide as the terminal, and `width` columns in a file.
+
+    Rich takes 80 columns for a file, into which most tables do not fit. `options` are those of
+    `rich.console.Console`.
+    """
+    from rich.console import Console
+
+    console = Console(**options)
+    if not console.is_terminal:
+        console.width = width
+    return console
 
 
 def start_workers(count: int) -> ProcessPoolExecutor:

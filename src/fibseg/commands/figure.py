@@ -5,62 +5,120 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-import numpy as np
+from rich.console import Console
 
-from fibseg.data.description import IntensityDescription
-from fibseg.data.grey import grey_range, to_8bit
+from fibseg.commands.arguments import crop_corner
+from fibseg.comparison.dataset import datasets_of
 from fibseg.errors import FibsegError
-from fibseg.filters.grain import grain_filter
-from fibseg.pages.paper import Crop, crop, draw, grid, panels, scale_bar, show, write_figure
+from fibseg.pages.panels import Crop, write_figure
+from fibseg.pages.paper import comparison_figure, draw_crops, filter_figure
 from fibseg.runs.collection import collect
 from fibseg.stack import open_stack
 
 
-def slices(options: argparse.Namespace) -> None:
-    """Figure 3 of Meyer et al., ISBI 2021: crops of test slices, a row each; image, truth, second expert, methods."""
-    found = collect(options.runs)
-    if len(found.data_sets()) != 1:
-        raise FibsegError(
-            f"{len(found.data_sets())} data sets among the finished runs; a figure shows one."
-        )
-    (runs,) = found.data_sets()
-    check_sizes(options, count=options.count)
-    crops = [crop_of(one) for one in options.crop] or draw(
-        runs, options.side, options.count, options.seed
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `fibseg figure slices` and `fibseg figure filter`."""
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    of_slices = kinds.add_parser(
+        "slices", help="crops of test slices: image, truth, second expert, every method"
     )
-    write_figure(panels(runs, crops, options.side, options.width), options.output)
+    of_slices.add_argument(
+        "runs", nargs="+", help="run directories, or folders of them, of one data set"
+    )
+    of_slices.add_argument(
+        "--crop",
+        type=crop_corner,
+        action="append",
+        default=[],
+        metavar="Z,Y,X",
+        help="first pixel of a row's crop",
+    )
+    of_slices.add_argument(
+        "--count", type=int, default=3, metavar="ROWS", help="without --crop: rows that are drawn"
+    )
+    of_slices.add_argument("--seed", type=int, default=0, help="of the rows that are drawn")
+    _add_sizes(of_slices, side=500)
+    of_slices.set_defaults(draw=draw_slices_figure)
+    of_filter = kinds.add_parser("filter", help="a patch, and the patch by the grain filter")
+    of_filter.add_argument("image", help="stack of grey values")
+    of_filter.add_argument(
+        "--crop", type=crop_corner, required=True, metavar="Z,Y,X", help="where the patch begins"
+    )
+    of_filter.add_argument(
+        "--area",
+        type=int,
+        action="append",
+        required=True,
+        metavar="PIXELS",
+        help="smaller grains are removed",
+    )
+    _add_sizes(of_filter, side=256)
+    of_filter.set_defaults(draw=draw_filter_figure)
 
 
-def filtered(options: argparse.Namespace) -> None:
-    """Figure 2: a patch, and what the grain filter leaves of it for each area."""
-    check_sizes(options)
-    stack, (_, z, row, column) = open_stack(options.image), crop_of(options.crop)
-    if not 0 <= z < stack.shape[0]:
-        raise FibsegError(f"--crop: slice {z}; {stack.name} has slices 0 to {stack.shape[0] - 1}.")
-    image = stack.read(z)
-    image = to_8bit(image, grey_range([image], IntensityDescription(0.1, 99.9)))
-    pictures = [
-        image,
-        *grain_filter(image, options.area),
-    ]  # of the whole slice: a grain may leave the patch
-    parts = [crop(one, row, column, options.side) for one in pictures]
-    titles = ["image", *(f"λ = {area}" for area in options.area)]
-    figure, axes = grid(1, len(parts), options.width)
-    for axis, part, title in zip(axes[0], parts, titles, strict=True):
-        show(axis, np.repeat(part[..., None], 3, axis=2), title)
-    if stack.voxel_size:
-        scale_bar(axes[0][0], options.side, stack.voxel_size[2])
-    write_figure(figure, options.output)
+def _add_sizes(parser: argparse.ArgumentParser, side: int) -> None:
+    parser.add_argument(
+        "--side", type=int, default=side, metavar="PIXELS", help=f"of a crop (default: {side})"
+    )
+    parser.add_argument(
+        "--width", type=float, default=183, metavar="MM", help="of the figure (default: 183)"
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="NAME", help="NAME.pdf and NAME.png are written"
+    )
 
 
-def check_sizes(options: argparse.Namespace, **numbers: int) -> None:
-    """FibsegError for numbers that mean nothing."""
-    for name, value in {"side": options.side, "width": options.width, **numbers}.items():
+def run(options: argparse.Namespace) -> None:
+    """Draw the figure, write it, and print the names of its files."""
+    options.draw(options)
+
+
+def draw_slices_figure(options: argparse.Namespace) -> None:
+    """Draw crops of the test slices of one data set."""
+    datasets = datasets_of(collect(options.runs))
+    if len(datasets) != 1:
+        raise FibsegError(
+            f"{len(datasets)} data sets among the finished runs; a figure shows one: "
+            "name the runs of one data set."
+        )
+    _check_positive(side=options.side, width=options.width, count=options.count)
+    crops = [crop_of(numbers) for numbers in options.crop]
+    if not crops:
+        crops = draw_crops(datasets[0], options.side, options.count, options.seed)
+    figure = comparison_figure(datasets[0], crops, options.side, options.width)
+    _print_paths(write_figure(figure, options.output))
+
+
+def draw_filter_figure(options: argparse.Namespace) -> None:
+    """Draw a patch and its filtered versions."""
+    _check_positive(side=options.side, width=options.width)
+    figure = filter_figure(
+        open_stack(options.image),
+        crop=crop_of(options.crop),
+        side=options.side,
+        areas=options.area,
+        width=options.width,
+    )
+    _print_paths(write_figure(figure, options.output))
+
+
+def _check_positive(**numbers: float) -> None:
+    for name, value in numbers.items():
+        # Not `value <= 0`, which lets NaN pass.
         if not value > 0:
             raise FibsegError(f"--{name}: {value}; expected more than 0.")
 
 
+def _print_paths(paths: Sequence[object]) -> None:
+    text = ", ".join(map(str, paths))
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def crop_of(numbers: Sequence[int]) -> Crop:
-    """From z, y, x of the first volume, or volume, z, y, x."""
+    """A crop from z, y, x of the first volume, or from volume, z, y, x.
+
+    >>> crop_of([7, 100, 200])
+    Crop(volume=0, z=7, row=100, column=200)
+    """
     volume, z, row, column = [0, *numbers] if len(numbers) == 3 else numbers
-    return volume, z, row, column
+    return Crop(volume, z, row, column)

@@ -1,5 +1,34 @@
-"""Finished runs side by side: rows, contrasts, statistics and tables; reads files, needs no network.
+"""Finished runs side by side: scores, components, contrasts and their statistics, as tables.
 
-Here: what `fibseg compare` computes and says.
-Not here: pages and figures (`fibseg.pages`), reading a run (`fibseg.runs`).
+Here: one `Dataset` per data set, from which every table and sentence is computed, without torch.
+Not here: pages and figures (`fibseg.pages`), reading and collecting runs (`fibseg.runs`).
 """
+
+from fibseg.comparison.contrasts import Contrast
+from fibseg.comparison.dataset import Dataset, datasets_of
+from fibseg.comparison.paired import Interval, holm, seeds_needed, sign_flip_p, t_interval
+from fibseg.comparison.report import (
+    ComparisonOptions,
+    Report,
+    check_thin_classes,
+    report_on,
+    write_tables,
+)
+from fibseg.comparison.text import Table
+
+__all__ = [
+    "ComparisonOptions",
+    "Contrast",
+    "Dataset",
+    "Interval",
+    "Report",
+    "Table",
+    "check_thin_classes",
+    "datasets_of",
+    "holm",
+    "report_on",
+    "seeds_needed",
+    "sign_flip_p",
+    "t_interval",
+    "write_tables",
+]

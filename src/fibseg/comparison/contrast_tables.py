@@ -5,115 +5,196 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fibseg.comparison.contrasts import (
-    BLOCKS,
-    VOLUMES,
-    Contrast,
-    contrast_sentence,
-    smallest_adjusted_p,
-)
-from fibseg.comparison.paired import ENOUGH, MOST, Interval, t_interval
-from fibseg.comparison.rows import score_rows
+from fibseg.comparison.contrasts import SLICE_BLOCKS, Contrast, smallest_adjusted_p
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.paired import MOST_SEEDS, SEEDS_FOR_TEST, Interval, t_interval
+from fibseg.comparison.pairings import unpaired
 from fibseg.comparison.text import Table
-from fibseg.runs.collection import FinishedRun
+
+VOLUMES_FOR_INTERVAL = 6
+"""Test volumes from which an interval over volumes is given: with fewer, each is listed."""
+
+_CONTRAST_COLUMNS = [
+    "what",
+    "contrast",
+    "class",
+    "test F1",
+    "from",
+    "to",
+    "p",
+    "p, Holm",
+    "seeds",
+    "seeds for .01",
+    "least less a block",
+    "most",
+]
 
 
-def contrast_table(
-    runs: Sequence[FinishedRun], found: Sequence[Contrast], left_out: Sequence[str] = ()
-) -> Table:
-    """Every contrast with its interval; p only where there are seeds enough. `left_out` tells what is in none."""
-    rows = []
-    for one in found:
-        few = math.isnan(one.p)
-        p = "too few seeds for a 5 % test" if few else f"{one.p:.3f}"
-        needed = (
-            "-"
-            if one.needed is None
-            else f"{_seeds(one.needed[0])} ({one.needed[1]} to {_seeds(one.needed[2])})"
-        )
-        blocks = ["-", "-"] if one.blocks is None else [f"{value:+.3f}" for value in one.blocks]
-        name = f"{one.second} less {one.first}"
-        tests = [p, "" if few else f"{one.adjusted:.3f}", str(len(one.seeds)), needed, *blocks]
-        rows.append([one.kind, name, one.class_name, *_ends(one.interval), *tests])
-        if one.fallen:
-            without = f"less collapsed seeds {', '.join(map(str, one.fallen))}"
-            count = str(len(one.seeds) - len(one.fallen))
-            rows.append(
-                [without, name, one.class_name, *_ends(one.standing), "", "", count, "", "", ""]
-            )
-    family = sum(not math.isnan(one.p) for one in found)
-    least = f"; no adjusted p can be below {smallest_adjusted_p(found):.3g} here" if family else ""
-    columns = [
-        "what",
-        "contrast",
-        "class",
-        "test F1",
-        "from",
-        "to",
-        "p",
-        "p, Holm",
-        "seeds",
-        "seeds for .01",
+def contrast_table(dataset: Dataset) -> Table:
+    """Every contrast with its interval, and p where there are enough seeds.
+
+    A contrast with collapsed runs has a second row without them.
+    """
+    contrasts = dataset.contrasts()
+    rows: list[list[str]] = []
+    for contrast in contrasts:
+        rows.append(_contrast_row(contrast))
+        if contrast.collapsed_seeds:
+            rows.append(_row_without_collapsed(contrast))
+    return Table(
+        name=f"contrasts-{dataset.name}",
+        title=f"Contrasts: {dataset.name}",
+        columns=_CONTRAST_COLUMNS,
+        rows=rows,
+        notes=[
+            *_contrast_notes(contrasts),
+            *unpaired(dataset.configurations, dataset.pairings),
+        ],
+    )
+
+
+def _contrast_row(contrast: Contrast) -> list[str]:
+    is_tested = not math.isnan(contrast.p)
+    needed = "-"
+    if contrast.seeds_needed is not None:
+        seeds, lower, upper = contrast.seeds_needed
+        needed = f"{_seed_count(seeds)} ({lower} to {_seed_count(upper)})"
+    blocks = ["-", "-"]
+    if contrast.block_range is not None:
+        blocks = [f"{end:+.3f}" for end in contrast.block_range]
+    return [
+        contrast.kind,
+        contrast.name,
+        contrast.class_name,
+        *_interval_cells(contrast.interval),
+        f"{contrast.p:.3f}" if is_tested else "too few seeds for a 5 % test",
+        f"{contrast.adjusted_p:.3f}" if is_tested else "",
+        str(len(contrast.seeds)),
+        needed,
+        *blocks,
     ]
-    columns += ["least less a block", "most"]
-    notes = [
+
+
+def _row_without_collapsed(contrast: Contrast) -> list[str]:
+    listed = ", ".join(map(str, contrast.collapsed_seeds))
+    return [
+        f"less collapsed seeds {listed}",
+        contrast.name,
+        contrast.class_name,
+        *_interval_cells(contrast.standing_interval),
+        "",
+        "",
+        str(len(contrast.seeds) - len(contrast.collapsed_seeds)),
+        "",
+        "",
+        "",
+    ]
+
+
+def _contrast_notes(contrasts: Sequence[Contrast]) -> list[str]:
+    tests = sum(not math.isnan(contrast.p) for contrast in contrasts)
+    smallest = ""
+    if tests:
+        smallest = f"; no adjusted p can be below {smallest_adjusted_p(contrasts):.3g} here"
+    return [
         "paired by seed, all finished runs; from, to: 95 % interval over seeds",
-        f"p: exact sign-flip test from {ENOUGH} seeds on; Holm over {family} tests{least}",
-        "seeds for .01: to see a difference of .01 with 80 % power, and the range from the deviation's own interval",
-        f"less a block: range of the difference without one of {BLOCKS} blocks of slices along z; descriptive, no test",
+        f"p: exact sign-flip test from {SEEDS_FOR_TEST} seeds on; "
+        f"Holm over {tests} tests{smallest}",
+        "seeds for .01: to see a difference of .01 with 80 % power, and the range from the "
+        "deviation's own interval",
+        f"less a block: range of the difference without one of {SLICE_BLOCKS} blocks of slices "
+        "along z; descriptive, no test",
         "this covers training randomness only, not other slices, cells or annotators",
-        *left_out,
     ]
-    return Table(f"contrasts-{runs[0].data}", f"Contrasts: {runs[0].data}", columns, rows, notes)
 
 
-def _ends(interval: Interval) -> list[str]:
-    """Mean, low and high."""
+def _interval_cells(interval: Interval) -> list[str]:
+    """Mean, lower and upper end."""
     return [
         "-" if math.isnan(value) else f"{value:+.3f}"
         for value in (interval.mean, interval.low, interval.high)
     ]
 
 
-def _seeds(count: int) -> str:
-    return f"{MOST} or more" if count >= MOST else str(count)
+def _seed_count(count: int) -> str:
+    return f"{MOST_SEEDS} or more" if count >= MOST_SEEDS else str(count)
 
 
-def volume_table(runs: Sequence[FinishedRun], found: Sequence[Contrast]) -> Table | None:
-    """The difference in every test volume, from VOLUMES on with an interval over volumes; None for one volume."""
-    volumes = sorted({volume for volume, _ in runs[0].places["test"]})
-    if len(volumes) < 2 or not found:
+def volume_table(dataset: Dataset) -> Table | None:
+    """Every contrast in each test volume, with an interval over volumes where there are enough.
+
+    None for a data set of one test volume, or without contrasts.
+    """
+    volumes = sorted({place.volume for place in dataset.places})
+    contrasts = dataset.contrasts()
+    if len(volumes) < 2 or not contrasts:
         return None
-    rows = []
-    for one in found:
-        values = [one.volumes[volume] for volume in volumes if volume in one.volumes]
-        cells = [
-            f"{one.volumes[volume]:+.3f}" if volume in one.volumes else "-" for volume in volumes
-        ]
-        interval = t_interval(values)
-        over = _ends(interval)[1:] if len(values) >= VOLUMES else ["-", "-"]
-        rows.append([one.kind, f"{one.second} less {one.first}", one.class_name, *cells, *over])
-    columns = [
-        "what",
-        "contrast",
-        "class",
-        *(f"volume {volume}" for volume in volumes),
-        "from",
-        "to",
-    ]
-    notes = [
-        "test F1, mean over seeds, of the slices of each volume",
-        f"from, to: 95 % interval over volumes, from {VOLUMES} of them on",
-        "it speaks of other volumes only where these are independent cells",
-    ]
     return Table(
-        f"volumes-{runs[0].data}", f"Volumes: {runs[0].data}, test F1", columns, rows, notes
+        name=f"volumes-{dataset.name}",
+        title=f"Volumes: {dataset.name}, test F1",
+        columns=[
+            "what",
+            "contrast",
+            "class",
+            *(f"volume {volume}" for volume in volumes),
+            "from",
+            "to",
+        ],
+        rows=[_volume_row(contrast, volumes) for contrast in contrasts],
+        notes=[
+            "test F1, mean over seeds, of the slices of each volume",
+            f"from, to: 95 % interval over volumes, from {VOLUMES_FOR_INTERVAL} of them on",
+            "it speaks of other volumes only where these are independent cells",
+        ],
     )
 
 
-def contrast_sentences(runs: Sequence[FinishedRun], found: Sequence[Contrast]) -> list[str]:
-    """One sentence per contrast of two configurations."""
-    slices = {row.class_name: row.slices for row in score_rows(runs, "test")}
+def _volume_row(contrast: Contrast, volumes: Sequence[int]) -> list[str]:
+    by_volume = contrast.by_volume
+    cells = [f"{by_volume[volume]:+.3f}" if volume in by_volume else "-" for volume in volumes]
+    ends = ["-", "-"]
+    if len(by_volume) >= VOLUMES_FOR_INTERVAL:
+        ends = _interval_cells(t_interval(list(by_volume.values())))[1:]
+    return [contrast.kind, contrast.name, contrast.class_name, *cells, *ends]
+
+
+def contrast_sentences(dataset: Dataset) -> list[str]:
+    """A sentence for each contrast of two configurations."""
+    slices = {row.class_name: row.slices for row in dataset.score_rows}
     return [
-        contrast_sentence(one, slices[one.class_name]) for one in found if one.kind != "interaction"
+        contrast_sentence(contrast, slices[contrast.class_name])
+        for contrast in dataset.contrasts()
+        if contrast.kind != "interaction"
     ]
+
+
+def contrast_sentence(contrast: Contrast, slices: int) -> str:
+    """What may be concluded from a contrast over a number of test slices, and no more."""
+    interval = contrast.interval
+    is_above = interval.mean >= 0
+    low = interval.low if is_above else -interval.high
+    high = interval.high if is_above else -interval.low
+    count = len(contrast.seeds)
+    evidence = "1 seed, no interval"
+    if count > 1:
+        evidence = (
+            f"95 % interval over seeds {_short_score(low)} to {_short_score(high)}; {count} seeds"
+        )
+    volumes = len(contrast.by_volume)
+    where = "this stack" if volumes < 2 else f"these {volumes} volumes"
+    test_slices = "this 1 test slice" if slices == 1 else f"these {slices} test slices"
+    return (
+        f"On {test_slices} of {where}, {contrast.second} scored "
+        f"{_short_score(abs(interval.mean))} {'above' if is_above else 'below'} {contrast.first} "
+        f"for {contrast.class_name} ({evidence}). "
+        "This covers training randomness only, not other slices, cells or annotators."
+    )
+
+
+def _short_score(value: float) -> str:
+    """A score or a difference without the leading zero.
+
+    >>> _short_score(0.0124), _short_score(-0.004)
+    ('.012', '-.004')
+    """
+    return f"{value:.3f}".replace("0.", ".", 1)

@@ -1,34 +1,32 @@
-"""Which configuration scored higher, and is it more than the luck of training? Paired by seed, over every run."""
+"""By how much configurations differ, paired by seed, and whether that is more than chance."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fibseg.arrays import Floats
 from fibseg.comparison.paired import (
-    DRAWS,
-    ENOUGH,
+    SEEDS_FOR_TEST,
+    SIGN_DRAWS,
     Interval,
     holm,
     seeds_needed_range,
     sign_flip_p,
     t_interval,
 )
-from fibseg.comparison.rows import collapsed
-from fibseg.errors import FibsegError
-from fibseg.runs.collection import FinishedRun, configurations
-from fibseg.runs.directory import RunDirectory
-from fibseg.runs.identity import read_config, scientific
+from fibseg.comparison.pairings import Pairing
+from fibseg.comparison.rows import collapsed_runs
+from fibseg.runs.collection import FinishedRun
 
-AREAS = re.compile(r"-(areas_[0-9x_.]+|scope_\w+)")
-"""What the name of a filtered configuration has that its plain peer has not."""
+SLICE_BLOCKS = 5
+"""Parts of the test slices along z, of which each is left out once."""
+
+_SEEDS_FOR_POWER = 3
+"""Seeds from which the deviation is known well enough to say how many seeds are needed."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,23 @@ class Contrast:
 
     Attributes:
         kind: "filter", "model", "interaction" or "pair".
-        first, second, class_name, seeds: what is compared; an interaction has two labels in each.
-        differences: per seed, of the test F1.
-        interval: Student's, 95 %.
-        fallen: seeds that collapsed on one side, and `standing`, the interval without them.
-        p, adjusted: of the sign-flip test, and by Holm over the family; NaN with fewer than ENOUGH seeds.
-        needed: seeds to see a difference of .01 with 80 % power, and its range; None below three seeds.
-        by_slice: mean difference over seeds on each test slice; NaN without the class.
-        blocks: smallest and largest mean difference where one of BLOCKS blocks of slices is left out; descriptive,
-            since slices of a stack are not independent. None below BLOCKS slices that hold the class.
-        volumes: mean difference over seeds in each test volume that holds the class.
+        first: name of the configuration that is subtracted; "A + B" for an interaction.
+        second: name of the configuration that it is subtracted from.
+        class_name: the class.
+        seeds: seeds that all configurations have.
+        differences: of the test F1, per seed.
+        interval: mean of the differences, with Student's 95 % interval.
+        collapsed_seeds: seeds of a run that collapsed on one of the sides.
+        standing_interval: the interval without these seeds.
+        p: of the sign-flip test; NaN with fewer than SEEDS_FOR_TEST seeds.
+        adjusted_p: p adjusted by Holm over all contrasts of the data set.
+        seeds_needed: number of seeds that see a difference of .01 with 80 % power, with the lower
+            and upper end of its range; None below three seeds.
+        by_slice: difference on each test slice, mean over seeds; NaN without the class.
+        block_range: smallest and largest mean difference where one of SLICE_BLOCKS blocks of
+            slices is left out; None below SLICE_BLOCKS slices that hold the class. Descriptive,
+            since slices of a stack are not independent.
+        by_volume: difference in each test volume that holds the class, mean over seeds.
     """
 
     kind: str
@@ -56,246 +61,139 @@ class Contrast:
     seeds: list[int]
     differences: list[float]
     interval: Interval
-    fallen: list[int]
-    standing: Interval
+    collapsed_seeds: list[int]
+    standing_interval: Interval
     p: float = math.nan
-    adjusted: float = math.nan
-    needed: tuple[int, int, int] | None = None
+    adjusted_p: float = math.nan
+    seeds_needed: tuple[int, int, int] | None = None
     by_slice: list[float] = field(default_factory=list)
-    blocks: tuple[float, float] | None = None
-    volumes: dict[int, float] = field(default_factory=dict)
+    block_range: tuple[float, float] | None = None
+    by_volume: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """As tables and charts name it.
+
+        >>> nothing = Interval(0.0, 0.0, 0.0)
+        >>> Contrast("filter", "unet-off", "unet-on", "er", [0], [0.0], nothing, [], nothing).name
+        'unet-on less unet-off'
+        """
+        return f"{self.second} less {self.first}"
 
 
-VOLUMES = 6
-"""Test volumes from which an interval over volumes is given: with fewer, each is listed."""
+def contrasts_of(
+    configurations: Mapping[str, Sequence[FinishedRun]], pairs: Sequence[Pairing]
+) -> list[Contrast]:
+    """A contrast for each pairing and foreground class, with p adjusted over all of them.
 
-BLOCKS = 5
-"""Parts of the test slices along z, of which each is left out once."""
-
-
-def contrasts(runs: Sequence[FinishedRun], pairs: Sequence[tuple[str, str]] = ()) -> list[Contrast]:
-    """Every contrast of one data set: filter, model, their interaction, and the pairs that are named.
-
-    Raises:
-        FibsegError: a pair names a configuration that is not there.
+    A class in no test slice has no contrast, nor have sides without a common seed.
     """
-    groups = configurations(runs)
-    found = [
-        contrast
-        for kind, first, second in pairings(groups, pairs)
-        for name in runs[0].names[1:]
-        if (contrast := _contrast(kind, groups, first, second, name)) is not None
+    class_names = next(iter(configurations.values()))[0].class_names[1:]
+    computed = [
+        _contrast(configurations, pairing, class_name)
+        for pairing in pairs
+        for class_name in class_names
     ]
-    adjusted = holm([one.p for one in found])
-    return [replace(one, adjusted=value) for one, value in zip(found, adjusted, strict=True)]
-
-
-Pairing = tuple[str, tuple[str, ...], tuple[str, ...]]
-"""Kind, first side, second side: the second less the first."""
-
-
-def pairings(
-    groups: dict[str, list[FinishedRun]], pairs: Sequence[tuple[str, str]]
-) -> list[Pairing]:
-    """What is compared with what; a pair that is a contrast already is none more. A pair (A, B) is A less B.
-
-    Raises:
-        FibsegError: a pair names a configuration that is not there, or one twice.
-    """
-    for label in itertools.chain(*pairs):
-        if label not in groups:
-            raise FibsegError(f"{label}: no such configuration; there are {', '.join(groups)}.")
-    for first, second in pairs:
-        if first == second:
-            raise FibsegError(f"--pair {first} {second}: one configuration twice.")
-    ordered, once = list(itertools.permutations(groups, 2)), list(itertools.combinations(groups, 2))
-    by_filter: list[Pairing] = [
-        ("filter", (one,), (two,)) for one, two in ordered if _filtered(groups, one, two)
-    ]
-    by_model: list[Pairing] = [
-        ("model", (one,), (two,)) for one, two in once if _models(groups, one, two)
-    ]
-    both: list[Pairing] = [
-        ("interaction", (*one[1], *two[2]), (*one[2], *two[1]))
-        for one, two in itertools.combinations(by_filter, 2)
-        if _models(groups, one[1][0], two[1][0]) and _models(groups, one[2][0], two[2][0])
-    ]
-    known = {frozenset((one[0], two[0])) for _, one, two in (*by_filter, *by_model)}
-    named = dict.fromkeys(pair for pair in pairs if frozenset(pair) not in known)
-    more: list[Pairing] = []
-    for first, second in named:
-        if ("pair", (first,), (second,)) not in more:
-            more.append(("pair", (second,), (first,)))
-    return [*by_filter, *by_model, *both, *more]
-
-
-def without(runs: Sequence[FinishedRun], pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """What a contrast leaves out: seeds that one side lacks, classes that no test slice holds."""
-    groups, told = configurations(runs), list[str]()
-    for kind, first, second in pairings(groups, pairs):
-        seeds = [{run.seed for run in groups[label]} for label in (*first, *second)]
-        alone = sorted(set[int]().union(*seeds) - seeds[0].intersection(*seeds[1:]))
-        if alone and kind != "interaction":
-            which = ", ".join(map(str, alone))
-            told.append(f"{second[0]} less {first[0]}: without seeds {which}, which one side lacks")
-    absent = [name for name, score in runs[0].f1("test").items() if math.isnan(score)]
+    contrasts = [contrast for contrast in computed if contrast is not None]
+    adjusted = holm([contrast.p for contrast in contrasts])
     return [
-        *told,
-        *([f"in no test slice, so in no contrast: {', '.join(absent)}"] if absent else []),
+        replace(contrast, adjusted_p=p) for contrast, p in zip(contrasts, adjusted, strict=True)
     ]
-
-
-def _filtered(groups: dict[str, list[FinishedRun]], plain: str, filtered: str) -> bool:
-    """Whether two configurations differ in the filter only."""
-    one, two = groups[plain][0], groups[filtered][0]
-    if (
-        one.facts["model"] != two.facts["model"]
-        or one.facts["filter"] != "off"
-        or two.facts["filter"] == "off"
-    ):
-        return False
-    return _same_but("filter", one, two)
-
-
-def _models(groups: dict[str, list[FinishedRun]], first: str, second: str) -> bool:
-    """Whether two configurations differ in the model only."""
-    one, two = groups[first][0], groups[second][0]
-    if one.facts["model"] == two.facts["model"] or one.facts["filter"] != two.facts["filter"]:
-        return False
-    return _same_but("model", one, two)
-
-
-def _same_but(key: str, one: FinishedRun, two: FinishedRun) -> bool:
-    """Whether the configurations are equal but for one part; from the names where a run tells no configuration."""
-    configs = [_config(run) for run in (one, two)]
-    if None not in configs:
-        ours, theirs = (
-            {name: value for name, value in (own or {}).items() if name != key} for own in configs
-        )
-        return ours == theirs
-    rests = [
-        run.configuration.removeprefix(f"{run.facts['model']}-{run.facts['filter']}")
-        for run in (one, two)
-    ]
-    return (
-        AREAS.sub("", rests[0]) == AREAS.sub("", rests[1])
-        if key == "filter"
-        else rests[0] == rests[1]
-    )
-
-
-def _config(run: FinishedRun) -> dict[str, Any] | None:
-    """The scientific part of config.yaml."""
-    try:
-        found = read_config(RunDirectory(run.path))
-        return None if found is None else scientific(found)
-    except (FibsegError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _contrast(
-    kind: str,
-    groups: dict[str, list[FinishedRun]],
-    first: tuple[str, ...],
-    second: tuple[str, ...],
-    name: str,
+    configurations: Mapping[str, Sequence[FinishedRun]], pairing: Pairing, class_name: str
 ) -> Contrast | None:
-    """Of one class; None where no seed is in all of them, or the class is in no test slice."""
-    scores = {
-        label: {run.seed: run.f1("test")[name] for run in groups[label]}
-        for label in (*first, *second)
-    }
-    seeds = sorted(set.intersection(*(set(one) for one in scores.values())))
-    values = [
-        math.fsum(scores[label][seed] for label in second)
-        - math.fsum(scores[label][seed] for label in first)
-        for seed in seeds
+    """The contrast of one class; None without a common seed, or a test slice with the class."""
+    first = [configurations[label] for label in pairing.first]
+    second = [configurations[label] for label in pairing.second]
+    seeds = sorted(set.intersection(*({run.seed for run in runs} for runs in (*first, *second))))
+    differences = [
+        _sum_of_f1(second, seed, class_name) - _sum_of_f1(first, seed, class_name) for seed in seeds
     ]
-    if not values or any(math.isnan(value) for value in values):
+    if not differences or any(math.isnan(difference) for difference in differences):
         return None
-    fallen = {run.seed for label in (*first, *second) for run in collapsed(groups[label], name)}
-    places = groups[first[0]][0].places["test"]
-    differences = _by_slice([groups[label] for label in second], seeds, name)
-    differences -= _by_slice([groups[label] for label in first], seeds, name)
-    rest = [value for seed, value in zip(seeds, values, strict=True) if seed not in fallen]
+    collapsed = {
+        run.seed for runs in (*first, *second) for run in collapsed_runs(runs, class_name)
+    } & set(seeds)
+    standing = [
+        difference
+        for seed, difference in zip(seeds, differences, strict=True)
+        if seed not in collapsed
+    ]
+    by_slice = _f1_by_slice(second, seeds, class_name) - _f1_by_slice(first, seeds, class_name)
+    places = first[0][0].places["test"]
     return Contrast(
-        kind=kind,
-        first=" + ".join(first),
-        second=" + ".join(second),
-        class_name=name,
+        kind=pairing.kind,
+        first=" + ".join(pairing.first),
+        second=" + ".join(pairing.second),
+        class_name=class_name,
         seeds=seeds,
-        differences=values,
-        interval=t_interval(values),
-        fallen=sorted(fallen & set(seeds)),
-        standing=t_interval(rest),
-        p=sign_flip_p(values) if len(values) >= ENOUGH else math.nan,
-        needed=seeds_needed_range(values) if len(values) > 2 else None,
-        by_slice=differences.tolist(),
-        blocks=_blocks(differences, places),
-        volumes=_by_volume(differences, [volume for volume, _ in places]),
+        differences=differences,
+        interval=t_interval(differences),
+        collapsed_seeds=sorted(collapsed),
+        standing_interval=t_interval(standing),
+        p=sign_flip_p(differences) if len(seeds) >= SEEDS_FOR_TEST else math.nan,
+        seeds_needed=seeds_needed_range(differences) if len(seeds) >= _SEEDS_FOR_POWER else None,
+        by_slice=by_slice.tolist(),
+        block_range=_block_range(by_slice, places),
+        by_volume=_mean_by_volume(by_slice, places),
     )
 
 
-def _by_slice(
-    side: Sequence[list[FinishedRun]], seeds: list[int], name: str
-) -> NDArray[np.float64]:
-    """Test F1 (S,) of each slice, mean over seeds, summed over the configurations; NaN where none holds the class."""
-    column = side[0][0].names.index(name)
-    chosen = [
-        [run.f1_by_slice("test")[:, column] for run in own if run.seed in seeds] for own in side
+def _sum_of_f1(side: Sequence[Sequence[FinishedRun]], seed: int, class_name: str) -> float:
+    """Test F1 of a class by the runs of one seed, summed over the configurations of a side."""
+    return math.fsum(
+        run.f1("test")[class_name] for runs in side for run in runs if run.seed == seed
+    )
+
+
+def _f1_by_slice(
+    side: Sequence[Sequence[FinishedRun]], seeds: Sequence[int], class_name: str
+) -> Floats:
+    """Test F1 (S,) of each slice: mean over seeds, summed over the configurations of a side.
+
+    NaN where a slice does not hold the class.
+    """
+    column = side[0][0].class_names.index(class_name)
+    means = [
+        np.mean([run.f1_by_slice("test")[:, column] for run in runs if run.seed in seeds], axis=0)
+        for runs in side
     ]
-    return np.asarray(np.sum([np.mean(own, axis=0) for own in chosen], axis=0), np.float64)
+    return np.asarray(np.sum(means, axis=0), np.float64)
 
 
-def _blocks(
-    differences: NDArray[np.float64], places: Sequence[tuple[int, int]]
-) -> tuple[float, float] | None:
+def _block_range(by_slice: Floats, places: Sequence[tuple[int, int]]) -> tuple[float, float] | None:
     """Range of the mean difference without one block of slices along z, volume after volume."""
-    ordered = differences[sorted(range(len(places)), key=lambda k: places[k])]
-    ordered = ordered[~np.isnan(ordered)]
-    if len(ordered) < BLOCKS:
+    # scores.json may list the slices in any order, but blocks are of neighbours.
+    along_z = by_slice[sorted(range(len(places)), key=lambda k: places[k])]
+    along_z = along_z[~np.isnan(along_z)]
+    if len(along_z) < SLICE_BLOCKS:
         return None
-    parts = np.array_split(np.arange(len(ordered)), BLOCKS)
-    means = [float(np.delete(ordered, part).mean()) for part in parts]
+    blocks = np.array_split(np.arange(len(along_z)), SLICE_BLOCKS)
+    means = [float(np.delete(along_z, block).mean()) for block in blocks]
     return min(means), max(means)
 
 
-def _by_volume(differences: NDArray[np.float64], volumes: Sequence[int]) -> dict[int, float]:
-    found = {}
-    for volume in sorted(set(volumes)):
-        own = differences[np.array(volumes) == volume]
-        if not np.isnan(own).all():
-            found[volume] = float(np.nanmean(own))
-    return found
+def _mean_by_volume(by_slice: Floats, places: Sequence[tuple[int, int]]) -> dict[int, float]:
+    """Mean difference over the slices of each volume that holds the class."""
+    volume_of_slice = np.array([volume for volume, _ in places])
+    means = {}
+    for volume in sorted({volume for volume, _ in places}):
+        of_volume = by_slice[volume_of_slice == volume]
+        if not np.isnan(of_volume).all():
+            means[volume] = float(np.nanmean(of_volume))
+    return means
 
 
-def smallest_adjusted_p(found: Sequence[Contrast]) -> float:
-    """What no data could go below: the smallest p of the contrast with most seeds, times the size of the family."""
-    tests = [len(one.seeds) for one in found if not math.isnan(one.p)]
-    return min(1.0, len(tests) * max(2 / 2 ** max(tests), 1 / (DRAWS + 1))) if tests else math.nan
+def smallest_adjusted_p(contrasts: Sequence[Contrast]) -> float:
+    """The smallest adjusted p that any data could give here; NaN without a test.
 
-
-def contrast_sentence(one: Contrast, slices: int) -> str:
-    """What may be said of a contrast, and no more."""
-    up = one.interval.mean >= 0
-    low, high = (
-        (one.interval.low, one.interval.high) if up else (-one.interval.high, -one.interval.low)
-    )
-    seeds = f"{len(one.seeds)} seeds" if len(one.seeds) > 1 else "1 seed"
-    ends = f"95 % interval over seeds {_digits(low)} to {_digits(high)}; {seeds}"
-    where = "this stack" if len(one.volumes) < 2 else f"these {len(one.volumes)} volumes"
-    return (
-        f"On these {slices} test slices of {where}, {one.second} scored {_digits(abs(one.interval.mean))} "
-        f"{'above' if up else 'below'} {one.first} for {one.class_name} "
-        f"({ends if len(one.seeds) > 1 else f'{seeds}, no interval'}). "
-        "This covers training randomness only, not other slices, cells or annotators."
-    )
-
-
-def _digits(value: float) -> str:
-    """.012 of a score.
-
-    >>> _digits(0.0124), _digits(-0.004)
-    ('.012', '-.004')
+    It is the smallest p of the contrast with most seeds, times the size of the family: a sign-flip
+    test of n seeds has 2**n outcomes, of which two are the most extreme.
     """
-    return f"{value:.3f}".replace("0.", ".", 1)
+    seeds = [len(contrast.seeds) for contrast in contrasts if not math.isnan(contrast.p)]
+    if not seeds:
+        return math.nan
+    smallest_p = max(2.0 ** (1 - max(seeds)), 1 / (SIGN_DRAWS + 1))
+    return min(1.0, len(seeds) * smallest_p)

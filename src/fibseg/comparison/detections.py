@@ -1,4 +1,7 @@
-"""Components of finished runs, from their components.csv: found, missed and false ones at any threshold."""
+"""Components of finished runs: how many are detected, missed and false, from components.csv.
+
+The bins are those of Table 2 in Meyer et al., ISBI 2021; see `fibseg.scores.components`.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,24 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fibseg.arrays import Mask, Place
 from fibseg.runs.collection import FinishedRun
 from fibseg.runs.components import Components, components_of
 from fibseg.scores.components import PAPER_BINS, Bins, Detection
 
+_LARGEST_AREA = 2**62
+"""An upper bound for the last stratum that no component reaches."""
+
 
 class DetectionCounts(Detection):
-    """Counts of components: those of the truth as in `Detection`; predicted ones in the same bins, merges and splits.
+    """Counts of components: those of the truth as in `Detection`, and predicted ones alike.
 
-    right, partly: predicted components with a share above `high`, or between the two, in the truth; `fp` are the rest.
-    merges: predicted ones that meet several of the truth; splits: true ones that several predicted ones meet.
+    Attributes:
+        right: predicted components with a share above `high` in the truth.
+        partly: predicted components with a share from `low` to `high`; `fp` counts the rest.
+        merges: predicted components that touch several of the truth.
+        splits: components of the truth that several predicted ones touch.
     """
 
     right: int
@@ -30,64 +39,77 @@ def detections(
     run: FinishedRun,
     split: str,
     bins: Bins = PAPER_BINS,
-    places: Sequence[tuple[int, int]] | None = None,
+    places: Sequence[Place] | None = None,
 ) -> dict[str, DetectionCounts]:
-    """Components of each class, from components.csv.
+    """Counts of the components of each foreground class, from components.csv.
 
     Args:
-        run: whose file is read.
-        split: validation or test.
+        run: the run whose file is read.
+        split: "validation" or "test".
         bins: how components are sorted by their shares, and which are too small to count.
-        places: (volume, slice) to look at; all of the split for None.
+        places: count components on these slices only; on all for None.
+
+    Returns:
+        Class -> counts.
     """
-    found = {name: components_of(run.path, split, name) for name in run.names[1:]}
-    if places is not None:
-        found = {name: one.on(places) for name, one in found.items()}
-    return {
-        name: count_detected(one.among(one.area >= bins.smallest), bins)
-        for name, one in found.items()
-    }
+    counts = {}
+    for name in run.class_names[1:]:
+        components = components_of(run.path, split, name)
+        if places is not None:
+            components = components.on(places)
+        is_counted = components.area >= bins.smallest
+        counts[name] = count_detected(components.among(is_counted), bins)
+    return counts
 
 
-def in_strata(
-    run: FinishedRun,
-    split: str,
-    edges: Sequence[int],
-    bins: Bins = PAPER_BINS,
+def detections_by_area(
+    run: FinishedRun, split: str, edges: Sequence[int], bins: Bins = PAPER_BINS
 ) -> dict[str, dict[str, DetectionCounts]]:
-    """`detections` of each class by the component's own area: {"er": {"1 to 99": ..., "100 or more": ...}}.
+    """Counts of the components of each class by their own area.
 
-    The edges are areas in pixels at which a new stratum begins; `bins.smallest` begins the first one.
+    Args:
+        run: the run whose file is read.
+        split: "validation" or "test".
+        edges: areas in pixels at which a new stratum begins; `bins.smallest` begins the first one.
+        bins: how components are sorted by their shares.
+
+    Returns:
+        Class -> stratum -> counts, as in {"er": {"1 to 99": ..., "100 or more": ...}}.
     """
     starts = [bins.smallest, *(edge for edge in sorted(set(edges)) if edge > bins.smallest)]
-    ranges = {f"{one} to {following - 1}": (one, following) for one, following in pairwise(starts)}
-    ranges[f"{starts[-1]} or more"] = (starts[-1], 2**62)
+    strata = {f"{start} to {end - 1}": (start, end) for start, end in pairwise(starts)}
+    strata[f"{starts[-1]} or more"] = (starts[-1], _LARGEST_AREA)
     counts = {}
-    for name in run.names[1:]:
-        every = components_of(run.path, split, name)
+    for name in run.class_names[1:]:
+        components = components_of(run.path, split, name)
+        area = components.area
         counts[name] = {
-            label: count_detected(every.among((every.area >= first) & (every.area < end)), bins)
-            for label, (first, end) in ranges.items()
+            stratum: count_detected(components.among((area >= start) & (area < end)), bins)
+            for stratum, (start, end) in strata.items()
         }
     return counts
 
 
 def count_detected(components: Components, bins: Bins) -> DetectionCounts:
-    """How many are found, missed, false and between, by their shares."""
-    truth, predicted = components.among(components.of_truth), components.among(~components.of_truth)
-    counts = [
-        [int(np.sum(chosen)) for chosen in _sorted_by_share(side, bins)]
-        for side in (truth, predicted)
-    ]
-    (tp, ud, fn), (right, partly, fp) = counts
-    merges, splits = (int((side.touched > 1).sum()) for side in (predicted, truth))
+    """Count the components of both sides by the share that the other side has of them."""
+    truth = components.among(components.of_truth)
+    predicted = components.among(~components.of_truth)
+    tp, ud, fn = (int(chosen.sum()) for chosen in _sorted_by_share(truth, bins))
+    right, partly, fp = (int(chosen.sum()) for chosen in _sorted_by_share(predicted, bins))
     return DetectionCounts(
-        tp=tp, fn=fn, ud=ud, fp=fp, right=right, partly=partly, merges=merges, splits=splits
+        tp=tp,
+        fn=fn,
+        ud=ud,
+        fp=fp,
+        right=right,
+        partly=partly,
+        merges=int(np.sum(predicted.touched > 1)),
+        splits=int(np.sum(truth.touched > 1)),
     )
 
 
-def _sorted_by_share(
-    side: Components, bins: Bins
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    above, below = side.share > bins.high, side.share < bins.low
-    return above, ~above & ~below, below
+def _sorted_by_share(components: Components, bins: Bins) -> tuple[Mask, Mask, Mask]:
+    """Which components have a share above `high`, between the two, and below `low`."""
+    is_above = components.share > bins.high
+    is_below = components.share < bins.low
+    return is_above, ~is_above & ~is_below, is_below

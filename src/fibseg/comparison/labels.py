@@ -1,246 +1,238 @@
-"""What is worked out from the label files of finished runs and the truth beside them; no inference.
+"""What is computed from the label files of finished runs and the truth beside them; no inference.
 
-Boundary F1 and clDice of thin classes, 3-D objects, and the second expert.
+Boundary F1 and clDice of thin classes, and 3-D objects over consecutive slices.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fibseg.arrays import Floats, Place, UInt8
 from fibseg.comparison.detections import DetectionCounts, count_detected
-from fibseg.data.slices import parse_slices
+from fibseg.comparison.volumes import VolumeFacts
 from fibseg.errors import FibsegError
 from fibseg.machine import cores, worker_pool
-from fibseg.runs.collection import Counts, FinishedRun
+from fibseg.runs.collection import FinishedRun
 from fibseg.runs.components import Components
 from fibseg.runs.directory import RunDirectory
-from fibseg.runs.identity import read_config
 from fibseg.scores.boundaries import boundary_f1, cl_dice
 from fibseg.scores.components import Bins, Component, find_components
-from fibseg.scores.pixels import confusion_counts
 from fibseg.stack import read_pages
 
-Labels = NDArray[np.uint8]
-Place = tuple[int, int]
-Floats = NDArray[np.float64]
+LabelPair = tuple[UInt8, UInt8]
+"""Labels (H, W) of one slice: the truth, and a prediction or another person's labels."""
 
-COLUMNS: tuple[Literal["area", "overlap", "touched"], ...] = ("area", "overlap", "touched")
-PIXELS = 2
-"""Tolerance of a boundary where none is given, in pixels: the longer side of a pixel counts."""
+_COUNTED: tuple[Literal["area", "overlap", "touched"], ...] = ("area", "overlap", "touched")
+
+BOUNDARY_PIXELS = 2
+"""Tolerance of a boundary where none is given, in pixels of the longer side."""
 
 
 @dataclass(frozen=True)
-class VolumeFacts:
-    """Of each volume of a run's data: voxel size (z, y, x) in nm, and the slices that were trained on."""
+class LabelMeasures:
+    """What is computed from the label files of a run.
 
-    voxel_sizes: list[tuple[float, float, float]]
-    trained: list[list[int]]
-
-
-def volume_facts(run: FinishedRun) -> VolumeFacts | None:
-    """From config.yaml of a run; None where it is missing or damaged."""
-    try:
-        config = read_config(RunDirectory(run.path))
-        if config is None:
-            return None
-        volumes = config["data"]["volumes"]
-        sizes = [
-            (float(z), float(y), float(x)) for z, y, x in (one["voxel_size"] for one in volumes)
-        ]
-        trained = [parse_slices(one["split"]["train"], 10**6, "split") for one in volumes]
-    except (FibsegError, KeyError, TypeError, ValueError):
-        return None
-    return VolumeFacts(sizes, trained)
-
-
-def second_expert(runs: Sequence[FinishedRun]) -> tuple[list[Place], Counts] | None:
-    """Test slices that a second person annotated, and confusion counts (S, K, K) of that person against the first.
-
-    From truth/ beside one of these runs of a data set; None where there is none, or nothing of it in the test split.
+    Attributes:
+        thin_classes: names of the classes whose boundary F1 and clDice are computed.
+        tolerance: how near boundaries must be to count as equal, in nm; BOUNDARY_PIXELS for None.
+        object_bins: how 3-D objects are sorted; None leaves them out.
     """
-    found = _second_expert(runs)
-    if found is None:
-        return None
-    places, pairs = found
-    return places, np.stack([confusion_counts(*pair, len(runs[0].names)) for pair in pairs])
+
+    thin_classes: tuple[str, ...] = ()
+    tolerance: float | None = None
+    object_bins: Bins | None = None
 
 
-def truth_of(runs: Sequence[FinishedRun]) -> Path:
-    """Folder of the truth beside one of these runs of a data set: the first that is there."""
-    folders = [run.path.parent / "truth" / run.data_hash for run in runs]
-    return next((one for one in folders if (one / "test-labels.tif").is_file()), folders[0])
+@dataclass(frozen=True)
+class LabelScores:
+    """What `LabelMeasures` asked for.
+
+    Attributes:
+        thin: class -> boundary F1 and clDice of each slice, (S, 2); NaN where the slice does not
+            hold the class.
+        objects: class -> counts of 3-D objects; empty where they were not asked for.
+    """
+
+    thin: dict[str, Floats]
+    objects: dict[str, DetectionCounts] = field(default_factory=dict)
 
 
-def _second_expert(
+def score_labels(
+    run: FinishedRun, volumes: VolumeFacts | None, measures: LabelMeasures
+) -> LabelScores:
+    """Read the labels of the test slices of one run, once, and compute everything from them.
+
+    Raises:
+        FibsegError: a file is missing or damaged or does not fit the run, or a tolerance in nm is
+            given for a run without voxel sizes.
+    """
+    pairs = read_label_pairs(run)
+    places = [Place(*place) for place in run.places["test"]]
+    thin = {
+        name: thin_scores(
+            pairs,
+            class_index=run.class_names.index(name),
+            spacings=pixel_sizes(run, places, volumes, measures.tolerance),
+            tolerance=measures.tolerance,
+        )
+        for name in measures.thin_classes
+    }
+    if measures.object_bins is None:
+        return LabelScores(thin)
+    return LabelScores(thin, count_objects(pairs, places, run.class_names, measures.object_bins))
+
+
+def score_labels_of(
     runs: Sequence[FinishedRun],
-) -> tuple[list[Place], list[tuple[Labels, Labels]]] | None:
-    """Places, and the labels of both persons."""
-    run, truth = runs[0], truth_of(runs)
-    try:
-        splits = json.loads((truth / "truth.json").read_text(encoding="utf-8"))["splits"]
-        places = [
-            (int(one["volume"]), int(one["slice"])) for one in splits.get("second_expert", [])
-        ]
-        chosen = [place for place in places if place in run.places["test"]]
-        if not chosen:
-            return None
-        first = read_pages(
-            truth / "test-labels.tif", [run.places["test"].index(place) for place in chosen]
-        )
-        second = read_pages(
-            truth / "second_expert-labels.tif", [places.index(place) for place in chosen]
-        )
-        if any(a.shape != b.shape for a, b in zip(first, second, strict=True)):
-            return None
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None
-    return chosen, list(zip(first, second, strict=True))
+    volumes: Sequence[VolumeFacts | None],
+    measures: LabelMeasures,
+) -> list[LabelScores]:
+    """`score_labels` of each run, over worker processes: a run takes a second and more."""
+    score = partial(score_labels, measures=measures)
+    workers = min(cores(), len(runs))
+    # A worker needs about two seconds to start, which a few runs do not make up for.
+    if workers < 2 or len(runs) < 4:
+        return list(map(score, runs, volumes))
+    with worker_pool(workers) as pool:
+        return list(pool.map(score, runs, volumes))
 
 
-def expert_labels(runs: Sequence[FinishedRun]) -> dict[Place, Labels] | None:
-    """The second expert's labels (H, W) of test slices; None without any."""
-    found = _second_expert(runs)
-    return (
-        None
-        if found is None
-        else {place: second for place, (_, second) in zip(*found, strict=True)}
-    )
-
-
-def labels_of(run: FinishedRun) -> list[tuple[Labels, Labels]]:
+def read_label_pairs(run: FinishedRun) -> list[LabelPair]:
     """Truth and prediction (H, W) of each test slice.
 
     Raises:
-        FibsegError: a file of them is missing or damaged, or does not fit the run.
+        FibsegError: a file is missing or damaged, or does not fit the run.
     """
-    truth = run.path.parent / "truth" / run.data_hash / "test-labels.tif"
-    sides = []
-    for path in (truth, RunDirectory(run.path).labels("test")):
-        try:
-            sides.append(read_pages(path))
-        except (OSError, ValueError) as error:
-            raise FibsegError(
-                f"{path}: missing or damaged ({error}); it is needed for what was asked."
-            ) from error
-    pairs = list(zip(*sides, strict=False))
-    shapes = {(a.shape, b.shape) for a, b in pairs if a.shape != b.shape}
-    if not len(sides[0]) == len(sides[1]) == len(run.places["test"]) or shapes:
+    folder = run.path.parent / "truth" / run.data_hash
+    truths = _read_truth(folder / "test-labels.tif")
+    predictions = _read_labels(RunDirectory(run.path).labels("test"))
+    pairs = list(zip(truths, predictions, strict=False))
+    is_same_shape = all(truth.shape == prediction.shape for truth, prediction in pairs)
+    if not len(truths) == len(predictions) == len(run.places["test"]) or not is_same_shape:
         raise FibsegError(
             f"{run.path}: labels/test.tif and the truth beside the run are of different slices."
         )
     return pairs
 
 
-def thin_scores(run: FinishedRun, name: str, tolerance: float | None) -> Floats:
-    """Boundary F1 and clDice of a class on each test slice: (S, 2); NaN where the slice does not hold the class.
+def _read_truth(path: Path) -> tuple[UInt8, ...]:
+    """The truth of a data set, which is read once for all of its runs."""
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return _read_truth_once(path, changed)
 
-    Args:
-        run: whose labels are scored.
-        name: of the class.
-        tolerance: what is near, in nm; PIXELS pixels for None.
+
+@lru_cache(maxsize=1)
+def _read_truth_once(path: Path, _changed: int) -> tuple[UInt8, ...]:
+    # `_changed` is a part of the key, so that a file that was written anew is read again.
+    return tuple(_read_labels(path))
+
+
+def _read_labels(path: Path) -> list[UInt8]:
+    try:
+        return read_pages(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> FibsegError:
+    return FibsegError(
+        f"{path}: missing or damaged ({error}), but scores from label files and figures need it."
+    )
+
+
+def pixel_sizes(
+    run: FinishedRun,
+    places: Sequence[Place],
+    volumes: VolumeFacts | None,
+    tolerance: float | None,
+) -> list[tuple[float, float]]:
+    """Sides (y, x) of a pixel in nm on each slice; (1, 1) for a run without voxel sizes.
 
     Raises:
-        FibsegError: labels are missing, or a tolerance in nm is given for a run that tells no voxel size.
+        FibsegError: the run has no voxel sizes, but the tolerance is in nm.
     """
-    return _thin(run, name, tolerance, run.places["test"], labels_of(run))
-
-
-def thin_scores_of(runs: Sequence[FinishedRun], name: str, tolerance: float | None) -> list[Floats]:
-    """`thin_scores` of each run; in processes, since a run takes a second and more."""
-    workers = min(cores(), len(runs))
-    scores = partial(thin_scores, name=name, tolerance=tolerance)
-    if workers < 2 or len(runs) < 4:
-        return [scores(run) for run in runs]
-    with worker_pool(workers) as pool:
-        return list(pool.map(scores, runs))
-
-
-def expert_thin_scores(
-    runs: Sequence[FinishedRun], name: str, tolerance: float | None
-) -> tuple[list[Place], Floats] | None:
-    """`thin_scores` of the second expert, on that expert's slices; None without one."""
-    found = _second_expert(runs)
-    if found is None:
-        return None
-    places, pairs = found
-    return places, _thin(runs[0], name, tolerance, places, pairs)
-
-
-def _thin(
-    run: FinishedRun,
-    name: str,
-    tolerance: float | None,
-    places: Sequence[Place],
-    pairs: Sequence[tuple[Labels, Labels]],
-) -> Floats:
-    facts, index = volume_facts(run), run.names.index(name)
-    if facts is None and tolerance is not None:
+    if volumes is not None:
+        return [volumes.voxel_sizes[place.volume][1:] for place in places]
+    if tolerance is not None:
         raise FibsegError(
-            f"{run.path}: its config.yaml tells no voxel size, so --tolerance in nm has no meaning."
+            f"{run.path}: its config.yaml has no voxel size, which --tolerance in nm needs; "
+            "leave --tolerance out."
         )
+    return [(1.0, 1.0)] * len(places)
+
+
+def thin_scores(
+    pairs: Sequence[LabelPair],
+    class_index: int,
+    spacings: Sequence[tuple[float, float]],
+    tolerance: float | None,
+) -> Floats:
+    """Boundary F1 and clDice of a class on each slice: (S, 2); NaN where it is not in the truth.
+
+    Args:
+        pairs: truth and prediction of S slices.
+        class_index: the class.
+        spacings: sides (y, x) of a pixel on each slice.
+        tolerance: how near boundaries must be, in the unit of `spacings`; BOUNDARY_PIXELS for None.
+    """
     rows = []
-    for (volume, _), (truth, prediction) in zip(places, pairs, strict=True):
-        spacing = (1.0, 1.0) if facts is None else facts.voxel_sizes[volume][1:]
-        near = PIXELS * max(spacing) if tolerance is None else tolerance
-        rows.append(
-            (
-                boundary_f1(truth, prediction, index, near, spacing),
-                cl_dice(truth, prediction, index),
-            )
-        )
+    for (truth, prediction), spacing in zip(pairs, spacings, strict=True):
+        near = BOUNDARY_PIXELS * max(spacing) if tolerance is None else tolerance
+        boundary = boundary_f1(truth, prediction, class_index, tolerance=near, spacing=spacing)
+        rows.append((boundary, cl_dice(truth, prediction, class_index)))
     return np.array(rows, np.float64).reshape(-1, 2)
 
 
-def objects(run: FinishedRun, bins: Bins) -> dict[str, DetectionCounts]:
-    """3-D objects of each class over consecutive test slices, 26-connected, in the bins of Table 2.
+def count_objects(
+    pairs: Sequence[LabelPair], places: Sequence[Place], names: Sequence[str], bins: Bins
+) -> dict[str, DetectionCounts]:
+    """Count 3-D objects of each class over consecutive slices, 26-connected.
 
     Args:
-        run: whose labels are read.
-        bins: how objects are sorted by their shares; `smallest` is in voxels.
+        pairs: truth and prediction of each slice.
+        places: where the slices lie.
+        names: of the classes, background first.
+        bins: how objects are sorted by their share; sizes are in voxels.
     """
-    pairs = labels_of(run)
-    found: list[Component] = []
-    for block in consecutive(run.places["test"]):
-        truth, prediction = (np.stack([pairs[k][side] for k in block]) for side in (0, 1))
-        found += find_components(truth, prediction, len(run.names))
-    return _counted(found, run.names, bins)
+    objects: list[Component] = []
+    for block in consecutive(places):
+        truth = np.stack([pairs[k][0] for k in block])
+        prediction = np.stack([pairs[k][1] for k in block])
+        objects += find_components(truth, prediction, len(names))
+    return count_by_class(objects, names, bins)
 
 
-def _counted(
-    found: Sequence[Component], names: Sequence[str], bins: Bins
+def count_by_class(
+    components: Sequence[Component], names: Sequence[str], bins: Bins
 ) -> dict[str, DetectionCounts]:
+    """Counts of each foreground class from components that were just found in labels."""
     counts = {}
     for index, name in enumerate(names[1:], 1):
-        own = [one for one in found if one["class_index"] == index and one["area"] >= bins.smallest]
-        columns = (np.array([one[key] for one in own], np.int64) for key in COLUMNS)
-        of_truth = np.array([one["of"] == "truth" for one in own], bool)
-        counts[name] = count_detected(
-            Components(of_truth, *columns, *np.zeros((2, len(own)), np.int64)), bins
+        of_class = [
+            component
+            for component in components
+            if component["class_index"] == index and component["area"] >= bins.smallest
+        ]
+        columns = (
+            np.array([component[column] for component in of_class], np.int64) for column in _COUNTED
         )
+        of_truth = np.array([component["of"] == "truth" for component in of_class], bool)
+        # Where a component lies plays no part in the counts.
+        places = np.zeros((2, len(of_class)), np.int64)
+        counts[name] = count_detected(Components(of_truth, *columns, *places), bins)
     return counts
 
 
-def expert_detections(
-    runs: Sequence[FinishedRun], bins: Bins
-) -> tuple[list[Place], dict[str, DetectionCounts]] | None:
-    """Components of the second expert's slices, that expert in place of a prediction; None without one."""
-    found = _second_expert(runs)
-    if found is None:
-        return None
-    places, pairs = found
-    every = [one for pair in pairs for one in find_components(*pair, len(runs[0].names))]
-    return places, _counted(every, runs[0].names, bins)
-
-
-def consecutive(places: Sequence[Place]) -> list[list[int]]:
+def consecutive(places: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Positions of slices that follow each other in one volume.
 
     >>> consecutive([(0, 3), (0, 4), (0, 6), (1, 7)])

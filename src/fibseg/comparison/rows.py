@@ -1,101 +1,120 @@
-"""Runs side by side: what is in their directories, as tables and contrasts. Reads files only; needs no network.
+"""Scores of each configuration and class: the numbers behind the tables.
 
-The unit of every statistic is the training run; see `statistics`.
+The unit of every statistic is the training run; see `paired`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fibseg.runs.collection import Counts, FinishedRun, best_runs, configurations
+from fibseg.arrays import Ints
+from fibseg.runs.collection import FinishedRun, best_runs
 from fibseg.scores.pixels import f1_scores, slices_with_class
 
 
-def collapsed(runs: Sequence[FinishedRun], name: str) -> list[FinishedRun]:
-    """Runs of one configuration whose validation F1 of a class is below half of its median."""
-    scores = [run.f1("validation")[name] for run in runs]
+def collapsed_runs(runs: Sequence[FinishedRun], class_name: str) -> list[FinishedRun]:
+    """Runs of one configuration whose training failed for a class.
+
+    These have a validation F1 below half of the median over the runs. The test slices play no part,
+    so that leaving such runs out does not choose by the result.
+    """
+    scores = [run.f1("validation")[class_name] for run in runs]
     if not scores or np.all(np.isnan(scores)):
         return []
-    middle = float(np.nanmedian(scores))
-    return [run for run, score in zip(runs, scores, strict=True) if score < middle / 2]
+    median = float(np.nanmedian(scores))
+    return [run for run, score in zip(runs, scores, strict=True) if score < median / 2]
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One configuration and class on one split: every number that a table shows.
+    """Scores of one configuration and class on one split.
 
     Attributes:
-        configuration, class_name: of the row.
-        values: per-slice F1 of every run; `best` of the chosen ones.
-        without: of all runs but the collapsed ones, and `seeds_collapsed`, which these are.
-        pooled, iou, precision, recall: means over runs, of all pixels together.
-        slices: that the mean is over.
-        empty: false positive pixels on slices without the class, mean over runs.
+        configuration: name of the configuration.
+        class_name: name of the class.
+        f1: mean per-slice F1 of every run.
+        best_f1: the same of the best two thirds of the runs; see `best_runs`.
+        standing_f1: the same of all runs but the collapsed ones.
+        collapsed_seeds: seeds of the collapsed runs.
+        pooled_f1: F1 of the pixels of all slices together, mean over runs.
+        iou: intersection over union of all pixels together, mean over runs.
+        precision: of all pixels together, mean over the runs that predict the class.
+        recall: of all pixels together, mean over runs.
+        slices: number of slices that hold the class: the mean of `f1` is over these.
+        false_pixels: predicted pixels on slices without the class, mean over runs.
     """
 
     configuration: str
     class_name: str
-    values: list[float]
-    best: list[float]
-    without: list[float]
-    seeds_collapsed: list[int]
-    pooled: float
+    f1: list[float]
+    best_f1: list[float]
+    standing_f1: list[float]
+    collapsed_seeds: list[int]
+    pooled_f1: float
     iou: float
     precision: float
     recall: float
     slices: int
-    empty: float
+    false_pixels: float
 
 
-def score_rows(runs: Sequence[FinishedRun], split: str) -> list[ScoreRow]:
-    """A row per configuration and foreground class of one data set."""
-    rows = []
-    for label, own in configurations(runs).items():
-        best = best_runs(own)
-        for index, name in enumerate(own[0].names[1:], 1):
-            failed = collapsed(own, name)
-            means = _means([_pooled(run.confusions[split], index) for run in own])
-            row = ScoreRow(
-                configuration=label,
-                class_name=name,
-                values=[run.f1(split)[name] for run in own],
-                best=[run.f1(split)[name] for run in best],
-                without=[run.f1(split)[name] for run in own if run not in failed],
-                seeds_collapsed=[run.seed for run in failed],
-                pooled=means[0],
-                iou=means[1],
-                precision=means[2],
-                recall=means[3],
-                slices=int(slices_with_class(own[0].confusions[split])[index]),
-                empty=means[4],
-            )
-            rows.append(row)
-    return rows
+def score_rows(configurations: Mapping[str, Sequence[FinishedRun]], split: str) -> list[ScoreRow]:
+    """A row for each configuration and foreground class of one data set."""
+    return [
+        _score_row(label, runs, class_name, split)
+        for label, runs in configurations.items()
+        for class_name in runs[0].class_names[1:]
+    ]
 
 
-def _means(rows: Sequence[tuple[float, ...]]) -> list[float]:
-    """Of each column, over the runs that have a number there: one that predicts nothing has no precision."""
+def _score_row(label: str, runs: Sequence[FinishedRun], class_name: str, split: str) -> ScoreRow:
+    index = runs[0].class_names.index(class_name)
+    collapsed = collapsed_runs(runs, class_name)
+    pooled = [_pooled_scores(run.confusions[split], index) for run in runs]
+    pooled_f1, iou, precision, recall, false_pixels = _column_means(pooled)
+    return ScoreRow(
+        configuration=label,
+        class_name=class_name,
+        f1=[run.f1(split)[class_name] for run in runs],
+        best_f1=[run.f1(split)[class_name] for run in best_runs(runs)],
+        standing_f1=[run.f1(split)[class_name] for run in runs if run not in collapsed],
+        collapsed_seeds=[run.seed for run in collapsed],
+        pooled_f1=pooled_f1,
+        iou=iou,
+        precision=precision,
+        recall=recall,
+        slices=int(slices_with_class(runs[0].confusions[split])[index]),
+        false_pixels=false_pixels,
+    )
+
+
+def _column_means(rows: Sequence[tuple[float, ...]]) -> list[float]:
+    """Mean of each column over the runs that have a number there.
+
+    A run that predicts nothing of a class has no precision, and is in no mean of it.
+    """
     columns = [
         [value for value in column if not math.isnan(value)] for column in zip(*rows, strict=True)
     ]
     return [math.fsum(column) / len(column) if column else math.nan for column in columns]
 
 
-def _pooled(confusions: Counts, index: int) -> tuple[float, float, float, float, float]:
+def _pooled_scores(confusions: Ints, index: int) -> tuple[float, float, float, float, float]:
     """Pooled F1, IoU, precision, recall, and false positives on slices without the class."""
     total = confusions.sum(axis=0)
-    hits, truth, predicted = total[index, index], total[index].sum(), total[:, index].sum()
+    hits = total[index, index]
+    truth = total[index].sum()
+    predicted = total[:, index].sum()
     union = truth + predicted - hits
-    absent = confusions[confusions[:, index].sum(axis=1) == 0]
-    nan = math.nan
+    without_class = confusions[confusions[:, index].sum(axis=1) == 0]
     return (
         float(f1_scores(total)[index]),
-        hits / union if union else nan,
-        hits / predicted if predicted else nan,
-        hits / truth if truth else nan,
-        float(absent[:, :, index].sum()),
+        hits / union if union else math.nan,
+        hits / predicted if predicted else math.nan,
+        hits / truth if truth else math.nan,
+        float(without_class[:, :, index].sum()),
     )

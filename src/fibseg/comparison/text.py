@@ -14,7 +14,15 @@ from rich.table import Table as RichTable
 
 @dataclass(frozen=True)
 class Table:
-    """Cells are text; a row has as many as there are columns. `notes` stand below."""
+    """A table whose cells are text.
+
+    Attributes:
+        name: of its files, without an ending.
+        title: a line above the table.
+        columns: heads of the columns.
+        rows: cells, as many in each row as there are columns.
+        notes: lines below the table.
+    """
 
     name: str
     title: str
@@ -23,7 +31,8 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def rich(self) -> RichTable:
-        """For a terminal; names from configurations are no markup."""
+        """The table for a terminal."""
+        # A name of a configuration may hold brackets, which Rich would take for markup.
         columns = [Column(escape(name), overflow="fold") for name in self.columns]
         table = RichTable(
             *columns, title=escape(self.title), caption=escape("\n".join(self.notes)) or None
@@ -33,7 +42,7 @@ class Table:
         return table
 
     def csv(self) -> str:
-        """With a header, and without title and notes."""
+        """The table as CSV with a header, without title and notes."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([_no_formula(name) for name in self.columns])
@@ -41,23 +50,20 @@ class Table:
         return text.getvalue()
 
     def markdown(self) -> str:
-        """Title, table, notes."""
-        lines = [[escaped(cell) for cell in row] for row in (self.columns, *self.rows)]
+        """Title, table and notes as Markdown."""
+        lines = [[escape_markdown(cell) for cell in row] for row in (self.columns, *self.rows)]
         text = ["| " + " | ".join(line) + " |" for line in lines]
         text.insert(1, "|" + "---|" * len(self.columns))
-        notes = [f"{note}\n" for note in map(escaped, self.notes)]
-        return "\n".join([f"## {escaped(self.title)}\n", *text, "", *notes])
+        notes = [f"{escape_markdown(note)}\n" for note in self.notes]
+        return "\n".join([f"## {escape_markdown(self.title)}\n", *text, "", *notes])
 
     def latex(self) -> str:
-        """A table environment; a wide one is fitted to the line, by the package graphicx."""
+        """A table environment of LaTeX; the package graphicx shrinks one wider than the line."""
         columns = "l" * len(self.columns)
         head, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (self.columns, *self.rows))
         body = "\n".join([r"\hline", head, r"\hline", *rows, r"\hline"])
         tabular = f"\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}"
-        longest = sum(
-            max(len(row[k]) for row in (self.columns, *self.rows)) for k in range(len(self.columns))
-        )
-        if longest + 2 * len(self.columns) > LINE:
+        if self._letters() > _LATEX_LINE:
             tabular = f"\\resizebox{{\\textwidth}}{{!}}{{%\n{tabular}}}"
         notes = "".join(f"\n\n{_latex(note)}" for note in self.notes)
         return (
@@ -65,13 +71,18 @@ class Table:
             f"\\caption{{{_latex(self.title)}}}\n{tabular}{notes}\n\\end{{table}}\n"
         )
 
+    def _letters(self) -> int:
+        """Width of the table in letters, with two for the space between columns."""
+        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        return sum(widths) + 2 * len(widths)
 
-LINE = 75
+
+_LATEX_LINE = 75
 """Letters of a line of LaTeX's article in footnotesize."""
 
 
 def _no_formula(cell: str) -> str:
-    """A spreadsheet takes text that begins so for a formula; a number stays one."""
+    """A cell that no spreadsheet takes for a formula; a number stays a number."""
     try:
         float(cell)
     except ValueError:
@@ -79,14 +90,18 @@ def _no_formula(cell: str) -> str:
     return cell
 
 
-def escaped(text: str) -> str:
-    """Text that means nothing else in Markdown."""
+def escape_markdown(text: str) -> str:
+    r"""Text in one line that has no other meaning in Markdown.
+
+    >>> print(escape_markdown("a_b"))
+    a\_b
+    """
     for letter in ("\\", "|", "*", "_", "<", "[", "`"):
         text = text.replace(letter, f"\\{letter}")
     return text.replace("\n", " ")
 
 
-LATEX = {
+_LATEX_LETTERS = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
     "%": r"\%",
@@ -107,20 +122,24 @@ LATEX = {
     ">": r"$>$",
 }
 
-
-GREEK = "GREEK SMALL LETTER "
+_GREEK = "GREEK SMALL LETTER "
 
 
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(letter) or _plain(letter) for letter in text)
+    return "".join(_LATEX_LETTERS.get(letter) or _plain_letter(letter) for letter in text)
 
 
-def _plain(letter: str) -> str:
-    """What LaTeX without a package can set: Latin letters, small Greek ones as mathematics, a mark for others."""
+def _plain_letter(letter: str) -> str:
+    """A letter that LaTeX sets without a package.
+
+    Latin letters stay, small Greek ones become mathematics, others lose their accents or become a
+    question mark.
+    """
     name = unicodedata.name(letter, "")
-    if name.startswith(GREEK) and name.removeprefix(GREEK).isalpha():
-        return f"$\\{name.removeprefix(GREEK).lower()}$"
+    if name.startswith(_GREEK) and name.removeprefix(_GREEK).isalpha():
+        return f"$\\{name.removeprefix(_GREEK).lower()}$"
+    # LaTeX's default fonts have the letters of Latin-1 but for these.
     if letter.isascii() or ("À" <= letter <= "ÿ" and letter not in "ÐðÞþ"):
         return letter
-    bare = unicodedata.normalize("NFD", letter)[0]
-    return bare if bare.isascii() else "?"
+    without_accent = unicodedata.normalize("NFD", letter)[0]
+    return without_accent if without_accent.isascii() else "?"

@@ -6,146 +6,108 @@ import html
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from fibseg.comparison.report import Report
 from fibseg.comparison.text import Table
 from fibseg.files import write_whole
-from fibseg.pages import charts
-from fibseg.pages.gallery import Picture, gallery
-from fibseg.runs.collection import Collection, FinishedRun, configurations
-
-STYLE = """
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
-body { max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .15rem .7rem; border-bottom: 1px solid #8885; text-align: left; }
-th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid; }
-.scroll, figure { overflow-x: auto; } figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; }
-a { color: inherit; text-decoration-style: dotted; } nav a { margin-right: 1rem; }
-.note { opacity: .75; font-size: .9em; margin: 0; }
-.view { position: relative; display: inline-block; max-width: 100%; }
-.view img { display: block; max-width: 100%; image-rendering: pixelated; }
-.view img.layer { position: absolute; inset: 0; width: 100%; height: 100%; }
-.controls { display: flex; gap: 1rem; flex-wrap: wrap; margin: .5rem 0; } .controls input { width: 20rem; }
-"""
-
-SCRIPT = """
-for (const table of document.querySelectorAll('table.sortable')) {
-  table.querySelectorAll('th button').forEach((button, column) => button.addEventListener('click', () => {
-    const head = button.closest('th'), up = head.getAttribute('aria-sort') !== 'ascending';
-    table.querySelectorAll('th').forEach(one => one.removeAttribute('aria-sort'));
-    head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
-    const body = table.tBodies[0], cell = row => row.cells[column].textContent;
-    const order = (a, b) => {
-      const x = parseFloat(cell(a)), y = parseFloat(cell(b));
-      return isNaN(x) || isNaN(y) ? cell(a).localeCompare(cell(b)) : x - y;
-    };
-    [...body.rows].sort((a, b) => up ? order(a, b) : order(b, a)).forEach(row => body.append(row));
-  }));
-}
-for (const box of document.querySelectorAll('.gallery')) {
-  const pictures = JSON.parse(box.querySelector('script').textContent);
-  const [slice, left, right] = box.querySelectorAll('select'), swipe = box.querySelector('input');
-  const [image, under, over] = box.querySelectorAll('img');
-  const show = () => {
-    const one = pictures[slice.value];
-    image.src = one.image;
-    under.src = one.layers[left.value] || ''; over.src = one.layers[right.value] || '';
-    under.hidden = !one.layers[left.value]; over.hidden = !one.layers[right.value];
-    under.style.clipPath = `inset(0 ${100 - swipe.value}% 0 0)`; over.style.clipPath = `inset(0 0 0 ${swipe.value}%)`;
-    image.alt = `${slice.selectedOptions[0].textContent}: left ${left.value}, right ${right.value}`;
-  };
-  for (const one of [slice, left, right, swipe]) one.addEventListener('input', show);
-  show();
-}
-"""
+from fibseg.pages.comparison_assets import COMPARISON_SCRIPT, COMPARISON_STYLE
+from fibseg.pages.gallery import GalleryPicture, gallery
+from fibseg.runs.collection import FinishedRun
 
 
-def write_dashboard(
-    path: Path, found: Collection, tables: Sequence[Sequence[Table]], said: Sequence[Sequence[str]]
+def write_comparison_page(
+    path: Path,
+    reports: Sequence[Report],
+    charts: Sequence[Mapping[str, str]],
+    left_out: Sequence[tuple[Path, str]],
 ) -> None:
-    """Tables, charts and pictures of each data set; tables and sentences are those of `fibseg compare`."""
-    sets = found.data_sets()
+    """Write the tables, charts and pictures of each data set as one page.
+
+    Args:
+        path: the HTML file.
+        reports: tables and sentences, one for each data set.
+        charts: title -> SVG of the charts of each data set.
+        left_out: run directories that could not be read, with the reason.
+    """
     parts = [
-        _data_set(f"set{number}", path.parent, *one)
-        for number, one in enumerate(zip(sets, tables, said, strict=True))
+        _dataset_part(f"set{number}", path.parent, report, of_dataset)
+        for number, (report, of_dataset) in enumerate(zip(reports, charts, strict=True))
     ]
     links = "".join(
-        f'<a href="#set{number}">{html.escape(runs[0].data)}</a> <a href="#set{number}-slices">its slices</a> '
+        f'<a href="#set{number}">{html.escape(report.dataset.name)}</a> '
+        f'<a href="#set{number}-slices">its slices</a> '
         f'<a href="#set{number}-runs">its runs</a> '
-        for number, runs in enumerate(sets)
+        for number, report in enumerate(reports)
     )
-    left = "".join(f"<li>{html.escape(f'{path}: {why}')}</li>" for path, why in found.left_out)
+    runs = sum(len(report.dataset.runs) for report in reports)
     write_whole(
         path,
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>Comparison of runs</title>'
-        f"<style>{STYLE}</style></head><body><h1>Comparison of {len(found.runs)} runs</h1>"
+        f"<style>{COMPARISON_STYLE}</style></head><body><h1>Comparison of {runs} runs</h1>"
         f'<nav aria-label="Parts of this page">{links}</nav><main>'
-        f"{''.join(parts)}{f'<h2>Left out</h2><ul>{left}</ul>' if left else ''}</main>"
-        f"<script>{SCRIPT}</script></body></html>\n",
+        f"{''.join(parts)}{_left_out_part(left_out)}</main>"
+        f"<script>{COMPARISON_SCRIPT}</script></body></html>\n",
     )
 
 
-def _data_set(
-    name: str,
-    folder: Path,
-    runs: Sequence[FinishedRun],
-    tables: Sequence[Table],
-    said: Sequence[str],
-) -> str:
-    """Everything of one data set; `name` begins the anchors, `folder` is where the page will lie."""
-    groups = configurations(runs)
+def _left_out_part(left_out: Sequence[tuple[Path, str]]) -> str:
+    if not left_out:
+        return ""
+    items = "".join(f"<li>{html.escape(f'{path}: {reason}')}</li>" for path, reason in left_out)
+    return f"<h2>Left out</h2><ul>{items}</ul>"
+
+
+def _dataset_part(name: str, folder: Path, report: Report, charts: Mapping[str, str]) -> str:
+    """Everything of one data set; `name` begins the anchors, `folder` is where the page lies."""
+    groups = report.dataset.configurations
     anchors = {label: f"{name}-runs{number}" for number, label in enumerate(groups)}
-    told = "".join(f"<li>{_linked(one, anchors)}</li>" for one in said)
+    sentences = "".join(f"<li>{_linked(text, anchors)}</li>" for text in report.sentences)
     figures = "".join(
-        f"<h3>{title}</h3><figure>{picture}</figure>"
-        for title, picture in charts_of(runs)
-        if picture
+        f"<h3>{title}</h3><figure>{chart}</figure>" for title, chart in charts.items()
     )
-    listed = "".join(
-        f'<li id="{anchors[label]}">{html.escape(label)}: seeds {", ".join(_run_link(run, folder) for run in own)}</li>'
-        for label, own in groups.items()
-    )
-    links = {
+    run_links = {
         (label, str(run.seed)): _run_link(run, folder)
-        for label, own in groups.items()
-        for run in own
+        for label, runs in groups.items()
+        for run in runs
     }
+    tables = "".join(_table(table, anchors, run_links) for table in report.written_tables)
     return (
-        f'<h2 id="{name}">{html.escape(runs[0].data)}</h2><ul>{told}</ul>'
-        f"{''.join(_table(table, anchors, links) for table in tables)}{figures}"
-        f'<div id="{name}-slices">{_gallery(gallery(runs))}</div>'
-        f'<h3 id="{name}-runs">The runs behind every number</h3><ul>{listed}</ul>'
+        f'<h2 id="{name}">{html.escape(report.dataset.name)}</h2><ul>{sentences}</ul>'
+        f"{tables}{figures}"
+        f'<div id="{name}-slices">{_gallery(gallery(report.dataset))}</div>'
+        f'<h3 id="{name}-runs">The runs behind every number</h3>'
+        f"<ul>{_run_list(groups, anchors, folder)}</ul>"
     )
 
 
-def charts_of(runs: Sequence[FinishedRun]) -> list[tuple[str, str]]:
-    """Title and SVG of each chart of one data set; empty text where there is nothing to draw."""
-    return [
-        ("Every run", charts.dots(runs)),
-        ("While they trained", charts.curves(runs)),
-        ("Slice by slice", charts.along_z(runs)),
-        ("Differences slice by slice", charts.differences(runs)),
-        ("What is taken for what", charts.confusion(runs)),
-        ("Small and large components", charts.recall_by_size(runs)),
-    ]
+def _run_list(
+    groups: Mapping[str, Sequence[FinishedRun]], anchors: Mapping[str, str], folder: Path
+) -> str:
+    """The runs of each configuration, with links to their directories."""
+    items = []
+    for label, runs in groups.items():
+        links = ", ".join(_run_link(run, folder) for run in runs)
+        items.append(f'<li id="{anchors[label]}">{html.escape(label)}: seeds {links}</li>')
+    return "".join(items)
 
 
 def _run_link(run: FinishedRun, folder: Path) -> str:
     """To the run's directory, from where the page lies."""
-    where = quote(os.path.relpath(run.path, folder))
-    return f'<a href="{where}/">{run.seed}</a>'
+    target = quote(os.path.relpath(run.path, folder))
+    return f'<a href="{target}/">{run.seed}</a>'
 
 
-def _linked(text: str, anchors: dict[str, str]) -> str:
+def _linked(text: str, anchors: Mapping[str, str]) -> str:
     """Escaped text in which every name of a configuration leads to its runs."""
     if not anchors:
         return html.escape(text)
+    # The longest first, since a name may begin another: unet-on, unet-on-quick.
     names = "|".join(re.escape(name) for name in sorted(anchors, key=len, reverse=True))
+    # Splitting by a group gives text and names in turn.
     parts = re.split(rf"(?<![\w.-])({names})(?![\w.-])", text)
     return "".join(
         f'<a href="#{anchors[part]}">{html.escape(part)}</a>' if k % 2 else html.escape(part)
@@ -153,50 +115,61 @@ def _linked(text: str, anchors: dict[str, str]) -> str:
     )
 
 
-def _table(table: Table, anchors: dict[str, str], links: dict[tuple[str, str], str]) -> str:
-    """`links` lead from a configuration and a seed, where a row begins with them, to the run."""
-    head = "".join(
-        f'<th scope="col"><button>{html.escape(one)}</button></th>' for one in table.columns
+def _table(
+    table: Table, anchors: Mapping[str, str], run_links: Mapping[tuple[str, str], str]
+) -> str:
+    """A sortable table; `run_links` lead from configuration and seed of a row to the run."""
+    heads = "".join(
+        f'<th scope="col"><button>{html.escape(column)}</button></th>' for column in table.columns
     )
-    lines = []
+    rows = []
     for row in table.rows:
         cells = [_linked(cell, anchors) for cell in row]
-        cells[1] = links.get((row[0], row[1]), cells[1]) if table.columns[1] == "seed" else cells[1]
-        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    rows = "".join(lines)
-    notes = "".join(f'<p class="note">{html.escape(one)}</p>' for one in table.notes)
+        if table.columns[1] == "seed":
+            cells[1] = run_links.get((row[0], row[1]), cells[1])
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in table.notes)
     title = html.escape(table.title)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}"><table class="sortable">'
-        f"<caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{notes}"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">'
+        f'<table class="sortable"><caption>{title}</caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{notes}"
     )
 
 
-def _gallery(pictures: Sequence[Picture]) -> str:
+def _gallery(pictures: Sequence[GalleryPicture]) -> str:
+    """Controls, three images on top of each other, and their content for the script."""
     if not pictures:
         return ""
-    layers = list(dict.fromkeys(name for one in pictures for name in one.layers))
+    layers = list(dict.fromkeys(name for picture in pictures for name in picture.layers))
     slices = "".join(
-        f'<option value="{k}">volume {one.place[0]}, slice {one.place[1]}</option>'
-        for k, one in enumerate(pictures)
+        f'<option value="{k}">volume {picture.place.volume}, slice {picture.place.z}</option>'
+        for k, picture in enumerate(pictures)
     )
-    data = json.dumps([{"image": one.image, "layers": one.layers} for one in pictures]).replace(
-        "<", "\\u003c"
+    content = json.dumps(
+        [{"image": picture.image, "layers": picture.layers} for picture in pictures]
     )
-
-    def options(number: int) -> str:
-        chosen = layers[min(number, len(layers) - 1)]
-        marks = {one: " selected" if one == chosen else "" for one in ["", *layers]}
-        return "".join(
-            f'<option value="{html.escape(one)}"{mark}>{html.escape(one) or "image"}</option>'
-            for one, mark in marks.items()
-        )
-
+    # A name with </script> in it would end the element.
+    content = content.replace("<", "\\u003c")
     return (
         '<h3>Slices</h3><div class="gallery"><div class="controls">'
-        f"<label>slice <select>{slices}</select></label><label>left <select>{options(0)}</select></label>"
-        f'<label>right <select>{options(1)}</select></label><label>swipe <input type="range" value="50"></label></div>'
-        '<p class="note">one layer left of the swipe, another right of it; seeds disagree: red where runs differ</p>'
+        f"<label>slice <select>{slices}</select></label>"
+        f"<label>left <select>{_layer_options(layers, 0)}</select></label>"
+        f"<label>right <select>{_layer_options(layers, 1)}</select></label>"
+        '<label>swipe <input type="range" value="50"></label></div>'
+        '<p class="note">one layer left of the swipe, another right of it; '
+        "seeds disagree: red where runs differ</p>"
         '<div class="view"><img alt=""><img class="layer" alt=""><img class="layer" alt=""></div>'
-        f'<script type="application/json">{data}</script></div>'
+        f'<script type="application/json">{content}</script></div>'
     )
+
+
+def _layer_options(layers: Sequence[str], selected: int) -> str:
+    """Options of a choice of layers, with none of them as the first."""
+    selected_layer = layers[min(selected, len(layers) - 1)]
+    options = []
+    for layer in ["", *layers]:
+        mark = " selected" if layer == selected_layer else ""
+        name = html.escape(layer) or "image"
+        options.append(f'<option value="{html.escape(layer)}"{mark}>{name}</option>')
+    return "".join(options)

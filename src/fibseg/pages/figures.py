@@ -1,41 +1,58 @@
-"""Pictures of a run: slices with truth and prediction, and learning curves."""
+"""Pictures of one run: slices with truth and prediction, and learning curves."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
-from fibseg.arrays import IGNORE
+from fibseg.arrays import IGNORE, UInt8
 
-UInt8 = NDArray[np.uint8]
-
-COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
+_CLASS_COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
 """Of the foreground classes, in order."""
+
+_IGNORED_BRIGHTNESS = 0.3
+"""What unannotated pixels keep of their brightness."""
+
+_SCREEN_DOTS = 110
+"""Dots per inch."""
+
+
+class PanelRow(NamedTuple):
+    """A slice with its labels: image, truth and prediction are (H, W)."""
+
+    title: str
+    image: UInt8
+    truth: UInt8
+    prediction: UInt8
 
 
 def class_color(index: int) -> tuple[float, float, float]:
     """RGB in [0, 1] of a foreground class."""
-    red, green, blue = COLORS[(index - 1) % len(COLORS)]
+    red, green, blue = _CLASS_COLORS[(index - 1) % len(_CLASS_COLORS)]
     return red, green, blue
 
 
 def overlay(image: UInt8, labels: UInt8, opacity: float) -> UInt8:
-    """(H, W) image and class indices -> (H, W, 3) uint8; background stays grey, ignored pixels become dark."""
+    """Lay class indices (H, W) over an image (H, W): gives (H, W, 3).
+
+    Background stays grey, and unannotated pixels become dark.
+    """
     colored = np.repeat(image[..., None], 3, axis=2).astype(np.float32)
     for index in np.unique(labels).tolist():
+        is_class = labels == index
         if index == IGNORE:
-            colored[labels == index] *= 0.3
+            colored[is_class] *= _IGNORED_BRIGHTNESS
         elif index > 0:
             color = 255 * np.array(class_color(index), np.float32)
-            colored[labels == index] = (1 - opacity) * colored[labels == index] + opacity * color
+            colored[is_class] = (1 - opacity) * colored[is_class] + opacity * color
     return colored.round().astype(np.uint8)
 
 
@@ -45,53 +62,66 @@ def save_panels(
     class_names: Sequence[str],
     opacity: float = 0.5,
 ) -> None:
-    """One row per slice (title, image, truth, prediction), three columns, and a legend of the classes."""
+    """Save a picture with a row of image, truth and prediction for each slice.
+
+    Args:
+        path: the picture to write; its ending names the format.
+        rows: title, image, truth and prediction of each slice, all (H, W); see `PanelRow`.
+        class_names: background first; the others are in the legend.
+        opacity: of the labels over the image.
+    """
     figure = Figure(figsize=(12, 4.1 * len(rows) + 0.4), layout="constrained")
-    axes = figure.subplots(len(rows), 3, squeeze=False)
-    for line, (title, image, truth, prediction) in zip(axes, rows, strict=True):
-        pictures = (
-            overlay(image, truth * 0, 0),
-            overlay(image, truth, opacity),
-            overlay(image, prediction, opacity),
-        )
-        for axis, picture, name in zip(line, pictures, (title, "truth", "prediction"), strict=True):
-            axis.imshow(
-                picture, interpolation="nearest" if max(image.shape) < 300 else "antialiased"
-            )
-            axis.set_title(name, fontsize=10)
-            axis.set_axis_off()
+    panels = figure.subplots(len(rows), 3, squeeze=False)
+    for axes, row in zip(panels, rows, strict=True):
+        _draw_panel_row(axes, PanelRow(*row), opacity)
     patches = [
-        Patch(color=class_color(k), label=name) for k, name in enumerate(class_names) if k > 0
+        Patch(color=class_color(index), label=name)
+        for index, name in enumerate(class_names)
+        if index > 0
     ]
-    figure.legend(
-        handles=patches, loc="outside lower center", ncols=max(1, len(patches)), frameon=False
-    )
+    columns = max(1, len(patches))
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=_SCREEN_DOTS)
+
+
+def _draw_panel_row(panels: Sequence[Axes], row: PanelRow, opacity: float) -> None:
+    pictures = [
+        (row.title, overlay(row.image, np.zeros_like(row.truth), 0)),
+        ("truth", overlay(row.image, row.truth, opacity)),
+        ("prediction", overlay(row.image, row.prediction, opacity)),
+    ]
+    # A small slice is enlarged, and its pixels are shown as they are.
+    interpolation = "nearest" if max(row.image.shape) < 300 else "antialiased"
+    for axes, (title, picture) in zip(panels, pictures, strict=True):
+        axes.imshow(picture, interpolation=interpolation)
+        axes.set_title(title, fontsize=10)
+        axes.set_axis_off()
 
 
 def save_curves(path: Path, metrics: Path, class_names: Sequence[str]) -> None:
-    """Losses, and F1 of the validation patches per class, over the epochs in metrics.csv."""
+    """Save the losses over the epochs, and the F1 of the validation patches of each class.
+
+    Args:
+        path: the picture to write; its ending names the format.
+        metrics: metrics.csv of the run.
+        class_names: background first.
+    """
     with metrics.open(newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) + 1 for row in rows]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, style in (("train_loss", "--"), ("val_loss", "-")):
-        left.plot(
-            epochs,
-            [float(row[name]) for row in rows],
-            style,
-            color="black",
-            label=name.replace("_", " "),
-        )
+    loss_axes, f1_axes = figure.subplots(1, 2)
+    for column, style in (("train_loss", "--"), ("val_loss", "-")):
+        losses = [float(row[column]) for row in rows]
+        loss_axes.plot(epochs, losses, style, color="black", label=column.replace("_", " "))
     for index, name in enumerate(class_names):
         if index > 0:
             scores = [float(row[f"val_f1_{name}"]) for row in rows]
-            right.plot(epochs, scores, color=class_color(index), label=name)
-    for axis, title in ((left, "loss"), (right, "F1 of the validation patches")):
-        axis.set_xlabel("epoch")
-        axis.set_title(title, fontsize=10)
-        axis.legend(frameon=False)
+            f1_axes.plot(epochs, scores, color=class_color(index), label=name)
+    for axes, title in ((loss_axes, "loss"), (f1_axes, "F1 of the validation patches")):
+        axes.set_xlabel("epoch")
+        axes.set_title(title, fontsize=10)
+        axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=_SCREEN_DOTS)

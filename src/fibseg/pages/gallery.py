@@ -1,4 +1,4 @@
-"""Slices of a comparison to look at: image, truth, one run of each configuration, and where the seeds disagree."""
+"""Slices of a comparison as pictures in layers: image, truth, runs, and where seeds disagree."""
 
 from __future__ import annotations
 
@@ -10,110 +10,142 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from fibseg.arrays import IGNORE
-from fibseg.comparison.labels import truth_of
+from fibseg.arrays import IGNORE, Place, UInt8
+from fibseg.comparison.dataset import Dataset
 from fibseg.pages.figures import class_color
-from fibseg.runs.collection import FinishedRun, configurations, median_run
+from fibseg.runs.collection import FinishedRun, median_run
 from fibseg.runs.directory import RunDirectory
 from fibseg.stack import count_pages, read_pages
 
-UInt8 = NDArray[np.uint8]
-SLICES, SIDE, OPACITY = 6, 640, 140
-"""How many, their largest side in pixels, and the alpha of a label."""
+_GALLERY_SLICES = 6
+
+GALLERY_SIDE = 640
+"""Pixels; larger slices are reduced to it, since the page holds all of them."""
+
+_LABEL_ALPHA = 140
+_IGNORED_ALPHA = 120
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One slice: its place, the grey image, and layers by name, as data URLs."""
+class GalleryPicture:
+    """One slice of the gallery.
 
-    place: tuple[int, int]
+    Attributes:
+        place: where the slice lies.
+        image: the grey image, as a data URL.
+        layers: name -> transparent picture of the same size, as a data URL.
+    """
+
+    place: Place
     image: str
     layers: dict[str, str] = field(default_factory=dict)
 
 
-def gallery(runs: Sequence[FinishedRun]) -> list[Picture]:
-    """Six test slices of one data set; empty where the runs' folder has no truth/ beside it."""
-    places = runs[0].places["test"]
-    truth = truth_of(runs)
-    shown = sorted({round(k * (len(places) - 1) / max(1, SLICES - 1)) for k in range(SLICES)})
-    images, labels = (
-        _pages(truth / f"test-{kind}.tif", len(places), shown) for kind in ("images", "labels")
-    )
-    if not images or not labels:
+def gallery(dataset: Dataset) -> list[GalleryPicture]:
+    """Pictures of six test slices of a data set; empty where no truth/ lies beside the runs."""
+    count = len(dataset.places)
+    positions = _spread_positions(count)
+    images = _read_some_pages(dataset.truth_folder / "test-images.tif", count, positions)
+    truths = _read_some_pages(dataset.truth_folder / "test-labels.tif", count, positions)
+    if not images or not truths:
         return []
     pictures = [
-        Picture(
-            places[k],
-            _grey(_smaller(image, Image.Resampling.BOX)),
-            {"truth": _layer(_smaller(of_truth))},
+        GalleryPicture(
+            dataset.places[position],
+            _grey_url(_reduced(image, Image.Resampling.BOX)),
+            {"truth": _label_url(_reduced(truth))},
         )
-        for k, image, of_truth in zip(shown, images, labels, strict=True)
+        for position, image, truth in zip(positions, images, truths, strict=True)
     ]
-    for label, own in configurations(runs).items():
-        paths = {run.path: RunDirectory(run.path).labels("test") for run in own}
-        small = {
-            path: [_smaller(one) for one in found]
-            for path, file in paths.items()
-            if (found := _pages(file, len(places), shown))
-        }
-        if not small:
-            continue
-        median = median_run([run for run in own if run.path in small])
-        for k, picture in enumerate(pictures):
-            picture.layers[f"{label}, seed {median.seed}"] = _layer(small[median.path][k])
-            if len(small) > 1:
-                every = np.stack([found[k] for found in small.values()])
-                picture.layers[f"{label}: seeds disagree"] = _heat(every, len(runs[0].names))
+    for label, runs in dataset.configurations.items():
+        _add_configuration(pictures, label, runs, positions)
     return pictures
 
 
-def _pages(path: Path, count: int, shown: Sequence[int]) -> list[UInt8]:
-    """The shown ones of so many pages; none where the file is missing, damaged or of another number."""
+def _add_configuration(
+    pictures: Sequence[GalleryPicture],
+    label: str,
+    runs: Sequence[FinishedRun],
+    positions: Sequence[int],
+) -> None:
+    """Add the median run of a configuration, and where its runs disagree, to each picture.
+
+    Runs without label files are passed over.
+    """
+    count = len(runs[0].places["test"])
+    labels: dict[Path, list[UInt8]] = {}
+    for run in runs:
+        pages = _read_some_pages(RunDirectory(run.path).labels("test"), count, positions)
+        if pages:
+            labels[run.path] = [_reduced(page) for page in pages]
+    if not labels:
+        return
+    median = median_run([run for run in runs if run.path in labels])
+    for k, picture in enumerate(pictures):
+        picture.layers[f"{label}, seed {median.seed}"] = _label_url(labels[median.path][k])
+        if len(labels) > 1:
+            of_runs = np.stack([pages[k] for pages in labels.values()])
+            url = _disagreement_url(of_runs, len(runs[0].class_names))
+            picture.layers[f"{label}: seeds disagree"] = url
+
+
+def _spread_positions(count: int) -> list[int]:
+    """Positions of the gallery's slices among so many, from the first to the last."""
+    steps = max(1, _GALLERY_SLICES - 1)
+    return sorted({round(k * (count - 1) / steps) for k in range(_GALLERY_SLICES)})
+
+
+def _read_some_pages(path: Path, count: int, positions: Sequence[int]) -> list[UInt8]:
+    """Some of so many pages; none where the file is missing, damaged or of another number."""
     try:
-        return read_pages(path, shown) if count_pages(path) == count else []
+        return read_pages(path, positions) if count_pages(path) == count else []
     except (OSError, ValueError):
         return []
 
 
-def _smaller(pixels: UInt8, how: Image.Resampling = Image.Resampling.NEAREST) -> UInt8:
-    factor = min(1.0, SIDE / max(pixels.shape))
+def _reduced(pixels: UInt8, resampling: Image.Resampling = Image.Resampling.NEAREST) -> UInt8:
+    """The slice with its longer side at GALLERY_SIDE or below; labels keep their values."""
+    factor = min(1.0, GALLERY_SIDE / max(pixels.shape))
     height, width = (max(1, round(side * factor)) for side in pixels.shape)
-    return np.asarray(Image.fromarray(pixels).resize((width, height), how))
+    return np.asarray(Image.fromarray(pixels).resize((width, height), resampling))
 
 
-def _grey(image: UInt8) -> str:
-    return _url(Image.fromarray(image), "JPEG", quality=80)
+def _grey_url(image: UInt8) -> str:
+    return _data_url(Image.fromarray(image), "JPEG", quality=80)
 
 
-def _layer(labels: UInt8) -> str:
-    """Class indices as a transparent picture; what nobody looked at is dark."""
+def _label_url(labels: UInt8) -> str:
+    """Class indices as a transparent picture; unannotated pixels are dark."""
     colors = np.zeros((256, 4), np.uint8)
     for index in range(1, IGNORE):
-        colors[index] = [*(round(255 * part) for part in class_color(index)), OPACITY]
-    colors[IGNORE] = [0, 0, 0, 120]
-    return _palette(labels, colors)
+        colors[index] = [*(round(255 * channel) for channel in class_color(index)), _LABEL_ALPHA]
+    colors[IGNORE] = [0, 0, 0, _IGNORED_ALPHA]
+    return _palette_url(labels, colors)
 
 
-def _heat(every: UInt8, classes: int) -> str:
-    """Share of runs (R, h, w) that do not agree with the most frequent class: clear to red."""
-    most = np.max([(every == k).sum(axis=0) for k in range(classes)], axis=0)
-    shares = 1 - most / len(every)
+def _disagreement_url(labels: UInt8, classes: int) -> str:
+    """Labels (R, h, w) of R runs as a picture: red where runs differ from the commonest class."""
+    votes = np.max([(labels == index).sum(axis=0) for index in range(classes)], axis=0)
+    shares = 1 - votes / len(labels)
     colors = np.zeros((256, 4), np.uint8)
-    colors[:, 0], colors[:, 3] = 255, np.arange(256)
-    return _palette(np.rint(255 * np.clip(shares * 2, 0, 1)).astype(np.uint8), colors)
+    colors[:, 0] = 255
+    colors[:, 3] = np.arange(256)
+    # With two classes half of the runs can differ at most: that is full red.
+    alpha = np.rint(255 * np.clip(shares * 2, 0, 1)).astype(np.uint8)
+    return _palette_url(alpha, colors)
 
 
-def _palette(indices: UInt8, colors: UInt8) -> str:
-    """(h, w) indices and (256, 4) colors as a PNG."""
+def _palette_url(indices: UInt8, colors: UInt8) -> str:
+    """Indices (h, w) and RGBA colors (256, 4) as a PNG, which is small with a palette."""
     picture = Image.fromarray(indices)
     picture.putpalette(colors[:, :3].tobytes())
-    return _url(picture, "PNG", transparency=colors[:, 3].tobytes(), optimize=True)
+    return _data_url(picture, "PNG", transparency=colors[:, 3].tobytes(), optimize=True)
 
 
-def _url(picture: Image.Image, kind: str, **how: Any) -> str:
+def _data_url(picture: Image.Image, kind: str, **options: Any) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **how)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    picture.save(buffer, kind, **options)
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f"data:image/{kind.lower()};base64,{content}"

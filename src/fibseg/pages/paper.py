@@ -1,192 +1,198 @@
-"""`fibseg figure`: figures for a paper, from runs that were compared, or of the grain filter; PDF and PNG."""
+"""Figures for print: crops of compared runs, and what the grain filter leaves of a patch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.patheffects import withStroke
-from numpy.typing import NDArray
-from rich.console import Console
+from matplotlib.patches import Patch
 
-from fibseg.comparison.labels import expert_labels, labels_of, truth_of, volume_facts
+from fibseg.arrays import Place, UInt8
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.labels import LabelPair, read_label_pairs
+from fibseg.data.description import IntensityDescription
+from fibseg.data.grey import grey_range, to_8bit
 from fibseg.errors import FibsegError
+from fibseg.filters.grain import grain_filter
 from fibseg.pages.figures import class_color, overlay
-from fibseg.runs.collection import FinishedRun, configurations, median_run
-from fibseg.stack import read_pages
+from fibseg.pages.panels import (
+    PRINT_FONT_SIZE,
+    Crop,
+    add_scale_bar,
+    cut,
+    panel_grid,
+    show_panel,
+)
+from fibseg.runs.collection import median_run
+from fibseg.stack import Stack, read_pages
 
-Labels = NDArray[np.uint8]
-Crop = tuple[int, int, int, int]
-"""Volume, slice, first row, first column."""
+_PRINT_LABEL_OPACITY = 0.5
 
-DOTS, OPACITY, TRIES = 300, 0.5, 200
-FONT = 7
-"""Dots per inch of the PNG, opacity of a label, draws of a crop, points of the letters."""
+_CROP_DRAWS = 200
+"""Draws for each crop before a class counts as too rare for a crop of this size."""
 
 
-def draw(runs: Sequence[FinishedRun], side: int, count: int, seed: int) -> list[Crop]:
-    """Crops of test slices that hold a class, by a seed; where a second expert looked, from those slices.
+def draw_crops(dataset: Dataset, side: int, count: int, seed: int) -> list[Crop]:
+    """Draw crops of test slices that hold a class, by a seed.
+
+    Where a second expert annotated slices, crops are of these.
 
     Raises:
-        FibsegError: no crop of this size holds a class.
+        FibsegError: crops of this size that hold a class are too rare, or labels are missing.
     """
-    run, generator = runs[0], np.random.default_rng(seed)
-    places, truths = run.places["test"], [truth for truth, _ in labels_of(run)]
-    expert = expert_labels(runs)
-    among = (
-        list(range(len(places))) if expert is None else [places.index(place) for place in expert]
-    )
+    generator = np.random.default_rng(seed)
+    classes = len(dataset.class_names)
+    truths = [truth for truth, _ in read_label_pairs(dataset.runs[0])]
+    positions = list(range(len(dataset.places)))
+    if dataset.second_expert is not None:
+        positions = [dataset.places.index(place) for place in dataset.second_expert.places]
     crops: list[Crop] = []
-    for _ in range(TRIES * count):
-        k = int(generator.choice(among))
-        room = [max(1, size - side + 1) for size in truths[k].shape]
-        row, column = (int(generator.integers(one)) for one in room)
-        part = truths[k][row : row + side, column : column + side]
-        if len(crops) < count and ((part > 0) & (part < len(run.names))).any():
-            crops.append((*places[k], row, column))
-    if len(crops) < count:
-        raise FibsegError(f"--side {side}: no {count} crops of test slices hold a class.")
-    return crops
+    for _ in range(_CROP_DRAWS * count):
+        position = int(generator.choice(positions))
+        height, width = truths[position].shape
+        row = int(generator.integers(max(1, height - side + 1)))
+        column = int(generator.integers(max(1, width - side + 1)))
+        part = truths[position][row : row + side, column : column + side]
+        holds_class = ((part > 0) & (part <= classes)).any()
+        if holds_class:
+            crops.append(Crop(*dataset.places[position], row, column))
+        if len(crops) == count:
+            return crops
+    raise FibsegError(
+        f"--side {side}: fewer than {count} crops of test slices hold a class; "
+        "give a larger --side, or crops by --crop."
+    )
 
 
-def panels(runs: Sequence[FinishedRun], crops: Sequence[Crop], side: int, width: float) -> Figure:
-    """The figure: a row per crop, a column for the image, the truth, each configuration's median run by validation.
+def comparison_figure(dataset: Dataset, crops: Sequence[Crop], side: int, width: float) -> Figure:
+    """Figure 3 of Meyer et al., ISBI 2021: crops of test slices, a row each.
+
+    Columns are the image, the truth, the second expert where there is one, and the median run by
+    validation of each configuration.
 
     Args:
-        runs: of one data set.
-        crops: on test slices.
-        side: of a crop, in pixels.
+        dataset: runs of one data set.
+        crops: parts of test slices.
+        side: height and width of a crop, in pixels.
         width: of the figure, in mm.
 
     Raises:
         FibsegError: labels of a run are missing, or a crop is not on a test slice.
     """
-    places, expert = runs[0].places["test"], expert_labels(runs)
-    for volume, z, *_ in crops:
-        if (volume, z) not in places:
+    for crop in crops:
+        if crop.place not in dataset.places:
             raise FibsegError(
-                f"--crop: slice {z} of volume {volume} is no test slice; these are {brief(places)}."
+                f"--crop: slice {crop.z} of volume {crop.volume} is no test slice; "
+                f"these are {_listed(dataset.places)}."
             )
-    images = test_images(runs)
-    methods = {label: labels_of(median_run(own)) for label, own in configurations(runs).items()}
-    truths = [truth for truth, _ in next(iter(methods.values()))]
-    names = ["image", "truth", *(["second expert"] if expert else []), *methods]
-    figure, axes = grid(len(crops), len(names), width)
-    for number, (line, (volume, z, row, column)) in enumerate(zip(axes, crops, strict=True)):
-        k = places.index((volume, z))
-        others = {name: pairs[k][1] for name, pairs in methods.items()}
-        if expert and (volume, z) in expert:
-            others["second expert"] = expert[volume, z]
-        layers = {"image": truths[k] * 0, "truth": truths[k], **others}
-        for axis, name in zip(line, names, strict=True):
+    images = read_test_images(dataset)
+    methods = {
+        label: read_label_pairs(median_run(runs)) for label, runs in dataset.configurations.items()
+    }
+    names = ["image", "truth", *methods]
+    if dataset.second_expert is not None:
+        names.insert(2, "second expert")
+    figure, panels = panel_grid(len(crops), len(names), width)
+    for number, (row, crop) in enumerate(zip(panels, crops, strict=True)):
+        image = images[dataset.places.index(crop.place)]
+        layers = _layers_of(dataset, crop.place, methods)
+        for axes, name in zip(row, names, strict=True):
             title = name if number == 0 else ""
+            picture = None
             if name in layers:
-                picture = overlay(images[k], layers[name], OPACITY)
-                show(axis, crop(picture, row, column, side), title)
-            else:
-                show(axis, None, title)
-        line[0].set_ylabel(f"slice {z}, {row}, {column}", fontsize=FONT - 1)
-    facts = volume_facts(runs[0])
+                picture = cut(overlay(image, layers[name], _PRINT_LABEL_OPACITY), crop, side)
+            show_panel(axes, picture, title)
+        row[0].set_ylabel(
+            f"slice {crop.z}, {crop.row}, {crop.column}", fontsize=PRINT_FONT_SIZE - 1
+        )
+    facts = dataset.volumes(dataset.runs[0])
     if facts is not None:
-        scale_bar(axes[0][0], side, facts.voxel_sizes[crops[0][0]][2])
+        add_scale_bar(panels[0][0], side, facts.voxel_sizes[crops[0].volume][2])
+    _add_class_legend(figure, dataset.class_names)
+    return figure
+
+
+def _layers_of(
+    dataset: Dataset, place: Place, methods: Mapping[str, Sequence[LabelPair]]
+) -> dict[str, UInt8]:
+    """Labels (H, W) of one slice by the column that shows them; the image's own are empty."""
+    position = dataset.places.index(place)
+    truth = next(iter(methods.values()))[position][0]
+    layers = {"image": np.zeros_like(truth), "truth": truth}
+    for label, pairs in methods.items():
+        layers[label] = pairs[position][1]
+    expert = dataset.second_expert
+    if expert is not None and place in expert.places:
+        layers["second expert"] = expert.labels[expert.places.index(place)]
+    return layers
+
+
+def _add_class_legend(figure: Figure, class_names: Sequence[str]) -> None:
     patches = [
-        Patch(color=class_color(k), label=name) for k, name in enumerate(runs[0].names) if k > 0
+        Patch(color=class_color(index), label=name) for index, name in enumerate(class_names, 1)
     ]
     figure.legend(
         handles=patches,
         loc="outside lower center",
         ncols=len(patches),
         frameon=False,
-        fontsize=FONT,
+        fontsize=PRINT_FONT_SIZE,
     )
+
+
+def filter_figure(
+    stack: Stack, crop: Crop, side: int, areas: Sequence[int], width: float
+) -> Figure:
+    """Figure 2 of Meyer et al., ISBI 2021: a patch, and what the grain filter leaves of it.
+
+    Args:
+        stack: grey values.
+        crop: where the patch begins; its volume plays no part.
+        side: height and width of the patch, in pixels.
+        areas: of the grain filter, in pixels; a panel each.
+        width: of the figure, in mm.
+
+    Raises:
+        FibsegError: the crop leaves the stack.
+    """
+    if not 0 <= crop.z < stack.shape[0]:
+        raise FibsegError(
+            f"--crop: slice {crop.z}; {stack.name} has slices 0 to {stack.shape[0] - 1}."
+        )
+    image = stack.read(crop.z)
+    image = to_8bit(image, grey_range([image], IntensityDescription(0.1, 99.9)))
+    # The whole slice is filtered, as in training: a grain may reach beyond the patch.
+    pictures = [image, *grain_filter(image, areas)]
+    titles = ["image", *(f"λ = {area}" for area in areas)]
+    figure, panels = panel_grid(1, len(pictures), width)
+    for axes, picture, title in zip(panels[0], pictures, titles, strict=True):
+        part = cut(picture, crop, side)
+        show_panel(axes, np.repeat(part[..., None], 3, axis=2), title)
+    if stack.voxel_size:
+        add_scale_bar(panels[0][0], side, stack.voxel_size[2])
     return figure
 
 
-def test_images(runs: Sequence[FinishedRun]) -> list[Labels]:
-    """8-bit images of the test slices, from truth/ beside the runs."""
-    path = truth_of(runs) / "test-images.tif"
+def read_test_images(dataset: Dataset) -> list[UInt8]:
+    """8-bit images (H, W) of the test slices, from truth/ beside the runs.
+
+    Raises:
+        FibsegError: the file is missing, damaged or of other slices.
+    """
+    path = dataset.truth_folder / "test-images.tif"
     try:
         images = read_pages(path)
     except (OSError, ValueError) as error:
-        raise FibsegError(f"{path}: missing or damaged ({error}).") from error
-    if len(images) != len(runs[0].places["test"]):
         raise FibsegError(
-            f"{path}: {len(images)} images for {len(runs[0].places['test'])} test slices."
-        )
+            f"{path}: missing or damaged ({error}), but the figure shows these images."
+        ) from error
+    if len(images) != len(dataset.places):
+        raise FibsegError(f"{path}: {len(images)} images for {len(dataset.places)} test slices.")
     return images
 
 
-def brief(places: Sequence[tuple[int, int]]) -> str:
-    """The slices of a sentence."""
-    return ", ".join(f"{z} of volume {volume}" for volume, z in places[:5]) + (
-        " and more" if len(places) > 5 else ""
-    )
-
-
-def crop(picture: NDArray[np.uint8], row: int, column: int, side: int) -> NDArray[np.uint8]:
-    """A square of a picture (H, W, ...); FibsegError where it leaves the picture."""
-    height, width = picture.shape[:2]
-    if not (0 <= row <= height - side and 0 <= column <= width - side):
-        raise FibsegError(
-            f"--crop {row},{column} with --side {side} leaves the slice of {height} x {width} pixels."
-        )
-    return picture[row : row + side, column : column + side]
-
-
-def grid(rows: int, columns: int, width: float) -> tuple[Figure, list[list[Axes]]]:
-    """Square panels over a width in mm."""
-    inches = width / 25.4
-    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
-    figure = Figure(figsize=(inches, rows * inches / columns + 0.45), layout=layout)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, [list(line) for line in axes]
-
-
-def show(axis: Axes, picture: NDArray[np.uint8] | None, title: str) -> None:
-    """A panel without ticks; an empty one where there is no picture."""
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.set_title(title, fontsize=FONT)
-    if picture is None:
-        axis.set_frame_on(False)
-    else:
-        axis.imshow(picture, interpolation="none")
-
-
-def scale_bar(axis: Axes, side: int, nanometres: float) -> None:
-    """A white bar of a round length near a quarter of the panel, with its length."""
-    quarter = side * nanometres / 4
-    power = 10.0 ** np.floor(np.log10(quarter))
-    length = power * max(step for step in (1, 2, 5) if step * power <= quarter)
-    pixels = length / nanometres
-    edge = withStroke(linewidth=1.5, foreground="black")  # to be seen on bright and dark
-    bar = Rectangle(
-        (0.05 * side, 0.92 * side), pixels, 0.02 * side, color="white", path_effects=[edge]
-    )
-    axis.add_patch(bar)
-    text = f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm"
-    axis.text(
-        0.05 * side,
-        0.9 * side,
-        text,
-        color="white",
-        fontsize=FONT - 1,
-        va="bottom",
-        path_effects=[edge],
-    )
-
-
-def write_figure(figure: Figure, name: str) -> None:
-    """As NAME.pdf and NAME.png, for print."""
-    stem = Path(name)
-    stem = stem.with_suffix("") if stem.suffix.lower() in (".pdf", ".png") else stem
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.parent / f"{stem.name}.{kind}" for kind in ("pdf", "png")]
-    for path in paths:
-        figure.savefig(path, dpi=DOTS)
-    Console().print(f"{paths[0]}, {paths[1]}", markup=False, highlight=False, soft_wrap=True)
+def _listed(places: Sequence[Place]) -> str:
+    """The first slices of a data set, for a sentence."""
+    listed = ", ".join(f"{place.z} of volume {place.volume}" for place in places[:5])
+    return f"{listed} and more" if len(places) > 5 else listed

@@ -1,0 +1,183 @@
+"""The finished runs of one data set and what is read beside them, each file once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fibseg.arrays import Place
+from fibseg.comparison.contrasts import Contrast, contrasts_of
+from fibseg.comparison.labels import LabelMeasures, LabelScores, score_labels_of
+from fibseg.comparison.pairings import Pairing, pairings
+from fibseg.comparison.rows import ScoreRow, score_rows
+from fibseg.comparison.second_expert import SecondExpert, read_second_expert
+from fibseg.comparison.volumes import VolumeFacts, volume_facts
+from fibseg.errors import FibsegError
+from fibseg.runs.collection import Collection, FinishedRun, configurations
+from fibseg.runs.directory import RunDirectory
+from fibseg.runs.identity import read_config, scientific
+
+if TYPE_CHECKING:
+    from fibseg.comparison.text import Table
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Finished runs that were scored on the same slices with the same classes.
+
+    Every table, chart, gallery and sentence takes this object: what one of them has read or
+    computed, the next one uses.
+
+    Attributes:
+        runs: one or more runs.
+        left_out: phrases for the run directories beside them that could not be read.
+        named_pairs: pairs (A, B) of configurations to compare beside filter and model: A less B.
+            A pair of which this data set lacks a configuration is passed over.
+    """
+
+    runs: Sequence[FinishedRun]
+    left_out: Sequence[str] = ()
+    named_pairs: Sequence[tuple[str, str]] = ()
+    _configs: dict[Path, dict[str, Any] | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def name(self) -> str:
+        """Name of the data set, which fits a file name."""
+        return self.runs[0].data
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the foreground classes."""
+        return self.runs[0].class_names[1:]
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """Where the test slices lie."""
+        return [Place(*place) for place in self.runs[0].places["test"]]
+
+    @cached_property
+    def configurations(self) -> Mapping[str, list[FinishedRun]]:
+        """Name -> runs that differ in the seed only, in order of seed."""
+        return configurations(self.runs)
+
+    @cached_property
+    def score_rows(self) -> list[ScoreRow]:
+        """Test scores of each configuration and class."""
+        return score_rows(self.configurations, "test")
+
+    @cached_property
+    def truth_folder(self) -> Path:
+        """The folder of the scored slices beside one of the runs: the first that is there."""
+        folders = [run.path.parent / "truth" / run.data_hash for run in self.runs]
+        existing = (folder for folder in folders if (folder / "test-labels.tif").is_file())
+        return next(existing, folders[0])
+
+    @cached_property
+    def second_expert(self) -> SecondExpert | None:
+        """Test slices that a second person annotated; None without any."""
+        return read_second_expert(self.truth_folder, self.places)
+
+    def config(self, run: FinishedRun) -> dict[str, Any] | None:
+        """Content of config.yaml of a run; None where it is missing or damaged."""
+        # Read when it is asked for: YAML takes 10 ms a file, and most runs need none.
+        if run.path not in self._configs:
+            try:
+                self._configs[run.path] = read_config(RunDirectory(run.path))
+            except FibsegError:
+                self._configs[run.path] = None
+        return self._configs[run.path]
+
+    def volumes(self, run: FinishedRun) -> VolumeFacts | None:
+        """Voxel sizes and training slices of the volumes of a run; None where they are missing."""
+        return volume_facts(self.config(run))
+
+    @cached_property
+    def pairings(self) -> list[Pairing]:
+        """Which configurations are compared with each other.
+
+        Raises:
+            FibsegError: a named pair has one configuration twice.
+        """
+        configs = {label: self._science(runs[0]) for label, runs in self.configurations.items()}
+        named_pairs = [pair for pair in self.named_pairs if self.has_both(pair)]
+        return pairings(self.configurations, configs, named_pairs)
+
+    def has_both(self, pair: tuple[str, str]) -> bool:
+        """Whether both names of a pair are configurations of this data set."""
+        return all(label in self.configurations for label in pair)
+
+    def _science(self, run: FinishedRun) -> dict[str, Any] | None:
+        """The part of config.yaml that can change a result."""
+        config = self.config(run)
+        if config is None:
+            return None
+        try:
+            return scientific(config)
+        except (KeyError, TypeError, AttributeError):
+            return None
+
+    @cached_property
+    def _contrasts(self) -> list[Contrast]:
+        return contrasts_of(self.configurations, self.pairings)
+
+    def contrasts(self) -> list[Contrast]:
+        """Every contrast: of filter, of model, their interaction, and of the named pairs."""
+        return self._contrasts
+
+    def label_scores(self, measures: LabelMeasures) -> dict[Path, LabelScores]:
+        """Path of each run -> what is computed from its label files, which are read once.
+
+        Raises:
+            FibsegError: a label file is missing or damaged, or a run has no voxel size for a
+                tolerance in nm.
+        """
+        needs_volumes = bool(measures.thin_classes)
+        volumes = [self.volumes(run) if needs_volumes else None for run in self.runs]
+        scores = score_labels_of(self.runs, volumes, measures)
+        return {run.path: score for run, score in zip(self.runs, scores, strict=True)}
+
+    # The modules of the tables import this one, so that these methods import them when called.
+
+    def table_1(self, paper_style: bool = False) -> Table:
+        """Test F1 of each configuration; see `tables.table_1`."""
+        from fibseg.comparison.tables import table_1
+
+        return table_1(self, paper_style)
+
+    def contrast_table(self) -> Table:
+        """Every contrast with its interval; see `contrast_tables.contrast_table`."""
+        from fibseg.comparison.contrast_tables import contrast_table
+
+        return contrast_table(self)
+
+
+def datasets_of(
+    collection: Collection, named_pairs: Sequence[tuple[str, str]] = ()
+) -> list[Dataset]:
+    """The data sets of a collection of runs, in order of name.
+
+    Args:
+        collection: finished runs of one or several data sets.
+        named_pairs: pairs (A, B) of configurations, compared in the data sets that have both.
+
+    Raises:
+        FibsegError: no data set has both configurations of a pair.
+    """
+    datasets = [
+        Dataset(runs, collection.left_beside(runs), named_pairs) for runs in collection.data_sets()
+    ]
+    for pair in named_pairs:
+        if not any(dataset.has_both(pair) for dataset in datasets):
+            labels = dict.fromkeys(
+                label for dataset in datasets for label in dataset.configurations
+            )
+            raise FibsegError(
+                f"--pair {' '.join(pair)}: no data set has both; "
+                f"the configurations are {', '.join(labels)}."
+            )
+    return datasets

@@ -1,0 +1,151 @@
+"""Tables of components: Table 2 as in the paper, by size, as 3-D objects, of the second expert."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.detections import DetectionCounts, detections, detections_by_area
+from fibseg.comparison.labels import LabelScores, count_by_class
+from fibseg.comparison.text import Table
+from fibseg.runs.collection import FinishedRun, best_runs
+from fibseg.scores.components import PAPER_BINS, Bins, find_components
+
+_DETECTION_COLUMNS = ["TP", "FN", "UD", "right", "false", "partly", "merges", "splits"]
+
+_DETECTION_NOTES = [
+    "of the run best by validation; in brackets how many, and the range over runs",
+    "right, false, partly: predicted ones, by the same shares",
+]
+
+
+def table_2(dataset: Dataset, bins: Bins = PAPER_BINS) -> Table:
+    """Table 2 of Meyer et al., ISBI 2021: components of the test slices.
+
+    Of the run of each configuration that is best by validation, with the range over its runs.
+    """
+    rows: list[list[str]] = []
+    for label, runs in dataset.configurations.items():
+        rows += _class_rows(label, runs, [detections(run, "test", bins) for run in runs])
+    return Table(
+        name=f"table2-{dataset.name}",
+        title=f"Table 2: {dataset.name}, components of the test slices",
+        columns=["run", "class (components)", *_DETECTION_COLUMNS],
+        rows=rows,
+        notes=[
+            f"2-D, 8-connected, of {bins.smallest} pixels or more; {_shares(bins)}",
+            *_DETECTION_NOTES,
+        ],
+    )
+
+
+def strata_table(dataset: Dataset, edges: Sequence[int], bins: Bins) -> Table:
+    """Table 2 by the area of a component: true and predicted ones by their own area in pixels."""
+    rows = []
+    for label, runs in dataset.configurations.items():
+        counts = [detections_by_area(run, "test", edges, bins) for run in runs]
+        for name, strata in counts[0].items():
+            for stratum in strata:
+                of_stratum = [count[name][stratum] for count in counts]
+                cells, total = _detection_cells(runs, of_stratum)
+                rows.append([_best_run(label, runs), name, f"{stratum} ({total})", *cells])
+    return Table(
+        name=f"strata-{dataset.name}",
+        title=f"Components by size: {dataset.name}, test slices",
+        columns=["run", "class", "area in pixels (components)", *_DETECTION_COLUMNS],
+        rows=rows,
+        notes=[f"2-D, 8-connected; {_shares(bins)}", *_DETECTION_NOTES],
+    )
+
+
+def object_table(dataset: Dataset, scores: Mapping[Path, LabelScores], bins: Bins) -> Table:
+    """3-D objects over consecutive test slices, in the bins of Table 2.
+
+    Args:
+        dataset: runs of one data set.
+        scores: path of each run -> what was computed from its labels, objects among it.
+        bins: how the objects were sorted.
+    """
+    rows: list[list[str]] = []
+    for label, runs in dataset.configurations.items():
+        rows += _class_rows(label, runs, [scores[run.path].objects for run in runs])
+    return Table(
+        name=f"objects-{dataset.name}",
+        title=f"3-D objects: {dataset.name}, over consecutive test slices",
+        columns=["run", "class (objects)", *_DETECTION_COLUMNS],
+        rows=rows,
+        notes=[
+            f"26-connected, of {bins.smallest} voxels or more; {_shares(bins)}",
+            *_DETECTION_NOTES,
+            "an object that leaves the test slices is cut there",
+        ],
+    )
+
+
+def expert_components_table(dataset: Dataset, bins: Bins) -> Table | None:
+    """Table 2 on the slices of the second expert, with that expert as a row; None without one."""
+    expert = dataset.second_expert
+    if expert is None:
+        return None
+    names = dataset.runs[0].class_names
+    components = [
+        component
+        for truth, labels in expert.label_pairs
+        for component in find_components(truth, labels, len(names))
+    ]
+    rows = []
+    for name, counts in count_by_class(components, names, bins).items():
+        cells, total = _detection_cells(dataset.runs[:1], [counts])
+        rows.append(["second expert", f"{name} ({total})", *cells])
+    for label, runs in dataset.configurations.items():
+        of_runs = [detections(run, "test", bins, expert.places) for run in runs]
+        rows += _class_rows(label, runs, of_runs)
+    count = len(expert.places)
+    return Table(
+        name=f"expert2-{dataset.name}",
+        title=f"Components on the {count} slices of the second expert: {dataset.name}",
+        columns=["", "class (components)", *_DETECTION_COLUMNS],
+        rows=rows,
+        notes=[
+            f"2-D, 8-connected, of {bins.smallest} pixels or more; {_shares(bins)}",
+            *_DETECTION_NOTES,
+        ],
+    )
+
+
+def _class_rows(
+    label: str, runs: Sequence[FinishedRun], counts: Sequence[Mapping[str, DetectionCounts]]
+) -> list[list[str]]:
+    """A row for each class from the counts of each run of one configuration."""
+    rows = []
+    for name in runs[0].class_names[1:]:
+        cells, total = _detection_cells(runs, [of_run[name] for of_run in counts])
+        rows.append([_best_run(label, runs), f"{name} ({total})", *cells])
+    return rows
+
+
+def _best_run(label: str, runs: Sequence[FinishedRun]) -> str:
+    return f"{label}, seed {best_runs(runs)[0].seed}"
+
+
+def _detection_cells(
+    runs: Sequence[FinishedRun], counts: Sequence[DetectionCounts]
+) -> tuple[list[str], int]:
+    """Cells of _DETECTION_COLUMNS, and how many components the truth has.
+
+    They are of the run best by validation, with the range over the runs.
+    """
+    best = counts[list(runs).index(best_runs(runs)[0])]
+    total = best["tp"] + best["fn"] + best["ud"]
+    cells = []
+    for kind in ("tp", "fn", "ud"):
+        of_runs = [of_run[kind] for of_run in counts]
+        share = f"{best[kind] / total:.1%}" if total else "-"
+        cells.append(f"{share} ({best[kind]}; {min(of_runs)} to {max(of_runs)})")
+    predicted = [str(best[kind]) for kind in ("right", "fp", "partly", "merges", "splits")]
+    return [*cells, *predicted], total
+
+
+def _shares(bins: Bins) -> str:
+    return f"TP: over {bins.high:.0%} found, FN: below {bins.low:.0%}, UD: between"

@@ -1,0 +1,168 @@
+"""Everything that is printed and written of a data set: its tables in order, and its sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fibseg.comparison.contrast_tables import contrast_sentences, contrast_table, volume_table
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.detection_tables import (
+    expert_components_table,
+    object_table,
+    strata_table,
+    table_2,
+)
+from fibseg.comparison.labels import LabelMeasures
+from fibseg.comparison.tables import expert_table, run_table, score_table, table_1
+from fibseg.comparison.text import Table, escape_markdown
+from fibseg.comparison.thin_table import thin_table
+from fibseg.errors import FibsegError
+from fibseg.files import write_whole
+from fibseg.scores.components import PAPER_BINS, Bins
+
+_TABLE_NAMES = (
+    "table1",
+    "table2",
+    "strata",
+    "objects",
+    "thin",
+    "expert",
+    "expert2",
+    "contrasts",
+    "volumes",
+    "scores",
+    "runs",
+)
+"""How the file names of the tables begin."""
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """What a comparison computes beside scores, components and contrasts.
+
+    Attributes:
+        bins: how components are sorted by their shares, and which are too small to count.
+        strata: areas in pixels at which a new stratum of components begins; empty for no strata.
+        thin_classes: names of the classes whose boundary F1 and clDice are computed.
+        tolerance: how near boundaries must be to count as equal, in nm; 2 pixels for None.
+        objects: whether 3-D objects are counted.
+        paper_style: population deviation and digits that are cut off, as in the paper.
+    """
+
+    bins: Bins = PAPER_BINS
+    strata: tuple[int, ...] = ()
+    thin_classes: tuple[str, ...] = ()
+    tolerance: float | None = None
+    objects: bool = False
+    paper_style: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is printed and written of one data set.
+
+    Attributes:
+        dataset: its runs.
+        tables: the tables that are printed, in order.
+        runs: the table of every run, which is written only.
+        sentences: one for each contrast of two configurations.
+    """
+
+    dataset: Dataset
+    tables: list[Table]
+    runs: Table
+    sentences: list[str]
+
+    @property
+    def written_tables(self) -> list[Table]:
+        """The tables that are written to files, in order."""
+        return [*self.tables, self.runs]
+
+
+def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
+    """Compute every table and sentence of one data set.
+
+    Raises:
+        FibsegError: a file that an option needs is missing or damaged.
+    """
+    tables = [
+        table_1(dataset, options.paper_style),
+        score_table(dataset),
+        table_2(dataset, options.bins),
+        strata_table(dataset, options.strata, options.bins) if options.strata else None,
+        *_label_tables(dataset, options),
+        expert_table(dataset, options.paper_style),
+        expert_components_table(dataset, options.bins),
+        contrast_table(dataset) if dataset.contrasts() else None,
+        volume_table(dataset),
+    ]
+    return Report(
+        dataset=dataset,
+        tables=[table for table in tables if table is not None],
+        runs=run_table(dataset),
+        sentences=contrast_sentences(dataset),
+    )
+
+
+def _label_tables(dataset: Dataset, options: ComparisonOptions) -> list[Table]:
+    """The tables that need label files, in one pass over them: a pass takes a second per run."""
+    thin_classes = tuple(name for name in dataset.class_names if name in options.thin_classes)
+    if not thin_classes and not options.objects:
+        return []
+    measures = LabelMeasures(
+        thin_classes=thin_classes,
+        tolerance=options.tolerance,
+        object_bins=options.bins if options.objects else None,
+    )
+    scores = dataset.label_scores(measures)
+    tables = []
+    if options.objects:
+        tables.append(object_table(dataset, scores, options.bins))
+    if thin_classes:
+        tables.append(thin_table(dataset, scores, measures, options.paper_style))
+    return tables
+
+
+def check_thin_classes(datasets: Sequence[Dataset], thin_classes: Sequence[str]) -> None:
+    """FibsegError for a thin class that no data set has."""
+    known = dict.fromkeys(name for dataset in datasets for name in dataset.class_names)
+    unknown = [name for name in thin_classes if name not in known]
+    if unknown:
+        raise FibsegError(f"--thin: {', '.join(unknown)}; the classes are {', '.join(known)}.")
+
+
+def write_tables(
+    folder: Path, reports: Sequence[Report], left_out: Sequence[tuple[Path, str]]
+) -> None:
+    """Write each table as CSV and LaTeX, and all of them with their sentences as comparison.md.
+
+    Args:
+        folder: where the files go; tables of an earlier comparison are removed from it.
+        reports: one for each data set.
+        left_out: run directories that could not be read, with the reason.
+    """
+    # comparison.md is the sign of an earlier comparison: without it the files are someone's own.
+    if (folder / "comparison.md").exists():
+        _remove_tables(folder)
+    parts: list[str] = []
+    for report in reports:
+        for table in report.written_tables:
+            write_whole(folder / f"{table.name}.csv", table.csv())
+            write_whole(folder / f"{table.name}.tex", table.latex())
+            parts.append(table.markdown())
+        parts += [f"{escape_markdown(sentence)}\n" for sentence in report.sentences]
+    parts.append(
+        "".join(
+            f"- left out: {escape_markdown(f'{path}: {reason}')}\n" for path, reason in left_out
+        )
+    )
+    write_whole(folder / "comparison.md", "\n".join(parts))
+
+
+def _remove_tables(folder: Path) -> None:
+    for name in _TABLE_NAMES:
+        for ending in ("csv", "tex"):
+            for path in folder.glob(f"{name}-*.{ending}"):
+                path.unlink()

@@ -1,0 +1,43 @@
+"""What config.yaml says of the volumes of a data set: voxel sizes and training slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fibseg.data.splits import parse_slices
+from fibseg.errors import FibsegError
+
+_MOST_SLICES = 10**6
+"""An upper bound for open ranges such as "4:": config.yaml does not say how deep a volume is."""
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """Facts of each volume of a data set, in the order of its description.
+
+    Attributes:
+        voxel_sizes: (z, y, x) in nm.
+        trained_slices: z of the slices that the run was trained on.
+    """
+
+    voxel_sizes: list[tuple[float, float, float]]
+    trained_slices: list[list[int]]
+
+
+def volume_facts(config: dict[str, Any] | None) -> VolumeFacts | None:
+    """Facts of the volumes from the content of config.yaml; None if any is missing or damaged."""
+    if config is None:
+        return None
+    try:
+        volumes = config["data"]["volumes"]
+        voxel_sizes = [
+            (float(z), float(y), float(x))
+            for z, y, x in (volume["voxel_size"] for volume in volumes)
+        ]
+        trained_slices = [
+            parse_slices(volume["split"]["train"], _MOST_SLICES, "split") for volume in volumes
+        ]
+    except (FibsegError, KeyError, TypeError, ValueError):
+        return None
+    return VolumeFacts(voxel_sizes, trained_slices)
