@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fibseg.data.grey import GreyRange
+from fibseg.filters.channels import Channels
 from fibseg.models.kinds import create_model
 from fibseg.models.trained import TrainedModel
 
@@ -37,6 +38,7 @@ SMALL_NETWORKS: dict[str, dict[str, Any]] = {
 
 
 def trained(areas: list[int], channels: int) -> TrainedModel:
+    """A UNet of width 2 at a random start, for patches of 32 pixels; classes 0, a (7) and b (9)."""
     torch.manual_seed(0)
     arguments: dict[str, Any] = {
         "channels": channels,
@@ -49,15 +51,14 @@ def trained(areas: list[int], channels: int) -> TrainedModel:
     }
     network = create_model("unet", **arguments)
     return TrainedModel(
-        network,
-        "unet",
-        arguments,
-        ["background", "a", "b"],
-        [0, 7, 9],
-        areas,
-        "slice",
-        GreyRange(3.0, 234.0),
-        [[20, 5, 5]],
-        32,
-        "32",
+        network=network,
+        architecture="unet",
+        arguments=arguments,
+        class_names=["background", "a", "b"],
+        label_values=[0, 7, 9],
+        channels=Channels(tuple(areas)),
+        grey_range=GreyRange(3.0, 234.0),
+        voxel_sizes=[[20, 5, 5]],
+        patch_size=32,
+        precision="32",
     )
