@@ -12,10 +12,11 @@ from torch import Tensor
 
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
+from fibseg.filters.channels import Channels
+from fibseg.models.checkpoints import save_whole
 from fibseg.models.efficient_unet import EfficientUNet
 from fibseg.models.kinds import create_model
 from fibseg.models.start import Start, imagenet_weights, load_encoder, read_weights, start_from
-from fibseg.models.checkpoints import save_whole
 from fibseg.models.trained import TrainedModel
 from tests.support.models import SMALL_NETWORKS
 
@@ -149,17 +150,16 @@ def model(
                 parameter.add_(0.1 * torch.rand_like(parameter))
     values = list(range(len(classes)))
     return TrainedModel(
-        network.eval(),
-        name,
-        arguments,
-        classes,
-        values,
-        areas,
-        "slice",
-        GreyRange(0, 255),
-        [[1, 1, 1]],
-        64,
-        "32",
+        network=network.eval(),
+        architecture=name,
+        arguments=arguments,
+        class_names=classes,
+        label_values=values,
+        channels=Channels(tuple(areas)),
+        grey_range=GreyRange(0, 255),
+        voxel_sizes=[[1, 1, 1]],
+        patch_size=64,
+        precision="32",
     )
 
 
@@ -244,7 +244,7 @@ def test_another_network_is_refused() -> None:
 
 def test_changed_settings_are_told() -> None:
     ours, theirs = model("unet", CLASSES, [9], 1, norm_eps=1e-5), model("unet", CLASSES, [9], 2)
-    theirs = replace(theirs, filter_scope="patch")
+    theirs = replace(theirs, channels=Channels((9,), "patch"))
     assert start_from(ours, theirs) == [
         "model.norm_eps was 0.001, is 1e-05",
         "filter.scope was patch, is slice",

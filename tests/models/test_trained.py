@@ -29,9 +29,8 @@ def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) ->
     for name in (
         "class_names",
         "label_values",
-        "areas",
-        "filter_scope",
-        "window",
+        "channels",
+        "grey_range",
         "voxel_sizes",
         "patch_size",
         "architecture",
@@ -142,12 +141,12 @@ def test_channels_must_fit_the_areas_at_saving_too(tmp_path: Path) -> None:
 
 
 def test_a_window_per_slice_comes_back_and_format_2_knew_none(tmp_path: Path) -> None:
-    model = replace(trained([], 1), window=GreyRange(3.0, 234.0, (0.5, 99.5)))
+    model = replace(trained([], 1), grey_range=GreyRange(3.0, 234.0, (0.5, 99.5)))
     save_model(model, tmp_path / "best.ckpt")
-    assert load_model(tmp_path / "best.ckpt").window == model.grey_range
+    assert load_model(tmp_path / "best.ckpt").grey_range == model.grey_range
     content = torch.load(tmp_path / "best.ckpt", weights_only=True)
     save_whole(content | {"format": 2, "window": (3.0, 234.0)}, tmp_path / "old.ckpt")
-    assert load_model(tmp_path / "old.ckpt").window == GreyRange(3.0, 234.0)
+    assert load_model(tmp_path / "old.ckpt").grey_range == GreyRange(3.0, 234.0)
 
 
 def test_format_1_is_read(tmp_path: Path) -> None:
@@ -158,7 +157,7 @@ def test_format_1_is_read(tmp_path: Path) -> None:
     del content["filter_scope"], content["arguments"]["block_order"]
     save_whole(content | {"format": 1}, tmp_path / "old.ckpt")
     back = load_model(tmp_path / "old.ckpt")
-    assert (back.filter_scope, back.arguments) == ("slice", model.arguments)
+    assert (back.channels.scope, back.arguments) == ("slice", model.arguments)
     save_whole(content | {"format": 2}, tmp_path / "cut.ckpt")
     with pytest.raises(FibsegError, match="incomplete checkpoint: no filter_scope"):
         load_model(tmp_path / "cut.ckpt")
