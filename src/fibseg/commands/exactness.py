@@ -35,11 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compare windows with the paper's, and print a row for each kind."""
     # torch is imported here, so that other commands answer at once.
-    from rich.console import Console
-
     from fibseg.config.compose import description_of
     from fibseg.data.slices import load_slices
-    from fibseg.machine import Compute, choose_device, cores, set_threads
+    from fibseg.machine import Compute, choose_device, cores, set_threads, table_console
     from fibseg.models.trained import load_model
     from fibseg.prediction.exactness import run_drift, store_choice
     from fibseg.prediction.windows import chosen_windows
@@ -47,9 +45,7 @@ def run(options: argparse.Namespace) -> None:
     from fibseg.runs.identity import read_config
 
     path = Path(options.directory)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140
+    console = table_console(140)
     model = load_model(find_checkpoint(path))
     config = read_config(RunDirectory(path))
     if config is None:

@@ -15,6 +15,7 @@ from fibseg.commands.arguments import nanometre_sizes
 from fibseg.config.compose import load_description
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
+from fibseg.machine import table_console
 from fibseg.scores.label_values import (
     annotated_values,
     class_reader,
@@ -61,9 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write a table of objects, a stack of their numbers on request, and print a summary."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = _WIDTH
+    console = table_console(_WIDTH)
     labels = Path(options.labels)
     output = Path(options.output or f"{labels.stem}-objects.csv")
     instances = None if options.instances is None else Path(options.instances)

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from fibseg.errors import FibsegError
+from fibseg.machine import table_console
 from fibseg.sweeps.job import Outcome, Task
 from fibseg.sweeps.plan import (
     HydraProgram,
@@ -52,7 +53,7 @@ def launch_sweep(
     """
     setup_globals()
     configure_log(program.config.hydra.hydra_logging, program.config.hydra.verbose)
-    console = _make_console()
+    console = table_console(LOG_WIDTH, soft_wrap=True, highlight=False, markup=False)
     jobs = [
         plan_run(program, overrides, first_number + index)
         for index, overrides in enumerate(job_overrides)
@@ -93,13 +94,6 @@ def _train(
     console.print(group_table(runs))
     console.print(f"{sum(run.seconds for run in runs):.1f} s of runs in {seconds:.1f} s")
     return results
-
-
-def _make_console() -> Console:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = LOG_WIDTH
-    return console
 
 
 class Sweep:
