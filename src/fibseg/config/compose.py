@@ -13,7 +13,7 @@ import yaml
 from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from fibseg.config.checks import (
@@ -131,37 +131,71 @@ def require_values(composed: DictConfig) -> None:
         raise FibsegError(f"{missing[0]}: must be given, {how}")
 
 
+def without_hydra(composed: DictConfig) -> DictConfig:
+    """A composed configuration without Hydra's own keys."""
+    plain = composed.copy()
+    with read_write(plain), open_dict(plain):
+        del plain["hydra"]
+    return plain
+
+
 def run_path(config: TrainConfig, plain: dict[str, Any]) -> Path:
-    """Where the run of the configuration that Hydra holds now has its directory."""
-    chosen = HydraConfig.get().runtime.choices
+    """Directory of the run of the configuration that Hydra holds now."""
+    hydra_config = HydraConfig.get()
     choices = {
         str(group): choice
-        for group, choice in chosen.items()
-        if not str(group).startswith("hydra/")
+        for group, choice in hydra_config.runtime.choices.items()
+        if choice is not None and not str(group).startswith("hydra/")
     }
     usual = _usual_config(
-        tuple(f"{group}={choice}" for group, choice in choices.items() if choice is not None)
+        tuple(f"{group}={choice}" for group, choice in choices.items()),
+        tuple(hydra_config.searchpath),
     )
-    return (
-        Path(config.machine.runs) / config.name / run_name(plain, choices.get("experiment"), usual)
-    )
+    name = run_name(plain, choices.get("experiment"), usual)
+    return Path(config.machine.runs) / config.name / name
 
 
 @cache
-def _usual_config(choices: tuple[str, ...]) -> dict[str, Any]:
+def _usual_config(choices: tuple[str, ...], search: tuple[str, ...]) -> dict[str, Any]:
     """The configuration of these choices with no key changed."""
-    composed = compose("train", overrides=list(choices))
+    path = [f"hydra.searchpath=[{','.join(search)}]"] if search else []
+    composed = compose("train", overrides=[*path, *choices])
     usual = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     usual["filter"]["areas"] = areas_in_pixels(usual["filter"]["areas"], usual["patches"]["size"])
     return usual
 
 
+def forget_usual_configs() -> None:
+    """Compose the usual configurations anew: files of a long-lived process may have changed."""
+    _usual_config.cache_clear()
+
+
+def predict_defaults() -> dict[str, Any]:
+    """The values of conf/predict.yaml."""
+    return dict(yaml.safe_load((CONF / "predict.yaml").read_text(encoding="utf-8")))
+
+
+def with_user_folder(arguments: list[str]) -> list[str]:
+    """Command line of a Hydra program that also finds configurations in ./conf, where there is one.
+
+    `fibseg new` writes there. A folder that the user names, and the package's own, need no help.
+    """
+    folder = Path("conf")
+    named = ("--config-dir", "-cd", "--config-path", "-cp")
+    if any(argument.split("=")[0] in named for argument in arguments):
+        return arguments
+    if not folder.is_dir() or folder.resolve() == CONF.resolve():
+        return arguments
+    program, *rest = arguments
+    return [program, f"--config-dir={folder.absolute()}", *rest]
+
+
 def load_description(name_or_path: str) -> DataDescription:
     """A data description by its name in conf/data or by the path of its YAML file.
 
-    A name is looked up in conf/data of the current directory, then among those of the package.
+    A name is looked up in the package, then in conf/data of the current directory, as Hydra does.
     """
-    folders = [Path("conf", "data"), CONF / "data"]
+    folders = [CONF / "data", Path("conf", "data")]
     paths = [Path(name_or_path), *(folder / f"{name_or_path}.yaml" for folder in folders)]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:

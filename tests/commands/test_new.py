@@ -1,0 +1,236 @@
+"""`fibseg new`: what it writes is loaded and passes the check."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from fibseg.commands.main import main
+from fibseg.config.compose import load_description
+from fibseg.data.slices import load_slices
+from fibseg.data.splits import parse_slices
+from fibseg.stack import write_stack
+from tests.support import Commands
+from tests.support.label_files import write_ilastik
+from tests.support.painted import painted_stacks
+
+Capture = pytest.CaptureFixture[str]
+Write = Callable[..., list[str]]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write image and labels into files; gives the arguments of `fibseg new`."""
+
+    def write_files(
+        image: np.ndarray, labels: np.ndarray, with_voxel_size: bool = True
+    ) -> list[str]:
+        files = [str(tmp_path / "image.tif"), str(tmp_path / "labels.tif")]
+        write_stack(files[0], image, [20, 5, 4] if with_voxel_size else None)
+        tifffile.imwrite(files[1], labels, photometric="minisblack")
+        return ["new", "mine", *files, "--output", description_path(tmp_path)]
+
+    return write_files
+
+
+def description_path(folder: Path) -> str:
+    return str(folder / "conf" / "data" / "mine.yaml")
+
+
+def check(folder: Path) -> int:
+    """Exit code of `fibseg check`."""
+    return main(["check", description_path(folder), "--page", str(folder / "page.html")])
+
+
+@pytest.mark.parametrize(
+    ("slices", "train", "validation", "test"),
+    [
+        (list(range(12)), [0, 1, 2, 3, 4, 5, 6, 7], [8, 9], [10, 11]),
+        ([0, 2, 4, 6, 8, 10], [0, 2, 4, 6], [8], [10]),
+        ([0, 1, 5, 6, 11], [0, 1, 5], [6], [11]),
+        ([3, 4], [3], [4], []),
+        ([3, 4, 9], [3], [4], [9]),
+    ],
+)
+def test_a_new_description_is_loaded_and_passes_the_check(
+    slices: list[int],
+    train: list[int],
+    validation: list[int],
+    test: list[int],
+    write: Write,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    image, labels = painted_stacks(slices)
+    assert main([*write(image, labels), "--class", "mito=2"]) == 0
+    text = capsys.readouterr().out
+    assert f"slices with labels: {len(slices)} of 12; {len(train)} train" in text
+    assert f"label values: 0 ({(labels == 0).mean():.2%}), 1 ({(labels == 1).mean():.2%})" in text
+    description = load_description(description_path(tmp_path))
+    assert (description.name, description.ignore) == ("mine", None)
+    values = {name: entry.label for name, entry in description.classes.items()}
+    assert values == {"class1": 1, "mito": 2}
+    (volume,) = description.volumes
+    assert (volume.offset, volume.voxel_size) == ([0, 0, 0], [20, 5, 4])
+    positions = {split: parse_slices(items, 12, "") for split, items in volume.split.items()}
+    expected = {"train": train, "validation": validation} | ({"test": test} if test else {})
+    assert positions == expected
+    assert [entry.z for entry in load_slices(description)["train"]] == train
+    assert check(tmp_path) == 0
+
+
+def test_labels_of_a_part_of_the_image(write: Write, tmp_path: Path) -> None:
+    _, labels = painted_stacks([1, 2, 3, 4])
+    image = np.random.default_rng(0).integers(0, 200, (30, 50, 60)).astype(np.uint8)
+    labels[4, 0, 0] = 255
+    assert main([*write(image, labels), "--offset", "10,9,7"]) == 0
+    description = load_description(description_path(tmp_path))
+    assert (description.volumes[0].offset, description.ignore) == ([10, 9, 7], 255)
+    assert parse_slices(description.volumes[0].split["train"], 30, "") == [11, 12]
+    test_slice = load_slices(description)["test"][0]
+    assert test_slice.z == 14
+    np.testing.assert_array_equal(test_slice.labels[9:41, 7:39], labels[4])
+    assert check(tmp_path) == 0
+
+
+def test_a_missing_voxel_size_must_be_filled_in(
+    write: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    arguments = write(*painted_stacks([1, 2]), with_voxel_size=False)
+    assert main(arguments) == 0
+    assert "voxel size: neither file has one" in capsys.readouterr().out
+    assert check(tmp_path) == 2
+    assert "voxel_size: must be given, in its file, in place of ???" in capsys.readouterr().err
+    assert main(arguments) == 2
+    assert "mine.yaml: exists already" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite", "--voxel-size", "20,5,4.5"]) == 0
+    assert load_description(description_path(tmp_path)).volumes[0].voxel_size == [20, 5, 4.5]
+
+
+@pytest.mark.parametrize(
+    "name", ["rough ER", "Mito #1", "a: b", "no", "null", "12", "[er]", "{er}", "*er", 'a"b', "é"]
+)
+def test_any_name_of_a_class(name: str, write: Write, tmp_path: Path) -> None:
+    assert main([*write(*painted_stacks([1, 2, 3])), "--class", f"{name}=2"]) == 0
+    classes = load_description(description_path(tmp_path)).classes
+    assert {key: entry.label for key, entry in classes.items()} == {"class1": 1, name: 2}
+
+
+@pytest.mark.parametrize("folder", ["a b", "a #1", "a: b", "a, [b]", 'a"b, c', "a'b"])
+def test_any_folder(folder: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    image, labels = painted_stacks([1, 2, 3])
+    files = [str(tmp_path / folder / name) for name in ("image.tif", "labels.tif")]
+    write_stack(files[0], image, [20, 5, 5])
+    write_stack(files[1], labels)
+    assert main(["new", "mine", *files, "--output", str(tmp_path / "mine.yaml")]) == 0
+    (volume,) = load_description(str(tmp_path / "mine.yaml")).volumes
+    assert [volume.image, volume.labels] == files
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (["er=7"], "er=7: no label has this value; there are [0, 1, 2]"),
+        (["er"], "expected NAME=VALUE"),
+        (["=1"], "no name of a class"),
+        (["er=1,2"], "several values"),
+        (["er=1", "mito=1"], "the value is taken"),
+        (["er=0"], "the value is taken"),
+    ],
+)
+def test_names_that_no_class_can_take(
+    entries: list[str], message: str, write: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    arguments = write(*painted_stacks([1, 2, 3]))
+    for entry in entries:
+        arguments += ["--class", entry]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not Path(description_path(tmp_path)).exists()
+
+
+def test_a_mask_of_255_is_a_class_if_it_is_named(write: Write, tmp_path: Path) -> None:
+    """ImageJ writes masks as 0 and 255, and 255 without a name means unannotated."""
+    image, labels = painted_stacks([1, 2, 3])
+    labels[labels > 0] = 255
+    assert main([*write(image, labels), "--class", "mito=255"]) == 0
+    description = load_description(description_path(tmp_path))
+    assert {name: entry.label for name, entry in description.classes.items()} == {"mito": 255}
+    assert description.ignore is None
+
+
+def test_an_image_of_one_grey_value_fails_the_check_as_it_fails_training(
+    write: Write, tmp_path: Path
+) -> None:
+    image, labels = painted_stacks([1, 2, 3])
+    assert main(write(image * 0, labels)) == 0
+    assert check(tmp_path) == 2
+
+
+@pytest.mark.parametrize("size", ["0,5,5", "20,-5,5", "nan,5,5"])
+def test_impossible_voxel_sizes(size: str, write: Write, tmp_path: Path) -> None:
+    assert main([*write(*painted_stacks([1, 2, 3])), "--voxel-size", size]) == 2
+    assert not Path(description_path(tmp_path)).exists()
+
+
+def test_labels_of_another_shape_need_an_offset(write: Write, capsys: Capture) -> None:
+    """They fit at 0, 0, 0 too, but only by chance, so a person must say so."""
+    image, labels = painted_stacks([1, 2, 3])
+    arguments = write(image, labels[:, :30, :30])
+    assert main(arguments) == 2
+    assert "--offset" in capsys.readouterr().err
+    assert main([*arguments, "--offset", "0,0,0"]) == 0
+
+
+def test_labels_of_other_programs_must_be_imported(tmp_path: Path, capsys: Capture) -> None:
+    image, labels = painted_stacks([1, 2, 3])
+    write_stack(tmp_path / "image.tif", image)
+    path = write_ilastik(tmp_path / "labels.h5", labels)
+    assert main(["new", "mine", str(tmp_path / "image.tif"), path]) == 2
+    assert "labels of ilastik" in capsys.readouterr().err
+
+
+def test_the_printed_commands_run_as_they_are(commands: Commands) -> None:
+    """Without --output the description is written where the next commands find it."""
+    folder = commands.folder
+    image, labels = painted_stacks([1, 2, 3, 4, 5])
+    write_stack(folder / "image.tif", image, [20, 5, 5])
+    write_stack(folder / "labels.tif", labels)
+    result = commands.run_process(
+        "fibseg", "new", "cell", "image.tif", "labels.tif", "--class", "er=1", cwd=folder
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (folder / "conf" / "data" / "cell.yaml").is_file()
+    check_line, train_line = (line.strip() for line in result.stdout.splitlines()[-2:])
+    assert check_line == "fibseg check conf/data/cell.yaml"
+    assert train_line == "fibseg train data=cell experiment=quick"
+    for line in (check_line, "fibseg check cell", f"{train_line} --cfg job"):
+        result = commands.run(*shlex.split(line), cwd=folder)
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [
+        ("own/data/cell.yaml", "fibseg train --config-dir=own data=cell experiment=quick"),
+        ("a b/data/cell.yaml", "fibseg train --config-dir='a b' data=cell experiment=quick"),
+        ("cell.yaml", "move it into a folder DIR/data"),
+    ],
+)
+def test_the_next_command_fits_where_the_description_lies(
+    path: str, command: str, commands: Commands
+) -> None:
+    folder = commands.folder
+    image, labels = painted_stacks([1, 2, 3])
+    write_stack(folder / "image.tif", image, [20, 5, 5])
+    write_stack(folder / "labels.tif", labels)
+    arguments = ["new", "cell", "image.tif", "labels.tif", "--output", path]
+    result = commands.run("fibseg", *arguments, cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert command in result.stdout
