@@ -1,8 +1,13 @@
-"""Lightning callbacks: the checkpoints of a run, and the line a person watches."""
+"""Lightning callbacks: the checkpoints of a run and the progress that a person watches.
+
+Here too: Lightning's trainer, with nothing but these callbacks. Not here: what is shown on W&B and
+TensorBoard (`fibseg.training.tracking`).
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -31,77 +36,97 @@ from fibseg.models.trained import TrainedModel, save_model
 from fibseg.runs.directory import RunDirectory
 from fibseg.training.module import Segmentation
 
+REFRESH_SECONDS = 0.25
+"""Least time between two movements of the bar: reading a loss waits for the device."""
+
 
 class WholeCheckpointIO(CheckpointIO):
-    """Lightning's way to its checkpoints: staged in the run directory, checked when read."""
+    """Reads and writes Lightning's checkpoints whole or not at all, and never as pickled code."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write whole or not at all."""
+        """Write a checkpoint to a file; a kill leaves the old file or the whole new one."""
         save_whole(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read as data only, whatever `weights_only` says."""
+        """Read a checkpoint as data only, whatever `weights_only` says.
+
+        Raises:
+            FibsegError: the file is missing or damaged, or it holds pickled code.
+        """
         return load_whole(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Delete one."""
+        """Delete a checkpoint; a missing file is no error."""
         Path(path).unlink(missing_ok=True)
 
 
 class RunCheckpoints(Callback):
-    """After each validation: best.ckpt where the validation loss fell, then last.ckpt; the one before stays.
+    """Writes best.ckpt and last.ckpt after each validation, and stops a training at SIGTERM.
 
-    best.ckpt is written first: a kill between the two only makes the resumed run write the same best.ckpt again.
-    SIGTERM lets the epoch end and be saved, then raises KeyboardInterrupt; a second one raises it at once. Who has
-    another answer to SIGTERM, as a job of Slurm, keeps it.
+    best.ckpt is written where the validation loss fell, last.ckpt always; the last.ckpt before it
+    stays as previous.ckpt. SIGTERM lets the epoch end and be saved, then raises KeyboardInterrupt;
+    a second SIGTERM raises it at once. A process that has its own handler of SIGTERM, such as a job
+    of Slurm, keeps it.
     """
 
     def __init__(self, run: RunDirectory, model: TrainedModel):
-        """`model` describes the network that is trained; its weights are saved as they are at that time."""
-        self.run, self.model = run, model
-        self.best_loss, self.best_epoch = float("inf"), -1
-        self.seconds, self._start = 0.0, 0.0
+        """Prepare the checkpoints of a training.
+
+        Args:
+            run: directory that takes the checkpoints.
+            model: describes the network that is trained; its weights are saved as they are then.
+        """
+        self.run = run
+        self.model = model
+        self.best_loss = float("inf")
+        self.best_epoch = -1
+        self.seconds = 0.0
+        self._start = 0.0
         self._stopping = False
-        before = signal.getsignal(signal.SIGTERM)
-        self._answer = before if callable(before) else self._stop
+        earlier_handler = signal.getsignal(signal.SIGTERM)
+        self._handler = earlier_handler if callable(earlier_handler) else self._stop
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on counting the seconds of training; take SIGTERM from Lightning, which would stop within the epoch."""
+        """Resume the count of seconds, and handle SIGTERM in place of Lightning."""
         self._start = monotonic() - self.seconds
+        # Lightning would stop within the epoch. It restores the earlier handler when the training
+        # ends; Python allows handlers in the main thread alone.
         if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGTERM, self._answer
-            )  # Lightning puts back the one before at the end
+            signal.signal(signal.SIGTERM, self._handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Ask for a stop after this epoch; the second call stops at once."""
         if self._stopping:
             raise KeyboardInterrupt
         self._stopping = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Goes into last.ckpt."""
+        """Return what last.ckpt keeps of this callback."""
         return {"best_loss": self.best_loss, "best_epoch": self.best_epoch, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Comes out of last.ckpt."""
-        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
+        """Restore what last.ckpt keeps of this callback."""
+        self.best_loss = state_dict["best_loss"]
+        self.best_epoch = state_dict["best_epoch"]
         self.seconds = state_dict["seconds"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save. The first epoch is always the best so far; a loss that is NaN is replaced by any other."""
+        """Save the epoch, then stop where SIGTERM asked for it."""
         assert isinstance(pl_module, Segmentation)
         loss = pl_module.epoch_metrics["val_loss"]
         self.run.best.parent.mkdir(exist_ok=True)
         self.seconds = monotonic() - self._start
+        # The first epoch is always the best so far, even with a loss of NaN.
         if self.best_epoch < 0 or loss < self.best_loss:
-            self.best_loss, self.best_epoch = (
-                loss if loss == loss else float("inf"),
-                trainer.current_epoch,
-            )
+            # NaN compares as smaller to nothing; kept as infinity, any later loss replaces it.
+            self.best_loss = float("inf") if math.isnan(loss) else loss
+            self.best_epoch = trainer.current_epoch
+            # best.ckpt comes before last.ckpt: after a kill between the two, the resumed run
+            # repeats the epoch and writes the same best.ckpt again.
             save_model(self.model, self.run.best)
         if self.run.last.exists():
             os.replace(self.run.last, self.run.previous)
@@ -111,10 +136,10 @@ class RunCheckpoints(Callback):
 
 
 def usable_checkpoint(run: RunDirectory) -> Path | None:
-    """The newest whole checkpoint to resume from; None to start anew, as where best.ckpt is damaged.
+    """Find the newest whole checkpoint to resume from; None where the training must start anew.
 
-    Damaged ones are deleted, so that they never become the one that is kept beside a newer one; without best.ckpt all
-    are, so that nothing of the old training mixes with the new one.
+    Damaged checkpoints are deleted, so that none is ever kept as the older one of two. Without a
+    whole best.ckpt all are deleted, so that nothing of the old training mixes with the new one.
     """
     for path in (run.best, run.last, run.previous):
         if path.exists() and not is_whole(path):
@@ -125,17 +150,20 @@ def usable_checkpoint(run: RunDirectory) -> Path | None:
 
 
 class FilterProgress:
-    """A bar of slices filtered, for StackDataModule's `report`; it goes when the last one is done."""
+    """Shows a bar of filtered slices, for the `progress` of `StackDataModule`.
+
+    The bar vanishes with the last slice; where the console is no terminal there is none.
+    """
 
     def __init__(self, console: Console):
-        columns = (
+        self._bar = Progress(
             TextColumn("filtering"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-        )
-        self._bar = Progress(
-            *columns, console=console, disable=not console.is_terminal, transient=True
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
         )
         self._task = self._bar.add_task("filtering", total=None)
 
@@ -148,11 +176,13 @@ class FilterProgress:
 
 
 class TrainingProgress(Callback):
-    """One plain line per epoch with losses, F1 and time left; in a terminal a bar below them."""
+    """Prints a line per epoch with losses, F1 and time left; in a terminal it adds a bar."""
 
     def __init__(self, console: Console):
         self.console = console
-        self._shown, self._start, self._first_epoch = 0.0, 0.0, 0
+        self._refreshed = 0.0
+        self._start = 0.0
+        self._first_epoch = 0
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -166,50 +196,63 @@ class TrainingProgress(Callback):
         self._task: TaskID | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the bar, at the first step that is not done yet."""
-        total, epoch = int(trainer.estimated_stepping_batches), self._epoch(trainer)
+        """Start the bar at the first step that is still to do."""
         self._task = self._progress.add_task(
-            "train", total=total, completed=trainer.global_step, epoch=epoch, loss=""
+            "train",
+            total=int(trainer.estimated_stepping_batches),
+            completed=trainer.global_step,
+            epoch=_epoch_of_epochs(trainer),
+            loss="",
         )
         self._progress.start()
-        self._start, self._first_epoch = monotonic(), trainer.current_epoch
+        self._start = monotonic()
+        self._first_epoch = trainer.current_epoch
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar, four times a second at most: reading a loss waits for the device."""
-        if self.console.is_terminal and monotonic() - self._shown > 0.25 and self._task is not None:
-            self._shown = monotonic()
-            epoch, loss = self._epoch(trainer), f"loss {float(outputs['loss']):.3f}"
-            self._progress.update(self._task, completed=trainer.global_step, epoch=epoch, loss=loss)
-
-    def _epoch(self, trainer: Trainer) -> str:
-        return f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        """Move the bar, once in REFRESH_SECONDS at most."""
+        if not self.console.is_terminal or self._task is None:
+            return
+        if monotonic() - self._refreshed > REFRESH_SECONDS:
+            self._refreshed = monotonic()
+            self._progress.update(
+                self._task,
+                completed=trainer.global_step,
+                epoch=_epoch_of_epochs(trainer),
+                loss=f"loss {float(outputs['loss']):.3f}",
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show what the epoch reached."""
+        """Print the figures of the epoch."""
         assert isinstance(pl_module, Segmentation)
-        figures = pl_module.epoch_metrics
-        done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
-        left = (monotonic() - self._start) / (done - self._first_epoch) * (epochs - done)
+        metrics = pl_module.epoch_metrics
+        done = trainer.current_epoch + 1
+        epochs = trainer.max_epochs or 1
+        seconds_per_epoch = (monotonic() - self._start) / (done - self._first_epoch)
         self.console.print(
-            f"epoch {done}/{epochs}  loss {figures['train_loss']:.4f}  val loss {figures['val_loss']:.4f}  "
-            f"F1 {figures['val_f1']:.3f}  {left:.0f} s left",
+            f"epoch {done}/{epochs}  loss {metrics['train_loss']:.4f}  "
+            f"val loss {metrics['val_loss']:.4f}  F1 {metrics['val_f1']:.3f}  "
+            f"{seconds_per_epoch * (epochs - done):.0f} s left",
             soft_wrap=True,
         )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the bar away, after an error too."""
+        """Remove the bar, after an error too."""
         self._progress.stop()
+
+
+def _epoch_of_epochs(trainer: Trainer) -> str:
+    """The current epoch counted from 1, as in "3/100"."""
+    return f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
 
 
 def make_trainer(
     epochs: int, device: torch.device, precision: str, callbacks: list[Callback]
 ) -> Trainer:
-    """Lightning's trainer with these callbacks and nothing else that writes or speaks."""
-    logging.getLogger("pytorch_lightning").setLevel(
-        logging.ERROR
-    )  # its hints are no news to a user of train.py
+    """Make Lightning's trainer with these callbacks and nothing else that writes or prints."""
+    # Lightning's hints ("use more workers", "use a logger") are of no use to who typed a command.
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
     return Trainer(
@@ -218,10 +261,9 @@ def make_trainer(
         devices=[device.index or 0] if device.type == "cuda" else 1,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         callbacks=callbacks,
-        plugins=[
-            WholeCheckpointIO(),
-            LightningEnvironment(),
-        ],  # one process, inside a job of Slurm too
+        # LightningEnvironment: one process, even inside a job of Slurm, whose variables would make
+        # Lightning wait for the other tasks of the job.
+        plugins=[WholeCheckpointIO(), LightningEnvironment()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

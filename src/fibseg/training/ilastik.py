@@ -1,4 +1,9 @@
-"""Ilastik's own pixel classification (Berg et al., 2019) on the slices of a run, where a user has it: headless."""
+"""Ilastik's own pixel classification on the slices of a run, for users who have Ilastik.
+
+Berg et al., Nature Methods 2019, doi:10.1038/s41592-019-0582-9. Ilastik runs without a window
+("headless"), with a project that the user trained. The random forest of `model=forest` is in
+`fibseg.training.forest`.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +21,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from fibseg.arrays import UInt8
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
 
-UInt8 = NDArray[np.uint8]
-
 PROGRAMS = ("run_ilastik.sh", "ilastik", "ilastik.exe", "run-ilastik.bat")
-"""Names that Ilastik's starter has on Linux, macOS and Windows."""
+"""Names of the program that starts Ilastik, on Linux, macOS and Windows."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,9 @@ class IlastikProject:
     """A project of pixel classification.
 
     Attributes:
-        path: of the .ilp file.
-        program: what starts Ilastik.
-        classes: (labels of the project,) which class index each of its labels is.
+        path: the .ilp file.
+        program: the program that starts Ilastik.
+        classes: class index of each label of the project, in the project's order.
     """
 
     path: Path
@@ -40,103 +44,121 @@ class IlastikProject:
     classes: tuple[int, ...]
 
     def identity(self) -> str:
-        """`file_digest` the project."""
+        """Identify the content of the project by the `file_digest` of its file."""
         return file_digest(self.path)
 
     def lacking(self, class_names: Sequence[str]) -> list[str]:
-        """Classes that none of its labels is."""
+        """List the classes that no label of the project stands for."""
         return [name for index, name in enumerate(class_names) if index not in self.classes]
 
 
 def file_digest(path: Path) -> str:
-    """8 hexadecimal digits of a file's bytes."""
+    """Compute 8 hexadecimal digits that identify the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
-def find_program(given: str | None) -> Path:
-    """What starts Ilastik: the given file, or one of PROGRAMS on the PATH; FibsegError where there is none."""
-    found = shutil.which(given) if given else next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if found is None:
-        where = (
-            f"model.executable: {given} cannot be run" if given else "Ilastik is not on the PATH"
+def find_program(executable: str | None) -> Path:
+    """Find the program that starts Ilastik: `executable`, or one of PROGRAMS on the PATH.
+
+    Raises:
+        FibsegError: there is no such program.
+    """
+    names = [executable] if executable else PROGRAMS
+    program = next((path for path in map(shutil.which, names) if path is not None), None)
+    if program is None:
+        problem = (
+            f"model.executable: {executable} cannot be run"
+            if executable
+            else "Ilastik is not on the PATH"
         )
         raise FibsegError(
-            f"{where}; get it from https://www.ilastik.org/download and give model.executable=FOLDER/run_ilastik.sh."
+            f"{problem}; get it from https://www.ilastik.org/download "
+            "and give model.executable=FOLDER/run_ilastik.sh."
         )
-    return Path(found).resolve()
+    return Path(program).resolve()
 
 
 def open_project(
-    path: Path, program: Path, given: Sequence[str] | None, class_names: Sequence[str]
+    path: Path, program: Path, labels: Sequence[str] | None, class_names: Sequence[str]
 ) -> IlastikProject:
-    """Read which labels a project has.
+    """Read which labels a project has, and assign each to a class.
 
     Args:
-        path: of the .ilp file.
-        program: what starts Ilastik.
-        given: class of each of its labels, in its order; None: its labels are called as the classes are.
-        class_names: of the data, background first.
+        path: the .ilp file.
+        program: the program that starts Ilastik.
+        labels: class name of each label, in the project's order; None where the project's labels
+            have the names of the classes. Case does not matter.
+        class_names: classes of the data, background first.
 
     Raises:
-        FibsegError: no project of pixel classification, or a label that is no class.
+        FibsegError: the file is no project of pixel classification, or a label is no class.
     """
     try:
         with h5py.File(path) as file:
             workflow = bytes(file["workflowName"][()]).decode()
-            own = [bytes(name).decode() for name in file["PixelClassification/LabelNames"][()]]
+            names_in_project = [
+                bytes(name).decode() for name in file["PixelClassification/LabelNames"][()]
+            ]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise FibsegError(
             f"{path}: no project of Ilastik's pixel classification ({error})."
         ) from error
     if workflow != "Pixel Classification":
         raise FibsegError(f"{path}: a project of {workflow}; expected Pixel Classification.")
-    names = own if given is None else list(given)
-    if len(names) != len(own):
+    names = names_in_project if labels is None else list(labels)
+    if len(names) != len(names_in_project):
         raise FibsegError(
-            f"model.labels: {len(names)} names for the {len(own)} labels of the project ({own})."
+            f"model.labels: {len(names)} names for the {len(names_in_project)} labels "
+            f"of the project ({names_in_project}); give one for each."
         )
-    known = {name.lower(): index for index, name in enumerate(class_names)}
-    unknown = [name for name in names if name.lower() not in known]
+    index_of_class = {name.lower(): index for index, name in enumerate(class_names)}
+    unknown = [name for name in names if name.lower() not in index_of_class]
     if unknown:
         raise FibsegError(
-            f"model.labels: '{unknown[0]}' is none of {', '.join(class_names)}; give the class of each label, in the "
-            f"project's order ({', '.join(own)})."
+            f"model.labels: '{unknown[0]}' is none of {', '.join(class_names)}; give the class "
+            f"of each label, in the project's order ({', '.join(names_in_project)})."
         )
-    return IlastikProject(path, program, tuple(known[name.lower()] for name in names))
+    return IlastikProject(path, program, tuple(index_of_class[name.lower()] for name in names))
 
 
 def label_by_ilastik(
     project: IlastikProject, log: Path, threads: int
 ) -> Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]:
-    """Labels of slices as they are in their files: of the label of the project with the largest probability.
+    """Make a function that labels slices by Ilastik, as they are in their files.
+
+    A pixel becomes the class of the label with the largest probability.
 
     Args:
-        project: what was trained.
-        log: takes what Ilastik prints.
-        threads: that it may use.
+        project: the trained project.
+        log: file that takes what Ilastik prints.
+        threads: number of threads that Ilastik may use.
     """
 
     def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
+        if not slices:
+            return []
         with tempfile.TemporaryDirectory(prefix="fibseg-") as name:
             folder = Path(name)
             inputs = [folder / f"{split}-{k:04d}.tif" for k in range(len(slices))]
-            for one, path in zip(slices, inputs, strict=True):
-                tifffile.imwrite(path, one.image, photometric="minisblack")
-            if inputs:
-                _run(project, inputs, folder, log, threads)
-            classes = np.array(project.classes, np.uint8)
-            return [
-                classes[_probabilities(path, project, one.labels.shape).argmax(-1)]
-                for one, path in zip(slices, inputs, strict=True)
-            ]
+            for annotated, path in zip(slices, inputs, strict=True):
+                tifffile.imwrite(path, annotated.image, photometric="minisblack")
+            _run_ilastik(project, inputs, folder, log, threads)
+            class_of_label = np.array(project.classes, np.uint8)
+            labels = []
+            for annotated, path in zip(slices, inputs, strict=True):
+                probabilities = _read_probabilities(path, project, annotated.labels.shape)
+                labels.append(class_of_label[probabilities.argmax(-1)])
+            return labels
 
     return label
 
 
-def _run(
+def _run_ilastik(
     project: IlastikProject, inputs: Sequence[Path], folder: Path, log: Path, threads: int
 ) -> None:
+    """Let Ilastik write probabilities of the inputs to `folder`, as files of the same stems."""
+    # The options are those of https://www.ilastik.org/documentation/basics/headless.
     command = [
         str(project.program),
         "--headless",
@@ -149,34 +171,37 @@ def _run(
         f"--output_filename_format={folder}/{{nickname}}.h5",
         *map(str, inputs),
     ]
+    # Ilastik takes the number of its threads from the environment alone.
+    environment = {**os.environ, "LAZYFLOW_THREADS": str(threads)}
     try:
         with log.open("ab") as file:
-            environment = {**os.environ, "LAZYFLOW_THREADS": str(threads)}
-            done = subprocess.run(
+            result = subprocess.run(
                 command, stdout=file, stderr=subprocess.STDOUT, check=False, env=environment
             )
     except OSError as error:
         raise FibsegError(f"{project.program}: cannot be run ({error}).") from error
-    if done.returncode:
+    if result.returncode:
         lines = log.read_text(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        printed = (line.strip() for line in reversed(lines) if line.strip())
+        last_line = next(printed, "it printed nothing")
         raise FibsegError(
-            f"Ilastik ended with exit code {done.returncode}: {last[:200]} (all of it in {log})."
+            f"Ilastik ended with exit code {result.returncode}: {last_line[:200]} "
+            f"(its whole output is in {log})."
         )
 
 
-def _probabilities(
+def _read_probabilities(
     path: Path, project: IlastikProject, shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """(H, W, labels) that Ilastik wrote for an input."""
-    result = path.with_suffix(".h5")
+    """The probabilities (H, W, labels of the project) that Ilastik wrote for an input."""
     try:
-        with h5py.File(result) as file:
-            found = np.asarray(file["exported_data"][()])
+        with h5py.File(path.with_suffix(".h5")) as file:
+            probabilities = np.asarray(file["exported_data"][()])
     except (OSError, KeyError) as error:
         raise FibsegError(f"Ilastik wrote no probabilities for {path.name} ({error}).") from error
-    if found.shape != (*shape, len(project.classes)):
+    expected = (*shape, len(project.classes))
+    if probabilities.shape != expected:
         raise FibsegError(
-            f"Ilastik's probabilities are of shape {found.shape}; expected {(*shape, len(project.classes))}."
+            f"Ilastik's probabilities are of shape {probabilities.shape}; expected {expected}."
         )
-    return found
+    return probabilities

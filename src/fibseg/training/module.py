@@ -1,4 +1,4 @@
-"""The LightningModule: any network that maps images to logits, its loss, optimizer and validation scores."""
+"""The LightningModule: a network that maps images to logits, its loss, optimizer and scores."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from fibseg.training.losses import DiceLoss
 
 @dataclass(frozen=True)
 class Optimisation:
-    """Adam and its schedule.
+    """Settings of Adam and its schedule.
 
     Attributes:
-        learning_rate: at the start.
-        betas: decay of Adam's two moments.
-        eps: of Adam.
+        learning_rate: step size at the start.
+        betas: decay rates of Adam's two moments.
+        eps: term that keeps Adam's denominator from 0.
         schedule: "constant" (the paper), or "cosine" to 0 over the whole training.
     """
 
@@ -36,19 +36,26 @@ class Optimisation:
 
 
 def seed_torch(seed: int, epoch: int) -> None:
-    """Seed torch's global generators (dropout, weights) from (seed, epoch); the start is epoch -1."""
+    """Seed torch's global generators, of weights and dropout, from (seed, epoch).
+
+    The weights at the start are of epoch -1.
+    """
+    # SeedSequence mixes the two numbers, so that (0, 1) and (1, 0) give unrelated streams. It takes
+    # no negative ones.
     state = np.random.SeedSequence([seed, epoch + 1]).generate_state(1)
     torch.manual_seed(int(state[0]))
 
 
 class Segmentation(LightningModule):
-    """Trains a network by Adam and collects the figures of each epoch.
+    """Trains a network with Adam and collects the figures of each epoch.
 
-    Nothing is logged per step, so that a step costs little more than a bare loop's; `epoch_metrics`
-    holds the figures after each validation: train_loss, val_loss, val_f1 (mean of the classes) and
-    val_f1_<class> (F1 of the pooled validation patches), learning_rate, patches_per_second,
-    share_<class> (of the training pixels), share_patches_with_class and share_patches_centred (what
-    the sampler realised).
+    Nothing is logged per step, so that a step costs little more than that of a bare loop.
+
+    Attributes:
+        epoch_metrics: the figures after each validation: train_loss, val_loss, val_f1 (mean of the
+            classes) and val_f1_<class> (F1 of the pooled validation patches), learning_rate,
+            patches_per_second, share_<class> (of the training pixels), share_patches_with_class and
+            share_patches_centred (what the sampler realised).
     """
 
     def __init__(
@@ -63,12 +70,12 @@ class Segmentation(LightningModule):
         """Keep what a training needs.
 
         Args:
-            network: (N, C, H, W) -> logits (N, K, H, W).
+            network: maps images (N, C, H, W) to logits (N, K, H, W).
             class_names: names of the K classes, background first.
-            loss: of logits and class indices.
-            optimisation: Adam and its schedule.
-            seed: of dropout.
-            compiled: let torch.compile make the network's steps; the first step takes long then.
+            loss: compares logits with class indices.
+            optimisation: settings of Adam and its schedule.
+            seed: number that dropout starts from.
+            compiled: whether torch.compile prepares the network, which makes the first step slow.
         """
         super().__init__()
         # Channels last: with bf16 on a CPU a training step is clearly faster.
@@ -86,41 +93,42 @@ class Segmentation(LightningModule):
         self._epoch_start = 0.0
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in [0, 1] -> (N, K, H, W) logits."""
+        """Map images (N, C, H, W) in [0, 1] to logits (N, K, H, W)."""
         logits: Tensor = self.network(images)
         return logits
 
     def on_train_epoch_start(self) -> None:
-        """Dropout depends on (seed, epoch) alone, so a resumed run repeats an unbroken one."""
+        """Seed dropout from (seed, epoch) alone, so that a resumed run repeats an unbroken one."""
         seed_torch(self.seed, self.current_epoch)
         self._epoch_start = perf_counter()
         self._sums = {}
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """The loss of one mini-batch."""
+        """Compute the loss of a mini-batch, and add up what it held."""
         loss: Tensor = self.loss(self(batch.images), batch.labels)
         foreground = (batch.labels > 0) & (batch.labels != IGNORE)
+        pixels = torch.stack([(batch.labels == k).sum() for k in range(len(self.class_names))])
+        # Sums stay on the device: reading one would make the host wait for the step.
         self._add("loss", loss.detach())
-        self._add(
-            "pixels", torch.stack([(batch.labels == k).sum() for k in range(len(self.class_names))])
-        )
+        self._add("pixels", pixels)
         self._add("with_class", foreground.flatten(1).any(1).sum())
         self._add("centred", (batch.drawn_class > 0).sum())
         self._add("patches", torch.tensor(len(batch.labels)))
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Adds up the loss and the confusion counts."""
+        """Add up the loss and the confusion counts of a mini-batch."""
         logits = self(batch.images)
         self._add("val_loss", self.loss(logits, batch.labels))
         self._add("val_batches", torch.tensor(1))
         self.confusion.update(logits, batch.labels)
 
     def _add(self, name: str, value: Tensor) -> None:
+        """Add to a sum of this epoch."""
         self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def on_validation_epoch_end(self) -> None:
-        """Figures of the epoch; logged too, for callbacks and loggers."""
+        """Compute the figures of the epoch, and log them for Lightning's own callbacks."""
         f1 = f1_scores(self.confusion.compute().cpu().numpy().astype(np.int64))[1:]
         self.confusion.reset()
         sums = {name: value.cpu().double().numpy() for name, value in self._sums.items()}
@@ -130,12 +138,14 @@ class Segmentation(LightningModule):
             f"val_f1_{name}": float(score)
             for name, score in zip(self.class_names[1:], f1, strict=True)
         }
+        # Lightning may validate without a training before it.
         if "patches" in sums:
             metrics = self._training_figures(sums) | metrics
         self.epoch_metrics = metrics
         self.log_dict(metrics)
 
     def _training_figures(self, sums: dict[str, Any]) -> dict[str, float]:
+        """Figures of the training batches, from the sums of the epoch."""
         patches = float(sums["patches"])
         shares = sums["pixels"] / max(1, sums["pixels"].sum())
         return {
@@ -151,7 +161,7 @@ class Segmentation(LightningModule):
         }
 
     def configure_optimizers(self) -> Any:
-        """Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980), and the cosine schedule by step."""
+        """Make Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980), and its schedule by step."""
         settings = self.optimisation
         optimizer = torch.optim.Adam(
             self.network.parameters(),

@@ -1,4 +1,4 @@
-"""How a run of W&B begins: with an account, without one, without a network."""
+"""How a run of W&B begins: with an account, without an account, without a network."""
 
 from __future__ import annotations
 
@@ -9,25 +9,38 @@ from pathlib import Path
 from typing import Any
 
 
-def start(
-    folder: Path, given: dict[str, Any], resume: bool, say: Callable[[str], None]
+def start_wandb_run(
+    folder: Path, arguments: dict[str, Any], resume: bool, report: Callable[[str], None]
 ) -> tuple[Any, bool]:
-    """The run, and whether it is online; `given` is for wandb.init, `resume` takes up an online run of the same id.
+    """Start a run of W&B, whose files lie in `folder`/wandb.
 
-    Offline without a key, without a network, or with WANDB_MODE=offline; files lie in `folder`/wandb.
+    The run is offline without an account, without a network, or with WANDB_MODE=offline.
+
+    Args:
+        folder: takes the files.
+        arguments: for `wandb.init`, beside those that this function sets.
+        resume: whether an online run of the same id is resumed.
+        report: prints what a person should know.
+
+    Returns:
+        The run, and whether it is online.
     """
     import wandb
 
-    online = os.environ.get("WANDB_MODE", "online") == "online" and bool(wandb.login(prompt=False))
+    mode: Any = os.environ.get("WANDB_MODE")
+    online = mode in (None, "online") and bool(wandb.login(prompt=False))
+    mode = mode or ("online" if online else "offline")
     logging.getLogger("wandb").setLevel(logging.ERROR)
     settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False)
-    every: dict[str, Any] = {"dir": str(folder), "settings": settings, **given}
-    mode: Any = os.environ.get("WANDB_MODE") or ("online" if online else "offline")
+    every_start: dict[str, Any] = {"dir": str(folder), "settings": settings, **arguments}
     try:
-        run = wandb.init(mode=mode, resume="allow" if online and resume else None, **every)
+        run = wandb.init(mode=mode, resume="allow" if online and resume else None, **every_start)
     except wandb.Error as error:
-        say(f"W&B cannot be reached ({str(error).splitlines()[0]}); going on offline")
-        mode, run = "offline", wandb.init(mode="offline", **every)
+        reason = str(error).splitlines()[0]
+        report(f"W&B cannot be reached ({reason}); the run is logged offline")
+        mode = "offline"
+        online = False
+        run = wandb.init(mode=mode, **every_start)
     if mode == "offline":
-        say(f"W&B: offline; upload later by `wandb sync {folder}/wandb/offline-run-*`")
+        report(f"W&B: offline; upload later with `wandb sync {folder}/wandb/offline-run-*`")
     return run, online
