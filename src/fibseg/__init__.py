@@ -1,7 +1,63 @@
-"""fibseg: organelle segmentation of FIB-SEM stacks from a few annotated slices."""
+"""fibseg: organelle segmentation of FIB-SEM stacks from a few annotated slices.
+
+What a notebook needs stands here, and is loaded when it is used:
+
+    import fibseg as fs
+    run = fs.train("phantom", experiment="demo")
+    labels = fs.predict(run.path, "cell.tif")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from fibseg.arrays import IGNORE
 
+if TYPE_CHECKING:
+    from fibseg.commands.interface import (
+        Comparison,
+        collect,
+        load_model,
+        load_slices,
+        predict,
+        score,
+        train,
+    )
+    from fibseg.errors import FibsegError
+    from fibseg.filters.grain import grain_filter
+    from fibseg.stack import open_stack
+
 __version__ = "0.1.0"
 
-__all__ = ["IGNORE", "__version__"]
+__all__ = [
+    "IGNORE",
+    "Comparison",
+    "FibsegError",
+    "__version__",
+    "collect",
+    "grain_filter",
+    "load_model",
+    "load_slices",
+    "open_stack",
+    "predict",
+    "score",
+    "train",
+]
+
+_MODULES = {
+    "FibsegError": "fibseg.errors",
+    "grain_filter": "fibseg.filters.grain",
+    "open_stack": "fibseg.stack",
+}
+_INTERFACE = "fibseg.commands.interface"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'fibseg' has no attribute '{name}'")
+    return getattr(importlib.import_module(_MODULES.get(name, _INTERFACE)), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -80,6 +80,7 @@ def train_run(
 
 def main() -> int:
     """Run the program on `sys.argv`; gives its exit code."""
+    sys.argv = configuration.with_user_folder(sys.argv)
     return run_with_sentences(run)
 
 

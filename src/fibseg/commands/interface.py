@@ -1,0 +1,324 @@
+"""The same programs for a notebook: plain values in, arrays, dataclasses and data frames out.
+
+`import fibseg` offers these functions under its own name.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fibseg.arrays import Pixels
+from fibseg.config import compose as configuration
+from fibseg.data import slices as data_slices
+from fibseg.data.description import DataDescription
+from fibseg.data.scoring import score as score_stacks
+from fibseg.errors import FibsegError
+from fibseg.runs import collection as run_collection
+from fibseg.runs.collection import FinishedRun, read_run
+from fibseg.runs.directory import RunDirectory, find_checkpoint
+from fibseg.stack import Stack, open_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from fibseg.comparison.contrasts import Contrast
+    from fibseg.comparison.dataset import Dataset
+    from fibseg.comparison.text import Table
+    from fibseg.data.volume import AnnotatedSlice
+    from fibseg.models.trained import TrainedModel
+
+
+def load_slices(
+    data: str | Path | DataDescription, root: str | Path | None = None
+) -> dict[str, list[AnnotatedSlice]]:
+    """Annotated slices of a data set by split: train, validation, test, second_expert.
+
+    Args:
+        data: name of a data description, path of its YAML file, or the description itself.
+        root: folder of the files, in place of the one that the description names.
+
+    Raises:
+        FibsegError: the description does not fit the files.
+    """
+    description = _described(data)
+    if root is not None:
+        description.root = str(root)
+    return data_slices.load_slices(description)
+
+
+def train(
+    data: str | Path,
+    model: str = "unet",
+    filter: str | Sequence[int] = "off",  # noqa: A002: as in `filter=on` of the command
+    seed: int = 0,
+    experiment: str | None = None,
+    root: str | Path | None = None,
+    runs: str | Path = "runs",
+    settings: Mapping[str, Any] | None = None,
+) -> FinishedRun:
+    """Train and score one run, as `fibseg train` does; a finished run is read, a broken one resumed.
+
+    Args:
+        data: name of a data description, or path of its YAML file.
+        model: kind of model: unet, eunet, forest.
+        filter: "on", "off", or the areas of the grain filter in pixels.
+        seed: of the training.
+        experiment: a recipe, as "quick"; None trains as the paper did.
+        root: folder of the data's files, in place of the one that the description names.
+        runs: folder of run directories.
+        settings: values of further keys, as {"training.epochs": 3}.
+
+    Raises:
+        FibsegError: a mistake in the data or in a value.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from fibseg.commands.train import train_run
+
+    areas = None if isinstance(filter, str) else list(filter)
+    overrides = {"model": model, "filter": filter if areas is None else "on", "seed": seed}
+    overrides |= {} if areas is None else {"filter.areas": areas}
+    overrides |= {} if experiment is None else {"experiment": experiment}
+    overrides |= {} if root is None else {"data.root": str(root)}
+    overrides |= {"machine.runs": str(runs), "machine.cache": str(Path(runs) / "cache")}
+    overrides |= dict(settings or {})
+    with _composer(data) as (name, composed_of):
+        typed = [f"data={name}", *(_override(key, value) for key, value in overrides.items())]
+        composed = composed_of(typed)
+        HydraConfig.instance().set_config(composed)
+        config, plain = configuration.train_config(configuration.without_hydra(composed))
+        directory = RunDirectory(configuration.run_path(config, plain))
+        train_run(config, plain, typed, directory)
+    return read_run(directory.path)
+
+
+def load_model(run: str | Path) -> TrainedModel:
+    """The trained model of a run directory, or of a model file.
+
+    Raises:
+        FibsegError: there is no model, or its file is damaged.
+    """
+    from fibseg.models import trained
+
+    return trained.load_model(find_checkpoint(Path(run)))
+
+
+def predict(
+    model: TrainedModel | str | Path,
+    stack: Stack | Pixels | str | Path,
+    windows: str = "auto",
+    device: str = "auto",
+) -> Pixels:
+    """Label a stack in memory; `fibseg predict` does so for stacks of any size.
+
+    Args:
+        model: a trained model, or where it is kept.
+        stack: (Z, H, W) grey values, an opened stack, or its path.
+        windows: how slices are cut: auto, whole, tiles, paper or blend.
+        device: auto, cpu or cuda:0.
+
+    Returns:
+        Label values (Z, H, W) as in the label files of the training.
+
+    Raises:
+        FibsegError: a slice or the model cannot be read.
+    """
+    from fibseg.machine import Compute, choose_device, cores
+    from fibseg.prediction.ensemble import common_windows
+    from fibseg.prediction.stack import Labeller, label_stack
+    from fibseg.prediction.whole_cell import label_table
+
+    trained = load_model(model) if isinstance(model, str | Path) else model
+    image = _opened(stack)
+    depth, height, width = image.shape
+    defaults = configuration.predict_defaults()
+    labeller = Labeller(
+        models=[trained],
+        windows=common_windows([trained], windows, defaults["tile"], height * width),
+        compute=Compute(
+            choose_device(device), trained.precision, defaults["window_batch"], cores()
+        ),
+    )
+    values = label_table(trained.label_values)
+    labels = np.empty((depth, height, width), values.dtype)
+    for labelled in label_stack(labeller, image, range(depth)):
+        if labelled.error is not None:
+            raise labelled.error
+        labels[labelled.z] = values[labelled.labels]
+    return labels
+
+
+def score(
+    prediction: Stack | Pixels | str | Path,
+    labels: Stack | Pixels | str | Path,
+    data: str | Path | DataDescription | None = None,
+) -> pd.DataFrame:
+    """F1 and components of a prediction against labels: a row for each class.
+
+    Args:
+        prediction: (Z, H, W) label values, an opened stack, or its path.
+        labels: the truth, likewise.
+        data: data description that names the classes; without it every value but 0 and 255 is one.
+
+    Raises:
+        FibsegError: the stacks differ in shape, or a value is claimed by no class.
+    """
+    description = None if data is None else _described(data)
+    scores = score_stacks(_opened(prediction), _opened(labels), description)
+    rows = [asdict(class_score) for class_score in scores]
+    frame = _pandas().DataFrame([row | row.pop("detection") for row in rows])
+    return frame.rename(columns={"name": "class"}).set_index("class")
+
+
+class Comparison:
+    """Finished runs of one data set, as data frames.
+
+    Attributes:
+        dataset: the runs, and what was read beside them.
+    """
+
+    def __init__(self, dataset: Dataset):
+        """Keep the data set; nothing is computed before it is asked for."""
+        self.dataset = dataset
+
+    def runs(self) -> pd.DataFrame:
+        """A row for each run: its configuration, seed, and F1 by split and class."""
+        rows = []
+        for configuration_name, runs in self.dataset.configurations.items():
+            for run in runs:
+                f1 = {
+                    f"{split} {name}": value
+                    for split in ("validation", "test")
+                    for name, value in run.f1(split).items()
+                }
+                rows.append({"configuration": configuration_name, "seed": run.seed, **f1})
+        return _pandas().DataFrame(rows)
+
+    def table_1(self, paper_style: bool = False) -> pd.DataFrame:
+        """Table 1 of the paper: test F1 of each configuration, as `fibseg compare` prints it."""
+        return _frame(self.dataset.table_1(paper_style))
+
+    def table_2(self) -> pd.DataFrame:
+        """Table 2 of the paper: components of the test slices."""
+        from fibseg.comparison.detection_tables import table_2
+
+        return _frame(table_2(self.dataset))
+
+    def contrasts(self) -> pd.DataFrame:
+        """Differences between configurations, with intervals over seeds: a row for each class."""
+        contrasts = self.dataset.contrasts()
+        return _pandas().DataFrame([_contrast_row(contrast) for contrast in contrasts])
+
+
+def collect(folders: str | Path | Sequence[str | Path]) -> Comparison:
+    """Finished runs of one data set among folders.
+
+    Raises:
+        FibsegError: there is no finished run, or the runs are of several data sets.
+    """
+    from fibseg.comparison.dataset import datasets_of
+
+    paths = [folders] if isinstance(folders, str | Path) else list(folders)
+    datasets = datasets_of(run_collection.collect(paths))
+    if len(datasets) != 1:
+        names = ", ".join(dataset.name for dataset in datasets) or "none"
+        raise FibsegError(f"{paths}: expected runs of one data set, found {names}.")
+    return Comparison(datasets[0])
+
+
+def _contrast_row(contrast: Contrast) -> dict[str, Any]:
+    return {
+        "kind": contrast.kind,
+        "contrast": f"{contrast.second} less {contrast.first}",
+        "class": contrast.class_name,
+        "difference": contrast.interval.mean,
+        "low": contrast.interval.low,
+        "high": contrast.interval.high,
+        "p": contrast.p,
+        "p_holm": contrast.adjusted_p,
+        "seeds": len(contrast.seeds),
+    }
+
+
+def _frame(table: Table) -> pd.DataFrame:
+    """A table as a data frame; its cells stay text."""
+    return _pandas().DataFrame(table.rows, columns=table.columns)
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise FibsegError("data frames need pandas; pip install 'fibseg[notebook]'.") from error
+    return pandas
+
+
+def _opened(stack: Stack | Pixels | str | Path) -> Stack:
+    """A stack from wherever it is."""
+    if isinstance(stack, Stack):
+        return stack
+    if isinstance(stack, np.ndarray):
+        if stack.ndim != 3:
+            raise FibsegError(f"an array of shape {stack.shape}; expected (Z, H, W).")
+        depth, height, width = stack.shape
+        return Stack("the array", (depth, height, width), stack.dtype, lambda z: stack[z])
+    return open_stack(stack)
+
+
+def _described(data: str | Path | DataDescription) -> DataDescription:
+    if isinstance(data, DataDescription):
+        return data
+    return configuration.load_description(str(data))
+
+
+@contextmanager
+def _composer(data: str | Path) -> Iterator[tuple[str, Any]]:
+    """Name of a data description, and a function from overrides to a composed configuration."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    configuration.register()
+    configuration.forget_usual_configs()
+    # Hydra's state is global: one that a notebook began is not ours to use.
+    GlobalHydra.instance().clear()
+    with tempfile.TemporaryDirectory(prefix="fibseg-") as folder:
+        # `fibseg new` writes to conf/ in the current directory.
+        users = Path("conf")
+        search = [f"file://{place.absolute()}" for place in (Path(folder), users) if place.is_dir()]
+        name = str(data)
+        if Path(name).is_file():
+            # Hydra finds a description as DIR/data/NAME.yaml only.
+            (Path(folder) / "data").mkdir()
+            shutil.copy(name, Path(folder) / "data" / Path(name).name)
+            name = Path(name).stem
+        with initialize_config_dir(str(configuration.CONF), version_base="1.3"):
+
+            def composed(overrides: list[str]) -> Any:
+                path = f"hydra.searchpath=[{','.join(search)}]"
+                return compose("train", overrides=[path, *overrides], return_hydra_config=True)
+
+            yield name, composed
+
+
+def _override(key: str, value: Any) -> str:
+    """`key=value` in Hydra's grammar."""
+    if isinstance(value, str):
+        text = value.replace("\\", "\\\\").replace("'", "\\'")
+        return (
+            f"{key}='{text}'" if key not in ("model", "filter", "experiment") else f"{key}={value}"
+        )
+    if isinstance(value, bool) or value is None:
+        return f"{key}={str(value).lower() if value is not None else 'null'}"
+    if isinstance(value, list | tuple):
+        return f"{key}=[{','.join(map(str, value))}]"
+    return f"{key}={value}"

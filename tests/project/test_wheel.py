@@ -1,0 +1,94 @@
+"""The wheel in an environment of its own, with no clone beside it: the whole job by installed commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from fibseg.phantom import make_phantom
+from fibseg.stack import write_stack
+from tests.support import PROJECT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment that holds the wheel, and sees the dependencies of this one.
+
+    Paths in a .pth file are added as they are: the editable install of this environment, which is
+    a .pth file itself, does not come along.
+    """
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([*pip, "wheel", *options, str(PROJECT)], check=True)
+    (wheel,) = folder.glob("fibseg-*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
+    packages = next((folder / "env" / "lib").glob("python*/site-packages"))
+    dependencies = sysconfig.get_path("purelib")
+    (packages / "dependencies.pth").write_text(f"{dependencies}\n")
+    target = ["--prefix", str(folder / "env"), "--no-deps", "--ignore-installed", str(wheel)]
+    subprocess.run([*pip, "install", *target], check=True)
+    return folder / "env"
+
+
+def fibseg(environment: Path, folder: Path, *arguments: str) -> str:
+    """Output of an installed command in a folder; the command must succeed."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        [environment / "bin" / "fibseg", *arguments],
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_the_whole_job_without_a_clone(environment: Path, tmp_path: Path) -> None:
+    short = ["training.epochs=1", "training.batches=4", "training.validation_batches=2"]
+    tiny = [*short, "model.width=2", "machine.threads=1", "machine.device=cpu"]
+    trained = fibseg(environment, tmp_path, "train", "experiment=demo", *tiny)
+    assert "scores.json" in trained
+    (run,) = tmp_path.glob("runs/demo/unet-*")
+
+    image = "data/phantom/image.tif"
+    predicted = fibseg(
+        environment, tmp_path, "predict", f"checkpoint={run}", f"image={image}", "output=all.tif"
+    )
+    assert "all.tif: labels of 24 slices" in predicted
+    assert "unet-off-demo" in fibseg(environment, tmp_path, "compare", "runs/demo")
+    assert (tmp_path / "comparison" / "index.html").is_file()
+
+    pixels, labels = make_phantom((6, 64, 64), seed=1)
+    write_stack(tmp_path / "cell.tif", pixels, [20, 5, 5])
+    write_stack(tmp_path / "labels.tif", labels, [20, 5, 5])
+    fibseg(environment, tmp_path, "new", "mycell", "cell.tif", "labels.tif")
+    assert (tmp_path / "conf" / "data" / "mycell.yaml").is_file()
+    assert "mycell" in fibseg(environment, tmp_path, "check", "mycell")
+    again = fibseg(
+        environment, tmp_path, "train", "data=mycell", *tiny, "patches.size=32", "filter=on"
+    )
+    assert "runs/mycell/unet-on" in again
+
+
+def test_python_finds_the_wheel_and_not_the_clone(environment: Path, tmp_path: Path) -> None:
+    script = "import fibseg; print(fibseg.__file__, fibseg.grain_filter.__name__)"
+    result = subprocess.run(
+        [environment / "bin" / "python", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    path, name = result.stdout.split()
+    assert Path(path).is_relative_to(environment)
+    assert name == "grain_filter"
