@@ -25,7 +25,9 @@ from tests.support import SHAPE, describe
 
 IMAGE = np.random.default_rng(1).integers(0, 4000, (6, 10, 12)).astype(np.uint16)
 LABELS = np.zeros((4, 6, 8), np.uint8)
-LABELS[:, 1, 2], LABELS[:, 2, 3], LABELS[:, 3, 4] = 7, 9, 255
+LABELS[:, 1, 2] = 7
+LABELS[:, 2, 3] = 9
+LABELS[:, 3, 4] = 255
 CLASSES = {"a": ClassDescription(7, 0.5), "b": ClassDescription(9, 2.0)}
 SPLIT: dict[str, list[Any]] = {"train": ["1:3"], "validation": [3], "test": [4]}
 
@@ -45,23 +47,26 @@ def crop(folder: Path, volume: dict[str, Any] | None = None, **changes: Any) -> 
 
 def test_labels_become_classes_where_they_lie_and_the_rest_is_ignored(folder: Path) -> None:
     slices = load_slices(crop(folder))
-    assert {split: [one.z for one in found] for split, found in slices.items()} == {
+    assert {split: [entry.z for entry in entries] for split, entries in slices.items()} == {
         "train": [1, 2],
         "validation": [3],
         "test": [4],
         "second_expert": [],
     }
-    one = slices["train"][1]
-    np.testing.assert_array_equal(one.image, IMAGE[2])
+    annotated_slice = slices["train"][1]
+    np.testing.assert_array_equal(annotated_slice.image, IMAGE[2])
     expected = np.full((10, 12), IGNORE, np.uint8)
     expected[2:8, 3:11] = 0
-    expected[3, 5], expected[4, 6], expected[5, 7] = 1, 2, IGNORE
-    np.testing.assert_array_equal(one.labels, expected)
+    expected[3, 5] = 1
+    expected[4, 6] = 2
+    expected[5, 7] = IGNORE
+    np.testing.assert_array_equal(annotated_slice.labels, expected)
 
 
 def test_masks_per_class_and_the_first_class_wins_an_overlap(folder: Path) -> None:
     masks = np.zeros((2, 4, 6, 8), np.uint8)
-    masks[0, :, 1, 2] = masks[1, :, 1, 1:4] = 255
+    masks[0, :, 1, 2] = 255
+    masks[1, :, 1, 1:4] = 255
     for name, mask in zip("ab", masks, strict=True):
         tifffile.imwrite(folder / f"{name}.tif", mask, photometric="minisblack")
     slices = load_slices(crop(folder, {"labels": {"b": "b.tif", "a": "a.tif"}}))
@@ -78,9 +83,9 @@ def test_mask_second_expert_and_several_volumes(folder: Path) -> None:
     tifffile.imwrite(folder / "copy.tif", IMAGE)
     description.volumes += crop(folder, {"image": "copy.tif", "split": {"train": [4]}}).volumes
     slices = load_slices(description)
-    assert [(one.volume, one.z) for one in slices["train"]] == [(0, 1), (0, 2), (1, 4)]
+    assert [entry.place for entry in slices["train"]] == [(0, 1), (0, 2), (1, 4)]
     assert (slices["train"][0].labels[:, 7:] == IGNORE).all()
-    assert [one.z for one in slices["second_expert"]] == [5, 0]
+    assert [entry.z for entry in slices["second_expert"]] == [5, 0]
     np.testing.assert_array_equal(slices["second_expert"][1].image, IMAGE[0])
     np.testing.assert_array_equal(slices["second_expert"][1].labels[2:8, 3:11] == 2, LABELS[3] == 9)
 
@@ -167,13 +172,12 @@ def test_phantom_is_made_once_and_another_one_is_not_taken_for_it(tmp_path: Path
     phantom = PhantomDescription(list(SHAPE), 0)
     first = load_slices(describe(tmp_path, phantom=phantom))
     stamp = (tmp_path / "image.tif").stat().st_mtime_ns
-    assert data_hash(load_slices(describe(tmp_path, phantom=phantom)), ["a"]) == data_hash(
-        first, ["a"]
-    )
+    second = load_slices(describe(tmp_path, phantom=phantom))
+    assert data_hash(second, ["a"]) == data_hash(first, ["a"])
     assert (tmp_path / "image.tif").stat().st_mtime_ns == stamp
-    for other in (PhantomDescription(list(SHAPE), 1), PhantomDescription([9, 64, 64], 0)):
+    for changed in (PhantomDescription(list(SHAPE), 1), PhantomDescription([9, 64, 64], 0)):
         with pytest.raises(FibsegError, match="not the phantom of this shape and seed"):
-            load_slices(describe(tmp_path, phantom=other))
+            load_slices(describe(tmp_path, phantom=changed))
 
 
 def test_data_hash_sees_one_pixel_and_one_label(folder: Path) -> None:
@@ -182,8 +186,8 @@ def test_data_hash_sees_one_pixel_and_one_label(folder: Path) -> None:
     changed[4, 0, 0] += 1
     tifffile.imwrite(folder / "image.tif", changed)
     second = data_hash(load_slices(crop(folder)), ["a"])
-    other = np.where(LABELS == 9, 7, LABELS).astype(np.uint8)
-    tifffile.imwrite(folder / "labels.tif", other, photometric="minisblack")
+    joined_classes = np.where(LABELS == 9, 7, LABELS).astype(np.uint8)
+    tifffile.imwrite(folder / "labels.tif", joined_classes, photometric="minisblack")
     third = data_hash(load_slices(crop(folder, classes={"a": CLASSES["a"]})), ["a"])
     renamed = data_hash(load_slices(crop(folder, classes={"a": CLASSES["a"]})), ["b"])
     assert len({before, second, third, renamed}) == 4
