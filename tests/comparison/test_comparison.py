@@ -351,7 +351,7 @@ def test_what_cannot_be_compared_is_named_and_left_out(
     ]
     reasons += [
         (bare, "components"),
-        (script, "a name that no run is given"),
+        (script, "not a run's name"),
         (short, "does not fit scores.json"),
     ]
     reasons += [(bare_facts, "damaged"), (huge, "damaged"), (elsewhere, "scored on other slices")]

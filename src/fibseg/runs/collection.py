@@ -186,7 +186,9 @@ def read_run(path: Path) -> FinishedRun:
         FibsegError: the run is unfinished, damaged or of a newer schema.
     """
     if not _RUN_NAME.fullmatch(path.name):
-        raise FibsegError(f"{path}: a name that train.py gives no run.")
+        raise FibsegError(
+            f"{path}: not a run's name; train.py writes letters, digits and . _ - only."
+        )
     scores = read_scores(RunDirectory(path))
     try:
         facts: dict[str, Any] = {name: str(scores.facts[name]) for name in _NEEDED_FACTS}

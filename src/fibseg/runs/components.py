@@ -124,7 +124,7 @@ def components_of(directory: Path, split: str, class_name: str) -> Components:
     try:
         modified = path.stat().st_mtime_ns
     except OSError as error:
-        raise FibsegError(f"{path}: cannot be read ({error}).") from error
+        raise FibsegError(f"{path}: cannot be read ({error.strerror}).") from error
     none = Components(np.zeros(0, bool), *np.zeros((5, 0), np.int64))
     return _read(path, modified).get((split, class_name), none)
 

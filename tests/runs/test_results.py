@@ -1,0 +1,93 @@
+"""scores.json and metrics.csv: written, read back, and damaged."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fibseg.errors import FibsegError
+from fibseg.runs.directory import RunDirectory
+from fibseg.runs.results import (
+    RunScores,
+    mean_validation_f1,
+    read_metrics,
+    read_scores,
+    write_scores,
+)
+from fibseg.scores.slices import SplitScore
+
+SCORE = SplitScore([{"volume": 1, "slice": 4, "confusion": [[5, 1], [2, 3]]}], [[]])
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> RunDirectory:
+    """A run with one validation slice and no test slice."""
+    run = RunDirectory(tmp_path)
+    scores = {"validation": SCORE, "test": SplitScore([], [])}
+    write_scores(run, {"seed": 0}, ["background", "a"], scores)
+    return run
+
+
+def test_scores_are_read_back(scored: RunDirectory) -> None:
+    scores = read_scores(scored)
+    assert scores.facts == {"seed": 0}
+    assert scores.class_names == ["background", "a"]
+    assert scores.places == {"validation": [(1, 4)], "test": []}
+    np.testing.assert_array_equal(scores.confusions["validation"], [[[5, 1], [2, 3]]])
+    assert scores.confusions["test"].shape == (0, 2, 2)
+    # 3 hits, 1 false positive, 2 misses.
+    assert scores.f1("validation") == {"a": pytest.approx(6 / 9)}
+    assert math.isnan(scores.f1("test")["a"])
+    assert mean_validation_f1(scored) == pytest.approx(6 / 9)
+
+
+def test_the_mean_over_classes_leaves_out_a_class_that_no_slice_holds() -> None:
+    confusion = np.array([[[5, 1, 0], [2, 3, 0], [0, 0, 0]]])
+    scores = RunScores({}, ["background", "a", "b"], {"validation": confusion}, {})
+    assert np.nanmean(list(scores.f1("validation").values())) == pytest.approx(6 / 9)
+
+
+@pytest.mark.parametrize(
+    ("intact", "damage", "message"),
+    [
+        ('"schema": 1', '"schema": 2', "schema 2, but this fibseg reads 1"),
+        ("[[5, 1], [2, 3]]", "[[5]]", r"damaged .counts of shape \(1, 1\) for 2 classes"),
+        ("[[5, 1], [2, 3]]", "[[5, 1], [2]]", "damaged"),
+        ("[[5, 1], [2, 3]]", "[[5, 1], [2, -3]]", "damaged .negative counts"),
+        ('"slice": 4', '"slice": 1e999', "damaged"),
+        ('"volume": 1, ', "", "damaged"),
+        ('"run": {"seed": 0}', '"run": 3', "damaged"),
+    ],
+)
+def test_damage_is_named(scored: RunDirectory, intact: str, damage: str, message: str) -> None:
+    text = scored.scores.read_text()
+    assert intact in text
+    scored.scores.write_text(text.replace(intact, damage))
+    with pytest.raises(FibsegError, match=message):
+        read_scores(scored)
+
+
+def test_a_file_that_is_cut_off_or_missing(scored: RunDirectory) -> None:
+    text = scored.scores.read_text()
+    for damage in (text[:40], "[]", ""):
+        scored.scores.write_text(damage)
+        with pytest.raises(FibsegError, match="damaged"):
+            read_scores(scored)
+    scored.scores.unlink()
+    with pytest.raises(FibsegError, match="not finished"):
+        read_scores(scored)
+
+
+def test_metrics_are_numbers_by_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,val_loss\n0,1.5\n1,nan\n")
+    first, second = read_metrics(path)
+    assert first == {"epoch": 0, "val_loss": 1.5}
+    assert math.isnan(second["val_loss"])
+    for damage in ("1", "1,2,3", "1,x"):
+        path.write_text(f"epoch,val_loss\n{damage}\n")
+        with pytest.raises(ValueError, match=r"row|convert"):
+            read_metrics(path)
