@@ -1,19 +1,32 @@
-"""Fixtures: one tiny phantom stack for all tests, and the real stacks where the environment names their folder."""
+"""Fixtures: a tiny phantom stack, a finished run on it, and real stacks where they are at hand."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # tests run side by side; many threads each would wait for each other
+# Tests run side by side; with many threads each they would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
 from fibseg.phantom import make_phantom
 from fibseg.stack import write_stack
 from tests.support import SHAPE, Commands
+
+SECONDS_OF_A_SLOW_TEST = 5
+"""Where its mark does not say."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take long first, so that workers side by side end at one time."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("slow")
+        seconds[item.path] += mark.kwargs.get("seconds", SECONDS_OF_A_SLOW_TEST) if mark else 0
+    # The sort is stable: tests of a file, and files without slow tests, keep their order.
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(scope="session")

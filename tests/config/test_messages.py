@@ -121,7 +121,7 @@ DATA_MISTAKES = {
         ["lie outside the image", "along z"],
     ),
     "unclaimed value": (
-        lambda c: edit(c, ", er: {label: 3, weight: 0.9}", ""),
+        lambda c: edit(c, "  er: {label: 3, weight: 0.9}\n", ""),
         ["label value 3", "no class"],
     ),
     "absent class": (

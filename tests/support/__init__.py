@@ -1,4 +1,8 @@
-"""What tests share. Modules that need torch are imported by name: `tests.support.models` and the like."""
+"""Helpers that several test modules use.
+
+Modules that need torch or a library of file formats are imported by name, as
+`tests.support.models`; what every test may need is re-exported here.
+"""
 
 from tests.support.commands import PROJECT, Commands, hear_the_keyboard, printed_rows
 from tests.support.data import SHAPE, SPLIT, TINY, describe

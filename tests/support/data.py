@@ -47,7 +47,10 @@ def describe(root: Path, volume: dict[str, Any] | None = None, **changes: Any) -
 TINY = """
 name: tiny
 root: data/tiny
-classes: {mitochondrion: {label: 1, weight: 0.7}, membrane: {label: 2, weight: 1.0}, er: {label: 3, weight: 0.9}}
+classes:
+  mitochondrion: {label: 1, weight: 0.7}
+  membrane: {label: 2, weight: 1.0}
+  er: {label: 3, weight: 0.9}
 background: {labels: [0], weight: 0.1}
 ignore: null
 intensity: {low: 0.1, high: 99.9}

@@ -28,7 +28,7 @@ SHARED_NAMES = {
 }
 """Public names that modules of fibseg.commands may share, each with what it does."""
 INTERFACE = "fibseg.commands.interface"
-"""Its functions are called as what they call: `fibseg.train` trains by `fibseg.training.run.train`."""
+"""Its functions have the names of what they call: `train` calls that of `fibseg.training.run`."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

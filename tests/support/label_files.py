@@ -14,12 +14,15 @@ Labels = NDArray[Any]
 
 
 def write_ilastik(path: Path, labels: Labels, axes: str = "zyxc") -> str:
-    """As ilastik exports labels: axis tags and a channel; (z, y, x) is put into the order of `axes`."""
+    """Write labels as ilastik exports them, with axis tags and a channel; gives the path.
+
+    `labels` are (z, y, x); in the file they have the order of `axes`.
+    """
     place = {"z": 0, "y": 1, "x": 2, "c": 3}
     with h5py.File(path, "w") as file:
         data = labels[..., None].transpose([place[axis] for axis in axes])
-        one = file.create_dataset("exported_data", data=data, chunks=True, compression="gzip")
-        one.attrs["axistags"] = json.dumps(
+        dataset = file.create_dataset("exported_data", data=data, chunks=True, compression="gzip")
+        dataset.attrs["axistags"] = json.dumps(
             {"axes": [{"key": axis, "typeFlags": 2} for axis in axes]}
         )
     return str(path)
@@ -32,7 +35,11 @@ def write_mib(
     box: list[float] | None,
     variable: str = "mibModel",
 ) -> str:
-    """As MATLAB 7.3 keeps (y, x, z): (z, x, y) in the file, texts as numbers, a cell as references to texts."""
+    """Write labels (z, y, x) as Microscopy Image Browser saves a model; gives the path.
+
+    MATLAB 7.3 keeps (y, x, z) as (z, x, y) in HDF5, texts as numbers and a cell as references to
+    texts.
+    """
     with h5py.File(path, "w") as file:
         file[variable] = labels.transpose(0, 2, 1)
         file["modelVariable"] = np.array([[ord(letter)] for letter in variable], np.uint16)

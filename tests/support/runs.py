@@ -16,7 +16,10 @@ from fibseg.stack import write_pages
 
 
 def confusion(f1: float, pixels: int = 10_000) -> list[list[int]]:
-    """Counts of background and one class of so many pixels, whose F1 is this: misses and false ones are as many."""
+    """Confusion matrix of background and a class of so many pixels with this F1.
+
+    False negatives are as many as false positives.
+    """
     hits = round(f1 * pixels)
     return [[10 * pixels, pixels - hits], [pixels - hits, hits]]
 
@@ -30,9 +33,9 @@ def make_run(
     bare: bool = False,
     **changes: Any,
 ) -> Path:
-    """A finished run of one class, with these F1 per slice, and a component of truth and prediction on each.
+    """Write a finished run of one class with these F1 per slice; gives its directory.
 
-    A bare one has no components.
+    Each slice has one component of the truth and one of the prediction; a bare run has none.
     """
     model, filtering = name.split("-")[:2]
     path = folder / f"{name}-s{seed}-{abs(hash(name)) % 16**8:08x}"
@@ -58,11 +61,11 @@ def make_run(
     with (path / "components.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COMPONENT_COLUMNS)
-        for split, found in ({} if bare else splits).items():
-            for one in found:
-                (_, _), (missed, hits) = one["confusion"]
+        for split, slices in ({} if bare else splits).items():
+            for scores in slices:
+                (_, _), (missed, hits) = scores["confusion"]
                 for side in ("truth", "prediction"):
-                    place = [split, 0, one["slice"], content["classes"][1], side]
+                    place = [split, 0, scores["slice"], content["classes"][1], side]
                     writer.writerow([*place, hits + missed, 0, 0, hits, 1])
     return path
 

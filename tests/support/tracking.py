@@ -8,47 +8,56 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+BLOCK = 32768
+HEADER = 7
+"""Bytes of a block of a LevelDB log, and of the header of a record in it."""
+
+WHOLE = 1
+LAST = 4
+"""Kinds of a record that end a message; 2 and 3 begin one and continue it."""
+
 
 def records(path: Path) -> Iterator[Any]:
-    """Records of an offline run: blocks of a LevelDB log after a header of 7 bytes, each a protobuf message."""
+    """Messages of an offline run: records of a LevelDB log, each a protobuf message or a part."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    content, place, parts = path.read_bytes(), 7, b""
-    while place + 7 <= len(content):
-        if 32768 - place % 32768 < 7:  # too little room for a head: the block is filled up
-            place += 32768 - place % 32768
+    content = path.read_bytes()
+    place = HEADER
+    parts = b""
+    while place + HEADER <= len(content):
+        rest = BLOCK - place % BLOCK
+        # A block that has no room for a header is filled up.
+        if rest < HEADER:
+            place += rest
             continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
-        parts += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
+        _, length, kind = struct.unpack("<IHB", content[place : place + HEADER])
+        parts += content[place + HEADER : place + HEADER + length]
+        place += HEADER + length
+        if kind in (WHOLE, LAST):
             record = Record()
             record.ParseFromString(parts)
             parts = b""
             yield record
 
 
-def read_wandb(run: Path) -> dict[str, Any]:
-    """Of the only W&B run there is: its start, history by step, and summary."""
-    (path,) = run.glob("wandb/offline-run-*/*.wandb")
-    found: dict[str, Any] = {"history": {}, "summary": {}, "config": {}}
+def read_wandb(folder: Path) -> dict[str, Any]:
+    """The only W&B run of a folder: its start, configuration, history by step, and summary."""
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    content: dict[str, Any] = {"history": {}, "summary": {}, "config": {}}
     for record in records(path):
         if record.HasField("run"):
-            found["run"] = record.run
-            found["config"] |= {
-                item.key: json.loads(item.value_json) for item in record.run.config.update
-            }
+            content["run"] = record.run
+            for item in record.run.config.update:
+                content["config"][item.key] = json.loads(item.value_json)
         if record.HasField("history"):
-            row = {
-                "/".join([item.key, *item.nested_key]).strip("/"): item.value_json
-                for item in record.history.item
-            }
-            found["history"].setdefault(record.history.step.num, {}).update(
-                {name: json.loads(value) for name, value in row.items()}
-            )
+            step = content["history"].setdefault(record.history.step.num, {})
+            step.update({_key(item): json.loads(item.value_json) for item in record.history.item})
         if record.HasField("summary"):
             for item in record.summary.update:
-                found["summary"]["/".join([item.key, *item.nested_key]).strip("/")] = json.loads(
-                    item.value_json
-                )
-    return found
+                content["summary"][_key(item)] = json.loads(item.value_json)
+    return content
+
+
+def _key(item: Any) -> str:
+    """The key of a value, levels joined by slashes."""
+    return "/".join([item.key, *item.nested_key]).strip("/")

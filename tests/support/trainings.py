@@ -11,21 +11,23 @@ from fibseg.models.checkpoints import load_whole
 
 
 def best_weights(run: Path) -> dict[str, torch.Tensor]:
+    """Weights of the model that a run keeps."""
     return load_whole(run / "checkpoints" / "best.ckpt")["weights"]
 
 
 def history(run: Path) -> list[dict[str, str]]:
-    """metrics.csv without the column that is a time."""
+    """Rows of metrics.csv, without the column that is a speed."""
     with (run / "metrics.csv").open() as file:
         return [
-            {k: v for k, v in row.items() if k != "patches_per_second"}
+            {name: value for name, value in row.items() if name != "patches_per_second"}
             for row in csv.DictReader(file)
         ]
 
 
-def same_weights(ours: Path, theirs: Path) -> bool:
-    """Bit for bit, those of the best model."""
-    first, second = best_weights(ours), best_weights(theirs)
+def same_weights(first_run: Path, second_run: Path) -> bool:
+    """Whether two runs keep the same model, bit for bit."""
+    first = best_weights(first_run)
+    second = best_weights(second_run)
     return first.keys() == second.keys() and all(
         torch.equal(first[name], second[name]) for name in first
     )
