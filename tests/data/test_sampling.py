@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibseg.arrays import IGNORE
-from fibseg.data.sampling import PatchSampler
+from fibseg.data.sampling import Patches, PatchSampler
 from fibseg.errors import FibsegError
 from fibseg.prediction.windows import window_starts, window_third
 
@@ -15,14 +15,17 @@ SIZE = 16
 
 def sparse_labels() -> list[np.ndarray]:
     """Two slices of different sizes with a few pixels of classes 1 and 3, one of them in a corner."""
-    first, second = np.zeros((60, 80), np.uint8), np.zeros((50, 40), np.uint8)
-    first[30, 40], first[0, 79] = 1, 3
+    first = np.zeros((60, 80), np.uint8)
+    first[30, 40] = 1
+    first[0, 79] = 3
+    second = np.zeros((50, 40), np.uint8)
     second[20:22, 20:22] = 1
     return [first, second]
 
 
-def cut(labels: list[np.ndarray], patches, i: int) -> np.ndarray:
-    row, column = patches.row[i], patches.column[i]
+def labels_of_patch(labels: list[np.ndarray], patches: Patches, i: int) -> np.ndarray:
+    row = patches.row[i]
+    column = patches.column[i]
     return labels[patches.index[i]][row : row + SIZE, column : column + SIZE]
 
 
@@ -31,14 +34,12 @@ def test_policy_on_sparse_labels() -> None:
     patches = PatchSampler(labels, SIZE, class_share=0.8).draw(20_000, seed=(0, 0), augment=True)
     assert np.mean(patches.drawn_class > 0) == pytest.approx(0.8, abs=0.01)
     chosen = patches.drawn_class[patches.drawn_class > 0]
-    assert np.mean(chosen == 1) == pytest.approx(
-        0.5, abs=0.02
-    )  # uniform over classes, not over pixels
+    # Uniform over classes, not over pixels.
+    assert np.mean(chosen == 1) == pytest.approx(0.5, abs=0.02)
     assert set(chosen) == {1, 3}
-    of_one = patches.index[patches.drawn_class == 1]
-    assert np.mean(of_one == 1) == pytest.approx(
-        4 / 5, abs=0.02
-    )  # pixels of all slices pooled: 4 of 5 in the second
+    # Pixels of all slices are pooled: 4 of the 5 of class 1 are in the second slice.
+    slices_of_class = patches.index[patches.drawn_class == 1]
+    assert np.mean(slices_of_class == 1) == pytest.approx(4 / 5, abs=0.02)
     for turns in range(4):
         assert np.mean(patches.quarter_turns == turns) == pytest.approx(0.25, abs=0.02)
     assert np.mean(patches.flip_rows) == pytest.approx(0.5, abs=0.02)
@@ -49,7 +50,7 @@ def test_patches_are_centred_on_their_pixel_and_shifted_inside_at_borders() -> N
     labels = sparse_labels()
     patches = PatchSampler(labels, SIZE, class_share=1.0).draw(300, seed=(1, 0), augment=True)
     for i in range(len(patches)):
-        pixels = cut(labels, patches, i)
+        pixels = labels_of_patch(labels, patches, i)
         assert pixels.shape == (SIZE, SIZE)
         assert (pixels == patches.drawn_class[i]).any()
         if patches.drawn_class[i] == 3:
@@ -67,19 +68,19 @@ def test_random_places_are_uniform_over_places_and_miss_the_classes() -> None:
     counts = np.bincount(patches.row[patches.index == 0], minlength=45)
     assert len(counts) == 45
     assert counts.min() > 0.8 * counts.mean()
-    empty = np.mean([not cut(labels, patches, i).any() for i in range(2000)])
+    empty = np.mean([not labels_of_patch(labels, patches, i).any() for i in range(2000)])
     assert empty > 0.5
 
 
-def test_random_places_stay_where_somebody_annotated() -> None:
+def test_random_places_stay_inside_the_annotation() -> None:
     labels = np.full((100, 100), IGNORE, np.uint8)
     labels[10:40, 50:80] = 0
+    # Narrower than a patch: only the patch that covers it can be drawn.
     narrow = np.full((100, 100), IGNORE, np.uint8)
-    narrow[98:, :5] = 0  # narrower than a patch: the patch that covers it
+    narrow[98:, :5] = 0
     nothing = np.full((100, 100), IGNORE, np.uint8)
-    patches = PatchSampler([labels, narrow, nothing], SIZE, class_share=0.8).draw(
-        2000, seed=(3, 0), augment=False
-    )
+    sampler = PatchSampler([labels, narrow, nothing], SIZE, class_share=0.8)
+    patches = sampler.draw(2000, seed=(3, 0), augment=False)
     first = patches.index == 0
     assert (patches.row[first].min(), patches.row[first].max()) == (10, 40 - SIZE)
     assert (patches.column[first].min(), patches.column[first].max()) == (50, 80 - SIZE)
@@ -92,13 +93,15 @@ def test_draws_depend_on_the_seed_alone() -> None:
     sampler = PatchSampler(sparse_labels(), SIZE, class_share=0.8)
     first = sampler.draw(50, seed=(0, 3), augment=True)
     sampler.draw(7, seed=(5, 5), augment=True)
-    again = PatchSampler(sparse_labels(), SIZE, class_share=0.8).draw(50, seed=(0, 3), augment=True)
+    fresh_sampler = PatchSampler(sparse_labels(), SIZE, class_share=0.8)
+    again = fresh_sampler.draw(50, seed=(0, 3), augment=True)
     for name, values in vars(first).items():
         np.testing.assert_array_equal(values, vars(again)[name])
-    for other in ((1, 3), (0, 4)):
-        assert (sampler.draw(50, seed=other, augment=True).row != first.row).any()
-    assert not sampler.draw(50, seed=(0, 3), augment=False).quarter_turns.any()
-    assert not sampler.draw(50, seed=(0, 3), augment=False).flip_rows.any()
+    for seed in ((1, 3), (0, 4)):
+        assert (sampler.draw(50, seed=seed, augment=True).row != first.row).any()
+    unturned = sampler.draw(50, seed=(0, 3), augment=False)
+    assert not unturned.quarter_turns.any()
+    assert not unturned.flip_rows.any()
 
 
 def test_empty_cases() -> None:

@@ -6,28 +6,43 @@ from pathlib import Path
 from typing import Any
 
 from fibseg.data.grey import grey_range
-from fibseg.data.module import StackDataModule
+from fibseg.data.module import PatchPlan, StackDataModule
 from fibseg.data.slices import load_slices
+from fibseg.filters.channels import Channels
 from tests.support.data import describe
 
 PATCH_SIZE = 32
 
 
-def data_module(folder: Path, **changes: Any) -> StackDataModule:
-    slices = load_slices(describe(folder))
-    window = grey_range([one.image for one in slices["train"]], describe(folder).intensity)
-    options: dict[str, Any] = {
-        "areas": [],
-        "filter_scope": "slice",
-        "patch_size": PATCH_SIZE,
+def data_module(
+    folder: Path,
+    channels: Channels | None = None,
+    cache: Path | None = None,
+    processes: int = 1,
+    **changes: Any,
+) -> StackDataModule:
+    """A data module that is set up; `changes` are to the plan of its patches."""
+    description = describe(folder)
+    slices = load_slices(description)
+    plan: dict[str, Any] = {
+        "size": PATCH_SIZE,
         "class_share": 0.8,
         "batch_size": 3,
         "batches": 5,
         "validation_batches": 2,
+        "seed": 7,
         "validation_seed": 0,
         "fresh_validation": False,
-        "seed": 7,
     }
-    data = StackDataModule(slices["train"], slices["validation"], window, **(options | changes))
+    data = StackDataModule(
+        slices={**slices},
+        grey_range=grey_range(
+            [annotated.image for annotated in slices["train"]], description.intensity
+        ),
+        channels=channels or Channels(),
+        plan=PatchPlan(**(plan | changes)),
+        cache=cache,
+        processes=processes,
+    )
     data.setup("fit")
     return data
