@@ -1,3 +1,5 @@
+"""Confusion counts and F1 scores against scikit-learn."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,7 +7,13 @@ import pytest
 from sklearn.metrics import confusion_matrix, f1_score
 
 from fibseg.arrays import IGNORE
-from fibseg.scores.pixels import confusion_counts, f1_scores, mean_f1, slices_with_class
+from fibseg.scores.pixels import (
+    confusion_counts,
+    f1_by_class,
+    f1_scores,
+    mean_f1,
+    slices_with_class,
+)
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.choice(
@@ -27,14 +35,14 @@ def test_counts_and_f1_agree_with_scikit_learn() -> None:
 
 
 def test_mean_leaves_slices_without_the_class_out_and_pooled_counts_them() -> None:
-    truth, prediction = TRUTH.copy(), PREDICTION
+    truth = TRUTH.copy()
     truth[:4][truth[:4] == 3] = 0
     truth[truth == 2] = 0
-    counts = np.stack([confusion_counts(t, p, 4) for t, p in zip(truth, prediction, strict=True)])
+    counts = np.stack([confusion_counts(t, p, 4) for t, p in zip(truth, PREDICTION, strict=True)])
     expected = np.mean(
         [
             f1_score(t[t != IGNORE] == 3, p[t != IGNORE] == 3)
-            for t, p in zip(truth[4:], prediction[4:], strict=True)
+            for t, p in zip(truth[4:], PREDICTION[4:], strict=True)
         ]
     )
     scores = mean_f1(counts)
@@ -43,12 +51,12 @@ def test_mean_leaves_slices_without_the_class_out_and_pooled_counts_them() -> No
     assert slices_with_class(counts).tolist() == [6, 6, 0, 2]
     known = truth != IGNORE
     pooled = f1_scores(counts.sum(axis=0))
-    assert pooled[3] == pytest.approx(f1_score(truth[known] == 3, prediction[known] == 3))
+    assert pooled[3] == pytest.approx(f1_score(truth[known] == 3, PREDICTION[known] == 3))
     assert pooled[3] < scores[3]
 
 
 def test_what_the_prediction_ignores_counts_nowhere() -> None:
-    """A second expert's labels may have gaps of their own."""
+    """The labels of a second expert may have their own gaps."""
     prediction = PREDICTION[0].copy()
     prediction[:10] = IGNORE
     np.testing.assert_array_equal(
@@ -62,3 +70,13 @@ def test_nothing_annotated() -> None:
     assert not counts.any()
     assert np.isnan(f1_scores(counts)).all()
     assert np.isnan(mean_f1(np.zeros((0, 2, 2), np.int64))).all()
+
+
+def test_many_classes_do_not_overflow_a_byte() -> None:
+    labels = np.arange(200, dtype=np.uint8)
+    np.testing.assert_array_equal(confusion_counts(labels, labels, 200), np.eye(200))
+
+
+def test_scores_by_name_are_those_of_the_foreground() -> None:
+    counts = np.array([[[5, 1], [2, 3]]])
+    assert f1_by_class(counts, ["background", "er"]) == {"er": pytest.approx(6 / 9)}
