@@ -12,8 +12,9 @@ import re
 import textwrap
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from fibseg.commands.main import main
+from fibseg.commands.main import COMMANDS, main
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONF = PROJECT / "conf"
@@ -21,53 +22,72 @@ CONF = PROJECT / "conf"
 HEAD = """\
 # Commands
 
-This page is made by `python docs/commands.py > docs/COMMANDS.md`, from the help of `fibseg` and the comments in
-`conf/`.
+This page is made by `python docs/commands.py > docs/COMMANDS.md`, from the help of `fibseg` and the
+comments in `conf/`.
 
-With the environment active (`source .venv/bin/activate`) the programs are `fibseg COMMAND`, `python train.py` and
-`python predict.py`. A mistake in data or keys ends each of them with one sentence and exit code 2; Ctrl-C gives 130.
+With the environment active (`source .venv/bin/activate`) the programs are `fibseg COMMAND`. In a
+clone `python train.py` and `python predict.py` are the same programs as `fibseg train` and
+`fibseg predict`. A mistake in data or keys ends each of them with one sentence and exit code 2;
+Ctrl-C gives 130.
 """
 
+# A backslash joins lines, since a row of a Markdown table is one line.
 PROGRAMS = """\
-## train.py and predict.py
+## fibseg train and fibseg predict
 
-Both read their keys as `key=value`, in any order: `python train.py data=vnc seed=1`. A value with `[`, `{`, `,` or a
-blank needs quotes: `'filter.areas=[650,3200]'`. Without quotes a comma is a sweep. An unknown key ends the program with
-the keys that there are.
+Both read their keys as `key=value`, in any order: `python train.py data=vnc seed=1`. A value with
+`[`, `{`, `,` or a blank needs quotes: `'filter.areas=[650,3200]'`. Without quotes a comma is a
+sweep. An unknown key ends the program with the keys that exist.
 
 | option | what |
 |---|---|
 | `--help` | groups, keys and their values as they stand now |
 | `--cfg job` | print the configuration and do nothing |
-| `--config-dir=DIR` | look for YAML files in DIR too: `--config-dir=DIR data=mycell` reads `DIR/data/mycell.yaml` |
-| `-m` | a sweep, with `train.py`; see [Sweeps](SWEEPS.md) |
+| `--config-dir=DIR` | look for YAML files in DIR too: \
+`--config-dir=DIR data=mycell` reads `DIR/data/mycell.yaml` |
+| `-m` | a sweep, with `fibseg train`; see [Sweeps](SWEEPS.md) |
 
-A group is a file of values: `data=vnc` reads `conf/data/vnc.yaml`.
+A group is a file of values: `data=vnc` reads `conf/data/vnc.yaml`, of the current directory if it
+is there, else of the package.
 """
 
+
+class KeyTable(NamedTuple):
+    """A table of keys on the page.
+
+    Attributes:
+        heading: above the table, with its level.
+        prefix: of each key on the command line.
+        file: in conf/.
+    """
+
+    heading: str
+    prefix: str
+    file: str
+
+
 TABLES = (
-    ("### Keys of train.py", "", "train.yaml"),
-    ("### filter=on", "filter.", "filter/on.yaml"),
-    ("### filter=off", "filter.", "filter/off.yaml"),
-    ("### model=unet", "model.", "model/unet.yaml"),
-    ("#### In the paper's size", "model.", "model_size/unet_paper.yaml"),
-    ("#### In the quick size", "model.", "model_size/unet_quick.yaml"),
-    ("### model=eunet", "model.", "model/eunet.yaml"),
-    ("#### In the paper's size, EfficientUNet", "model.", "model_size/eunet_paper.yaml"),
-    ("#### In the quick size, EfficientUNet", "model.", "model_size/eunet_quick.yaml"),
-    ("### model=forest", "model.", "model/forest.yaml"),
-    ("### model=ilastik", "model.", "model/ilastik.yaml"),
-    ("### experiment=quick", "", "experiment/quick.yaml"),
-    ("### experiment=demo", "", "experiment/demo.yaml"),
-    ("### experiment=paper", "", "experiment/paper.yaml"),
-    ("### size=paper", "", "size/paper.yaml"),
-    ("### size=quick", "", "size/quick.yaml"),
-    ("### hydra/launcher=ray", "hydra.launcher.", "hydra/launcher/ray.yaml"),
-    ("### hydra/launcher=slurm", "hydra.launcher.", "hydra/launcher/slurm.yaml"),
-    ("### Keys of predict.py", "", "predict.yaml"),
-    ("### hydra/launcher=shards", "hydra.launcher.", "hydra/launcher/shards.yaml"),
+    KeyTable("### Keys of train.py", "", "train.yaml"),
+    KeyTable("### filter=on", "filter.", "filter/on.yaml"),
+    KeyTable("### filter=off", "filter.", "filter/off.yaml"),
+    KeyTable("### model=unet", "model.", "model/unet.yaml"),
+    KeyTable("#### In the paper's size", "model.", "model_size/unet_paper.yaml"),
+    KeyTable("#### In the quick size", "model.", "model_size/unet_quick.yaml"),
+    KeyTable("### model=eunet", "model.", "model/eunet.yaml"),
+    KeyTable("#### In the paper's size, EfficientUNet", "model.", "model_size/eunet_paper.yaml"),
+    KeyTable("#### In the quick size, EfficientUNet", "model.", "model_size/eunet_quick.yaml"),
+    KeyTable("### model=forest", "model.", "model/forest.yaml"),
+    KeyTable("### model=ilastik", "model.", "model/ilastik.yaml"),
+    KeyTable("### experiment=quick", "", "experiment/quick.yaml"),
+    KeyTable("### experiment=demo", "", "experiment/demo.yaml"),
+    KeyTable("### experiment=paper", "", "experiment/paper.yaml"),
+    KeyTable("### size=paper", "", "size/paper.yaml"),
+    KeyTable("### size=quick", "", "size/quick.yaml"),
+    KeyTable("### hydra/launcher=ray", "hydra.launcher.", "hydra/launcher/ray.yaml"),
+    KeyTable("### hydra/launcher=slurm", "hydra.launcher.", "hydra/launcher/slurm.yaml"),
+    KeyTable("### Keys of predict.py", "", "predict.yaml"),
+    KeyTable("### hydra/launcher=shards", "hydra.launcher.", "hydra/launcher/shards.yaml"),
 )
-"""Heading, what stands before each key on the command line, file in conf/."""
 
 
 def program_help(*arguments: str) -> str:
@@ -79,17 +99,21 @@ def program_help(*arguments: str) -> str:
     return printed.getvalue().rstrip()
 
 
-def command_names() -> list[tuple[str, ...]]:
-    """Commands in the order of `fibseg --help`, each followed by its own kinds: ("figure",), ("figure", "slices")."""
-    found: list[tuple[str, ...]] = []
-    for name in re.findall(r"^    ([a-z]+) ", program_help(), re.MULTILINE):
-        kinds = (
-            re.findall(r"^    ([a-z]+) ", program_help(name), re.MULTILINE)
-            if "KIND" in program_help(name)
-            else []
-        )
-        found += [(name,), *((name, kind) for kind in kinds)]
-    return found
+def command_names() -> list[list[str]]:
+    """Commands in the order of the table, each followed by its kinds, as "figure", "figure slices".
+
+    Programs of Hydra are left out: their keys are in tables of their own.
+    """
+    names = []
+    for name, command in COMMANDS.items():
+        if command.is_program:
+            continue
+        names.append([name])
+        text = program_help(name)
+        if "KIND" in text:
+            kinds = re.findall(r"^    ([a-z]+) ", text, re.MULTILINE)
+            names += [[name, kind] for kind in kinds]
+    return names
 
 
 def head_comment(text: str) -> str:
@@ -103,51 +127,61 @@ def head_comment(text: str) -> str:
 
 
 def keys(text: str) -> list[tuple[str, str, str]]:
-    r"""Dotted key, value and comment of every line that holds a value; `defaults` and `hydra` are left out.
+    r"""Dotted key, value and comment of every line of YAML that holds a value.
+
+    `defaults` and `hydra` are left out.
 
     >>> keys("a:\n  b: 1    # of c\nd: null")
     [('a.b', '1', 'of c'), ('d', 'null', '')]
     """
-    found, parents = [], dict[int, str]()
+    rows = []
+    parents: dict[int, str] = {}
     for line in text.splitlines():
         match = re.match(r"( *)([A-Za-z_]+):(?: +(.*))?$", line)
         if match is None:
             continue
-        depth, name = len(match[1]), match[2]
-        parents = {level: parent for level, parent in parents.items() if level < depth} | {
-            depth: name
-        }
+        depth = len(match[1])
+        parents = {level: name for level, name in parents.items() if level < depth}
+        parents[depth] = match[2]
         if parents[0] in ("defaults", "hydra", "_target_"):
             continue
         value, _, comment = f" {match[3] or ''}".partition(" #")
         if value.strip() or (comment and depth == 0):
-            found.append((".".join(parents.values()), value.strip(), comment.strip()))
-    return found
+            rows.append((".".join(parents.values()), value.strip(), comment.strip()))
+    return rows
 
 
-def table(prefix: str, text: str) -> str:
+def markdown_table(prefix: str, text: str) -> str:
     """Keys of a YAML file as a table."""
     lines = ["| key | value | what |", "|---|---|---|"]
     for key, value, comment in keys(text):
-        shown = "must be given" if value == "???" else f"`{value}`" if value else ""
-        lines.append(f"| `{prefix}{key}` | {shown} | {html.escape(comment, quote=False)} |")
+        cell = f"`{value}`" if value else ""
+        if value == "???":
+            cell = "must be given"
+        lines.append(f"| `{prefix}{key}` | {cell} | {html.escape(comment, quote=False)} |")
     return "\n".join(lines)
+
+
+def help_section(*arguments: str) -> str:
+    """The help of `fibseg ARGUMENTS` under a heading."""
+    heading = " ".join(["## fibseg", *arguments])
+    return f"{heading}\n\n```text\n{program_help(*arguments)}\n```\n"
+
+
+def key_section(table: KeyTable) -> str:
+    """A table of keys under its heading, with the comment at the head of its file."""
+    text = (CONF / table.file).read_text(encoding="utf-8")
+    introduction = f"`conf/{table.file}`. {head_comment(text)}".strip()
+    lines = textwrap.fill(introduction, 100, break_long_words=False)
+    return f"{table.heading}\n\n{lines}\n\n{markdown_table(table.prefix, text)}\n"
 
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD, f"## fibseg\n\n```text\n{program_help()}\n```\n"]
-    parts += [
-        f"## fibseg {' '.join(name)}\n\n```text\n{program_help(*name)}\n```\n"
-        for name in command_names()
-    ]
+    parts = [HEAD, help_section()]
+    parts += [help_section(*names) for names in command_names()]
     parts.append(PROGRAMS)
-    for heading, prefix, name in TABLES:
-        text = (CONF / name).read_text(encoding="utf-8")
-        told = " ".join(part for part in (f"`conf/{name}`.", head_comment(text)) if part)
-        parts.append(
-            f"{heading}\n\n{textwrap.fill(told, 120, break_long_words=False)}\n\n{table(prefix, text)}\n"
-        )
+    parts += [key_section(table) for table in TABLES]
     return "\n".join(parts)
 
 

@@ -81,10 +81,7 @@ def command_parser(name: str = "") -> argparse.ArgumentParser:
 
 
 def _module(name: str) -> Any:
-    path = f"fibseg.commands.{COMMANDS[name].module}"
-    from fibseg.commands._interim import UNMOVED
-
-    return UNMOVED[path] if path in UNMOVED else import_module(path)
+    return import_module(f"fibseg.commands.{COMMANDS[name].module}")
 
 
 if __name__ == "__main__":
