@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from fibseg.comparison.dataset import Dataset
+from fibseg.runs.collection import collect
 from fibseg.runs.components import COMPONENT_COLUMNS
 from fibseg.runs.directory import RunDirectory
 from fibseg.stack import write_pages
@@ -90,3 +93,43 @@ def write_config(path: Path, voxel_size: list[float]) -> None:
     (path / "config.yaml").write_text(
         yaml.safe_dump({"provenance": provenance, "data": {"volumes": volumes}})
     )
+
+
+def change_scores(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the content of scores.json of a run."""
+    content = json.loads((path / "scores.json").read_text())
+    change(content)
+    (path / "scores.json").write_text(json.dumps(content))
+
+
+def add_components(path: Path, *rows: tuple[str, str, int, int, int]) -> None:
+    """Add rows of split, of, area, overlap, touched to components.csv."""
+    with (path / "components.csv").open("a", newline="") as file:
+        for split, of, area, overlap, touched in rows:
+            csv.writer(file).writerow([split, 0, 1, "er", of, area, 0, 0, overlap, touched])
+
+
+def make_grid(folder: Path, seeds: int) -> None:
+    """Two models with and without the filter, whose runs differ by seed.
+
+    The filter adds .02 to the UNet and .05 to the other model.
+    """
+    means = {"unet-off": 0.80, "unet-on": 0.82, "eunet-off": 0.70, "eunet-on": 0.75}
+    noise = np.random.default_rng(1).normal(0, 0.004, (4, seeds))
+    for number, (name, mean) in enumerate(means.items()):
+        for seed in range(seeds):
+            make_run(folder, name, seed, [mean], [mean + noise[number, seed]])
+
+
+def add_second_expert(folder: Path, labels: dict[int, np.ndarray]) -> None:
+    """Add the labels of a second person on some z of volume 0 to the truth of `write_labels`."""
+    truth = folder / "truth" / "d"
+    write_pages(truth / "second_expert-labels.tif", list(labels.values()))
+    content = json.loads((truth / "truth.json").read_text())
+    content["splits"]["second_expert"] = [{"volume": 0, "slice": z} for z in labels]
+    (truth / "truth.json").write_text(json.dumps(content))
+
+
+def dataset_in(folder: Path) -> Dataset:
+    """The runs in a folder, as the data set that they are of."""
+    return Dataset(collect([folder]).runs)

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--high",
         type=float,
         default=PAPER_BINS.high,
-        help="share of a component above which it is found",
+        help="share of a component above which it is detected",
     )
     parser.add_argument(
         "--low", type=float, default=PAPER_BINS.low, help="share below which it is missed"
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
     write_tables(output, reports, collection.left_out)
     write_comparison_page(output / "index.html", reports, charts, collection.left_out)
     if options.wandb:
-        _log_to_wandb(options.wandb, output, reports, charts, print_line)
+        _log_to_wandb(options.wandb, output, reports, charts, print_line=print_line)
     print_line(f"{output}: index.html, comparison.md, each table as CSV and LaTeX")
 
 

@@ -13,7 +13,7 @@ from fibseg.comparison.contrasts import Contrast, contrasts_of
 from fibseg.comparison.labels import LabelMeasures, LabelScores, score_labels_of
 from fibseg.comparison.pairings import Pairing, pairings
 from fibseg.comparison.rows import ScoreRow, score_rows
-from fibseg.comparison.second_expert import SecondExpert, read_second_expert
+from fibseg.comparison.second_expert import ExpertLabels, read_expert_labels
 from fibseg.comparison.volumes import VolumeFacts, volume_facts
 from fibseg.errors import FibsegError
 from fibseg.runs.collection import Collection, FinishedRun, configurations
@@ -78,9 +78,9 @@ class Dataset:
         return next(existing, folders[0])
 
     @cached_property
-    def second_expert(self) -> SecondExpert | None:
+    def second_expert(self) -> ExpertLabels | None:
         """Test slices that a second person annotated; None without any."""
-        return read_second_expert(self.truth_folder, self.places)
+        return read_expert_labels(self.truth_folder, self.places)
 
     def config(self, run: FinishedRun) -> dict[str, Any] | None:
         """Content of config.yaml of a run; None where it is missing or damaged."""

@@ -148,4 +148,4 @@ def _detection_cells(
 
 
 def _shares(bins: Bins) -> str:
-    return f"TP: over {bins.high:.0%} found, FN: below {bins.low:.0%}, UD: between"
+    return f"TP: over {bins.high:.0%} detected, FN: below {bins.low:.0%}, UD: between"

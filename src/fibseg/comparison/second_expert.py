@@ -15,7 +15,7 @@ from fibseg.stack import read_pages
 
 
 @dataclass(frozen=True)
-class SecondExpert:
+class ExpertLabels:
     """The test slices that a second person annotated, with the labels of both persons.
 
     Attributes:
@@ -38,7 +38,7 @@ class SecondExpert:
         return np.stack([confusion_counts(*pair, classes) for pair in self.label_pairs])
 
 
-def read_second_expert(truth: Path, test_places: Sequence[Place]) -> SecondExpert | None:
+def read_expert_labels(truth: Path, test_places: Sequence[Place]) -> ExpertLabels | None:
     """Read the labels of the second person from a folder of truth.
 
     Args:
@@ -68,4 +68,4 @@ def read_second_expert(truth: Path, test_places: Sequence[Place]) -> SecondExper
         return None
     if any(a.shape != b.shape for a, b in zip(first, second, strict=True)):
         return None
-    return SecondExpert(places, first, second)
+    return ExpertLabels(places, first, second)

@@ -60,7 +60,7 @@ def _line_charts(
         figure, charts = chart_row(len(dataset.class_names))
         for index, axes in enumerate(charts, 1):
             for number, (name, values) in enumerate(lines.items()):
-                _draw_line(axes, dataset, number, name, values[:, index])
+                _draw_line(axes, dataset, number, name=name, values=values[:, index])
             axes.set_title(dataset.class_names[index - 1])
             hint = " (ticks below: trained on)" if has_one_volume else ", a line per volume"
             axes.set_xlabel(f"slice{hint}")

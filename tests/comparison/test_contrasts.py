@@ -1,0 +1,114 @@
+"""Contrasts of runs made by hand, with differences that are known."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fibseg.comparison.contrasts import Contrast
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.paired import sign_flip_p
+from fibseg.runs.collection import collect
+from tests.support.runs import change_scores, dataset_in, make_grid, make_run
+
+
+def only_contrast(folder: Path) -> Contrast:
+    (contrast,) = dataset_in(folder).contrasts()
+    return contrast
+
+
+def test_contrasts_of_a_grid(tmp_path: Path) -> None:
+    make_grid(tmp_path, 8)
+    dataset = Dataset(collect([tmp_path]).runs, named_pairs=[("unet-off", "eunet-on")])
+    contrasts = {(contrast.kind, contrast.name): contrast for contrast in dataset.contrasts()}
+    kinds = [kind for kind, _ in contrasts]
+    assert kinds == ["filter", "filter", "model", "model", "interaction", "pair"]
+    of_unet = contrasts["filter", "unet-on less unet-off"]
+    scores = {
+        label: np.array([run.f1("test")["er"] for run in runs])
+        for label, runs in dataset.configurations.items()
+    }
+    assert of_unet.differences == pytest.approx((scores["unet-on"] - scores["unet-off"]).tolist())
+    assert of_unet.p == sign_flip_p(of_unet.differences) == 2 / 2**8
+    # All six have the smallest p that eight seeds can give.
+    assert of_unet.adjusted_p == pytest.approx(6 * of_unet.p)
+    interaction = contrasts["interaction", "eunet-on + unet-off less eunet-off + unet-on"]
+    assert interaction.interval.mean == pytest.approx(0.03, abs=0.006)
+    assert of_unet.seeds_needed is not None
+    seeds, lower, upper = of_unet.seeds_needed
+    assert lower <= seeds <= upper
+
+
+def test_few_seeds_have_an_interval_and_no_p(tmp_path: Path) -> None:
+    make_grid(tmp_path, 3)
+    contrasts = dataset_in(tmp_path).contrasts()
+    assert len(contrasts) == 5
+    for contrast in contrasts:
+        assert math.isnan(contrast.p) and math.isnan(contrast.adjusted_p)
+        assert contrast.interval.low < contrast.interval.mean < contrast.interval.high
+
+
+def test_seeds_that_one_side_lacks_are_left_out(tmp_path: Path) -> None:
+    for seed in range(4):
+        make_run(tmp_path, "unet-off", seed, [0.5], [0.5])
+        make_run(tmp_path, "unet-on", seed + 2, [0.6], [0.6])
+    contrast = only_contrast(tmp_path)
+    assert contrast.seeds == [2, 3] and contrast.interval.mean == pytest.approx(0.1)
+
+
+def test_collapsed_seeds_have_an_interval_without_them(tmp_path: Path) -> None:
+    for seed in range(4):
+        score = 0.8 if seed else 0.3
+        make_run(tmp_path, "unet-off", seed, [score], [score])
+        make_run(tmp_path, "unet-on", seed, [0.9], [0.9])
+    contrast = only_contrast(tmp_path)
+    assert contrast.collapsed_seeds == [0]
+    assert contrast.interval.mean == pytest.approx(0.225)
+    assert contrast.standing_interval.mean == pytest.approx(0.1)
+
+
+def test_a_block_of_slices_left_out(tmp_path: Path) -> None:
+    """Differences of .1 in one of ten slices, of .02 in the others: means of eight of them."""
+    for seed in range(2):
+        make_run(tmp_path, "unet-off", seed, [0.5], [0.5] * 10)
+        make_run(tmp_path, "unet-on", seed, [0.5], [0.6] + [0.52] * 9)
+    contrast = only_contrast(tmp_path)
+    assert contrast.interval.mean == pytest.approx(0.028)
+    assert contrast.block_range == pytest.approx((0.02, (0.1 + 7 * 0.02) / 8))
+    for seed in range(2):
+        make_run(tmp_path / "few", "unet-off", seed, [0.5], [0.5] * 4)
+        make_run(tmp_path / "few", "unet-on", seed, [0.5], [0.5] * 4)
+    assert only_contrast(tmp_path / "few").block_range is None
+
+
+def test_blocks_go_along_z_whatever_the_order_of_the_slices(tmp_path: Path) -> None:
+    """Slices 0 and 1 have the large differences; they stand first and last in scores.json."""
+
+    def reorder(content: dict[str, Any]) -> None:
+        order = [0, *range(2, 10), 1]
+        for entry, z in zip(content["splits"]["test"], order, strict=True):
+            entry["slice"] = z
+
+    for name, gain in (("unet-off", 0.0), ("unet-on", 0.2)):
+        scores = [0.5 + gain, *[0.5] * 8, 0.5 + gain]
+        change_scores(make_run(tmp_path, name, 0, [0.5], scores), reorder)
+    assert only_contrast(tmp_path).block_range == pytest.approx((0.0, 0.05))
+
+
+def test_a_contrast_by_volume(tmp_path: Path) -> None:
+    """Differences of .01 to .06 in six volumes of two slices each."""
+
+    def spread_over_volumes(content: dict[str, Any]) -> None:
+        for k, entry in enumerate(content["splits"]["test"]):
+            entry["volume"], entry["slice"] = divmod(k, 2)
+
+    for name, gain in (("unet-off", 0.0), ("unet-on", 0.01)):
+        for seed in range(2):
+            scores = [0.5 + gain * (k // 2 + 1) for k in range(12)]
+            change_scores(make_run(tmp_path, name, seed, [0.5], scores), spread_over_volumes)
+    by_volume = only_contrast(tmp_path).by_volume
+    assert by_volume == pytest.approx({k: 0.01 * (k + 1) for k in range(6)})
