@@ -1,112 +1,115 @@
-"""Tables as text in four forms, and the tables of a comparison worked out by hand, to the last digit."""
+"""Tables of scores, worked out by hand to the last digit."""
 
 from __future__ import annotations
 
 import csv
-import shutil
-import subprocess
+import math
 from pathlib import Path
 
-import pytest
+import numpy as np
 
-from fibseg.commands.main import main
-from fibseg.comparison.text import Table
-from tests.support.runs import make_run
-
-
-def test_a_table_in_every_form() -> None:
-    table = Table(
-        "t", "A_title & 5 %", ["a|b", "c"], [["=1+1", "0.5 ± 0.1"], ["-0.014", "x_y"]], ["note <1>"]
-    )
-    rows = list(csv.reader(table.csv().splitlines()))
-    assert rows == [["a|b", "c"], ["'=1+1", "0.5 ± 0.1"], ["-0.014", "x_y"]]
-    assert "| a\\|b | c |" in table.markdown() and "note \\<1>" in table.markdown()
-    latex = table.latex()
-    assert r"A\_title \& 5 \%" in latex and r"0.5 $\pm$ 0.1" in latex
-    assert latex.count("{") == latex.count("}")
-    assert latex.count("\\begin") == latex.count("\\end") == 2
+from fibseg.comparison.tables import (
+    expert_table,
+    mean_and_deviation,
+    run_table,
+    score_table,
+    table_1,
+)
+from fibseg.runs.collection import best_runs
+from tests.support.runs import add_second_expert, dataset_in, make_run, write_labels
 
 
-def test_letters_that_latex_lacks() -> None:
-    latex = Table("t", "λ of é and β", ["字"], [["µ"]]).latex()
-    assert (
-        r"$\lambda$ of é and $\beta$" in latex
-        and "?" in latex
-        and "字" not in latex
-        and r"$\mu$" in latex
-    )
+def test_the_papers_digits_are_cut_off() -> None:
+    """The mean is .9389, and the deviation of a population .0010."""
+    assert mean_and_deviation([0.9379, 0.9399], paper_style=True) == "0.938 ± 0.001"
+    assert mean_and_deviation([0.9379, 0.9399], paper_style=False) == "0.939 ± 0.001"
+    assert mean_and_deviation([0.29], paper_style=True) == "0.290"
+    assert mean_and_deviation([0.5], paper_style=False) == "0.500"
+    assert mean_and_deviation([math.nan, 0.5], paper_style=False) == "-"
+    assert mean_and_deviation([], paper_style=True) == "-"
 
 
-@pytest.fixture
-def compared(tmp_path: Path) -> Path:
-    """Two configurations of three runs with two test slices each; F1 of runs .85, .87, .75 and .86, .89, .76."""
+def test_the_best_two_thirds_and_all_runs(tmp_path: Path) -> None:
+    """15 runs: the ten best by validation have test scores of .80, .81, ... .89, the others .5."""
+    for seed in range(10):
+        score = round(0.80 + seed / 100, 2)
+        make_run(tmp_path, "unet-off", seed, [0.9], [score, score])
+    for seed in range(10, 15):
+        make_run(tmp_path, "unet-off", seed, [0.6], [0.5, 0.5])
+    dataset = dataset_in(tmp_path)
+    assert [run.seed for run in best_runs(dataset.runs)] == list(range(10))
+    assert [len(best_runs(dataset.runs[:n])) for n in (1, 2, 3, 4, 15)] == [1, 2, 2, 3, 10]
+    best = [0.80 + k / 100 for k in range(10)]
+    every = [*best, *[0.5] * 5]
+    assert table_1(dataset).rows == [
+        ["unet-off", "best 10 of 15", f"0.845 ± {np.std(best, ddof=1):.3f}"],
+        ["unet-off", "all 15", f"{np.mean(every):.3f} ± {np.std(every, ddof=1):.3f}"],
+    ]
+    # The deviation is .02872 of a population, and .0303 of a sample.
+    assert table_1(dataset, paper_style=True).rows[0][2] == "0.845 ± 0.028"
+
+
+def test_collapsed_runs_stay_and_are_named(tmp_path: Path) -> None:
+    scores = [0.8, 0.82, 0.1, 0.81]
+    for seed, score in enumerate(scores):
+        make_run(tmp_path, "unet-off", seed, [score], [score])
+    dataset = dataset_in(tmp_path)
+    _, every, standing = table_1(dataset).rows
+    assert every[1:] == ["all 4", mean_and_deviation(scores, paper_style=False)]
+    kept = mean_and_deviation([0.8, 0.82, 0.81], paper_style=False)
+    assert standing[1:] == ["less collapsed seeds 2", kept]
+    assert [row[-2:] for row in run_table(dataset).rows] == [
+        ["yes", ""],
+        ["yes", ""],
+        ["", "er"],
+        ["yes", ""],
+    ]
+
+
+def test_unequal_numbers_of_runs_are_noted(tmp_path: Path) -> None:
+    make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    make_run(tmp_path, "unet-on", 0, [0.5], [0.5])
+    assert len(table_1(dataset_in(tmp_path)).notes) == 2
+    make_run(tmp_path, "unet-on", 1, [0.5], [0.5])
+    notes = table_1(dataset_in(tmp_path)).notes
+    assert notes[2:] == ["configurations have unequal numbers of runs"]
+
+
+def test_three_runs_of_two_slices(tmp_path: Path) -> None:
+    """F1 of the runs are .85, .87, .75, of which seeds 0 and 1 are best by validation."""
     for seed, (validation, first, second) in enumerate(
         ((0.5, 0.80, 0.90), (0.6, 0.82, 0.92), (0.4, 0.70, 0.80))
     ):
-        make_run(tmp_path / "runs", "unet-off", seed, [validation], [first, second])
-    for seed, (validation, first, second) in enumerate(
-        ((0.5, 0.81, 0.91), (0.6, 0.84, 0.94), (0.4, 0.71, 0.81))
-    ):
-        make_run(tmp_path / "runs", "unet-on", seed, [validation], [first, second])
-    return tmp_path
-
-
-def test_tables_worked_out_by_hand(compared: Path) -> None:
-    """Best two of three by validation are seeds 0 and 1; of three values .85, .87, .75 the deviation is .0643.
-
-    A component of 10,000 pixels on each slice is found above F1 .80: on no, one or both slices of a run.
-    """
-    out = compared / "out"
-    assert main(["compare", str(compared / "runs"), "--output", str(out)]) == 0
-    assert (out / "table1-cell.csv").read_text().splitlines() == [
+        make_run(tmp_path, "unet-off", seed, [validation], [first, second])
+    dataset = dataset_in(tmp_path)
+    assert table_1(dataset).csv().splitlines() == [
         "configuration,runs,er",
         "unet-off,best 2 of 3,0.860 ± 0.014",
         "unet-off,all 3,0.823 ± 0.064",
-        "unet-on,best 2 of 3,0.875 ± 0.021",
-        "unet-on,all 3,0.837 ± 0.068",
     ]
-    assert (out / "table2-cell.csv").read_text().splitlines() == [
-        "run,class (components),TP,FN,UD,right,false,partly,merges,splits",
-        '"unet-off, seed 1",er (2),100.0% (2; 0 to 2),0.0% (0; 0 to 0),0.0% (0; 0 to 2),2,0,0,0,0',
-        '"unet-on, seed 1",er (2),100.0% (2; 1 to 2),0.0% (0; 0 to 0),0.0% (0; 0 to 1),2,0,0,0,0',
-    ]
-    (contrast,) = csv.DictReader((out / "contrasts-cell.csv").read_text().splitlines())
-    assert contrast["contrast"] == "unet-on less unet-off"
-    # differences .01, .02, .01: mean .0133, deviation .00577, half width 4.303 * .00577 / sqrt(3) = .0143
-    assert (contrast["test F1"], contrast["from"], contrast["to"]) == ("+0.013", "-0.001", "+0.028")
-    assert (contrast["p"], contrast["seeds"]) == ("too few seeds for a 5 % test", "3")
-    pooled = list(csv.DictReader((out / "scores-cell.csv").read_text().splitlines()))
-    # as many misses as false ones, slices of one size: F1, precision and recall of all pixels are the mean .8233
-    assert {pooled[0][name] for name in ("pooled F1", "precision", "recall")} == {"0.823"}
-    assert pooled[0]["IoU"] == "0.703"  # mean of .85, .87, .75 as F / (2 - F): .739, .770, .600
-    assert main(["compare", str(compared / "runs"), "--output", str(out), "--paper-style"]) == 0
-    assert (
-        "unet-off,all 3,0.823 ± 0.052" in (out / "table1-cell.csv").read_text()
-    )  # of a population .0525, cut off
+    assert "all 3,0.823 ± 0.052" in table_1(dataset, paper_style=True).csv()
+    (pooled,) = csv.DictReader(score_table(dataset).csv().splitlines())
+    # Misses are as many as false pixels, and slices are of one size: the pooled F1, precision and
+    # recall are the mean .8233. IoU is F / (2 - F): the mean of .739, .770, .600.
+    assert {pooled[name] for name in ("pooled F1", "precision", "recall")} == {"0.823"}
+    assert pooled["IoU"] == "0.703"
 
 
-@pytest.mark.skipif(
-    shutil.which("pdflatex") is None, reason="no pdflatex here: the LaTeX tables are not compiled"
-)
-def test_latex_compiles(compared: Path) -> None:
-    out = compared / "out"
-    assert main(["compare", str(compared / "runs"), "--output", str(out), "--strata", "10"]) == 0
-    (out / "odd.tex").write_text(
-        Table(
-            "t", "λ_字 \u03b3\u03bf \\ {éęþ} ~^$#&%", ["<a>", "b"], [["± 1", "[x]"]], ["note"]
-        ).latex()
-    )
-    inputs = [rf"\input{{{path.stem}}}" for path in sorted(out.glob("*.tex"))]
-    (out / "whole.tex").write_text(
-        "\n".join(
-            [
-                r"\documentclass{article}\usepackage{graphicx}\begin{document}",
-                *inputs,
-                r"\end{document}",
-            ]
-        )
-    )
-    line = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "whole.tex"]
-    done = subprocess.run(line, cwd=out, capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
-    assert b"Output written on whole.pdf" in done.stdout
+def test_the_second_expert_on_the_same_slices(tmp_path: Path) -> None:
+    """8 pixels of er by the first expert, 6 of them and 2 others by the second: F1 .75."""
+    first = np.zeros((3, 4, 8), np.uint8)
+    first[:, 0] = 1
+    second = first[1].copy()
+    second[0, :2] = 0
+    second[3, :2] = 1
+    for seed, f1 in enumerate((0.6, 0.8)):
+        path = make_run(tmp_path, "unet-off", seed, [0.5], [0.1, f1, 0.2])
+    assert expert_table(dataset_in(tmp_path)) is None
+    write_labels(path, list(first), list(first))
+    add_second_expert(tmp_path, {1: second})
+    table = expert_table(dataset_in(tmp_path))
+    assert table is not None
+    runs = mean_and_deviation([0.6, 0.8], paper_style=False)
+    assert table.rows == [["second expert", "0.750"], ["unet-off", runs]]
+    (tmp_path / "truth" / "d" / "truth.json").write_text("{")
+    assert expert_table(dataset_in(tmp_path)) is None
