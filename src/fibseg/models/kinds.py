@@ -3,8 +3,14 @@
 A new network is one module with an `nn.Module`, one entry in KINDS, and one YAML in conf/model. Everything that depends
 on the kind of a model asks its entry: how it is trained, how slices may be cut for it, which file keeps it.
 
-The module of a network has a class with the attributes `stride`, `halo` and `entry` (see `fibseg.models.unet.UNet`). It
-is imported when the network is made: the table alone is read without torch.
+The class of a network has three attributes that predictions and starting weights ask for:
+
+- `stride`: how many times shorter than the input's a side of the deepest activations is. Tiles
+  start at multiples of it.
+- `halo`: how many pixels around its used part a tile must show to the network.
+- `entry`: name of the weights that see the channels first; a forest has none.
+
+Its module is imported when the network is made: the table alone is read without torch.
 """
 
 from __future__ import annotations

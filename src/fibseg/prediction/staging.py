@@ -1,4 +1,7 @@
-"""Slices of a prediction that has begun: kept beside the output, so that it can be stopped, resumed and shared out."""
+"""Finished slices of a prediction, kept beside its output until all of them are there.
+
+So a prediction can be stopped, resumed, and shared out over several processes.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,22 @@ from typing import Any
 import numpy as np
 import tifffile
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
+from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
 from fibseg.files import remove_partials, replacing, write_whole
 from fibseg.stack import StackHeader, StackWriter
 
-Pixels = NDArray[Any]
-
 
 @dataclass(frozen=True)
 class Output:
-    """A file to write: its path, the type of its pixels, and what is told in it beside them."""
+    """A stack that a prediction writes.
+
+    Attributes:
+        path: of the TIFF or Zarr store.
+        dtype: NumPy's name for the type of its pixels.
+        notes: facts that are written into it beside the pixels.
+    """
 
     path: Path
     dtype: str
@@ -34,9 +41,12 @@ class Output:
 
 @dataclass(frozen=True)
 class KeptSlice:
-    """What is told of a finished slice: share of pixels outside the training's grey values, a digest of the image.
+    """What the file of a finished slice says beside its pixels.
 
-    `zeroed`: it could not be read, and 0 stands for its labels.
+    Attributes:
+        outside: share of its pixels outside the grey range of the training.
+        digest: of the pixels of the image.
+        zeroed: whether the slice could not be read, so that its labels are 0.
     """
 
     outside: float
@@ -47,45 +57,54 @@ class KeptSlice:
 class Staging:
     """A folder with one file per finished slice; the outputs are made of them when all are there.
 
-    Several processes may fill it, each with slices of its own. What is damaged is labelled again.
+    Several processes may fill it, each with slices of its own. A damaged file counts as missing, so
+    that its slice is labelled again.
+
+    Attributes:
+        outputs: the labels first, then the layers.
+        shape: (Z, H, W) of the outputs.
+        voxel_size: (z, y, x) in nm; None where it is unknown.
+        folder: holds the slices, and is removed with the last of them.
     """
 
     def __init__(
         self, outputs: Sequence[Output], shape: tuple[int, int, int], voxel_size: list[float] | None
     ):
-        """`outputs` are the labels, then the layers; voxel size is (z, y, x) in nm."""
-        self.outputs, self.shape, self.voxel_size = list(outputs), shape, voxel_size
+        """Nothing is written before `begin`."""
+        self.outputs = list(outputs)
+        self.shape = shape
+        self.voxel_size = voxel_size
         first = outputs[0].path
         self.folder = first.with_name(f".{first.name}.started")
-        self._told = self.folder / "identity.json"
+        self._identity_file = self.folder / "identity.json"
 
     def begin(self, identity: dict[str, Any], digest_of: Callable[[int], str | None]) -> None:
-        """Make the folder, or go on with one of the same identity and image.
+        """Make the folder, or resume one of the same identity and image.
 
         Args:
-            identity: what the labels depend on, beside the image.
-            digest_of: of slice z of the image; None where it cannot be read.
+            identity: what the labels depend on beside the image.
+            digest_of: gives the digest of slice z of the image; None where it cannot be read.
 
         Raises:
-            FibsegError: it was begun with another model, image or settings.
+            FibsegError: the folder was begun with another model, image or setting.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Without the lock, a second process would take the first one's slices for a kill's remains.
         with FileLock(self.folder / ".lock"):
-            if not self._told.exists():
-                for path in self.folder.glob("[0-9]*.tif"):
-                    path.unlink()  # nobody knows of what model
-                write_whole(self._told, json.dumps(identity))
+            if not self._identity_file.exists():
+                # A kill during `remove` leaves slices of an unknown model.
+                for path in self._slice_files():
+                    path.unlink()
+                write_whole(self._identity_file, json.dumps(identity))
                 return
-            before = json.loads(self._told.read_text(encoding="utf-8"))
-        differs = sorted(key for key in identity if before.get(key) != identity[key])
-        if not differs and not same_image(
-            {z: one.digest for z, one in self._sound().items()}, digest_of
-        ):
-            differs = ["images"]
-        if differs:
+            before = json.loads(self._identity_file.read_text(encoding="utf-8"))
+        differing = sorted(key for key in identity if before.get(key) != identity[key])
+        if not differing and not same_image(_digests(self.kept()), digest_of):
+            differing = ["images"]
+        if differing:
             raise FibsegError(
-                f"{self.outputs[0].path}: was begun with other {', '.join(differs)}; give another name, or delete "
-                f"{self.folder} to begin anew."
+                f"{self.outputs[0].path}: was begun with other {', '.join(differing)}; "
+                f"give another name, or delete {self.folder} to begin anew."
             )
 
     @contextmanager
@@ -96,18 +115,18 @@ class Staging:
             FibsegError: a process is in this share, or in one of another count, which overlaps.
         """
         name = self.outputs[0].path
-        own = FileLock(self.folder / f".shard-{number}-of-{count}.lock", timeout=0)
-        with FileLock(
-            self.folder / ".shards.lock"
-        ):  # one looks at a time, so that none sees another one's look
-            for other in sorted(self.folder.glob(".shard-*.lock")):
-                parts = int(other.stem.split("-")[-1])
-                if parts != count and not is_lock_free(other):
+        lock = FileLock(self.folder / f".shard-{number}-of-{count}.lock", timeout=0)
+        # To look whether a lock is free is to hold it for a moment. Processes look one at a time,
+        # so that none takes the look of another for a process at work.
+        with FileLock(self.folder / ".shards.lock"):
+            for path in sorted(self.folder.glob(".shard-*.lock")):
+                parts = int(path.stem.split("-")[-1])
+                if parts != count and not _is_free(path):
                     raise FibsegError(
                         f"{name}: is labelled in {parts} parts now, not in {count}; wait for them."
                     )
             try:
-                own.acquire()
+                lock.acquire()
             except Timeout:
                 raise FibsegError(
                     f"{name}: another process labels these slices; wait for it."
@@ -115,53 +134,58 @@ class Staging:
         try:
             yield
         finally:
-            own.release()
+            lock.release()
 
     def file(self, z: int) -> Path:
-        """Of a slice."""
+        """Where the pixels of a slice are kept: a TIFF with one page per output."""
         return self.folder / f"{z:06d}.tif"
 
+    def _slice_files(self) -> list[Path]:
+        """Files of all slices, in order."""
+        return sorted(self.folder.glob("[0-9]*.tif"))
+
     def kept(self) -> dict[int, KeptSlice]:
-        """What is told of every finished slice; files that are damaged go."""
-        found = {}
-        for path in sorted(self.folder.glob("[0-9]*.tif")):
+        """The finished slices by position; damaged files are deleted."""
+        slices = {}
+        for path in self._slice_files():
             try:
                 with tifffile.TiffFile(path) as file:
-                    told = json.loads(file.pages.first.description)
-                    whole = len(file.pages) == len(self.outputs)
-                if whole:
-                    found[int(path.stem)] = KeptSlice(
-                        float(told["outside"]), str(told["digest"]), bool(told["zeroed"])
+                    notes = json.loads(file.pages.first.description)
+                    is_whole = len(file.pages) == len(self.outputs)
+                if is_whole:
+                    slices[int(path.stem)] = KeptSlice(
+                        float(notes["outside"]), str(notes["digest"]), bool(notes["zeroed"])
                     )
                     continue
+            # What tifffile and json raise on a file that was cut off.
             except (OSError, ValueError, KeyError, IndexError):
                 pass
             path.unlink(missing_ok=True)
-        return found
-
-    def _sound(self) -> dict[int, KeptSlice]:
-        return {z: one for z, one in self.kept().items() if not one.zeroed}
+        return slices
 
     def missing(self, positions: Sequence[int]) -> list[int]:
-        """Those that are not finished; slices that could not be read are tried again."""
-        done = self._sound()
-        return [z for z in positions if z not in done]
+        """Those slices that are not finished; what could not be read is to be tried again."""
+        finished = _digests(self.kept())
+        return [z for z in positions if z not in finished]
 
     def write(self, z: int, layers: Sequence[Pixels], kept: KeptSlice) -> None:
-        """Pixels (H, W) of each output, and what is told of the slice."""
+        """Keep the finished slice z: its pixels (H, W) in each output, and what is noted of it.
+
+        Raises:
+            FibsegError: the file cannot be written.
+        """
         try:
             with (
                 replacing(self.file(z), shared=True) as partial,
                 tifffile.TiffWriter(partial) as file,
             ):
                 for k, pixels in enumerate(layers):
-                    told = json.dumps(asdict(kept)) if k == 0 else ""
                     file.write(
                         pixels,
                         compression="zlib",
                         contiguous=False,
                         metadata=None,
-                        description=told,
+                        description=json.dumps(asdict(kept)) if k == 0 else "",
                     )
         except OSError as error:
             raise FibsegError(
@@ -169,71 +193,83 @@ class Staging:
             ) from error
 
     def assemble(self) -> dict[int, KeptSlice] | None:
-        """Make the outputs of all slices and remove the folder; what is told of them, None while slices are missing.
+        """Make the outputs of the slices and remove the folder, once every slice is there.
 
-        Another process may have been faster: then there is nothing to tell, {}.
+        Returns:
+            What was noted of the slices; None while some are missing; {} where another process has
+            made the outputs already.
+
+        Raises:
+            FibsegError: an output cannot be written, or a slice is damaged.
         """
         try:
             with FileLock(self.folder / ".lock"):
-                if not self._told.exists():
+                if not self._identity_file.exists():
                     return {}
                 kept = self.kept()
                 if len(kept) < self.shape[0]:
                     return None
-                self._assemble(kept)
+                self._write_outputs(kept)
                 self.remove()
                 return kept
+        # The folder goes while another process waits for its lock.
         except FileNotFoundError:
             if self.folder.exists():
                 raise
             return {}
 
-    def _assemble(self, kept: dict[int, KeptSlice]) -> None:
-        sound = {z: one.digest for z, one in kept.items() if not one.zeroed}
-        zeroed = [z for z, one in kept.items() if one.zeroed]
-        more = {"pixels": {z: sound[z] for z in some(sorted(sound))}, "zeroed": zeroed}
+    def _write_outputs(self, kept: dict[int, KeptSlice]) -> None:
+        digests = _digests(kept)
+        facts = {
+            "pixels": {z: digests[z] for z in _first_middle_last(sorted(digests))},
+            "zeroed": [z for z, kept_slice in kept.items() if kept_slice.zeroed],
+        }
         try:
             for output in self.outputs:
                 remove_partials(output.path)
             with ExitStack() as files:
-                writers = [
-                    StackWriter(
-                        one.path,
-                        StackHeader(self.shape, one.dtype, self.voxel_size, one.notes | more),
-                    )
-                    for one in self.outputs
-                ]
-                for writer in writers:
-                    files.enter_context(writer)
+                writers = []
+                for output in self.outputs:
+                    notes = output.notes | facts
+                    header = StackHeader(self.shape, output.dtype, self.voxel_size, notes)
+                    writers.append(files.enter_context(StackWriter(output.path, header)))
                 for z in range(self.shape[0]):
-                    for writer, pixels in zip(writers, self._pixels(z), strict=True):
+                    for writer, pixels in zip(writers, self._read(z), strict=True):
                         writer.write(pixels)
         except OSError as error:
             raise FibsegError(
-                f"{self.outputs[0].path}: could not be written ({error}); is the disk full? All slices are kept in "
-                f"{self.folder}, and the same command goes on."
+                f"{self.outputs[0].path}: could not be written ({error}); is the disk full? "
+                f"All slices are kept in {self.folder}, and the same command resumes."
             ) from error
 
-    def _pixels(self, z: int) -> list[Pixels]:
+    def _read(self, z: int) -> list[Pixels]:
+        """Pixels (H, W) of a slice in each output."""
         path = self.file(z)
         try:
             with tifffile.TiffFile(path) as file:
                 return [page.asarray() for page in file.pages]
-        except Exception as error:  # whatever a decoder raises on bytes that are none of its own
+        # Decoders raise many kinds of exceptions on damaged bytes.
+        except Exception as error:
             path.unlink(missing_ok=True)
             raise FibsegError(
                 f"{path}: damaged ({error}); the same command labels this slice again."
             ) from error
 
     def remove(self) -> None:
-        """Delete the folder and all slices in it; what a kill leaves of it has another name."""
-        gone = self.folder.with_name(f"{self.folder.name}.{os.getpid()}.partial")
+        """Delete the folder and all slices in it."""
+        # Renamed first: half a folder under its own name would pass for a prediction to resume.
+        partial = self.folder.with_name(f"{self.folder.name}.{os.getpid()}.partial")
         with suppress(OSError):
-            os.replace(self.folder, gone)
-        shutil.rmtree(gone, ignore_errors=True)
+            os.replace(self.folder, partial)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def is_lock_free(lock: Path) -> bool:
+def _digests(kept: dict[int, KeptSlice]) -> dict[int, str]:
+    """Digests of the slices that could be read, by position."""
+    return {z: kept_slice.digest for z, kept_slice in kept.items() if not kept_slice.zeroed}
+
+
+def _is_free(lock: Path) -> bool:
     """Whether no process holds a lock."""
     try:
         with FileLock(lock, timeout=0):
@@ -242,18 +278,22 @@ def is_lock_free(lock: Path) -> bool:
         return False
 
 
-def some(positions: Sequence[int]) -> list[int]:
-    """First, middle and last."""
-    return (
-        sorted({positions[0], positions[len(positions) // 2], positions[-1]}) if positions else []
-    )
+def _first_middle_last(positions: Sequence[int]) -> list[int]:
+    """Up to three of the positions, without repeats."""
+    if not positions:
+        return []
+    return sorted({positions[0], positions[len(positions) // 2], positions[-1]})
 
 
 def same_image(digests: dict[int, str], digest_of: Callable[[int], str | None]) -> bool:
-    """Whether some slices of an image are those whose digests were kept; one that cannot be read now says nothing."""
-    return all(digest_of(z) in (None, digests[z]) for z in some(sorted(digests)))
+    """Whether the first, middle and last slice of an image have the digests that were kept.
+
+    A slice that cannot be read now, whose `digest_of` is None, is not compared.
+    """
+    # To read every slice would take as long as a good part of the prediction.
+    return all(digest_of(z) in (None, digests[z]) for z in _first_middle_last(sorted(digests)))
 
 
 def zero_pixels(shape: tuple[int, int, int], outputs: Sequence[Output]) -> list[Pixels]:
-    """Of one slice."""
+    """Zeros (H, W) for a slice in each output, where it cannot be read; `shape` is (Z, H, W)."""
     return [np.zeros(shape[1:], output.dtype) for output in outputs]
