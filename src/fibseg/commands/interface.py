@@ -19,17 +19,20 @@ from fibseg.arrays import Pixels
 from fibseg.config import compose as configuration
 from fibseg.data import slices as data_slices
 from fibseg.data.description import DataDescription
-from fibseg.data.scoring import score as score_stacks
+from fibseg.data.scoring import score_stacks
 from fibseg.errors import FibsegError
 from fibseg.runs import collection as run_collection
 from fibseg.runs.collection import FinishedRun, read_run
+from fibseg.runs.components import components_of
 from fibseg.runs.directory import RunDirectory, find_checkpoint
+from fibseg.runs.results import read_metrics
 from fibseg.stack import Stack, open_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
+    from PIL.Image import Image
 
     from fibseg.comparison.contrasts import Contrast
     from fibseg.comparison.dataset import Dataset
@@ -162,6 +165,7 @@ def score(
     prediction: Stack | Pixels | str | Path,
     labels: Stack | Pixels | str | Path,
     data: str | Path | DataDescription | None = None,
+    slices: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """F1 and components of a prediction against labels: a row for each class.
 
@@ -169,15 +173,35 @@ def score(
         prediction: (Z, H, W) label values, an opened stack, or its path.
         labels: the truth, likewise.
         data: data description that names the classes; without it every value but 0 and 255 is one.
+        slices: positions of the slices that are scored; without them, all.
 
     Raises:
         FibsegError: the stacks differ in shape, or a value is claimed by no class.
     """
     description = None if data is None else _described(data)
-    scores = score_stacks(_opened(prediction), _opened(labels), description)
+    scores = score_stacks(_opened(prediction), _opened(labels), description, slices)
     rows = [asdict(class_score) for class_score in scores]
     frame = _pandas().DataFrame([row | row.pop("detection") for row in rows])
     return frame.rename(columns={"name": "class"}).set_index("class")
+
+
+def picture(image: Pixels, labels: Pixels | None = None, opacity: float = 0.5) -> Image:
+    """A slice as a picture that a notebook shows, with labels in colour over it.
+
+    Args:
+        image: (H, W) grey values of any type; the darkest and brightest become black and white.
+        labels: (H, W) class indices; background stays grey, and unannotated pixels become dark.
+        opacity: of the colours.
+    """
+    from PIL import Image
+
+    from fibseg.data.description import IntensityDescription
+    from fibseg.data.grey import grey_range, to_8bit
+    from fibseg.pages.figures import overlay
+
+    grey = to_8bit(image, grey_range([image], IntensityDescription(0.1, 99.9)))
+    classes = np.zeros(grey.shape, np.uint8) if labels is None else labels.astype(np.uint8)
+    return Image.fromarray(overlay(grey, classes, opacity))
 
 
 class Comparison:
@@ -203,6 +227,34 @@ class Comparison:
                 }
                 rows.append({"configuration": configuration_name, "seed": run.seed, **f1})
         return _pandas().DataFrame(rows)
+
+    def learning_curves(self) -> pd.DataFrame:
+        """A row for each run and epoch, from metrics.csv; runs without one are left out."""
+        rows = []
+        for configuration_name, runs in self.dataset.configurations.items():
+            for run in runs:
+                path = RunDirectory(run.path).metrics
+                name = {"configuration": configuration_name, "seed": run.seed}
+                rows += [name | row for row in (read_metrics(path) if path.exists() else [])]
+        return _pandas().DataFrame(rows)
+
+    def components(self, split: str = "test") -> pd.DataFrame:
+        """A row for each component of truth and prediction of a split, with the share in common."""
+        frames = []
+        for configuration_name, runs in self.dataset.configurations.items():
+            for run in runs:
+                for name in run.class_names[1:]:
+                    components = components_of(run.path, split, name)
+                    columns = {
+                        "configuration": configuration_name,
+                        "seed": run.seed,
+                        "class": name,
+                        "of_truth": components.of_truth,
+                        "area": components.area,
+                        "share": components.share,
+                    }
+                    frames.append(_pandas().DataFrame(columns))
+        return _pandas().concat(frames, ignore_index=True)
 
     def table_1(self, paper_style: bool = False) -> pd.DataFrame:
         """Table 1 of the paper: test F1 of each configuration, as `fibseg compare` prints it."""
