@@ -121,6 +121,7 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         FibsegError: a path does not exist, or none holds a run directory.
     """
     directories, left_out = find_runs(paths)
+    # The first run sets what those after it must fit, so the order of the paths decides.
     runs: list[FinishedRun] = []
     first_of: dict[tuple[str, str, int], Path] = {}
     scored_on: dict[str, tuple[list[str], dict[str, list[Place]]]] = {}
@@ -128,6 +129,7 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         try:
             run = read_run(path)
             check_components(run)
+        # One damaged run of a hundred is no reason to compare none.
         except (FibsegError, OSError) as error:
             left_out.append(LeftOut(path, _reason(path, error)))
             continue
@@ -197,6 +199,7 @@ def read_run(path: Path) -> FinishedRun:
         raise FibsegError(f"{path}: scores.json is damaged ({error}).") from error
     return FinishedRun(
         path=path,
+        # The end of a name is the seed and the hash, as `run_name` writes them.
         configuration=re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name),
         key=(facts["config_hash"], facts["data_hash"]),
         data=facts["data"],
@@ -224,6 +227,7 @@ def check_components(run: FinishedRun) -> None:
         sides = (components.of_truth, ~components.of_truth)
         areas = [int(components.area[side].sum()) for side in sides]
         overlaps = [int(components.overlap[side].sum()) for side in sides]
+        # Rows of the confusion counts are the truth, columns the prediction.
         if areas != [confusion[index].sum(), confusion[:, index].sum()] or overlaps != [
             confusion[index, index]
         ] * len(sides):

@@ -113,6 +113,7 @@ class RunDirectory:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            # Fail at once: a training that waits for another one would look as if it hung.
             lock = FileLock(self.path / ".lock", timeout=0)
             lock.acquire()
         except Timeout:
@@ -143,6 +144,7 @@ def find_checkpoint(path: Path) -> Path:
     checkpoint = RunDirectory(path).model() if path.is_dir() else path
     if checkpoint is not None:
         return checkpoint
+    # Ilastik labels the slices in its own process, so there is nothing to keep.
     if (path / "ilastik.log").exists():
         raise FibsegError(f"{path}: a run of Ilastik keeps no model; let Ilastik label the stack.")
     raise FibsegError(f"{path}: no run directory with a trained model (no checkpoints/best.ckpt).")

@@ -78,6 +78,7 @@ def read_scores(run: RunDirectory) -> RunScores:
         raise FibsegError(f"{run.path}: no scores.json; the run is not finished.")
     try:
         content = json.loads(run.scores.read_text(encoding="utf-8"))
+        # First, since a newer file may have other keys.
         if content["schema"] != SCORES_SCHEMA:
             raise FibsegError(
                 f"{run.scores}: schema {content['schema']}, but this fibseg reads {SCORES_SCHEMA}."

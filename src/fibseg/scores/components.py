@@ -67,6 +67,7 @@ def find_components(truth: UInt8, prediction: UInt8, classes: int) -> list[Compo
     `truth` and `prediction` are class indices of one slice (H, W) or of a volume (Z, H, W); pixels
     that are IGNORE on either side belong to no component. `classes` counts the background too.
     """
+    # On both sides alike: a component under pixels that the opposite side ignores is not missed.
     known = (truth != IGNORE) & (prediction != IGNORE)
     components: list[Component] = []
     for index in range(1, classes):
@@ -110,6 +111,7 @@ def _measure(
     area = np.bincount(members)
     overlap = np.bincount(numbers[both], minlength=len(area))
     touched = np.bincount(meetings, minlength=len(area))
+    # Number 0 has no pixel, hence the maximum.
     row = np.bincount(members, rows) / np.maximum(area, 1)
     column = np.bincount(members, columns) / np.maximum(area, 1)
     return [
@@ -122,7 +124,6 @@ def _measure(
             overlap=int(overlap[i]),
             touched=int(touched[i]),
         )
-        # Number 0 is no component: it would be what lies outside.
         for i in range(1, len(area))
     ]
 
@@ -158,6 +159,7 @@ def count_detections(
     ]
     truth = _shares(counted, "truth")
     predicted = _shares(counted, "prediction")
+    # A share of exactly `high` or `low` is between the two.
     tp = int((truth > bins.high).sum())
     fn = int((truth < bins.low).sum())
     fp = int((predicted < bins.low).sum())

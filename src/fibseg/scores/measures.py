@@ -67,8 +67,9 @@ def objects_csv(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(OBJECT_COLUMNS)
     volume = measures.voxels * float(np.prod(spacing)) / _NM3_PER_UM3
+    # `high` is the last voxel itself, not the one after it.
     extent = (measures.high - measures.low + 1) * np.array(spacing)
-    # Positions are those of voxel centres, half a voxel from the corner of the first one.
+    # Positions are those of voxel centres, half a voxel from the corner of the first voxel.
     centre = (measures.centre + 0.5) * np.array(spacing)
     for k in range(len(measures.voxels)):
         writer.writerow(
@@ -119,6 +120,7 @@ def measure_classes(
     `spacing` is the size of a voxel (z, y, x) in nm, `shape` (Z, H, W) that of the stack.
     """
     voxel = float(np.prod(spacing)) / _NM3_PER_UM3
+    # A class without an object is an entry too: that there is none is a result.
     summaries = []
     for index, name in enumerate(class_names, 1):
         of_class = measures.class_index == index

@@ -135,6 +135,7 @@ def _surfaces(
 ) -> Floats:
     """Surface (N,) of each object in nm^2; what leaves the stack is closed at its border."""
     areas = cube_areas(spacing)
+    # Entry 0 collects nothing; it keeps objects numbered from 1.
     surface = np.zeros(count + 1)
     depth, height, width = slabs.shape
     # A margin of no object around the stack closes the meshes there.

@@ -112,6 +112,7 @@ def _join(measured: Sequence[Pieces], object_of_number: Ints) -> Pieces:
     }
     class_index = np.zeros(count, np.int64)
     voxels = np.zeros(count, np.int64)
+    # Beyond any position, so that the first piece replaces them.
     low = np.full((count, 3), 2**62, np.int64)
     high = np.full((count, 3), -1, np.int64)
     centre = np.zeros((count, 3))

@@ -81,6 +81,8 @@ class ClassSlabs:
         base = 0
         for start in self.starts():
             classes = self._classes(start)
+            # 6 neighbours, since objects have 26: else a hole would leak through a surface whose
+            # voxels touch by corners only, and which therefore is closed.
             components = label_components((classes == 0).astype(np.uint8), 6)
             slab = LabelledSlab(start, components, base, classes)
             yield slab
@@ -107,6 +109,7 @@ class ClassSlabs:
                 yield start, self._classes(start)
             return
         for slab in self.background():
+            # Background that is no hole stays 0.
             class_of_component = np.zeros(slab.count + 1, np.uint8)
             for number in range(1, slab.count + 1):
                 class_of_component[number] = self.holes.get(slab.base + number, 0)

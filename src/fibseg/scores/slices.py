@@ -48,6 +48,7 @@ def score_slices(
     """
     slices: list[SliceScore] = []
     components: list[list[Component]] = []
+    # Strict, since scores of slices that do not belong together would look like any other.
     for (volume, z), truth, prediction in zip(places, truths, predictions, strict=True):
         confusion = confusion_counts(truth, prediction, classes).tolist()
         slices.append({"volume": volume, "slice": z, "confusion": confusion})
@@ -61,6 +62,7 @@ def confusions_of(slices: Sequence[SliceScore], classes: int) -> Ints:
     Raises:
         ValueError: the counts of a slice are not K by K whole numbers.
     """
+    # Without a slice, NumPy makes an array of one axis, which the reshape below corrects.
     confusions = np.array([score["confusion"] for score in slices], np.int64)
     if slices and confusions.shape[1:] != (classes, classes):
         raise ValueError(f"counts of shape {confusions.shape[1:]} for {classes} classes")
@@ -101,5 +103,6 @@ def summarise(score: SplitScore, class_names: Sequence[str]) -> list[ClassScore]
             pooled_f1=float(pooled[index]),
             detection=count_detections(components, index),
         )
+        # Class 0 is the background.
         for index in range(1, len(class_names))
     ]
