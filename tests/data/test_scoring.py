@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from fibseg.data.description import ClassDescription, describe_labels
-from fibseg.data.scoring import score
+from fibseg.data.scoring import score_stacks
 from fibseg.errors import FibsegError
 from fibseg.stack import Stack
 
@@ -20,7 +20,7 @@ def stack(pixels: np.ndarray, name: str = "here") -> Stack:
 
 @pytest.mark.parametrize("slices", [None, [0, 2]])
 def test_scores_against_scikit_learn(slices: list[int] | None) -> None:
-    scores = score(stack(PREDICTION), stack(LABELS), slices=slices)
+    scores = score_stacks(stack(PREDICTION), stack(LABELS), slices=slices)
     assert [entry.name for entry in scores] == ["1", "2"]
     for value, entry in enumerate(scores, 1):
         expected = [
@@ -37,7 +37,7 @@ def test_a_description_names_the_classes_and_unannotated_pixels_do_not_count() -
     description = describe_labels(LABELS)
     description.classes = {"er": ClassDescription(2, 1.0)}
     description.background.labels = [0, 1]
-    (er,) = score(stack(PREDICTION), stack(labels), description)
+    (er,) = score_stacks(stack(PREDICTION), stack(labels), description)
     expected = [
         f1_score((LABELS[z] == 2).ravel(), (PREDICTION[z] == 2).ravel()) for z in range(1, 4)
     ]
@@ -55,6 +55,6 @@ def test_classes_of_label_files() -> None:
 def test_stacks_of_different_shapes_need_an_offset() -> None:
     part = stack(LABELS[1:3, 2:12, 5:15])
     with pytest.raises(FibsegError, match="they must have one shape"):
-        score(stack(LABELS), part)
-    scores = score(stack(LABELS), part, offset=[1, 2, 5])
+        score_stacks(stack(LABELS), part)
+    scores = score_stacks(stack(LABELS), part, offset=[1, 2, 5])
     assert [entry.f1 for entry in scores] == [1.0, 1.0]

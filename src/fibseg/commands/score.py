@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fibseg.commands.arguments import pixel_offset
 from fibseg.config.compose import load_description
-from fibseg.data.scoring import score
+from fibseg.data.scoring import score_stacks
 from fibseg.data.splits import parse_slices
 from fibseg.scores.slices import ClassScore
 from fibseg.stack import open_stack
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     slices = list(range(depth))
     if options.slices:
         slices = parse_slices(options.slices, depth, "--slices")
-    scores = score(
+    scores = score_stacks(
         prediction=open_stack(options.prediction),
         labels=labels,
         description=None if options.data is None else load_description(options.data),

@@ -10,7 +10,6 @@ import numpy as np
 from fibseg.arrays import Pixels, UInt8
 from fibseg.data.description import IntensityDescription
 from fibseg.errors import FibsegError
-from fibseg.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -41,20 +40,6 @@ class GreyRange:
         """Share of the pixels that are darker or brighter than the grey range."""
         low, high = self.limits(image)
         return float(((image < low) | (image > high)).mean())
-
-
-def read_finite(stack: Stack, z: int) -> Pixels:
-    """Read a slice (H, W) of grey values.
-
-    Raises:
-        FibsegError: a pixel is NaN or infinite.
-    """
-    image = stack.read(z)
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise FibsegError(
-            f"{stack.name}, slice {z}: NaN or infinite pixels; replace them in the file."
-        )
-    return image
 
 
 def grey_range(images: Sequence[Pixels], intensity: IntensityDescription) -> GreyRange:

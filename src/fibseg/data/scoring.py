@@ -17,7 +17,7 @@ from fibseg.scores.slices import ClassScore, score_slices, summarise
 from fibseg.stack import Stack, part_of
 
 
-def score(
+def score_stacks(
     prediction: Stack,
     labels: Stack,
     description: DataDescription | None = None,

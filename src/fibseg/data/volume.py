@@ -11,9 +11,8 @@ import numpy as np
 
 from fibseg.arrays import IGNORE, Pixels, Place, UInt8
 from fibseg.data.description import DataDescription, VolumeDescription
-from fibseg.data.grey import read_finite
 from fibseg.errors import FibsegError
-from fibseg.stack import Stack, located, open_stack
+from fibseg.stack import Stack, located, open_stack, read_finite
 
 
 @dataclass(frozen=True)
