@@ -97,7 +97,7 @@ def rows_of(
     slices = load_slices(description)["test"][:count]
     truths = [one.labels for one in slices]
     channels = model_channels(
-        model, [to_8bit(one.image, model.window) for one in slices], None, cores()
+        model, [to_8bit(one.image, model.grey_range) for one in slices], None, cores()
     )
     network = model.network.to(device).eval()
 
@@ -205,11 +205,15 @@ def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[
         seconds = perf_counter() - start
         pairs = zip(slices, labels, strict=True)
         counts = np.stack(
-            [confusion_counts(t.labels, p, len(best[0].names)) for t, p in pairs if p is not None]
+            [
+                confusion_counts(t.labels, p, len(best[0].class_names))
+                for t, p in pairs
+                if p is not None
+            ]
         )
         f1 = dict(
             zip(
-                best[0].names[1:],
+                best[0].class_names[1:],
                 [round(one, 4) for one in mean_f1(counts)[1:].tolist()],
                 strict=True,
             )
