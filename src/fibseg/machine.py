@@ -158,7 +158,12 @@ def start_workers(count: int) -> ProcessPoolExecutor:
     """
     # After a fork, a lock that a thread of torch held stays locked in the child for ever.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent)
+    # All workers start with the first job. Started one by one, as jobs come in, a worker that dies
+    # in its first job may go unnoticed: the pool's thread watches those that were there when it
+    # last woke up, and whoever waits for the job waits for ever.
+    pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
+    return pool
 
 
 def stop_workers(pool: ProcessPoolExecutor) -> None:
