@@ -14,7 +14,7 @@ SIZE = 16
 
 
 def sparse_labels() -> list[np.ndarray]:
-    """Two slices of different sizes with a few pixels of classes 1 and 3, one of them in a corner."""
+    """Two slices of different sizes with a few pixels of classes 1 and 3, one in a corner."""
     first = np.zeros((60, 80), np.uint8)
     first[30, 40] = 1
     first[0, 79] = 3

@@ -1,105 +1,103 @@
-"""The module in a bare Lightning trainer: what it optimises, what it tells, which weights are kept."""
+"""The module in a bare Lightning trainer: optimizer, figures, and which weights are kept."""
 
 from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
 
+from fibseg.arrays import IGNORE
 from fibseg.machine import choose_device, choose_precision
-from fibseg.models.kinds import ARCHITECTURES
-from fibseg.models.trained import load_model
+from fibseg.models.kinds import KINDS, create_model
+from fibseg.models.trained import TrainedModel, load_model
 from fibseg.runs.directory import RunDirectory
 from fibseg.training.callbacks import RunCheckpoints
 from fibseg.training.losses import DiceLoss
-from fibseg.training.module import Segmentation, seed_everything_of
+from fibseg.training.module import Optimisation, Segmentation, seed_torch
 from fibseg.training.tracking import MetricsFile
 from tests.support.data_module import data_module
 from tests.support.models import trained
 
-WEIGHTS = [0.1, 0.7, 1.0]
+CLASSES = ["background", "mitochondrion", "membrane", "er"]
+WEIGHTS = [0.1, 0.7, 1.0, 0.9]
+EPOCHS = 4
 pytestmark = pytest.mark.filterwarnings(
     "ignore::Warning:pytorch_lightning", "ignore::Warning:torch.optim.lr_scheduler"
 )
 
 
-def segmentation(network: torch.nn.Module, **changes: Any) -> Segmentation:
-    options: dict[str, Any] = {
-        "learning_rate": 1e-3,
-        "betas": (0.9, 0.999),
-        "eps": 1e-7,
-        "schedule": "constant",
-        "cross_entropy": 0.0,
-        "seed": 0,
-    }
-    return Segmentation(network, ["background", "a", "b"], WEIGHTS, **(options | changes))
+def model_of_four_classes() -> TrainedModel:
+    """A small UNet with the classes of the tiny phantom data set."""
+    model = trained([], 1)
+    arguments = model.arguments | {"classes": len(CLASSES)}
+    torch.manual_seed(0)
+    return replace(
+        model,
+        network=create_model("unet", **arguments),
+        arguments=arguments,
+        class_names=CLASSES,
+        label_values=[0, 1, 2, 3],
+    )
+
+
+def segmentation(
+    network: torch.nn.Module, schedule: str = "constant", cross_entropy: float = 0.0
+) -> Segmentation:
+    return Segmentation(
+        network=network,
+        class_names=CLASSES,
+        loss=DiceLoss(WEIGHTS, IGNORE, cross_entropy),
+        optimisation=Optimisation(
+            learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-7, schedule=schedule
+        ),
+        seed=0,
+    )
 
 
 def test_optimizer_and_loss_get_their_constants() -> None:
-    module = segmentation(trained([], 1).network, cross_entropy=0.25)
+    module = segmentation(model_of_four_classes().network, cross_entropy=0.25)
     optimizer = module.configure_optimizers()
     assert isinstance(optimizer, torch.optim.Adam)
-    assert {k: optimizer.defaults[k] for k in ("lr", "betas", "eps")} == {
-        "lr": 1e-3,
-        "betas": (0.9, 0.999),
-        "eps": 1e-7,
-    }
+    assert optimizer.defaults["lr"] == 1e-3
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+    assert optimizer.defaults["eps"] == 1e-7
     assert isinstance(module.loss, DiceLoss)
     assert module.loss.weights.tolist() == pytest.approx(WEIGHTS)
     assert module.loss.cross_entropy == 0.25
 
 
-def fit(
-    folder: Path,
-    run: RunDirectory,
-    monkeypatch: pytest.MonkeyPatch,
-    losses: list[float] | None,
-    **changes: Any,
-) -> list[torch.Tensor]:
-    """Four epochs; `losses` replace the validation losses. Gives the bias of the head after each epoch."""
+class KeptBiases(Callback):
+    """Keeps the bias of the head after each epoch."""
+
+    def __init__(self) -> None:
+        self.biases: list[torch.Tensor] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Segmentation) -> None:
+        self.biases.append(pl_module.network.head.bias.detach().clone())
+
+
+def fit(folder: Path, run: RunDirectory, schedule: str = "constant") -> list[torch.Tensor]:
+    """Train for EPOCHS epochs; gives the bias of the head after each."""
     run.path.mkdir()
-    model, seen = trained([], 1), []
-    if losses is not None:
-        ending, told = Segmentation.on_validation_epoch_end, iter(losses)
-
-        def lie(self: Segmentation) -> None:
-            ending(self)
-            self.epoch_metrics["val_loss"] = next(told)
-
-        monkeypatch.setattr(Segmentation, "on_validation_epoch_end", lie)
-
-    class Watch(Callback):
-        def on_validation_end(self, trainer: Trainer, pl_module: Segmentation) -> None:
-            seen.append(pl_module.network.head.bias.detach().clone())
-
+    model = model_of_four_classes()
+    kept = KeptBiases()
     trainer = Trainer(
-        max_epochs=4,
+        max_epochs=EPOCHS,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[Watch(), MetricsFile(run.metrics), RunCheckpoints(run, model)],
+        callbacks=[kept, MetricsFile(run.metrics), RunCheckpoints(run, model)],
     )
-    trainer.fit(segmentation(model.network, **changes), data_module(folder))
-    return seen
-
-
-@pytest.fixture
-def three_classes(phantom_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tiny stack has four classes; the network of these tests three, so one becomes background."""
-    import fibseg.data.slices as dataset
-
-    whole = dataset.to_classes
-    monkeypatch.setattr(dataset, "to_classes", lambda *a: whole(*a) * (whole(*a) < 3))
-    monkeypatch.setattr(dataset, "_check_classes_present", lambda *_: None)
-    return phantom_folder
+    trainer.fit(segmentation(model.network, schedule), data_module(folder))
+    return kept.biases
 
 
 @pytest.mark.parametrize(
@@ -112,39 +110,45 @@ def three_classes(phantom_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     ],
 )
 def test_the_weights_of_the_lowest_validation_loss_are_kept(
-    three_classes: Path,
+    phantom_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     losses: list[float],
     best: int,
 ) -> None:
+    compute_figures = Segmentation.on_validation_epoch_end
+    remaining = iter(losses)
+
+    def with_given_loss(module: Segmentation) -> None:
+        compute_figures(module)
+        module.epoch_metrics["val_loss"] = next(remaining)
+
+    monkeypatch.setattr(Segmentation, "on_validation_epoch_end", with_given_loss)
     run = RunDirectory(tmp_path / "run")
-    seen = fit(three_classes, run, monkeypatch, losses)
-    assert torch.equal(load_model(run.best).network.head.bias, seen[best])
-    assert len({tuple(bias.tolist()) for bias in seen}) == 4
+    biases = fit(phantom_folder, run)
+    assert torch.equal(load_model(run.best).network.head.bias, biases[best])
+    assert len({tuple(bias.tolist()) for bias in biases}) == EPOCHS
 
 
-def test_cosine_ends_at_zero_and_constant_stays(
-    three_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cosine_ends_at_zero_and_constant_stays(phantom_folder: Path, tmp_path: Path) -> None:
     rates = {}
     for schedule in ("cosine", "constant"):
         run = RunDirectory(tmp_path / schedule)
-        fit(three_classes, run, monkeypatch, None, schedule=schedule)
+        fit(phantom_folder, run, schedule)
         with run.metrics.open() as file:
             rates[schedule] = [float(row["learning_rate"]) for row in csv.DictReader(file)]
-    assert rates["constant"] == [1e-3] * 4
-    expected = [1e-3 * (1 + math.cos(math.pi * done / 4)) / 2 for done in (1, 2, 3, 4)]
+    assert rates["constant"] == [1e-3] * EPOCHS
+    expected = [1e-3 * (1 + math.cos(math.pi * done / EPOCHS)) / 2 for done in (1, 2, 3, 4)]
     assert rates["cosine"] == pytest.approx(expected, abs=1e-8)
 
 
 def test_seeds_of_epochs_differ_and_seed_zero_is_one() -> None:
     numbers = set()
     for seed, epoch in ((0, -1), (0, 0), (0, 1), (1, -1), (1, 0)):
-        seed_everything_of(seed, epoch)
+        seed_torch(seed, epoch)
         numbers.add(torch.rand(1).item())
     assert len(numbers) == 5
-    seed_everything_of(0, 0)
+    seed_torch(0, 0)
     assert torch.rand(1).item() in numbers
 
 
@@ -154,8 +158,8 @@ def test_choices_of_the_machine() -> None:
         assert choose_precision("32", cpu, depthwise) == "32"
         assert choose_precision("bf16", cpu, depthwise) == "bf16"
     able = torch.cpu.get_capabilities()
-    assert choose_precision("auto", cpu, False) == (
-        "bf16" if able["avx512_bf16"] or able["amx_bf16"] else "32"
-    )
+    fast = able["avx512_bf16"] or able["amx_bf16"]
+    assert choose_precision("auto", cpu, False) == ("bf16" if fast else "32")
     assert choose_precision("auto", cpu, True) == "32"
-    assert (ARCHITECTURES["unet"].depthwise, ARCHITECTURES["eunet"].depthwise) == (False, True)
+    assert not KINDS["unet"].depthwise
+    assert KINDS["eunet"].depthwise

@@ -211,7 +211,15 @@ class TrainingProgress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar, once in REFRESH_SECONDS at most."""
+        """Move the bar, once in REFRESH_SECONDS at most.
+
+        Args:
+            trainer: knows how many steps are done.
+            pl_module: not used.
+            outputs: the loss of the step, under "loss".
+            batch: not used.
+            batch_idx: not used.
+        """
         if not self.console.is_terminal or self._task is None:
             return
         if monotonic() - self._refreshed > REFRESH_SECONDS:

@@ -143,7 +143,7 @@ def label_by_ilastik(
             inputs = [folder / f"{split}-{k:04d}.tif" for k in range(len(slices))]
             for annotated, path in zip(slices, inputs, strict=True):
                 tifffile.imwrite(path, annotated.image, photometric="minisblack")
-            _run_ilastik(project, inputs, folder, log, threads)
+            _run_ilastik(project, inputs, folder=folder, log=log, threads=threads)
             class_of_label = np.array(project.classes, np.uint8)
             labels = []
             for annotated, path in zip(slices, inputs, strict=True):

@@ -1,0 +1,235 @@
+"""A forest's labels against scikit-learn's own, its early votes, and its file."""
+
+from __future__ import annotations
+
+import json
+import struct
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fibseg.errors import FibsegError
+from fibseg.filters.channels import Channels
+from fibseg.machine import Compute
+from fibseg.models.features import feature_names
+from fibseg.models.forest import ForestNetwork
+from fibseg.models.trained import load_model, save_model
+from fibseg.prediction.ensemble import common_precision, common_windows
+from fibseg.prediction.slices import WindowedNetwork, deciding
+from fibseg.prediction.windows import windows_of
+from tests.support.forests import PhantomForest, phantom_forest
+from tests.support.models import trained
+
+COMPUTE = Compute(device=torch.device("cpu"), precision="32", batch_size=2, processes=1)
+
+
+@pytest.fixture(scope="module")
+def forest() -> PhantomForest:
+    """Read only."""
+    return phantom_forest()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the tests save a forest."""
+    return tmp_path / "forest.safetensors"
+
+
+def test_labels_and_shares_are_those_of_scikit_learn_also_after_loading(
+    forest: PhantomForest, path: Path
+) -> None:
+    model = forest.model
+    expected = forest.trainer.predict(forest.features).reshape(forest.labels.shape)
+    assert (expected == forest.labels).mean() > 0.9
+    assert len(np.unique(expected)) == 4
+    save_model(model, path)
+    loaded = load_model(path)
+    assert loaded.windows == model.windows
+    assert loaded.class_names == model.class_names
+    for either in (model, loaded):
+        for kind, size in (("whole", 0), ("tiles", 50)):
+            windowed = WindowedNetwork(deciding(either), windows_of(either, kind, size), COMPUTE)
+            labels = windowed.labels(forest.image[None])
+            np.testing.assert_array_equal(labels, expected, err_msg=kind)
+        with pytest.raises(FibsegError, match="windows=paper: a forest looks further"):
+            windows_of(either, "paper")
+    pixels = torch.from_numpy(forest.image[None, None]).float() / 255
+    shares = loaded.network(pixels).softmax(1)[0].numpy()
+    by_scikit_learn = forest.trainer.predict_proba(forest.features).T.reshape(shares.shape)
+    np.testing.assert_allclose(shares, by_scikit_learn, atol=1e-5)
+    importances = forest.trainer.feature_importances_
+    np.testing.assert_array_equal(loaded.network.importances, importances)
+    assert path.stat().st_size < 25 * len(loaded.network.left) + 2**16
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("first", "votes"),
+    [(0, (30, 0)), (19, (21, 19)), (20, (20, 20)), (21, (9, 21)), (40, (0, 30))],
+)
+def test_a_pixel_is_decided_only_when_the_rest_of_the_trees_cannot_change_it(
+    first: int, votes: tuple[int, int]
+) -> None:
+    """Of forty trees of one leaf, the `first` ones vote for class 1 and the rest for class 0.
+
+    With a lead of more than ten before the last ten trees, these are not asked.
+    """
+    network = ForestNetwork(channels=1, classes=2, trees=40, nodes=40, rows=2)
+    network.starts.copy_(torch.arange(41))
+    network.left.fill_(-1)
+    network.right.fill_(-1)
+    network.shares.copy_(torch.eye(2))
+    network.row[:first] = 1
+    image = torch.zeros(1, 1, 64, 64)
+    assert tuple(network.votes(image)[0, :, 5, 5].tolist()) == votes
+    shares = network(image)[0, :, 5, 5].exp().tolist()
+    assert shares == pytest.approx([(40 - first) / 40, first / 40], abs=1e-6)
+
+
+Arrays = dict[str, torch.Tensor]
+
+
+def set_value(name: str, place: int | tuple[int, int], value: float) -> Callable[[Arrays], None]:
+    """A change of one number of a forest."""
+
+    def change(arrays: Arrays) -> None:
+        arrays[name][place] = value
+
+    return change
+
+
+def shorten(name: str, part: slice | tuple[slice, slice]) -> Callable[[Arrays], None]:
+    """A change of a forest that leaves a part of an array."""
+
+    def change(arrays: Arrays) -> None:
+        arrays[name] = arrays[name][part].contiguous()
+
+    return change
+
+
+def lead_nowhere(arrays: Arrays) -> None:
+    leaf = int((arrays["left"] < 0).nonzero()[0])
+    arrays["left"][leaf] = -7
+
+
+def move_a_start(arrays: Arrays) -> None:
+    arrays["starts"][1] = arrays["starts"][2] + 1
+
+
+DAMAGES: dict[str, tuple[Callable[[Arrays], object], str]] = {
+    "a child far away": (set_value("left", 0, 10**6), "leads out of its tree"),
+    "a loop": (set_value("right", 0, 0), "leads out"),
+    "a child before the tree": (lead_nowhere, "leads "),
+    "an unknown feature": (set_value("feature", 0, 49), "asks for a feature"),
+    "an unknown row": (set_value("row", 3, 10**5), "has no shares"),
+    "starts out of order": (move_a_start, "do not fit their nodes"),
+    "a huge start": (set_value("starts", 1, 2**62), "do not fit their"),
+    "a negative start": (set_value("starts", 2, -(2**63)), "not fit their nodes"),
+    "a threshold of NaN": (set_value("threshold", 0, float("nan")), "is no number"),
+    "a share above 1": (set_value("shares", (0, 0), 1.5), "more than a whole"),
+    "a share below 0": (set_value("shares", (0, 0), -0.1), "than a whole"),
+    "an infinite share": (set_value("shares", (0, 0), float("inf")), "no number"),
+    "no shares": (lambda arrays: arrays.pop("shares"), "do not fit each other"),
+    "too few classes": (shorten("shares", (slice(None), slice(2))), "not fit each other"),
+    "too few starts": (shorten("starts", slice(1)), "fit each other"),
+    "too few rows": (shorten("row", slice(-1)), "do not fit its forest"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=list(DAMAGES))
+def test_a_forest_that_leads_out_of_its_trees_is_refused(
+    forest: PhantomForest, path: Path, damage: Callable[[Arrays], object], message: str
+) -> None:
+    """Compiled code would follow an index anywhere."""
+    save_model(forest.model, path)
+    arrays = load_file(path)
+    content = metadata(path)
+    damage(arrays)
+    save_file(arrays, path, content)
+    with pytest.raises(FibsegError, match=message):
+        load_model(path)
+
+
+def test_other_arrays_and_other_features(forest: PhantomForest) -> None:
+    network = forest.network
+    pixels = torch.from_numpy(forest.image[None, None]).float() / 255
+    before = network.votes(pixels)
+    network.load_state_dict(network.state_dict() | {"shares": network.shares.flip(1)})
+    assert torch.equal(network.votes(pixels), before.flip(1))
+    with pytest.raises(ValueError, match="98 features of a pixel, but the forest asks for 49"):
+        network.votes(pixels.expand(1, 2, -1, -1))
+
+
+def metadata(path: Path) -> dict[str, str]:
+    (size,) = struct.unpack("<Q", path.read_bytes()[:8])
+    return dict(json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"])
+
+
+def test_a_file_that_is_no_forest_is_refused(forest: PhantomForest, path: Path) -> None:
+    with pytest.raises(FibsegError, match="no such checkpoint"):
+        load_model(path)
+    for content in (b"", b"hello", b"\x10\0\0\0\0\0\0\0{}              "):
+        path.write_bytes(content)
+        with pytest.raises(FibsegError, match="no forest of fibseg, or a damaged one"):
+            load_model(path)
+    save_model(forest.model, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(FibsegError, match="damaged"):
+        load_model(path)
+    save_model(forest.model, path)
+    content = json.loads(metadata(path)["fibseg"]) | {"architecture": "unet"}
+    save_file(load_file(path), path, {"fibseg": json.dumps(content)})
+    with pytest.raises(FibsegError, match="a unet is not kept in such a file"):
+        load_model(path)
+
+
+def test_a_file_whose_parts_do_not_fit_is_refused(forest: PhantomForest, path: Path) -> None:
+    model = forest.model
+    save_model(replace(model, channels=Channels((30,))), path)
+    with pytest.raises(FibsegError, match="a network of 1 channels, but filter areas"):
+        load_model(path)
+    # No memory is taken for what a file claims.
+    for arguments in ({**model.arguments, "nodes": 10**15}, {**model.arguments, "nodes": -1}, [1]):
+        save_model(replace(model, arguments=arguments), path)
+        with pytest.raises(FibsegError, match="do not fit each other"):
+            load_model(path)
+    save_model(replace(model, class_names=model.class_names[:2]), path)
+    with pytest.raises(FibsegError, match="do not fit each other"):
+        load_model(path)
+    save_model(model, path)
+    arrays = load_file(path)
+    content = json.loads(metadata(path)["fibseg"])
+    assert content["features"] == feature_names([])
+    for names in (content["features"][::-1], None):
+        save_file(arrays, path, {"fibseg": json.dumps(content | {"features": names})})
+        with pytest.raises(FibsegError, match="its features are not those that this fibseg"):
+            load_model(path)
+
+
+def test_a_network_that_needs_the_papers_windows_and_a_forest(forest: PhantomForest) -> None:
+    model = forest.model
+    network = replace(trained([], 1), patch_size=64)
+    whole = replace(network, windows={"kind": "whole", "size": 0})
+    assert str(common_windows([model, whole], "auto", 0, 100)) == "tiles 1024"
+    with pytest.raises(FibsegError, match="needs windows=paper, by which a forest cannot be cut"):
+        common_windows([model, network], "auto", 0, 100)
+    assert common_precision([model, replace(network, precision="bf16")]) == "bf16"
+
+
+def test_the_estimate_of_memory_is_near_what_numpy_takes(forest: PhantomForest) -> None:
+    network = forest.network
+    pixels = torch.rand(1, 1, 400, 500)
+    # The walk is compiled at its first use.
+    network.votes(pixels[..., :64, :64])
+    tracemalloc.start()
+    network.votes(pixels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.8 * peak < network.bytes_for(400 * 500) < 2 * peak
