@@ -47,8 +47,8 @@ sweep. An unknown key ends the program with the keys that exist.
 `--config-dir=DIR data=mycell` reads `DIR/data/mycell.yaml` |
 | `-m` | a sweep, with `fibseg train`; see [Sweeps](SWEEPS.md) |
 
-A group is a file of values: `data=vnc` reads `conf/data/vnc.yaml`, of the current directory if it
-is there, else of the package.
+A group is a file of values: `data=vnc` reads `conf/data/vnc.yaml`, of the package if it is there,
+else of the current directory.
 """
 
 

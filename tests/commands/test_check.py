@@ -77,16 +77,13 @@ def test_warnings_do_not_fail_and_errors_do(commands: Commands) -> None:
 
 
 def test_descriptions_are_found_by_name(commands: Commands) -> None:
-    """First those in conf/data of the current directory, then those of the package."""
+    """Those of the package, and those in conf/data of the current directory."""
     result = commands.run("fibseg", "check", "nowhere", cwd=commands.folder)
     commands.refused(result, "nowhere", "tiny", "vnc")
-    descriptions = commands.folder / "conf" / "data"
-    Path(write_description(descriptions, commands.data, name="mine")).rename(
-        descriptions / "vnc.yaml"
-    )
-    result = commands.run("fibseg", "check", "vnc", cwd=commands.folder)
-    assert result.returncode == 0
-    assert "check-mine.html" in result.stdout
+    arguments = ["check", "tiny", "--root", commands.data]
+    result = commands.run("fibseg", *arguments, cwd=commands.folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "check-tiny.html" in result.stdout
 
 
 def test_another_root(phantom_folder: Path, tmp_path: Path) -> None:

@@ -196,6 +196,17 @@ def test_labels_of_other_programs_must_be_imported(tmp_path: Path, capsys: Captu
     assert "labels of ilastik" in capsys.readouterr().err
 
 
+def test_names_of_the_package_are_refused(commands: Commands) -> None:
+    """A training would find the description of the package in place of the new one."""
+    image, labels = painted_stacks([1, 2, 3])
+    write_stack(commands.folder / "image.tif", image)
+    write_stack(commands.folder / "labels.tif", labels)
+    arguments = ["new", "vnc", "image.tif", "labels.tif"]
+    result = commands.run("fibseg", *arguments, cwd=commands.folder)
+    commands.refused(result, "vnc: a data description of fibseg has this name")
+    assert not (commands.folder / "conf" / "data" / "vnc.yaml").exists()
+
+
 def test_the_printed_commands_run_as_they_are(commands: Commands) -> None:
     """Without --output the description is written where the next commands find it."""
     folder = commands.folder

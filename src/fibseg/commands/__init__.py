@@ -1,5 +1,5 @@
-"""What a user types: one module per command.
+"""What a user calls: one module per command, and the same programs as functions for a notebook.
 
-Here: arguments in, the library called, text out; no work of its own.
-Not here: anything that a notebook would want to call.
+Here: arguments in, the library called, text out; `main` has the table, `interface` the functions.
+Not here: the work itself, which the packages below do.
 """

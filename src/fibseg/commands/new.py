@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fibseg.arrays import IGNORE
 from fibseg.commands.arguments import nanometre_sizes, parse_classes, pixel_offset
+from fibseg.config.compose import CONF
 from fibseg.data.draft import Draft, DraftNames, draft_from_stacks, write_description
 from fibseg.data.importing import UNKNOWN_PROGRAM, open_labels
 from fibseg.errors import FibsegError
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace) -> None:
     path = Path(options.output or _DESCRIPTIONS / f"{options.name}.yaml")
     if path.exists() and not options.overwrite:
         raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
+    _check_not_hidden(path)
     classes = _class_names(parse_classes(options.classes))
     image = open_stack(options.image)
     labels = _open_class_numbers(options.labels)
@@ -84,6 +86,15 @@ def run(options: argparse.Namespace) -> None:
     console.print(f"{path}: read it{'' if classes else ', name the classes'}, then")
     for line in _next_commands(path):
         console.print(line)
+
+
+def _check_not_hidden(path: Path) -> None:
+    """Refuse the name of a description of the package, which Hydra would find in place of this."""
+    packaged = CONF / "data" / f"{path.stem}.yaml"
+    if packaged.exists() and packaged.resolve() != path.resolve():
+        raise FibsegError(
+            f"{path.stem}: a data description of fibseg has this name; give another name."
+        )
 
 
 def _open_class_numbers(path: str) -> Stack:
