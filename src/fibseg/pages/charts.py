@@ -204,6 +204,14 @@ def _mean_share_by_area(areas: Floats, shares: Floats) -> tuple[list[float], lis
     """Geometric mean of the areas and mean of the shares in each bin of area."""
     edges = np.unique(np.geomspace(areas.min(), areas.max() + 1, _AREA_BINS + 1))
     bins = np.digitize(areas, edges)
-    middles = [float(np.exp(np.log(areas[bins == k]).mean())) for k in np.unique(bins)]
+    middles = [_geometric_mean(areas[bins == k]) for k in np.unique(bins)]
     means = [float(shares[bins == k].mean()) for k in np.unique(bins)]
     return middles, means
+
+
+def _geometric_mean(areas: Floats) -> float:
+    # Equal areas give exactly their value: a logarithmic axis whose ends differ by rounding only
+    # makes matplotlib warn.
+    if areas.min() == areas.max():
+        return float(areas[0])
+    return float(np.exp(np.log(areas).mean()))
