@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
             disable=not console.is_terminal,
         )
         for image in slices:
+            # All areas of a slice come from one tree, so the slice is the outer loop.
             for writer, filtered in zip(writers, grain_filter(image, areas), strict=True):
                 writer.write(filtered)
     for path in outputs:

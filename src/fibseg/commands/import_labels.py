@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
     """Write class numbers, and print what they are and their entry for a data description."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     output = Path(options.output)
+    # Before anything is read: reading a large stack takes minutes.
     check_output(output, options.overwrite, "--overwrite")
     source = open_labels(options.labels)
     offset = options.offset or [0, 0, 0]
@@ -75,6 +76,7 @@ def run(options: argparse.Namespace) -> None:
         # Raises where the labels leave the image, before anything is written.
         part_of(image, offset, source.stack.shape)
         voxel_size = voxel_size or image.voxel_size
+    # --background 0 overrides that 0 means unannotated in ilastik.
     unlabelled = [value for value in source.unlabelled if value not in options.background]
     meaning = LabelMeaning(
         classes=_classes(parse_classes(options.classes), source, options.background),

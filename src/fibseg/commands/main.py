@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Hydra reads sys.argv, and names the program in its help by the first entry.
         sys.argv = [f"fibseg {name}", *words[1:]]
         return int(_module(name).main())
+    # Unknown names, and options such as --help, are left to the parser of `fibseg`.
     options = command_parser(name).parse_args(words)
     try:
         _module(name).run(options)

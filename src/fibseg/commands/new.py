@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write a commented data description from what is in the files, and print what to do next."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    # The name becomes a file name, and a value on Hydra's command line.
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", options.name):
         raise FibsegError(
             f"{options.name}: no name for a data description; expected letters, digits, . _ and -."
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
     classes = _class_names(parse_classes(options.classes))
     image = open_stack(options.image)
     labels = _open_class_numbers(options.labels)
+    # Smaller labels fit in many places, and a wrong one would be trained on without an error.
     if labels.shape != image.shape and options.offset is None:
         raise FibsegError(
             f"{labels.name} is {labels.shape} and the image {image.shape}; "

@@ -29,6 +29,7 @@ class ClassDescription:
 class BackgroundDescription:
     """Label values of annotated pixels of no class, and their weight in the Dice loss."""
 
+    # A list, since several structures may be annotated that are of no interest.
     labels: list[int]
     weight: float
 
@@ -37,10 +38,8 @@ class BackgroundDescription:
 class IntensityDescription:
     """Percentiles of the grey values that become 0 and 255.
 
-    0 and 100 are the minimum and maximum, as in Meyer et al., ISBI 2021.
-
-    `per` is "stack", for percentiles over the training slices, or "slice", for percentiles of every
-    single slice.
+    0 and 100 are the minimum and maximum, as in Meyer et al., ISBI 2021. `per` is "stack", for
+    percentiles over the training slices, or "slice", for percentiles of every single slice.
     """
 
     low: float
@@ -77,6 +76,7 @@ class VolumeDescription:
     """
 
     image: str
+    # OmegaConf has no union of a text and a mapping, so `labels` is checked when it is opened.
     labels: Any
     voxel_size: list[float]
     split: dict[str, list[Any]]
@@ -130,6 +130,7 @@ def describe_labels(slices: Iterable[Pixels]) -> DataDescription:
     values = set[int]()
     for labels in slices:
         values.update(np.unique(labels).tolist())
+    # 0 is the background, and 255 means unannotated after `fibseg import`.
     values -= {0, IGNORE}
     if not values:
         raise FibsegError(
@@ -172,12 +173,14 @@ def check_description(description: DataDescription) -> None:
     _check_label_values(description)
     _check_intensity(description.intensity)
     weights = class_weights(description)
+    # With all weights 0 the loss is constant, and nothing is learned.
     if any(weight < 0 for weight in weights) or not sum(weights) > 0:
         raise FibsegError("data: class weights must be 0 or more, and one of them more than 0.")
 
 
 def _check_classes(description: DataDescription) -> None:
     names = list(description.classes)
+    # Class indices are uint8: 0 is the background, 255 is IGNORE.
     if not names or len(names) >= IGNORE:
         raise FibsegError(f"data.classes: {len(names)} classes; expected 1 to {IGNORE - 1}.")
     if "background" in names:
@@ -196,6 +199,7 @@ def _check_label_values(description: DataDescription) -> None:
     values += description.background.labels
     if description.ignore is not None:
         values.append(description.ignore)
+    # A value of two meanings would become whichever class is filled in last.
     repeated = sorted({value for value in values if values.count(value) > 1})
     if repeated:
         raise FibsegError(

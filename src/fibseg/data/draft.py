@@ -78,6 +78,7 @@ def draft_from_stacks(
     _check_inside_image(image, labels, offset)
     values, annotated = _read_values(labels, named_values)
     annotated = [z + offset[0] for z in annotated]
+    # Label programs often lose the voxel size, so the image's goes first.
     known_size = voxel_size or image.voxel_size or labels.voxel_size
     return Draft(
         depth=image.shape[0],
@@ -115,6 +116,7 @@ def _read_values(labels: Stack, named_values: Container[int]) -> tuple[dict[int,
             counts[value] = counts.get(value, 0) + count
         if _class_values(slice_counts, named_values):
             annotated.append(z)
+        # Within the loop: labels with millions of objects would fill the memory.
         if len(counts) > MOST_LABEL_VALUES:
             raise FibsegError(
                 f"{labels.name}: over {MOST_LABEL_VALUES} label values: "
@@ -145,6 +147,7 @@ def proposed_splits(annotated: Sequence[int]) -> dict[str, list[int]]:
     >>> proposed_splits([0, 5, 10, 15, 20])
     {'train': [0, 5, 10], 'validation': [15], 'test': [20]}
     """
+    # Blocks and not every third slice: neighbours look alike, so mixed splits would leak.
     count = len(annotated)
     validation = max(1, round(_SPLIT_SHARES["validation"] * count))
     test = max(1, round(_SPLIT_SHARES["test"] * count)) if count > 2 else 0
@@ -166,6 +169,7 @@ def compact_slices(positions: Sequence[int]) -> str:
     >>> compact_slices([7]), compact_slices([1, 2, 9])
     ('[7]', '[1, 2, 9]')
     """
+    # Two slices are shorter as a list than as a range.
     steps = set(np.diff(positions).tolist())
     if len(positions) < 3 or len(steps) != 1:
         return str(list(positions))
@@ -205,6 +209,7 @@ def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
         f"{split}: {compact_slices(slices)}" for split, slices in draft.positions.items()
     )
     has_unannotated = IGNORE in draft.values and IGNORE not in names.classes
+    # Written as text, since yaml.dump writes no comments.
     write_whole(
         path,
         f"# {names.name}: drafted by `fibseg new`; read every line, then `fibseg check {path}`.\n"
@@ -242,6 +247,7 @@ def yaml_text(text: str) -> str:
     ('er', '"no"', '"a: b"')
     """
     try:
+        # YAML reads "no", "null" and "12" as other things than text.
         plain = bool(re.fullmatch(r"[\w./ -]+", text)) and yaml.safe_load(f"{text}: 0") == {text: 0}
     except yaml.YAMLError:
         plain = False

@@ -83,6 +83,7 @@ class LabelMeaning:
             if value in numbers:
                 raise FibsegError(f"value {value} is claimed twice; every value means one thing.")
             numbers[value] = number
+        # Most programs write 0 where nothing is painted, so users rarely name it.
         numbers.setdefault(0, 0)
         return numbers
 
@@ -110,6 +111,7 @@ def open_labels(path: str) -> LabelSource:
     Raises:
         FibsegError: the file cannot be read, or holds no labels.
     """
+    # open_stack knows no .model, though it is HDF5 inside.
     if Path(path).suffix.lower() == ".model":
         return _open_mib(Path(path))
     stack = open_stack(path)
@@ -148,11 +150,13 @@ def _open_mib(path: Path) -> LabelSource:
 
     if not path.is_file():
         raise FibsegError(f"{path}: no such file.")
+    # Before Matlab 7.3 the files had a format of their own, which h5py cannot read.
     if not h5py.is_hdf5(path):
         raise FibsegError(
             f"{path}: an older .model of MIB; save it there as Matlab 7.3, or as TIFF."
         )
     with damage_named(path), h5py.File(path, "r") as file:
+        # The variable that holds the labels is not called the same in every model.
         variable = _matlab_text(file["modelVariable"]) if "modelVariable" in file else "mibModel"
         if variable not in file:
             raise FibsegError(f"{path}: no model of MIB: it holds no {variable}.")
@@ -235,11 +239,13 @@ def import_labels(stack: Stack, meaning: LabelMeaning, output: Path) -> Imported
         for z in range(stack.shape[0]):
             labels = stack.read(z)
             classes = _class_numbers(labels, numbers, f"{stack.name}, slice {z}")
+            # In napari and MIB only whole slices tell unpainted pixels from background.
             if meaning.empty_is_unlabelled and not (labels != 0).any():
                 classes[:] = IGNORE
             annotated += bool((classes != IGNORE).any())
             counts += np.bincount(classes.ravel(), minlength=256)
             writer.write(classes)
+    # At least 1, for labels without any annotation.
     annotated_pixels = max(1, int(counts[:IGNORE].sum()))
     return ImportedLabels(
         annotated=annotated,
@@ -250,6 +256,7 @@ def import_labels(stack: Stack, meaning: LabelMeaning, output: Path) -> Imported
 
 def _class_numbers(labels: Pixels, numbers: Mapping[int, int], where: str) -> UInt8:
     """Class numbers (H, W) of label values; FibsegError on a value without a number."""
+    # Values may be large, so the table is indexed by their rank and not by themselves.
     values, inverse = np.unique(labels, return_inverse=True)
     unknown = [int(value) for value in values if int(value) not in numbers]
     if unknown:

@@ -120,6 +120,7 @@ class Inspector:
     def _repeats_last(self, annotated_slice: AnnotatedSlice) -> bool:
         """Whether the labels are those of the slice before; this slice becomes the last one."""
         volume, z = annotated_slice.place
+        # The bytes of the last slice, since the caller may reuse or change the array.
         content = annotated_slice.labels.tobytes()
         repeats = self._last_labels == (Place(volume, z - 1), content)
         self._last_labels = Place(volume, z), content
@@ -134,6 +135,7 @@ class Inspector:
         if not grey:
             return None
         intensity = self.description.intensity
+        # All training slices together, as `grey_range` takes them.
         low, high = np.percentile(np.concatenate(grey), (intensity.low, intensity.high))
         return GreyRange(float(low), float(high)) if high > low else None
 
@@ -204,6 +206,7 @@ class Inspector:
 
     def _drift(self) -> Iterator[str]:
         grey_range = self.grey_range()
+        # With a grey range for every slice, drift does no harm.
         if grey_range is None or self.description.intensity.per == "slice":
             return
         drifted = [
@@ -220,6 +223,7 @@ class Inspector:
 
     def _repeated_labels(self) -> Iterator[str]:
         repeated = [facts for facts in self.slices if facts.repeated and facts.split]
+        # A whole copied stack would hide all other findings.
         for facts in repeated[:5]:
             yield f"{self._slice_name(facts)} has the labels of the slice before: copied?"
 
@@ -282,6 +286,7 @@ def voxel_findings(description: DataDescription) -> list[Finding]:
         size = list(volume.voxel_size)
         if file_size is None or len(size) != 3:
             continue
+        # Headers are rounded: 4.999 nm is 5 nm.
         if any(abs(a / b - 1) >= 0.01 for a, b in zip(size, file_size, strict=True)):
             text = (
                 f"data.volumes[{index}].voxel_size: {size} nm, "

@@ -48,12 +48,14 @@ class ObjectsAcrossSplits:
 
     def add(self, z: int, split: str, mask: Mask) -> int:
         """Add the mask (H, W) of a slice; gives the number of its specks."""
+        # A structure of ones makes pixels that touch by a corner neighbours.
         components, count = ndimage.label(mask, structure=np.ones((3, 3)))
         first = len(self._parents)
         areas = np.bincount(components.ravel(), minlength=count + 1)[1:].tolist()
         self._parents += range(first, first + count)
         self._splits += [split] * count
         self._areas += areas
+        # Components count from 1 in their slice; these numbers count over all slices.
         numbers = np.where(components > 0, components + first - 1, -1).astype(np.int32)
         last = self._last_numbers
         if last is not None and self._last_z == z - 1 and last.shape == numbers.shape:

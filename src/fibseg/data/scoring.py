@@ -48,12 +48,14 @@ def score_stacks(
             "they must have one shape, or say where the second lies in the first with "
             "--offset z,y,x."
         )
+    # Slices are counted in `labels`, which may be a part of the prediction's stack.
     positions = range(labels.shape[0]) if slices is None else slices
     if description is None:
         stacks = (labels, prediction)
         description = describe_labels(stack.read(z) for stack in stacks for z in positions)
     check_description(description)
     names = class_names(description)
+    # Generators, so that one slice of each stack is in memory at a time.
     split_score = score_slices(
         [Place(0, z) for z in positions],
         (to_classes(labels.read(z), description, f"{labels.name}, slice {z}") for z in positions),

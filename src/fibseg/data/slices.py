@@ -23,6 +23,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
     Raises:
         FibsegError: the files contradict the description.
     """
+    # What needs no file comes first: files may be on a slow disk, or behind a URL.
     check_description(description)
     if not description.volumes:
         raise FibsegError("data.volumes: empty; expected at least one volume.")
@@ -36,6 +37,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
         if volume.second_expert is not None:
             slices["second_expert"] += read_second_expert(description, index)
     _check_shared_slices(description, slices)
+    # Without a test split a run has no test scores, which is allowed.
     for split in ("train", "validation"):
         if not slices[split]:
             raise FibsegError(f"data: no slice in the {split} split; every description needs one.")
@@ -137,6 +139,7 @@ def _check_shared_slices(
 
 
 def _check_classes_present(train: Sequence[AnnotatedSlice], names: Sequence[str]) -> None:
+    # A class that is missing in training is never predicted, and no patch is centred on it.
     present = set[int]()
     for annotated_slice in train:
         present.update(np.unique(annotated_slice.labels).tolist())
@@ -155,6 +158,7 @@ def data_hash(slices: Mapping[str, Sequence[AnnotatedSlice]], class_names: Seque
         for annotated_slice in slices[split]:
             image = annotated_slice.image
             place = f"{annotated_slice.volume} {annotated_slice.z}"
+            # Bytes alone would not tell an image from its reshaped copy, or uint16 from int16.
             digest.update(f"{split} {place} {image.dtype} {image.shape}".encode())
             digest.update(image.tobytes())
             digest.update(annotated_slice.labels.tobytes())

@@ -25,6 +25,7 @@ def parse_slices(items: Iterable[Any], depth: int, where: str) -> list[int]:
     for item in items:
         try:
             numbers = [int(part) for part in str(item).split(":")]
+            # A lone position is a range of one slice.
             if len(numbers) == 1:
                 numbers.append(numbers[0] + 1)
             span = range(*numbers)
@@ -66,6 +67,7 @@ def split_positions(
                     f"{where}.split.{split}: slice {z} has no labels; "
                     f"they cover slices {start} to {stop - 1}."
                 )
+            # A slice in two splits would be tested on what was learned from it.
             if z in split_of_slice:
                 raise FibsegError(
                     f"{where}.split: slice {z} is in both {split_of_slice[z]} and {split}; "

@@ -86,6 +86,7 @@ class _Surveyor:
         try:
             reader = VolumeReader(self._description, index)
             positions = split_positions(volume, reader, f"data.volumes[{index}]")
+            # Only for its errors: the second expert's labels are not trained on.
             if volume.second_expert is not None:
                 read_second_expert(self._description, index)
         except FibsegError as error:
@@ -126,6 +127,7 @@ class _Surveyor:
                     return
                 continue
             facts = self._inspector.add(annotated_slice, split)
+            # The slices that a person has to judge: unannotated, or really without organelles?
             is_empty = bool(split) and facts.foreground == 0
             empty_slices += is_empty
             if z in evenly_spaced or (is_empty and empty_slices <= _SLICES_TO_SHOW):
@@ -157,6 +159,7 @@ def _missing(inspector: Inspector) -> list[str]:
         if not any(facts.split == split for facts in inspector.slices):
             errors.append(f"data: no slice in the {split} split; every description needs one.")
     training = [facts for facts in inspector.slices if facts.split == "train"]
+    # Said above already; grey values and classes of no slice would repeat it.
     if not training:
         return errors
     if inspector.grey_range() is None:

@@ -80,6 +80,7 @@ class VolumeReader:
         image = read_finite(self.image, z)
         page = z - self._offset[0] if page is None else page
         classes = self._read_classes(page)
+        # Labels may cover a part of the image; nothing is known about the rest.
         labels = np.full(image.shape, IGNORE, np.uint8)
         _, y, x = self._offset
         labels[y : y + classes.shape[0], x : x + classes.shape[1]] = classes
@@ -166,6 +167,7 @@ def to_classes(labels: Pixels, description: DataDescription, where: str) -> UInt
     if description.ignore is not None:
         index_of[description.ignore] = IGNORE
     classes = np.empty(labels.shape, np.uint8)
+    # A pass per value, since a slice has few values, and a table of 32-bit labels is too long.
     for value in np.unique(labels).tolist():
         if value not in index_of:
             raise FibsegError(
@@ -188,4 +190,5 @@ def read_places(description: DataDescription, places: Iterable[Place]) -> Iterat
 def image_location(description: DataDescription, volume: int) -> str:
     """Where a volume's image lies: the same text, however the description writes its path."""
     path = located(description.root, description.volumes[volume].image)
+    # Links are followed, so that one file under two names is one image.
     return path if "://" in path else str(Path(path).resolve())

@@ -44,6 +44,7 @@ def write_check_page(
 
     `annotated_slices` are those that the survey picked for show; they are read one by one.
     """
+    # Slices come without their split, which the survey has noted.
     split_of_place = {facts.place: facts.split for facts in survey.slices}
     pictures = "".join(
         _figure(annotated_slice, split_of_place[annotated_slice.place], survey.grey_range)
@@ -88,6 +89,7 @@ def reduced_pair(image: Pixels, labels: UInt8) -> tuple[Pixels, UInt8]:
     third one.
     """
     step = -(-max(image.shape) // THUMBNAIL_SIDE)
+    # PIL reduces floats, but no 16-bit images.
     smaller = np.asarray(Image.fromarray(image.astype(np.float32)).reduce(step))
     return smaller, labels[::step, ::step]
 
@@ -95,9 +97,11 @@ def reduced_pair(image: Pixels, labels: UInt8) -> tuple[Pixels, UInt8]:
 def _figure(annotated_slice: AnnotatedSlice, split: str, grey_range: GreyRange) -> str:
     """The image, and the image with its labels, side by side."""
     image, labels = reduced_pair(annotated_slice.image, annotated_slice.labels)
+    # The grey range of the training, so that drift is seen as the network will see it.
     image = to_8bit(image, grey_range)
     plain = overlay(image, np.zeros_like(labels), 0)
     pair = np.concatenate([plain, overlay(image, labels, _LABEL_OPACITY)], axis=1)
+    # As a data URL, so that the page can be sent or moved as one file.
     buffer = io.BytesIO()
     Image.fromarray(pair).save(buffer, "PNG")
     picture = base64.b64encode(buffer.getvalue()).decode()
