@@ -28,7 +28,7 @@ from rich.table import Table
 
 from fibseg.data.grey import GreyRange, to_8bit
 from fibseg.data.module import StackDataModule
-from fibseg.data.slices import AnnotatedSlice
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.grain import grain_filter
 from fibseg.filters.slices import filter_slices
 from fibseg.machine import cores

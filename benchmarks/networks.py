@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fibseg.config import compose as configuration
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.module import StackDataModule
-from fibseg.data.slices import AnnotatedSlice
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.machine import choose_device, choose_precision, cores, set_threads, versions
 from fibseg.models.kinds import ARCHITECTURES, create_model
 from fibseg.phantom.cell import make_phantom
