@@ -2,46 +2,62 @@
 
 In the order of `Camera.expose`: blur, curtains, charging, brightness that drifts, noise.
 
-- Blur: a Gaussian of `BLUR` pixels, the width of the beam.
-- Curtains: the ion beam mills along y and leaves stripes along y that fade slowly from slice to slice; strong ones
-  begin below dense structures (Giannuzzi and Stevie, Micron 30, 1999, doi:10.1016/S0968-4328(99)00005-0).
-- Charging: resin conducts badly. Where the scan, along +x, enters resin the line is too bright, where it enters the
-  cell too dark, and both decay with the distance; each line has a strength and an offset of its own.
-- Noise: the number of electrons of a pixel is Poisson distributed, so the variance grows with the grey level; here a
-  normal distribution of the same variance. The bandwidth of the detector smears signal and noise a little along the
-  scan line; the noise of the amplifier comes after it (Reimer, Scanning Electron Microscopy, 2nd ed., 1998).
+- Blur: a Gaussian of `_BLUR` pixels, the width of the beam.
+- Curtains: the ion beam mills along y and leaves stripes along y that fade slowly from slice to
+  slice; strong ones begin below dense structures (Giannuzzi and Stevie, Micron 30, 1999,
+  doi:10.1016/S0968-4328(99)00005-0).
+- Charging: resin conducts badly. Where the scan, along +x, enters resin the line is too bright,
+  where it enters the cell too dark, and both decay with the distance; strength and offset differ
+  from line to line.
+- Noise: the number of electrons of a pixel is Poisson distributed, so the variance grows with the
+  grey level; here a normal distribution of the same variance. The bandwidth of the detector smears
+  signal and noise a little along the scan line; the noise of the amplifier comes after it (Reimer,
+  Scanning Electron Microscopy, 2nd ed., 1998).
 
-Nothing here moves a structure: what is symmetric stays in place, so the labels stay exact.
+Nothing here moves a structure: the filters are symmetric, so the labels stay exact.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.random import Generator
 from scipy import ndimage
 
-Floats = NDArray[np.floating[Any]]
-Bytes = NDArray[np.uint8]
-Rng = np.random.Generator
+from fibseg.arrays import Floats, Mask, UInt8
 
-BLUR = 1.0  # pixels
-SCAN = (0.06, 0.88, 0.06)  # what a pixel gets of its left neighbour, itself, its right neighbour
-ELECTRONS = 1.1  # per grey level
-AMPLIFIER = 5.0  # standard deviation in grey levels
-CURTAIN, KEPT = (
-    2.2,
-    0.8,
-)  # standard deviation in grey levels; the part of a curtain that the next slice keeps
-STREAK = 9.0  # grey levels of a strong curtain
-DENSE = 110.0  # what is darker starts strong curtains
-CHARGE, TAIL = (
-    15.0,
-    0.96,
-)  # grey levels at the edge of the resin; the part that is left one pixel on
-LINE = 0.7  # standard deviation of the lines' offsets in grey levels
+_BLUR = 1.0
+"""Standard deviation of the beam in pixels."""
+
+_SCAN = (0.06, 0.88, 0.06)
+"""What a pixel gets of its left neighbour, itself and its right neighbour."""
+
+_ELECTRONS = 1.1
+"""Electrons per grey level."""
+
+_AMPLIFIER = 5.0
+"""Standard deviation of the amplifier's noise in grey levels."""
+
+_CURTAIN = 2.2
+"""Standard deviation of the curtains in grey levels."""
+
+_CURTAIN_KEPT = 0.8
+"""The part of a curtain that the next slice keeps."""
+
+_STREAK = 9.0
+"""Grey levels of a strong curtain."""
+
+_DENSE = 110.0
+"""Grey level below which a structure starts strong curtains."""
+
+_CHARGE = 15.0
+"""Grey levels of charging at the edge of the resin."""
+
+_CHARGE_KEPT = 0.96
+"""The part of the charging that is left one pixel further along the line."""
+
+_LINE_OFFSET = 0.7
+"""Standard deviation of the lines' offsets in grey levels."""
 
 
-def slow_drift(count: int, step: float, jitter: float, rng: Rng) -> Floats:
+def slow_drift(count: int, step: float, jitter: float, rng: Generator) -> Floats:
     """Draw a slow drift with jitter: a smooth random walk around 0.
 
     Args:
@@ -58,21 +74,22 @@ def slow_drift(count: int, step: float, jitter: float, rng: Rng) -> Floats:
 
 
 def tails(signal: Floats, keep: float) -> Floats:
-    """Replace each pixel by the decaying mean of those before it along x, which begins at the first pixel's value.
+    """Replace each pixel by the decaying mean of those before it along x.
 
     Args:
         signal: (H, W) floating.
         keep: 0 to 1, the part of the mean that the next pixel keeps.
 
     Returns:
-        (H, W) as `signal`: out[x] = keep * out[x - 1] + (1 - keep) * signal[x].
+        (H, W) as `signal`: out[x] = keep * out[x - 1] + (1 - keep) * signal[x], and the first pixel
+        as it is.
     """
+    # The filter 1 / (1 - k z) is the product (1 + k z)(1 + k^2 z^2)(1 + k^4 z^4)...: a few passes
+    # over the whole slice in place of a loop over its columns.
     first = signal[:, :1]
     out = (signal - first) * (1.0 - keep)
     reach = 1
-    while (
-        reach < signal.shape[1] and keep**reach > 1e-3
-    ):  # 1/(1 - kz) = (1 + kz)(1 + k^2 z^2)(1 + k^4 z^4)...
+    while reach < signal.shape[1] and keep**reach > 1e-3:
         out[:, reach:] += keep**reach * out[:, :-reach]
         reach *= 2
     return np.asarray(out + first, signal.dtype)
@@ -81,7 +98,7 @@ def tails(signal: Floats, keep: float) -> Floats:
 class Camera:
     """Exposes the slices of one stack, from the first to the last."""
 
-    def __init__(self, shape: tuple[int, int, int], rng: Rng) -> None:
+    def __init__(self, shape: tuple[int, int, int], rng: Generator) -> None:
         """Draw what all slices share.
 
         Args:
@@ -94,12 +111,12 @@ class Camera:
         self._offset = np.clip(slow_drift(depth, 1.2, 1.2, rng), -6.0, 6.0)
         self._shade = _shading(height, width, rng)
         turn = np.linspace(0.0, rng.uniform(0.6, 1.4), height, dtype=np.float32)
-        self._bend = np.stack(
-            [np.cos(turn), np.sin(turn)], axis=1
-        )  # (H, 2): curtains change slowly along y
-        self._curtains = _stripes(width, rng)  # (3, W): the two of the bend, and the strong ones
+        # (H, 2): curtains change slowly along y, from the first profile to the second.
+        self._bend = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+        # (3, W): the two profiles of the bend, and the strong curtains.
+        self._curtains = _stripes(width, rng)
 
-    def expose(self, grey: Floats, resin: NDArray[np.bool_], z: int) -> Bytes:
+    def expose(self, grey: Floats, resin: Mask, z: int) -> UInt8:
         """Take the image of one slice; call it for z = 0, 1, 2... in turn.
 
         Args:
@@ -110,66 +127,71 @@ class Camera:
         Returns:
             (H, W) uint8.
         """
-        rng, (height, width) = self._rng, grey.shape
+        rng = self._rng
+        height, width = grey.shape
         if z:
-            self._curtains = KEPT * self._curtains + np.float32((1.0 - KEPT**2) ** 0.5) * _stripes(
-                width, rng
-            )
-        mean = ndimage.gaussian_filter(grey, BLUR, truncate=3.0)
+            # The two parts add up to the same variance in every slice.
+            fresh = np.float32((1.0 - _CURTAIN_KEPT**2) ** 0.5)
+            self._curtains = _CURTAIN_KEPT * self._curtains + fresh * _stripes(width, rng)
+        mean = ndimage.gaussian_filter(grey, _BLUR, truncate=3.0)
         mean -= np.float32(128.0)
         mean *= np.float32(self._gain[z])
         mean += self._shade
         mean += np.float32(128.0 + self._offset[z])
         first, second, strong = self._curtains
-        mean += self._bend[:, :1] * (np.float32(CURTAIN) * first)
-        mean += self._bend[:, 1:] * (np.float32(CURTAIN) * second)
-        mean += _below(grey) * (
-            np.float32(STREAK) * np.clip(strong - np.clip(strong, -1.0, 1.0), -2.0, 2.0)
-        )
+        mean += self._bend[:, :1] * (np.float32(_CURTAIN) * first)
+        mean += self._bend[:, 1:] * (np.float32(_CURTAIN) * second)
+        # What exceeds one standard deviation is strong; two more are enough.
+        streaks = np.clip(strong - np.clip(strong, -1.0, 1.0), -2.0, 2.0)
+        mean += _below(grey) * (np.float32(_STREAK) * streaks)
         mean += _charging(resin, rng)
-        mean += rng.normal(0.0, LINE, (height, 1)).astype(np.float32)
+        mean += rng.normal(0.0, _LINE_OFFSET, (height, 1)).astype(np.float32)
         return _detect(mean, rng)
 
 
-def _shading(height: int, width: int, rng: Rng) -> Floats:
+def _shading(height: int, width: int, rng: Generator) -> Floats:
     """Draw smooth grey offsets (H, W) of about -8 to 8: a tilted, slightly bowed plane."""
-    y, x = np.linspace(-1.0, 1.0, height)[:, None], np.linspace(-1.0, 1.0, width)[None]
+    y = np.linspace(-1.0, 1.0, height)[:, None]
+    x = np.linspace(-1.0, 1.0, width)[None]
     slope_y, slope_x, bow = rng.uniform(-4.0, 4.0, 3)
     return np.asarray(slope_y * y + slope_x * x + bow * (x**2 + y**2 - 0.7), np.float32)
 
 
-def _stripes(width: int, rng: Rng) -> Floats:
+def _stripes(width: int, rng: Generator) -> Floats:
     """Draw three profiles (3, W) of standard deviation 1 or so: narrow, a few of them strong."""
     white = rng.standard_normal((3, width), np.float32)
-    white *= np.abs(white)  # few are strong
-    band = ndimage.gaussian_filter1d(white, 1.2, axis=1) - ndimage.gaussian_filter1d(
-        white, 6.0, axis=1
-    )
+    # Squared with its sign kept: most stripes become weaker, few stronger.
+    white *= np.abs(white)
+    fine = ndimage.gaussian_filter1d(white, 1.2, axis=1)
+    coarse = ndimage.gaussian_filter1d(white, 6.0, axis=1)
+    band = fine - coarse
     return np.asarray(band / 0.68, np.float32)
 
 
 def _below(grey: Floats) -> Floats:
-    """Tell how much dense matter the ion beam met on its way to a pixel (H, W): 0 none, 1 much."""
-    met = np.cumsum(grey < DENSE, axis=0, dtype=np.float32)
-    return met / (met + np.float32(12.0))
+    """Compute how much dense matter is above a pixel (H, W), where the ions come from: 0 to 1."""
+    dense = np.cumsum(grey < _DENSE, axis=0, dtype=np.float32)
+    return dense / (dense + np.float32(12.0))
 
 
-def _charging(resin: NDArray[np.bool_], rng: Rng) -> Floats:
-    """Draw the grey offsets (H, W) of charging: edges of the resin leave tails along x, strong and weak by line."""
+def _charging(resin: Mask, rng: Generator) -> Floats:
+    """Draw the grey offsets (H, W) of charging: edges of the resin leave tails along x.
+
+    Lines differ in strength, and neighbouring lines differ less.
+    """
     signal = resin.astype(np.float32)
-    lines = ndimage.gaussian_filter1d(rng.normal(0.0, 1.5, len(resin)), 1.5) + rng.normal(
-        1.0, 0.25, len(resin)
-    )
-    signal -= tails(signal, TAIL)
-    signal *= (CHARGE * np.clip(lines, 0.0, 2.5)).astype(np.float32)[:, None]
+    lines = ndimage.gaussian_filter1d(rng.normal(0.0, 1.5, len(resin)), 1.5)
+    lines = lines + rng.normal(1.0, 0.25, len(resin))
+    signal -= tails(signal, _CHARGE_KEPT)
+    signal *= (_CHARGE * np.clip(lines, 0.0, 2.5)).astype(np.float32)[:, None]
     return signal
 
 
-def _detect(mean: Floats, rng: Rng) -> Bytes:
+def _detect(mean: Floats, rng: Generator) -> UInt8:
     """Count electrons, smear them along the line, amplify: grey levels (H, W) become uint8."""
     noise = rng.standard_normal(mean.shape, np.float32)
-    noise *= np.sqrt(np.maximum(mean, 1.0) / np.float32(ELECTRONS))
+    noise *= np.sqrt(np.maximum(mean, 1.0) / np.float32(_ELECTRONS))
     noise += mean
-    signal = ndimage.correlate1d(noise, SCAN, axis=1, mode="nearest")
-    signal += rng.standard_normal(mean.shape, np.float32) * np.float32(AMPLIFIER)
+    signal = ndimage.correlate1d(noise, _SCAN, axis=1, mode="nearest")
+    signal += rng.standard_normal(mean.shape, np.float32) * np.float32(_AMPLIFIER)
     return np.asarray(np.clip(np.rint(signal, out=signal), 0, 255, out=signal), np.uint8)

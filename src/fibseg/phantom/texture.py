@@ -1,28 +1,38 @@
 """Grain of the phantom's cytoplasm: random, of a given size, and continued from slice to slice.
 
-Each slice is made from its Fourier transform, so a shift by a part of a pixel is exact. From one slice to the next an
-amplitude of frequency f keeps the part exp(-`FADE` f d), d the distance of the slices: coarse grain reaches through
-many slices, fine grain through one.
+Each slice is made from its Fourier transform, so a shift by a part of a pixel is exact. From one
+slice to the next an amplitude of frequency f keeps the part exp(-`_FADE` f d), d the distance of
+the slices: coarse grain reaches through many slices, fine grain through one.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.random import Generator
 from scipy import fft
 
-Floats = NDArray[np.floating[Any]]
-Rng = np.random.Generator
+from fibseg.arrays import Floats
 
-FINE, SPREAD = 0.1, 0.05  # cycles per pixel: grains of 5 pixels, a period of 10; standard deviation
-COARSE, SHARE = 0.02, 0.4  # cycles per pixel: clouds of 20 pixels; their part of the amplitude
-FADE = 3.0
+_FINE = 0.1
+"""Mean frequency of the fine grain in cycles per pixel: grains of 5 pixels, a period of 10."""
+
+_FINE_SPREAD = 0.05
+"""Standard deviation of that frequency."""
+
+_COARSE = 0.02
+"""Standard deviation of the clouds' frequency in cycles per pixel: clouds of 20 pixels."""
+
+_COARSE_SHARE = 0.4
+"""The clouds' part of the amplitude."""
+
+_FADE = 3.0
 
 
 class Texture:
-    """A random field (H, W) of mean 0 and standard deviation 1 in each slice; its opposite edges continue."""
+    """A random field (H, W) of mean 0 and standard deviation 1 in each slice.
 
-    def __init__(self, height: int, width: int, distance: float, rng: Rng) -> None:
+    Its opposite edges continue each other.
+    """
+
+    def __init__(self, height: int, width: int, distance: float, rng: Generator) -> None:
         """Start with an empty slice.
 
         Args:
@@ -31,20 +41,25 @@ class Texture:
             distance: from slice to slice, in pixels.
             rng: drawn from at each slice.
         """
-        self._rng, self._shape = rng, (height, width)
+        self._rng = rng
+        self._shape = (height, width)
         self._size = (fft.next_fast_len(height, real=True), fft.next_fast_len(width, real=True))
-        self._y = fft.fftfreq(self._size[0]).astype(np.float32)[:, None]  # cycles per pixel
+        # Frequencies in cycles per pixel.
+        self._y = fft.fftfreq(self._size[0]).astype(np.float32)[:, None]
         self._x = fft.rfftfreq(self._size[1]).astype(np.float32)[None]
-        f = np.hypot(self._y, self._x)
-        self._keep = np.exp(-FADE * distance * f)
-        fine = np.exp(-0.5 * ((f - FINE) / SPREAD) ** 2) * (f > 0)
-        coarse = np.exp(-0.5 * (f / COARSE) ** 2) * (f > 0)
-        power = (1.0 - SHARE**2) * fine**2 / np.sum(fine**2) + SHARE**2 * coarse**2 / np.sum(
-            coarse**2
-        )
+        frequency = np.hypot(self._y, self._x)
+        self._keep = np.exp(-_FADE * distance * frequency)
+        # Frequency 0 is left out, so that the mean of a slice is 0.
+        fine = np.exp(-0.5 * ((frequency - _FINE) / _FINE_SPREAD) ** 2) * (frequency > 0)
+        coarse = np.exp(-0.5 * (frequency / _COARSE) ** 2) * (frequency > 0)
+        fine_power = (1.0 - _COARSE_SHARE**2) * fine**2 / np.sum(fine**2)
+        coarse_power = _COARSE_SHARE**2 * coarse**2 / np.sum(coarse**2)
+        power = fine_power + coarse_power
+        # What is drawn makes up for what fades, so that all slices have one standard deviation.
         self._draw = np.sqrt(power * (1.0 - self._keep**2)) * (0.5 * self._size[0] * self._size[1])
-        self._scale = 1.0 / np.sqrt(np.maximum(1.0 - self._keep**2, 1e-6))  # of the first slice
-        self._spectrum = np.zeros(f.shape, np.complex64)
+        # The first slice has nothing to continue: it is drawn at the full amplitude.
+        self._scale = 1.0 / np.sqrt(np.maximum(1.0 - self._keep**2, 1e-6))
+        self._spectrum = np.zeros(frequency.shape, np.complex64)
 
     def next(self, shift: Floats) -> Floats:
         """Make the next slice, moved by `shift` (2,) = y, x in pixels.
@@ -52,9 +67,8 @@ class Texture:
         Returns:
             (H, W) float32.
         """
-        parts = self._rng.standard_normal((*self._spectrum.shape, 2), np.float32).view(
-            np.complex64
-        )[..., 0]
+        normal = self._rng.standard_normal((*self._spectrum.shape, 2), np.float32)
+        parts = normal.view(np.complex64)[..., 0]
         parts *= self._draw * self._scale
         self._scale = np.float32(1.0)
         self._spectrum *= self._keep
