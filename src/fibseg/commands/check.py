@@ -18,6 +18,7 @@ from fibseg.data.inspection import SliceFacts
 from fibseg.data.survey import Survey, survey
 from fibseg.data.volume import read_places
 from fibseg.errors import FibsegError
+from fibseg.machine import table_console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     # Pages import matplotlib, which `fibseg check --help` can do without.
     from fibseg.pages.check import write_check_page
 
-    console = Console()
+    console = table_console(140)
     description = load_description(options.data)
     if options.root is not None:
         description.root = options.root

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from fibseg.commands.arguments import pixel_offset
 from fibseg.config.compose import load_description
 from fibseg.data.scoring import score_stacks
 from fibseg.data.splits import parse_slices
+from fibseg.machine import table_console
 from fibseg.scores.slices import ClassScore
 from fibseg.stack import open_stack
 
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         slices=slices,
         offset=options.offset,
     )
-    Console().print(_score_table(scores, len(slices)))
+    table_console(140).print(_score_table(scores, len(slices)))
 
 
 def _score_table(scores: Sequence[ClassScore], slices: int) -> Table:
