@@ -1,4 +1,4 @@
-"""Camera and texture of the phantom against references: laws of noise, a recursive filter, whole-pixel shifts."""
+"""Camera and texture against references: laws of noise, a recursive filter, whole-pixel shifts."""
 
 from itertools import pairwise
 
@@ -10,9 +10,8 @@ from fibseg.phantom.camera import Camera, slow_drift, tails
 from fibseg.phantom.texture import Texture
 
 SIZE = (200, 400)
-KERNEL = (
-    np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6.0
-)  # unit gain on white noise, blind to lines and stripes
+# Unit gain on white noise, blind to lines and stripes.
+KERNEL = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6.0
 
 
 def flat(grey: float, seed: int = 0) -> np.ndarray:
@@ -22,19 +21,20 @@ def flat(grey: float, seed: int = 0) -> np.ndarray:
 
 
 def test_variance_is_a_line_of_the_grey_level() -> None:
-    greys = np.array([130.0, 160.0, 190.0])  # lighter than what starts curtains
-    seen = [np.array([flat(grey, seed) for seed in range(4)]) for grey in greys]
-    variance = [np.var([ndimage.convolve(image, KERNEL) for image in images]) for images in seen]
-    slope, offset = np.polyfit([images.mean() for images in seen], variance, 1)
-    assert slope > 0.2 and offset > 0  # electrons, and the amplifier
-    assert (
-        np.abs(np.polyval([slope, offset], [images.mean() for images in seen]) - variance).max()
-        < 2.0
-    )
+    # Lighter than what starts curtains.
+    greys = np.array([130.0, 160.0, 190.0])
+    stacks = [np.array([flat(grey, seed) for seed in range(4)]) for grey in greys]
+    means = [images.mean() for images in stacks]
+    variance = [np.var([ndimage.convolve(image, KERNEL) for image in images]) for images in stacks]
+    slope, offset = np.polyfit(means, variance, 1)
+    # The slope is that of the electrons, the offset the amplifier's.
+    assert slope > 0.2 and offset > 0
+    assert np.abs(np.polyval([slope, offset], means) - variance).max() < 2.0
 
 
 def test_noise_is_correlated_along_the_line_only() -> None:
-    noise = np.diff(flat(180.0), axis=0, n=2)  # no stripes
+    # Without stripes.
+    noise = np.diff(flat(180.0), axis=0, n=2)
     noise -= noise.mean(axis=1, keepdims=True)
     assert 0.05 < np.mean(noise[:, 1:] * noise[:, :-1]) / noise.var() < 0.25
     assert abs(np.mean(noise[:, 2:] * noise[:, :-2]) / noise.var()) < 0.05
@@ -45,15 +45,16 @@ def test_noise_is_correlated_along_the_line_only() -> None:
 
 
 def test_strong_curtains_begin_below_dense_structures() -> None:
-    below, above = [], []
+    below = []
+    above = []
     for seed in range(8):
         grey = np.full(SIZE, 180.0, np.float32)
         grey[90:110] = 60.0
         camera = Camera((1, *SIZE), np.random.default_rng(seed))
         image = camera.expose(grey, np.zeros(SIZE, bool), 0).astype(float)
-        for part, found in ((image[10:80], above), (image[120:190], below)):
+        for part, deviations in ((image[10:80], above), (image[120:190], below)):
             columns = part.mean(axis=0)
-            found.append((columns - ndimage.gaussian_filter1d(columns, 8.0)).std())
+            deviations.append((columns - ndimage.gaussian_filter1d(columns, 8.0)).std())
     assert np.mean(below) > 1.2 * np.mean(above)
 
 
@@ -67,7 +68,8 @@ def test_resin_is_too_bright_where_the_scan_enters_it() -> None:
     line = np.mean(lines, axis=0)
     assert line[200:210].mean() > line[290:390].mean() + 5
     assert line[100:110].mean() < line[:100].mean() - 5
-    assert line[200:210].mean() > line[215:225].mean() > line[240:260].mean()  # it decays
+    # It decays.
+    assert line[200:210].mean() > line[215:225].mean() > line[240:260].mean()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,8 @@ def test_resin_is_too_bright_where_the_scan_enters_it() -> None:
 )
 def test_tails_are_a_recursive_filter(width: int, keep: float) -> None:
     line = np.random.default_rng(1).normal(100.0, 20.0, (3, width))
-    start = keep * line[:, :1]  # of a line that was at its first value before
+    # As if the line had been at its first value before.
+    start = keep * line[:, :1]
     expected = signal.lfilter([1.0 - keep], [1.0, -keep], line, axis=1, zi=start)[0]
     np.testing.assert_allclose(tails(line, keep), expected, atol=0.2)
 

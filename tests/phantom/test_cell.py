@@ -8,19 +8,32 @@ from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from fibseg.errors import FibsegError
-from fibseg.phantom.cell import make_phantom
+from fibseg.phantom import make_phantom
 
 DEMO = (24, 256, 256)
-BACKGROUND, MITOCHONDRION, MEMBRANE, ER = 0, 1, 2, 3
-Stack = tuple[np.ndarray, np.ndarray]
+BACKGROUND = 0
+MITOCHONDRION = 1
+MEMBRANE = 2
+ER = 3
+Drawn = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def demo() -> list[Stack]:
+def demo() -> list[Drawn]:
+    """Image and labels for three seeds; read only."""
     return [make_phantom(DEMO, seed) for seed in range(3)]
 
 
-def test_shapes_and_types(demo: list[Stack]) -> None:
+@pytest.fixture(scope="module")
+def cells(demo: list[Drawn]) -> list[np.ndarray]:
+    """For each seed, which pixels lie within the membrane or in it; read only."""
+    return [
+        np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+        for _, labels in demo
+    ]
+
+
+def test_shapes_and_types(demo: list[Drawn]) -> None:
     for image, labels in demo:
         assert image.shape == labels.shape == DEMO
         assert image.dtype == labels.dtype == np.uint8
@@ -28,14 +41,15 @@ def test_shapes_and_types(demo: list[Stack]) -> None:
 
 
 def test_same_seed_same_bytes() -> None:
-    first, again, other = (make_phantom((4, 80, 70), seed) for seed in (5, 5, 6))
-    for one, two, three in zip(first, again, other, strict=True):
-        assert one.tobytes() == two.tobytes()
-        assert one.tobytes() != three.tobytes()
+    first, again, another = (make_phantom((4, 80, 70), seed) for seed in (5, 5, 6))
+    for k in range(2):
+        assert first[k].tobytes() == again[k].tobytes()
+        assert first[k].tobytes() != another[k].tobytes()
 
 
 def test_global_generator_is_not_used() -> None:
-    before = np.random.get_state()[1].tolist()  # noqa: NPY002 - the global state is what is looked at
+    # The global state is what is tested.
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
     make_phantom((1, 32, 32), 0)
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
@@ -60,23 +74,23 @@ def test_every_class_in_every_slice(shape: tuple[int, int, int], seeds: int) -> 
             assert (labels == label).sum(axis=(1, 2)).min() >= 16, (seed, label)
 
 
-def test_slices_differ_but_continue(demo: list[Stack]) -> None:
+def test_slices_differ_but_continue(demo: list[Drawn]) -> None:
     for image, labels in demo:
         assert (
             len({slice_.tobytes() for slice_ in image})
             == len({slice_.tobytes() for slice_ in labels})
             == DEMO[0]
         )
-        upper, lower = labels[:-1] > 0, labels[1:] > 0
+        upper = labels[:-1] > 0
+        lower = labels[1:] > 0
         dice = (
             2 * (upper & lower).sum(axis=(1, 2)) / (upper.sum(axis=(1, 2)) + lower.sum(axis=(1, 2)))
         )
         assert dice.mean() > 0.8  # the membrane is 5 px thin, and the jitter moves it
 
 
-def test_grey_levels(demo: list[Stack]) -> None:
-    for image, labels in demo:
-        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+def test_grey_levels(demo: list[Drawn], cells: list[np.ndarray]) -> None:
+    for (image, labels), cell in zip(demo, cells, strict=True):
         cytoplasm = image[cell & (labels == BACKGROUND)].mean()
         resin = image[~cell].mean()
         mitochondrion, membrane, er = (
@@ -88,10 +102,11 @@ def test_grey_levels(demo: list[Stack]) -> None:
         assert 5 < image[~cell].std() < 20  # noise
 
 
-def test_mitochondria_have_dark_borders_and_cristae(demo: list[Stack]) -> None:
+def test_mitochondria_have_dark_borders_and_cristae(demo: list[Drawn]) -> None:
     image, labels = demo[0]
     depth = np.array([ndimage.distance_transform_edt(slice_ == MITOCHONDRION) for slice_ in labels])
-    border, inside = image[(depth > 0) & (depth <= 2)], image[depth > 6]
+    border = image[(depth > 0) & (depth <= 2)]
+    inside = image[depth > 6]
     assert border.mean() < inside.mean() - 10
     grey = image.astype(float)
     detail = ndimage.gaussian_filter(grey, (0, 1, 1)) - ndimage.gaussian_filter(grey, (0, 6, 6))
@@ -111,7 +126,7 @@ def test_labels_move_with_the_image() -> None:
         assert min(shifts, key=lambda shift: shifts[shift]) == (0, 0)
 
 
-def test_tenth_of_patches_is_empty(demo: list[Stack]) -> None:
+def test_tenth_of_patches_is_empty(demo: list[Drawn]) -> None:
     rng = np.random.default_rng(0)
     for _, labels in demo:
         corners = rng.integers(0, (DEMO[0], DEMO[1] - 63, DEMO[2] - 63), (2000, 3))
@@ -119,14 +134,14 @@ def test_tenth_of_patches_is_empty(demo: list[Stack]) -> None:
         assert np.mean(empty) >= 0.1
 
 
-def test_mitochondria_are_large(demo: list[Stack]) -> None:
+def test_mitochondria_are_large(demo: list[Drawn]) -> None:
     for _, labels in demo:
         components, count = ndimage.label(labels == MITOCHONDRION, np.ones((3, 3, 3)))
         assert 1 <= count <= 12
         assert np.bincount(components.ravel())[1:].min() >= 1000  # voxels
 
 
-def test_one_membrane_around_all(demo: list[Stack]) -> None:
+def test_one_membrane_around_all(demo: list[Drawn]) -> None:
     for _, labels in demo:
         for slice_ in labels:
             cell = ndimage.binary_fill_holes(slice_ == MEMBRANE)
@@ -135,7 +150,7 @@ def test_one_membrane_around_all(demo: list[Stack]) -> None:
             assert cell[1:-1, 1:-1].sum() == cell.sum()  # clear of the edge
 
 
-def test_labels_have_no_holes(demo: list[Stack]) -> None:
+def test_labels_have_no_holes(demo: list[Drawn]) -> None:
     for _, labels in demo:
         for slice_ in labels:
             mitochondria = slice_ == MITOCHONDRION
@@ -144,43 +159,43 @@ def test_labels_have_no_holes(demo: list[Stack]) -> None:
 
 
 @pytest.mark.parametrize("label", [MITOCHONDRION, MEMBRANE])
-def test_grey_falls_where_the_label_begins(demo: list[Stack], label: int) -> None:
-    for image, labels in demo:
-        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+def test_grey_falls_where_the_label_begins(
+    demo: list[Drawn], cells: list[np.ndarray], label: int
+) -> None:
+    for (image, labels), cell in zip(demo, cells, strict=True):
         inside = cell if label == MEMBRANE else labels == label
         depth = np.array([ndimage.distance_transform_edt(slice_) for slice_ in inside])
         height = np.array([ndimage.distance_transform_edt(~slice_) for slice_ in inside])
         below = [image[(depth > low) & (depth <= low + 1)].mean() for low in (2, 1, 0)]
         above = [image[(height > low) & (height <= low + 1)].mean() for low in (0, 1, 2)]
         steps = np.diff(below + above)
-        assert (
-            steps.argmax() == 2
-        )  # steepest between the last pixel inside and the first one outside
+        # Steepest between the last pixel inside and the first one outside.
+        assert steps.argmax() == 2
 
 
-def test_image_and_labels_shift_alike(demo: list[Stack]) -> None:
-    found = []
-    for image, labels in demo:
-        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+def test_image_and_labels_shift_alike(demo: list[Drawn], cells: list[np.ndarray]) -> None:
+    shifts = []
+    for (image, _), cell in zip(demo, cells, strict=True):
         sharp = [ndimage.gaussian_filter(slice_.astype(float), 1.5) for slice_ in image]
         sharp = [slice_ - ndimage.gaussian_filter(slice_, 8) for slice_ in sharp]
         for z in range(DEMO[0] - 1):
             normal = {"upsample_factor": 20, "normalization": None}
             of_image = phase_cross_correlation(sharp[z], sharp[z + 1], **normal)[0]
             centres = [np.array(ndimage.center_of_mass(mask)) for mask in cell[z : z + 2]]
-            found.append((of_image, centres[0] - centres[1]))
-    images, truth = np.moveaxis(np.array(found), 1, 0)  # (pairs, 2) pixels
+            shifts.append((of_image, centres[0] - centres[1]))
+    images, truth = np.moveaxis(np.array(shifts), 1, 0)
     assert 0.2 < truth.std() < 1.0  # the stage does move
     assert np.abs(images - truth).max() < 0.5
     assert np.corrcoef(images.ravel(), truth.ravel())[0, 1] > 0.9
 
 
-def test_curtains_are_vertical_and_fade_slowly(demo: list[Stack]) -> None:
+def test_curtains_are_vertical_and_fade_slowly(demo: list[Drawn]) -> None:
     image, labels = demo[0]
     assert not labels[:, :60].any()
     resin = image[:, :60, :60].astype(float)
     resin = resin - ndimage.gaussian_filter(resin, (0, 8, 8))
-    columns, rows = resin.mean(axis=1), resin.mean(axis=2)
+    columns = resin.mean(axis=1)
+    rows = resin.mean(axis=2)
     noise = (resin - columns[:, None] - rows[:, :, None]).var() / 60  # of a mean over 60 pixels
     assert columns.var() - noise > 2 * (rows.var() - noise) > 0
     wide = image[:, :60].mean(axis=1)
@@ -190,10 +205,9 @@ def test_curtains_are_vertical_and_fade_slowly(demo: list[Stack]) -> None:
     assert products[2] < 0.5 * products[1]
 
 
-def test_noise_grows_with_grey_level(demo: list[Stack]) -> None:
-    kernel = (
-        np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6.0
-    )  # unit gain on white noise, blind to lines
+def test_noise_grows_with_grey_level(demo: list[Drawn]) -> None:
+    # Unit gain on white noise, blind to lines.
+    kernel = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6.0
     for image, labels in demo:
         detail = np.array([ndimage.convolve(slice_.astype(float), kernel) for slice_ in image])
         depth = np.array(
@@ -202,26 +216,24 @@ def test_noise_grows_with_grey_level(demo: list[Stack]) -> None:
         assert detail[:, :20].std() > 1.1 * detail[depth > 6].std()
 
 
-def test_cytoplasm_is_granular_and_resin_smooth(demo: list[Stack]) -> None:
-    for image, labels in demo:
+def test_cytoplasm_is_granular_and_resin_smooth(demo: list[Drawn], cells: list[np.ndarray]) -> None:
+    for (image, labels), cell in zip(demo, cells, strict=True):
         grey = image.astype(float)
         band = ndimage.gaussian_filter(grey, (0, 1.5, 1.5)) - ndimage.gaussian_filter(
             grey, (0, 5, 5)
         )
-        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
         clear = ndimage.binary_erosion(labels == BACKGROUND, np.ones((1, 13, 13)))
         assert band[clear & cell].std() > 2 * band[clear & ~cell].std()
 
 
-def test_background_holds_a_few_dark_objects(demo: list[Stack]) -> None:
-    for image, labels in demo:
-        cell = np.array([ndimage.binary_fill_holes(slice_ == MEMBRANE) for slice_ in labels])
+def test_background_holds_a_few_dark_objects(demo: list[Drawn], cells: list[np.ndarray]) -> None:
+    for (image, labels), cell in zip(demo, cells, strict=True):
         clear = ndimage.binary_erosion(labels == BACKGROUND, np.ones((1, 9, 9))) & cell
         dark = ndimage.gaussian_filter(image.astype(float), (0, 1.5, 1.5)) < 120
         assert 0.001 < dark[clear].mean() < 0.05
 
 
-def test_brightness_drifts(demo: list[Stack]) -> None:
+def test_brightness_drifts(demo: list[Drawn]) -> None:
     means = np.array([image[:, :20].mean(axis=(1, 2)) for image, _ in demo])  # resin only
     assert means.std(axis=1).min() > 0.5 and means.std(axis=1).max() < 8.0
 
@@ -241,7 +253,8 @@ def test_memory_of_a_few_slices() -> None:
     "shape", [(1, 32, 32), (1, 33, 47), (3, 37, 61), (2, 131, 67), (5, 32, 211)]
 )
 def test_odd_shapes(shape: tuple[int, int, int]) -> None:
-    first, again = make_phantom(shape, 3), make_phantom(shape, 3)
+    first = make_phantom(shape, 3)
+    again = make_phantom(shape, 3)
     for one, two in zip(first, again, strict=True):
         assert one.shape == shape and one.dtype == np.uint8
         assert one.tobytes() == two.tobytes()

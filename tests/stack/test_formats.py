@@ -43,14 +43,15 @@ from tests.support.stack_files import (
 )
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it calls what it calls deprecated
+    # ome_zarr calls what it calls deprecated.
+    warnings.simplefilter("ignore")
     import ome_zarr.io
     import ome_zarr.reader
     import ome_zarr.writer
 
 
 @pytest.mark.parametrize(
-    ("write", "dtypes", "told"),
+    ("write", "dtypes", "has_size"),
     [
         (bigtiff, ("uint8", "uint16", "float32"), False),
         (tiled_tiff, ("uint8", "uint16"), False),
@@ -70,19 +71,20 @@ with warnings.catch_warnings():
     ],
 )
 def test_a_file_of_another_library(
-    write: Callable[[Path, Pixels], str], dtypes: tuple[str, ...], told: bool, tmp_path: Path
+    write: Callable[[Path, Pixels], str], dtypes: tuple[str, ...], has_size: bool, tmp_path: Path
 ) -> None:
     for dtype in dtypes:
-        data, folder = pixels(dtype), tmp_path / dtype
+        data = pixels(dtype)
+        folder = tmp_path / dtype
         folder.mkdir()
         stack = open_stack(write(folder, data))
         assert (stack.shape, stack.dtype) == (STACK_SHAPE, np.dtype(dtype))
         for z in (3, 0, 4):
-            one = stack.read(z)
-            assert one.dtype == stack.dtype
-            np.testing.assert_array_equal(one, data[z])
+            image = stack.read(z)
+            assert image.dtype == stack.dtype
+            np.testing.assert_array_equal(image, data[z])
         np.testing.assert_array_equal(np.stack(list(stack)), data)
-        assert stack.voxel_size == (pytest.approx(tuple(VOXEL_SIZE)) if told else None)
+        assert stack.voxel_size == (pytest.approx(tuple(VOXEL_SIZE)) if has_size else None)
 
 
 def test_unsigned_bytes_of_imod(tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_a_folder_of_more_slices_than_files_may_be_open(tmp_path: Path) -> None:
     used = len(list(Path("/proc/self/fd").iterdir()))
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 30, limits[1]))
     try:
-        assert [int(one[0, 0]) for one in open_stack(tmp_path)] == list(range(80))
+        assert [int(image[0, 0]) for image in open_stack(tmp_path)] == list(range(80))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
@@ -129,8 +131,9 @@ def test_a_folder_of_more_slices_than_files_may_be_open(tmp_path: Path) -> None:
 def test_opening_reads_no_pixels_and_slices_need_the_memory_of_a_few(
     write: Callable[[Path, Pixels], str], tmp_path: Path
 ) -> None:
-    """64 slices of a megabyte each, four in a chunk at most: the peak beyond Python's own stays below 16."""
-    data = np.random.default_rng(0).integers(0, 9, (64, 1024, 1024)).astype(np.uint8)
+    """Of 64 slices of a megabyte each, two in a chunk, the peak beyond Python's own is below 16."""
+    # Pixels that compress fast, and slices that differ.
+    data = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None, None], (64, 1024, 1024))
     path = write(tmp_path, data if write is not mrc else data.astype(np.uint16))
     libraries = "import h5py, zarr, mrcfile, nibabel, tifffile, imagecodecs"
     script = f"""
@@ -141,13 +144,14 @@ from fibseg.stack import open_stack
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 first = open_stack(sys.argv[1]); first.read(0); first.read(1)
 before = peak()
-print(sum(int(one.sum()) for one in open_stack(sys.argv[1])), peak() - before)
+print(sum(int(image.sum()) for image in open_stack(sys.argv[1])), peak() - before)
 """
+    # A small parent between: a child's peak begins with the memory of the process that forks it.
     start = [
         sys.executable,
         "-c",
         "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))",
-    ]  # a small parent
+    ]
     done = subprocess.run(
         [*start, sys.executable, "-c", script, path], capture_output=True, text=True, check=True
     )
@@ -165,10 +169,11 @@ def server(tmp_path: Path) -> Iterator[str]:
             return
 
     handler = functools.partial(Quiet, directory=tmp_path)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as local:
+        # A short poll, because the shutdown waits for its end.
+        threading.Thread(target=local.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{local.server_port}"
+        local.shutdown()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -192,8 +197,8 @@ def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
     notes = {"classes": {"0": "background", "7": "mitochondrion"}}
     header = StackHeader(STACK_SHAPE, "uint8", VOXEL_SIZE, notes)
     with StackWriter(tmp_path / "labels.zarr", header) as file:
-        for one in data:
-            file.write(one)
+        for image in data:
+            file.write(image)
     location = ome_zarr.io.parse_url(tmp_path / "labels.zarr")
     (node,) = ome_zarr.reader.Reader(location)()
     np.testing.assert_array_equal(np.asarray(node.data[0]), data)
@@ -214,16 +219,15 @@ def test_a_pyramid_is_read_by_its_own_library(tmp_path: Path) -> None:
     data = np.random.default_rng(0).integers(0, 9, (5, 1030, 259)).astype(np.uint8)
     header = StackHeader(data.shape, "uint8", (12, 5, 5), {"classes": {"0": "none"}})
     with StackWriter(tmp_path / "labels.zarr", header) as file:
-        for one in data:
-            file.write(one)
+        for image in data:
+            file.write(image)
     (node,) = ome_zarr.reader.Reader(ome_zarr.io.parse_url(tmp_path / "labels.zarr"))()
     steps = [(1, 1, 1), (1, 2, 2), (2, 4, 4), (4, 8, 8)]
     assert len(node.data) == len(steps)
-    for found, told, (z, y, x) in zip(
-        node.data, node.metadata["coordinateTransformations"], steps, strict=True
-    ):
-        np.testing.assert_array_equal(np.asarray(found), data[::z, ::y, ::x])
-        assert told == [{"type": "scale", "scale": [12 * z, 5 * y, 5 * x]}]
+    transformations = node.metadata["coordinateTransformations"]
+    for level, scales, (z, y, x) in zip(node.data, transformations, steps, strict=True):
+        np.testing.assert_array_equal(np.asarray(level), data[::z, ::y, ::x])
+        assert scales == [{"type": "scale", "scale": [12 * z, 5 * y, 5 * x]}]
 
 
 def test_zarr_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -292,9 +296,8 @@ def many_datasets(path: Path) -> str:
 
 
 def five_axes(path: Path) -> str:
-    zarr.create_array(
-        path / "a.zarr", data=np.zeros((1, 3, 2, 8, 8))
-    )  # two axes too many: time, and 3 channels
+    """Two axes too many: time, and three channels."""
+    zarr.create_array(path / "a.zarr", data=np.zeros((1, 3, 2, 8, 8)))
     return str(path / "a.zarr")
 
 
@@ -324,7 +327,7 @@ def text(name: str) -> Callable[[Path], str]:
 
 
 @pytest.mark.parametrize(
-    ("write", "said"),
+    ("write", "message"),
     [
         (two_channels, "several channels or times"),
         (further_axes, "several channels or times"),
@@ -348,9 +351,9 @@ def text(name: str) -> Callable[[Path], str]:
         (text("a.xyz"), "is not known; expected .tif"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_one_sentence(
-    write: Callable[[Path], str], said: str, tmp_path: Path
+def test_what_cannot_be_read_is_one_sentence(
+    write: Callable[[Path], str], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(FibsegError, match=said) as raised:
+    with pytest.raises(FibsegError, match=message) as raised:
         open_stack(write(tmp_path))
     assert len(str(raised.value).splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Damaged bytes: a sentence or a right result, never a crash of the interpreter and never a hang."""
+"""Damaged bytes: a sentence or a right result, never a crash of the interpreter, never a hang."""
 
 from __future__ import annotations
 
@@ -37,17 +37,12 @@ DTYPES = {"MRC": "uint16"}
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
     """Name of a format -> a folder with one stack, and the path of the stack in it."""
-    found = {}
+    stacks = {}
     for name, write in FORMATS.items():
         folder = tmp_path_factory.mktemp(name.replace(" ", ""))
         path = write(folder, formats.pixels(DTYPES.get(name, "uint8")))
-        found[name] = (
-            folder,
-            str(Path(path).relative_to(folder))
-            if ":" not in path
-            else path[len(str(folder)) + 1 :],
-        )
-    return found
+        stacks[name] = (folder, path.removeprefix(f"{folder}").removeprefix("/"))
+    return stacks
 
 
 damages = st.one_of(
@@ -74,10 +69,10 @@ def damage(content: bytes, kind: str, where: float, number: int) -> bytes:
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(one=damages, choice=st.integers(0, 1000))
+@given(damaged=damages, choice=st.integers(0, 1000))
 def test_damaged_bytes(
     name: str,
-    one: tuple[str, float, int],
+    damaged: tuple[str, float, int],
     choice: int,
     whole: dict[str, tuple[Path, str]],
     tmp_path: Path,
@@ -88,9 +83,10 @@ def test_damaged_bytes(
     shutil.copytree(folder, copy)
     files = sorted(path for path in copy.rglob("*") if path.is_file())
     chosen = files[choice % len(files)]
-    chosen.write_bytes(damage(chosen.read_bytes(), *one))
+    chosen.write_bytes(damage(chosen.read_bytes(), *damaged))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(30)  # a hang, in C too, ends this process, and the test with it
+    # A hang, in C too, ends this process, and the test with it.
+    signal.alarm(30)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -101,11 +97,11 @@ def test_damaged_bytes(
                 assert pixels.shape == stack.shape[1:]
                 assert pixels.dtype == stack.dtype
         except FibsegError as error:
-            told = str(error)
+            outcome = str(error)
         else:
-            told = "read"
+            outcome = "read"
     signal.alarm(0)
-    assert len(told.splitlines()) == 1
+    assert len(outcome.splitlines()) == 1
 
 
 def test_a_whole_stack_passes_the_same_way(whole: dict[str, tuple[Path, str]]) -> None:

@@ -1,3 +1,5 @@
+"""Paths, folders and globs that lead to a stack, and TIFF and PNG of other libraries."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -62,7 +64,8 @@ def test_written_tiff_is_read_by_other_libraries(tmp_path: Path) -> None:
         assert image.n_frames == 12
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
         numerator, denominator = file.pages[0].tags["XResolution"].value
-        assert numerator / denominator == pytest.approx(1 / 4)  # pixels per nm
+        # Pixels per nm.
+        assert numerator / denominator == pytest.approx(1 / 4)
         assert file.imagej_metadata is not None
         assert (file.imagej_metadata["spacing"], file.imagej_metadata["unit"]) == (20, "nm")
 
@@ -81,10 +84,11 @@ def test_nothing_stands_under_the_name_before_the_last_slice(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["imwrite", "zlib", "ours", "imagej"])
+@pytest.mark.parametrize("kind", ["imwrite", "zlib", "fibseg", "imagej"])
 def test_a_cut_tiff_is_an_error_or_whole(tmp_path: Path, kind: str) -> None:
-    path, volume = tmp_path / "a.tif", VOLUME[:5].astype(np.uint8)
-    if kind == "ours":
+    path = tmp_path / "a.tif"
+    volume = VOLUME[:5].astype(np.uint8)
+    if kind == "fibseg":
         write_stack(path, volume)
     else:
         tifffile.imwrite(
@@ -111,7 +115,8 @@ def test_a_cut_png_is_an_error_or_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(VOLUME[0].astype(np.uint8)).save(path)
     content = path.read_bytes()
-    for length in range(0, len(content), 7):  # the last bytes hold no pixels
+    # The last bytes hold no pixels.
+    for length in range(0, len(content), 7):
         path.write_bytes(content[:length])
         try:
             read = open_stack(path).read(0)

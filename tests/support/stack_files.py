@@ -6,7 +6,6 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import mrcfile
@@ -15,22 +14,21 @@ import numpy as np
 import skimage.io
 import tifffile
 import zarr
-from numpy.typing import NDArray
+
+from fibseg.arrays import Pixels
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # ome_zarr calls what it calls deprecated
+    # ome_zarr calls what it calls deprecated.
+    warnings.simplefilter("ignore")
     import ome_zarr.io
     import ome_zarr.reader
     import ome_zarr.writer
 
 
-Pixels = NDArray[Any]
-
-
 STACK_SHAPE = (5, 37, 53)
 
-
-VOXEL_SIZE = [20.0, 5.0, 4.0]  # nm
+VOXEL_SIZE = [20.0, 5.0, 4.0]
+"""In nm."""
 
 
 def pixels(dtype: str) -> Pixels:
@@ -87,27 +85,34 @@ def imagej_block(path: Path, data: Pixels) -> str:
     return str(path / "a.tif")
 
 
+def _chunks(data: Pixels) -> tuple[int, int, int]:
+    """Two slices deep; several in a slice, but not so many that a large file takes long."""
+    _, height, width = data.shape
+    return 2, max(16, height // 4), max(16, width // 4)
+
+
 def hdf5(path: Path, data: Pixels) -> str:
     with h5py.File(path / "a.h5", "w") as file:
-        one = file.create_dataset("volumes/raw", data=data, chunks=(2, 16, 16), compression="gzip")
-        one.attrs["element_size_um"] = [0.02, 0.005, 0.004]
-        file.create_dataset("volumes/other", data=data)
+        raw = file.create_dataset(
+            "volumes/raw", data=data, chunks=_chunks(data), compression="gzip"
+        )
+        raw.attrs["element_size_um"] = [0.02, 0.005, 0.004]
+        file.create_dataset("volumes/other", data=data[:1])
     return str(path / "a.h5:/volumes/raw")
 
 
 def ilastik(path: Path, data: Pixels, axes: str = "xyzc") -> str:
     """As ilastik exports, with axis tags; here in another order and with a channel."""
     with h5py.File(path / "a.hdf5", "w") as file:
-        one = file.create_dataset("exported_data", data=data.transpose(2, 1, 0)[..., None])
-        one.attrs["axistags"] = json.dumps({"axes": [{"key": key, "typeFlags": 2} for key in axes]})
+        labels = file.create_dataset("exported_data", data=data.transpose(2, 1, 0)[..., None])
+        tags = [{"key": key, "typeFlags": 2} for key in axes]
+        labels.attrs["axistags"] = json.dumps({"axes": tags})
     return str(path / "a.hdf5")
 
 
 def zarr_2(path: Path, data: Pixels) -> str:
     group = zarr.open_group(path / "a.zarr", mode="w", zarr_format=2)
-    group.create_array(
-        "raw/em", data=data, chunks=(2, max(16, data.shape[1] // 16), max(16, data.shape[2] // 16))
-    )
+    group.create_array("raw/em", data=data, chunks=_chunks(data))
     return str(path / "a.zarr" / "raw" / "em")
 
 
@@ -120,7 +125,8 @@ def ome_zarr_of(version: str) -> Callable[[Path, Pixels], str]:
     def write(path: Path, data: Pixels) -> str:
         kind = ome_zarr.format.FormatV04() if version == "0.4" else ome_zarr.format.FormatV05()
         group = zarr.open_group(path / "a.ome.zarr", mode="w", zarr_format=kind.zarr_format)
-        scale, units = dict(zip("zyx", VOXEL_SIZE, strict=True)), dict.fromkeys("zyx", "nanometer")
+        scale = dict(zip("zyx", VOXEL_SIZE, strict=True))
+        units = dict.fromkeys("zyx", "nanometer")
         smaller = data[:, ::2, ::2]
         ome_zarr.writer.write_multiscale(
             [data, smaller], group, kind, ["z", "y", "x"], scale=scale, axes_units=units
@@ -146,8 +152,8 @@ def nifti(path: Path, data: Pixels) -> str:
 
 def png_slices(path: Path, data: Pixels) -> str:
     """A folder of slices by scikit-image."""
-    for z, one in enumerate(data):
-        skimage.io.imsave(path / f"z{z}.png", one, check_contrast=False)
+    for z, image in enumerate(data):
+        skimage.io.imsave(path / f"z{z}.png", image, check_contrast=False)
     return str(path)
 
 
@@ -160,8 +166,8 @@ def zarr_5d(path: Path, data: Pixels) -> str:
         {"type": "scale", "scale": [1, 1, 0.01, 0.005, 0.004]},
         {"type": "scale", "scale": [1, 1, 2, 1, 1]},
     )
-    one = {"path": "0", "coordinateTransformations": [scales[0]]}
+    resolution = {"path": "0", "coordinateTransformations": [scales[0]]}
     group.attrs["multiscales"] = [
-        {"axes": units, "datasets": [one], "coordinateTransformations": [scales[1]]}
+        {"axes": units, "datasets": [resolution], "coordinateTransformations": [scales[1]]}
     ]
     return str(path / "a.zarr" / "0")
