@@ -27,9 +27,10 @@ from sklearn.ensemble import RandomForestClassifier
 from fibseg.config.compose import load_description
 from fibseg.data.description import class_names
 from fibseg.data.grey import GreyRange, grey_range, to_8bit
-from fibseg.data.slices import AnnotatedSlice, load_slices
+from fibseg.data.slices import load_slices
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.machine import cores, set_threads
-from fibseg.models.features import FEATURES, pixel_features
+from fibseg.models.features import FEATURES_PER_CHANNEL, pixel_features
 from fibseg.models.forest import ForestNetwork
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.slices import deciding, predict_slice
@@ -57,7 +58,7 @@ def timed(step: Any) -> tuple[Any, float]:
 
 
 def peer_features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(H, W) -> (H, W, FEATURES): intensity, edge and two eigenvalues at twelve scales, and the image itself."""
+    """(H, W) -> (H, W, FEATURES_PER_CHANNEL): intensity, edge and two eigenvalues at twelve scales, and the image itself."""
     found = multiscale_basic_features(
         image, sigma_min=0.7, sigma_max=10, num_sigma=12, workers=cores()
     )
@@ -83,7 +84,7 @@ def slice_rows(
         )
 
     def ours_flat(one: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return pixel_features(one[None], cores()).reshape(FEATURES, -1).T
+        return pixel_features(one[None], cores()).reshape(FEATURES_PER_CHANNEL, -1).T
 
     trainer = learned(ours_flat)
     network = from_scikit_learn(trainer, 1, len(classes))
@@ -91,14 +92,14 @@ def slice_rows(
     network.votes(pixels[..., :64, :64])  # its trees are made at the first use
     labels, ours = timed(lambda: network.votes(pixels).argmax(1)[0].numpy())
     features, own_features = timed(lambda: pixel_features(image[None], cores()))
-    rows = features.reshape(FEATURES, -1).T.copy()
+    rows = features.reshape(FEATURES_PER_CHANNEL, -1).T.copy()
     by_sklearn, own_predict = timed(lambda: trainer.predict(rows).reshape(labels.shape))
     other = learned(lambda one: peer_features(one).reshape(one.size, -1))
     seen, peer_seconds = timed(lambda: peer_features(image))
     flat = np.ascontiguousarray(seen.reshape(image.size, -1))
     _, peer_predict = timed(lambda: other.predict(flat))
     return {
-        "features": [FEATURES, flat.shape[1]],
+        "features": [FEATURES_PER_CHANNEL, flat.shape[1]],
         "trees": TREES,
         "pixels": PIXELS,
         "ours_s": round(ours, 2),

@@ -9,12 +9,12 @@ from skimage.feature import hessian_matrix_eigvals, structure_tensor_eigenvalues
 
 from fibseg.errors import FibsegError
 from fibseg.models.features import (
-    FEATURES,
-    FINER,
-    INNER,
-    NEEDED,
+    FEATURES_PER_CHANNEL,
+    FINER_SHARE,
+    OUTER_SHARE,
     REACH,
     SCALES,
+    SMALLEST_SIDE,
     TRUNCATE,
     feature_names,
     pixel_features,
@@ -31,16 +31,18 @@ def test_every_feature_against_scipy_and_scikit_image(sigma: float) -> None:
     def gauss(order: tuple[int, int], scale: float = sigma, of: np.ndarray = image) -> np.ndarray:
         return np.asarray(ndimage.gaussian_filter(of, scale, order=order, truncate=TRUNCATE))
 
-    down, across = gauss((1, 0)), gauss((0, 1))
+    down = gauss((1, 0))
+    across = gauss((0, 1))
     tensor = [
-        gauss((0, 0), INNER * sigma, one) for one in (down * down, down * across, across * across)
+        gauss((0, 0), OUTER_SHARE * sigma, one)
+        for one in (down * down, down * across, across * across)
     ]
     hessian = [gauss((2, 0)), gauss((1, 1)), gauss((0, 2))]
     expected = {
         "smoothed": gauss((0, 0)),
         "laplacian": ndimage.gaussian_laplace(image, sigma),
         "gradient": ndimage.gaussian_gradient_magnitude(image, sigma),
-        "difference": gauss((0, 0)) - gauss((0, 0), FINER * sigma),
+        "difference": gauss((0, 0)) - gauss((0, 0), FINER_SHARE * sigma),
         "structure 1": structure_tensor_eigenvalues(tensor)[0],
         "structure 2": structure_tensor_eigenvalues(tensor)[1],
         "hessian 1": hessian_matrix_eigvals(hessian)[0],
@@ -56,7 +58,7 @@ def test_every_feature_against_scipy_and_scikit_image(sigma: float) -> None:
 
 def test_names_channels_and_threads() -> None:
     two = np.stack([IMAGE, IMAGE // 2])
-    assert FEATURES == 49 == len(feature_names())
+    assert FEATURES_PER_CHANNEL == 49 == len(feature_names())
     assert feature_names([650])[49] == "area 650: smoothed 0.3" and len(feature_names([650])) == 98
     both = pixel_features(two, threads=3)
     np.testing.assert_array_equal(both[49:], pixel_features(two[1:]))
@@ -71,14 +73,19 @@ def test_a_pixel_looks_no_further_than_its_reach() -> None:
     changed = image.copy()
     changed[0], changed[:, 0] = 255 - changed[0], 255 - changed[:, 0]
     inside = (slice(None), slice(REACH + 1, None), slice(REACH + 1, None))
-    ours, other = pixel_features(image[None]), pixel_features(changed[None])
+    ours = pixel_features(image[None])
+    other = pixel_features(changed[None])
     np.testing.assert_array_equal(ours[inside], other[inside])
     assert (ours[:, REACH] != other[:, REACH]).any()
 
 
 def test_a_slice_that_is_too_small_is_one_sentence() -> None:
-    assert pixel_features(np.zeros((1, NEEDED, NEEDED), np.uint8)).shape == (49, NEEDED, NEEDED)
+    assert pixel_features(np.zeros((1, SMALLEST_SIDE, SMALLEST_SIDE), np.uint8)).shape == (
+        49,
+        SMALLEST_SIDE,
+        SMALLEST_SIDE,
+    )
     with pytest.raises(
         FibsegError, match="a slice of 40 x 64 pixels is smaller than the largest feature"
     ):
-        pixel_features(np.zeros((1, NEEDED - 1, 64), np.uint8))
+        pixel_features(np.zeros((1, SMALLEST_SIDE - 1, 64), np.uint8))

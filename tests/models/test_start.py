@@ -16,7 +16,8 @@ from fibseg.filters.channels import Channels
 from fibseg.models.checkpoints import save_whole
 from fibseg.models.efficient_unet import EfficientUNet
 from fibseg.models.kinds import create_model
-from fibseg.models.start import Start, imagenet_weights, load_encoder, read_weights, start_from
+from fibseg.models.pretrained import imagenet_weights, load_encoder, read_weights
+from fibseg.models.start import Start, start_from
 from fibseg.models.trained import TrainedModel
 from tests.support.models import SMALL_NETWORKS
 
@@ -42,7 +43,8 @@ def eunet(channels: int) -> EfficientUNet:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_encoder_sees_a_grey_image_as_timm_sees_its_normalised_colours(channels: int) -> None:
     """Against timm's own network, its epsilon (1e-5, ours is 1e-3) and its normalisation of colours."""
-    weights, network = pretrained(), eunet(channels)
+    weights = pretrained()
+    network = eunet(channels)
     told = load_encoder(network, weights, B0)
     assert told == [
         "its colours are taken to have mean [0.485, 0.456, 0.406] and deviation [0.229, 0.224, 0.225]"
@@ -74,7 +76,8 @@ def test_the_encoder_sees_a_grey_image_as_timm_sees_its_normalised_colours(chann
 @pytest.mark.parametrize("channels", [2, 4, 5])
 def test_other_numbers_of_channels_are_adapted(channels: int) -> None:
     """Repeated and scaled, so that equal channels give activations of the usual size."""
-    network, weights = eunet(channels), pretrained()
+    network = eunet(channels)
+    weights = pretrained()
     load_encoder(network, weights, B0)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     repeated = torch.cat([weights["conv_stem.weight"] / deviation] * 2, 1)[:, :channels]
@@ -100,10 +103,10 @@ def test_bad_weights_get_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FibsegError, match="does not exist"):
         read_weights(tmp_path / "none.pth")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
-    with pytest.raises(FibsegError, match="no whole file of weights"):
+    with pytest.raises(FibsegError, match="no file of weights"):
         read_weights(tmp_path / "cut.safetensors")
     save_whole({"a": Path}, tmp_path / "pickle.pth")
-    with pytest.raises(FibsegError, match=r"pickle\.pth is no whole file of weights"):
+    with pytest.raises(FibsegError, match=r"pickle\.pth is no file of weights"):
         read_weights(tmp_path / "pickle.pth")
     torch.save([1], tmp_path / "list.pth")
     with pytest.raises(FibsegError, match="holds a list, expected a state dict"):
@@ -174,7 +177,8 @@ def predicted(model: TrainedModel, image: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", ["unet", "eunet"])
 def test_the_same_run_is_repeated_exactly(name: str) -> None:
-    ours, theirs = model(name, CLASSES, [9], 1), model(name, CLASSES, [9], 2)
+    ours = model(name, CLASSES, [9], 1)
+    theirs = model(name, CLASSES, [9], 2)
     assert start_from(ours, theirs) == []
     image = torch.rand(1, 2, 64, 64)
     torch.testing.assert_close(predicted(ours, image), predicted(theirs, image))
@@ -182,19 +186,22 @@ def test_the_same_run_is_repeated_exactly(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["unet", "eunet"])
 def test_classes_are_matched_by_name(name: str) -> None:
-    ours, theirs = model(name, ["background", "b", "c"], [], 1), model(name, CLASSES, [], 2)
+    ours = model(name, ["background", "b", "c"], [], 1)
+    theirs = model(name, CLASSES, [], 2)
     assert start_from(ours, theirs) == [
         "class c is new: its weights start at random",
         "class a of that run is left out",
     ]
     image = torch.rand(1, 1, 64, 64)
-    found, expected = predicted(ours, image), predicted(theirs, image)
+    found = predicted(ours, image)
+    expected = predicted(theirs, image)
     torch.testing.assert_close(found[:, :2], expected[:, [0, 2]])
 
 
 @pytest.mark.parametrize("name", ["unet", "eunet"])
 def test_channels_are_matched_by_area(name: str) -> None:
-    ours, theirs = model(name, CLASSES, [70, 9], 1), model(name, CLASSES, [9], 2)
+    ours = model(name, CLASSES, [70, 9], 1)
+    theirs = model(name, CLASSES, [9], 2)
     assert start_from(ours, theirs) == ["channel grain 70 is new: its weights start at random"]
     image = torch.rand(1, 2, 64, 64)
     with torch.no_grad():
@@ -203,7 +210,8 @@ def test_channels_are_matched_by_area(name: str) -> None:
 
 
 def test_unets_channels_can_be_left_out() -> None:
-    ours, theirs = model("unet", CLASSES, [], 1), model("unet", CLASSES, [9, 70], 2)
+    ours = model("unet", CLASSES, [], 1)
+    theirs = model("unet", CLASSES, [9, 70], 2)
     assert start_from(ours, theirs) == [
         "channel grain 9 of that run is left out",
         "channel grain 70 of that run is left out",
@@ -216,7 +224,8 @@ def test_unets_channels_can_be_left_out() -> None:
 
 
 def test_an_efficient_unets_step_to_three_is_worked_in_and_taken_out() -> None:
-    one, three = model("eunet", CLASSES, [], 1), model("eunet", CLASSES, [9, 70], 2)
+    one = model("eunet", CLASSES, [], 1)
+    three = model("eunet", CLASSES, [9, 70], 2)
     image = torch.rand(1, 1, 64, 64)
     start_from(one, three)
     nothing = torch.zeros(1, 2, 64, 64)
@@ -224,9 +233,11 @@ def test_an_efficient_unets_step_to_three_is_worked_in_and_taken_out() -> None:
         predicted(one, image), predicted(three, torch.cat([image, nothing], 1))
     )
 
-    one, three = model("eunet", CLASSES, [], 3), model("eunet", CLASSES, [9, 70], 4)
+    one = model("eunet", CLASSES, [], 3)
+    three = model("eunet", CLASSES, [9, 70], 4)
     start_from(three, one)
-    stem_of_one, stem_of_three = one.network.encoder, three.network.encoder
+    stem_of_one = one.network.encoder
+    stem_of_three = three.network.encoder
     with torch.inference_mode():
         before = stem_of_one.bn1(stem_of_one.conv_stem(one.network.to_three(image)))
         after = stem_of_three.bn1(stem_of_three.conv_stem(torch.cat([image, nothing], 1)))
@@ -243,7 +254,8 @@ def test_another_network_is_refused() -> None:
 
 
 def test_changed_settings_are_told() -> None:
-    ours, theirs = model("unet", CLASSES, [9], 1, norm_eps=1e-5), model("unet", CLASSES, [9], 2)
+    ours = model("unet", CLASSES, [9], 1, norm_eps=1e-5)
+    theirs = model("unet", CLASSES, [9], 2)
     theirs = replace(theirs, channels=Channels((9,), "patch"))
     assert start_from(ours, theirs) == [
         "model.norm_eps was 0.001, is 1e-05",

@@ -1,62 +1,66 @@
-"""A random forest (Breiman, 2001) on features of pixels, in the place of a network: arrays, and nothing that runs."""
+"""A random forest on features of pixels in the place of a network: arrays, and nothing that runs.
+
+Breiman, Machine Learning 45, 2001, doi:10.1023/A:1010933404324.
+"""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fibseg.arrays import Floats
 from fibseg.errors import FibsegError
-from fibseg.models.features import FEATURES, REACH, SCALES, pixel_features
+from fibseg.models.features import FEATURES_PER_CHANNEL, REACH, SCALES, pixel_features
 
+# numba is slow to import, and is needed when pixels are classified alone.
 if TYPE_CHECKING:
     from fibseg.models.forest_walk import Trees
 
+_PIXELS_AT_ONCE = 2**15
+"""Pixels that are classified together: few enough for a cache to hold their features."""
 
-Floats = NDArray[np.float32]
+_TREES_AT_ONCE = 10
+"""Trees that are walked before it is looked which pixels are decided."""
 
-CHUNK = 2**15
-"""Pixels that are classified together: their features stay in a cache while tree after tree looks at them."""
+_NODES_PER_PIXEL = 0.25
+"""Nodes of a tree per pixel that it learns from, as measured on real stacks; trees grow fully."""
 
-BLOCK = 10
-"""Trees between two looks at which pixels are decided."""
-
-NODES_PER_PIXEL = 0.25
-"""Nodes of a tree for each pixel that it learns from; measured on real stacks, where trees grow to the end."""
-
-NODE = 60
+_NODE_BYTES = 60
 """Bytes of a node while the trees are made ready to walk."""
 
-LARGEST = 2**32 - 1
-"""Nodes of a forest."""
+_MOST_NODES = 2**32 - 1
+"""Nodes of a forest that 32 bits can number."""
 
-SMALLEST = 1e-9
-"""Share of a class that no tree gave, so that its logarithm is finite."""
+_SMALLEST_SHARE = 1e-9
+"""Stands for a share of 0, whose logarithm would be infinite."""
 
 
 class ForestNetwork(nn.Module):
     """Trees as arrays, and a compiled walk down them.
 
-    (N, C, H, W) in [0, 1] -> logarithms of the mean shares of the classes (N, K, H, W), so that a softmax gives the
-    shares. It computes on the CPU with torch's number of threads, whatever the device.
+    Maps images (N, C, H, W) in [0, 1] to the logarithms of the mean shares of the classes
+    (N, K, H, W), whose softmax gives the shares. It computes on the CPU with torch's number of
+    threads, whatever the device. `stride` and `halo` are explained in `fibseg.models.kinds`.
 
     Attributes:
         arguments: of its constructor.
-        starts: (T + 1,) first node of each tree.
-        left, right: (M,) children, counted from the tree's first node; -1 for a leaf.
-        feature: (M,) which feature a node asks for.
-        threshold: (M,) up to which, that included, the left child is taken.
-        row: (M,) of `shares`, for a leaf.
-        shares: (R, K) of the classes among a leaf's training pixels.
-        importances: (F,) of each feature: mean decrease of impurity, sum 1.
-        stride: tiles may start anywhere.
-        halo: how far a pixel's features look.
+        classes: number of classes.
+        starts: (T + 1,) first node of each tree, and the number of nodes.
+        left: (M,) left child of a node, counted from the tree's first node; -1 for a leaf.
+        right: (M,) right child, likewise.
+        feature: (M,) which feature a node compares.
+        threshold: (M,) largest value of the feature that leads to the left child.
+        row: (M,) row of `shares`, for a leaf.
+        shares: (R, K) shares of the classes among a leaf's training pixels.
+        importances: (F,) mean decrease of impurity by each feature; their sum is 1.
     """
 
+    # Nothing is pooled: the features of a pixel are the same wherever a tile starts.
     stride = 1
     halo = REACH
     starts: Tensor
@@ -69,7 +73,15 @@ class ForestNetwork(nn.Module):
     importances: Tensor
 
     def __init__(self, channels: int, classes: int, trees: int, nodes: int, rows: int):
-        """Empty arrays of these sizes, for `load_state_dict`."""
+        """Make empty arrays of these sizes, for `load_state_dict`.
+
+        Args:
+            channels: number of input channels.
+            classes: number of classes, background included.
+            trees: number of trees.
+            nodes: number of nodes of all trees together.
+            rows: number of rows of `shares`.
+        """
         super().__init__()
         self.arguments = {
             "channels": channels,
@@ -79,135 +91,159 @@ class ForestNetwork(nn.Module):
             "rows": rows,
         }
         self.classes = classes
+        features = channels * FEATURES_PER_CHANNEL
         for name in ("left", "right", "feature", "row"):
             self.register_buffer(name, torch.zeros(nodes, dtype=torch.int32))
         self.register_buffer("starts", torch.zeros(trees + 1, dtype=torch.int64))
         self.register_buffer("threshold", torch.zeros(nodes, dtype=torch.float32))
         self.register_buffer("shares", torch.zeros((rows, classes), dtype=torch.float64))
-        self.register_buffer("importances", torch.zeros(channels * FEATURES, dtype=torch.float64))
+        self.register_buffer("importances", torch.zeros(features, dtype=torch.float64))
         self._trees: Trees | None = None
-        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_forget_trees)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def expected_size(trees: int, pixels: int) -> int:
-        """About how many numbers a forest of so many trees from so many pixels holds."""
-        # Five arrays over the nodes.
-        return int(5 * NODES_PER_PIXEL * trees * pixels)
+        """About how many numbers a forest of so many trees from so many training pixels holds."""
+        # Five arrays have an entry for each node; the others are small.
+        return int(5 * _NODES_PER_PIXEL * trees * pixels)
 
     @staticmethod
     def sizes(arrays: dict[str, Tensor]) -> dict[str, int]:
-        """Arguments of the constructor that fit arrays; KeyError or IndexError where some are missing."""
+        """Arguments of the constructor that fit arrays.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: `shares` is no table.
+        """
         rows, classes = arrays["shares"].shape
-        trees, nodes = arrays["starts"].numel() - 1, arrays["left"].numel()
-        channels = arrays["importances"].numel() // FEATURES
         return {
-            "channels": channels,
+            "channels": arrays["importances"].numel() // FEATURES_PER_CHANNEL,
             "classes": classes,
-            "trees": trees,
-            "nodes": nodes,
+            "trees": arrays["starts"].numel() - 1,
+            "nodes": arrays["left"].numel(),
             "rows": rows,
         }
 
     def bytes_for(self, pixels: int) -> int:
-        """About so many at one time to classify so many pixels: features, filters at work in each thread, trees."""
+        """About how many bytes it takes to classify so many pixels: features, filters, trees."""
+        # Each thread has up to 24 float32 images of its scale at work.
         at_work = 24 * min(torch.get_num_threads(), 1 + len(SCALES))
-        return 4 * pixels * (len(self.importances) + at_work) + NODE * len(self.left)
+        return 4 * pixels * (len(self.importances) + at_work) + _NODE_BYTES * len(self.left)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logarithms of the shares, float32."""
-        shares = self._each(images, decide=False) / (len(self.starts) - 1)
-        return shares.clamp_(min=SMALLEST).log_().float()
+        """Logarithms of the shares (N, K, H, W), float32."""
+        shares = self._sums_of_images(images, decide=False) / (len(self.starts) - 1)
+        return shares.clamp_(min=_SMALLEST_SHARE).log_().float()
 
     def votes(self, images: Tensor) -> Tensor:
-        """(N, K, H, W) float64 whose largest class is that of `forward`, sooner: decided pixels are left alone."""
-        return self._each(images, decide=True)
+        """Scores (N, K, H, W), float64, whose largest class is that of `forward`.
 
-    def _each(self, images: Tensor, decide: bool) -> Tensor:
-        """Sums of shares; decided pixels miss those of the last trees."""
+        They are faster to have: a pixel whose class is decided walks down no further tree.
+        """
+        return self._sums_of_images(images, decide=True)
+
+    def _sums_of_images(self, images: Tensor, decide: bool) -> Tensor:
+        """Sums (N, K, H, W) of shares; with `decide`, decided pixels lack the last trees."""
         pixels = (images.detach().cpu().float() * 255).round().to(torch.uint8).numpy()
-        found = [self._sums(pixel_features(one, torch.get_num_threads()), decide) for one in pixels]
-        return torch.from_numpy(np.stack(found)).to(images.device)
+        threads = torch.get_num_threads()
+        sums = [self._sums(pixel_features(channels, threads), decide) for channels in pixels]
+        return torch.from_numpy(np.stack(sums)).to(images.device)
 
     def _sums(self, features: Floats, decide: bool) -> NDArray[np.float64]:
-        """(F, H, W) -> (K, H, W)."""
-        from fibseg.models.forest_walk import trees_of
+        """Sums (K, H, W) of shares for features (F, H, W)."""
+        from fibseg.models.forest_walk import walkable_trees
 
-        if len(features) != len(self.importances):  # compiled code would read beyond them
+        # Compiled code would read beyond the features.
+        if len(features) != len(self.importances):
             raise ValueError(
-                f"{len(features)} features of a pixel, but the forest asks for {len(self.importances)}"
+                f"{len(features)} features of a pixel, but the forest asks for "
+                f"{len(self.importances)}"
             )
         if self._trees is None:
             self.check()
-            self._trees = trees_of(
-                {name: value.cpu().numpy() for name, value in self.named_buffers()}
-            )
+            arrays = {name: value.cpu().numpy() for name, value in self.named_buffers()}
+            self._trees = walkable_trees(arrays)
         flat = features.reshape(len(features), -1)
 
-        def chunk(start: int) -> NDArray[np.float64]:
-            return self._walk(np.ascontiguousarray(flat[:, start : start + CHUNK].T), decide)
+        def sums_from(start: int) -> NDArray[np.float64]:
+            rows = np.ascontiguousarray(flat[:, start : start + _PIXELS_AT_ONCE].T)
+            return self._walk(rows, decide)
 
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            found = list(pool.map(chunk, range(0, flat.shape[1], CHUNK)))
-        return np.ascontiguousarray(np.concatenate(found).T).reshape(-1, *features.shape[1:])
+            sums = list(pool.map(sums_from, range(0, flat.shape[1], _PIXELS_AT_ONCE)))
+        return np.ascontiguousarray(np.concatenate(sums).T).reshape(-1, *features.shape[1:])
 
     def _walk(self, rows: Floats, decide: bool) -> NDArray[np.float64]:
-        """(N, F) -> (N, K); a pixel is decided once the trees that are left cannot change its first class."""
+        """Sums (N, K) of shares for features (N, F)."""
         from fibseg.models.forest_walk import add_shares
 
         assert self._trees is not None
-        count, sums, undecided = (
-            len(self._trees.starts),
-            np.zeros((len(rows), self.classes)),
-            np.arange(len(rows)),
-        )
-        for first in range(0, count, BLOCK):
-            left = max(0, count - first - BLOCK)
-            add_shares(self._trees, first, count - left, rows, undecided, sums)
+        count = len(self._trees.starts)
+        sums = np.zeros((len(rows), self.classes))
+        undecided = np.arange(len(rows))
+        for first in range(0, count, _TREES_AT_ONCE):
+            left = max(0, count - first - _TREES_AT_ONCE)
+            add_shares(
+                trees=self._trees,
+                first=first,
+                end=count - left,
+                rows=rows,
+                pixels=undecided,
+                sums=sums,
+            )
             if decide and left and self.classes > 1:
+                # A tree adds 1 to a class at most, so that a larger lead cannot be made up. The
+                # margin is for the rounding of the sums.
                 best = np.partition(sums[undecided], -2, axis=1)[:, -2:]
                 undecided = undecided[best[:, 1] - best[:, 0] <= left + 1e-9]
         return sums
 
     def check(self) -> None:
-        """FibsegError where an index leads elsewhere: compiled code follows them without looking."""
-        starts, left, right, feature, row = (
-            getattr(self, name).cpu().numpy()
-            for name in ("starts", "left", "right", "feature", "row")
-        )
-        nodes = len(left)
-        outside = (starts < 0).any() or (
-            starts > nodes
-        ).any()  # before differences, which could overflow
-        if (
-            len(starts) < 2
-            or outside
-            or (starts[1:] <= starts[:-1]).any()
-            or starts[0] != 0
-            or starts[-1] != nodes
-        ):
-            raise FibsegError("trees do not fit their nodes")
-        counts = np.diff(starts)
-        own, position = np.repeat(counts, counts), np.arange(nodes) - np.repeat(starts[:-1], counts)
+        """Check every index, because compiled code follows them without looking.
+
+        Raises:
+            FibsegError: an index leads out of its array, or a value is none that training gives.
+        """
+        nodes = len(self.left)
+        if nodes > _MOST_NODES:
+            raise FibsegError(f"more than {_MOST_NODES} nodes")
+        starts = self.starts.cpu().numpy()
+        _check_starts(starts, nodes)
+        left = self.left.cpu().numpy()
         inner = left >= 0
-        for children in (left, right):
-            if (
-                (children >= own) | (inner & (children <= position)) | (~inner & (children != -1))
-            ).any():
+        counts = np.diff(starts)
+        tree_nodes = np.repeat(counts, counts)
+        position = np.arange(nodes) - np.repeat(starts[:-1], counts)
+        for children in (left, self.right.cpu().numpy()):
+            # Children come after their parent, so that a walk cannot turn in a circle.
+            wrong = (children >= tree_nodes) | (inner & (children <= position))
+            if (wrong | (~inner & (children != -1))).any():
                 raise FibsegError("a node leads out of its tree")
-        if (feature[inner] < 0).any() or (feature[inner] >= len(self.importances)).any():
-            raise FibsegError("a node asks for a feature that there is not")
-        if (row < 0).any() or (row >= len(self.shares)).any():
+        self._check_values(inner)
+
+    def _check_values(self, inner: NDArray[np.bool_]) -> None:
+        """Check what nodes compare and what leaves hold; `inner` (M,) says which have children."""
+        feature = self.feature.cpu().numpy()[inner]
+        if (feature < 0).any() or (feature >= len(self.importances)).any():
+            raise FibsegError("a node asks for a feature that does not exist")
+        if (self.row < 0).any() or (self.row >= len(self.shares)).any():
             raise FibsegError("a leaf has no shares")
-        if nodes > LARGEST:
-            raise FibsegError(f"more than {LARGEST} nodes")
         if not (self.threshold.isfinite().all() and self.shares.isfinite().all()):
             raise FibsegError("a threshold or share is no number")
-        if (self.shares < 0).any() or (
-            self.shares.sum(dim=1) > 1 + 1e-6
-        ).any():  # `votes` counts on it
+        # `votes` counts on it.
+        if (self.shares < 0).any() or (self.shares.sum(dim=1) > 1 + 1e-6).any():
             raise FibsegError("shares of a leaf are more than a whole")
 
 
-def _forget(network: ForestNetwork, _: object) -> None:
-    """Other arrays were loaded."""
+def _check_starts(starts: NDArray[Any], nodes: int) -> None:
+    """Check that `starts` (T + 1,) cuts the nodes into trees."""
+    # Values are compared before differences are taken of them, which could overflow.
+    fits = len(starts) >= 2 and bool(((starts >= 0) & (starts <= nodes)).all())
+    fits = fits and starts[0] == 0 and starts[-1] == nodes
+    if not fits or (starts[1:] <= starts[:-1]).any():
+        raise FibsegError("trees do not fit their nodes")
+
+
+def _forget_trees(network: ForestNetwork, _: object) -> None:
+    """Make the trees anew at the next use: other arrays were loaded."""
     network._trees = None

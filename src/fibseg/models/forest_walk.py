@@ -8,20 +8,25 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-LANES = 8
-"""Pixels that go down a tree side by side: while one waits for memory, the others go on."""
+from fibseg.arrays import Floats, Ints
+
+_LANES = 8
+"""Pixels that go down a tree side by side: while one waits for memory, the others move."""
 
 
 class Trees(NamedTuple):
-    """Trees in arrays without a branch: a leaf is its own child, so a pixel that has arrived stays.
+    """Trees as arrays that are walked without a branch.
+
+    A leaf is its own child, so that a pixel which has arrived stays there.
 
     Attributes:
         starts: (T,) root of each tree.
-        child: (2 M,) of node n at 2 n where the feature is at most its threshold, else at 2 n + 1.
+        child: (2 M,) child of node n: at 2 n where the feature is at most the threshold, else at
+            2 n + 1.
         threshold: (M,) float32.
-        feature: (M,) a node asks for; 0 for a leaf.
-        row: (M,) of `shares`, for a leaf.
-        shares: (R, K) of the classes.
+        feature: (M,) which feature a node compares; 0 for a leaf.
+        row: (M,) row of `shares`, for a leaf.
+        shares: (R, K) shares of the classes.
     """
 
     starts: NDArray[np.int64]
@@ -32,11 +37,14 @@ class Trees(NamedTuple):
     shares: NDArray[np.float64]
 
 
-def trees_of(arrays: dict[str, NDArray[Any]]) -> Trees:
-    """Of the arrays of a `ForestNetwork` that its `check` has passed: the walk follows indices without looking."""
-    starts, inner = arrays["starts"], arrays["left"] >= 0
-    first, own = np.repeat(starts[:-1], np.diff(starts)), np.arange(len(inner))
-    sides = [np.where(inner, arrays[name] + first, own) for name in ("left", "right")]
+def walkable_trees(arrays: dict[str, NDArray[Any]]) -> Trees:
+    """Make trees to walk from the arrays of a `ForestNetwork` that has passed its `check`."""
+    starts = arrays["starts"]
+    inner = arrays["left"] >= 0
+    nodes = np.arange(len(inner))
+    # Children are counted from the first node of their tree in the file, from 0 here.
+    first_nodes = np.repeat(starts[:-1], np.diff(starts))
+    sides = [np.where(inner, arrays[name] + first_nodes, nodes) for name in ("left", "right")]
     return Trees(
         starts=starts[:-1].copy(),
         child=np.stack(sides, axis=1).astype(np.uint32).ravel(),
@@ -48,14 +56,35 @@ def trees_of(arrays: dict[str, NDArray[Any]]) -> Trees:
 
 
 def add_shares(
-    trees: Trees, first: int, end: int, rows: NDArray[np.float32], pixels: Any, sums: Any
+    trees: Trees, first: int, end: int, rows: Floats, pixels: Ints, sums: Floats
 ) -> None:
-    """Add to `sums` (N, K) what the trees from `first` to before `end` say of some `pixels` (P,) of `rows` (N, F)."""
-    if len(pixels):
-        padded = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % LANES)])
-        _walk(*trees, first, end, rows, padded, len(pixels), sums)
+    """Walk pixels down some trees, and add the shares of their leaves to `sums`.
+
+    Args:
+        trees: the whole forest.
+        first: first tree to walk down.
+        end: tree to stop before.
+        rows: float32 features (N, F) of all pixels.
+        pixels: (P,) which rows to walk with.
+        sums: float64 sums (N, K) of shares, which are changed in place.
+    """
+    if len(pixels) == 0:
+        return
+    # The last pixel walks more than once where a group of lanes is not full.
+    padded = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % _LANES)])
+    _walk(
+        *trees,
+        first=first,
+        end=end,
+        rows=rows,
+        pixels=padded,
+        count=len(pixels),
+        sums=sums,
+    )
 
 
+# Compiled code follows indices without looking whether they lie inside the arrays, and with nogil
+# several threads walk at one time.
 @njit(nogil=True)
 def _walk(
     starts: Any,
@@ -71,23 +100,29 @@ def _walk(
     count: int,
     sums: Any,
 ) -> None:
-    """Indices are unsigned everywhere: numba would look whether a signed one is below zero."""
-    flat, width, classes = rows.ravel(), np.uintp(rows.shape[1]), shares.shape[1]
-    node, base = np.empty(LANES, np.uintp), np.empty(LANES, np.uintp)
+    """Add the shares of the leaves that the first `count` pixels arrive at."""
+    # Indices are unsigned everywhere: of a signed one numba asks whether it is below zero.
+    features = rows.ravel()
+    width = np.uintp(rows.shape[1])
+    classes = shares.shape[1]
+    node = np.empty(_LANES, np.uintp)
+    base = np.empty(_LANES, np.uintp)
     for tree in range(first, end):
-        for begin in range(0, count, LANES):
-            for lane in range(LANES):
+        for begin in range(0, count, _LANES):
+            for lane in range(_LANES):
                 node[lane] = np.uintp(starts[tree])
                 base[lane] = np.uintp(pixels[begin + lane]) * width
             moving = True
             while moving:
                 moving = False
-                for lane in range(LANES):
-                    own = node[lane]
-                    above = np.uintp(flat[base[lane] + np.uintp(feature[own])] > threshold[own])
-                    node[lane] = np.uintp(child[np.uintp(2) * own + above])
-                    moving |= node[lane] != own
-            for lane in range(min(LANES, count - begin)):
-                pixel, place = pixels[begin + lane], row[node[lane]]
+                for lane in range(_LANES):
+                    here = node[lane]
+                    value = features[base[lane] + np.uintp(feature[here])]
+                    above = np.uintp(value > threshold[here])
+                    node[lane] = np.uintp(child[np.uintp(2) * here + above])
+                    moving |= node[lane] != here
+            for lane in range(min(_LANES, count - begin)):
+                pixel = pixels[begin + lane]
+                leaf_row = row[node[lane]]
                 for index in range(classes):
-                    sums[pixel, index] += shares[place, index]
+                    sums[pixel, index] += shares[leaf_row, index]

@@ -190,7 +190,9 @@ def make_model(config: TrainConfig, grey: GreyRange, precision: str) -> TrainedM
     seed_torch(config.seed, epoch=-1)
     arguments = model_arguments(config)
     network = create_model(config.model.architecture, **arguments)
-    return describe_model(config, grey, precision, network, arguments)
+    return describe_model(
+        config=config, grey=grey, precision=precision, network=network, arguments=arguments
+    )
 
 
 def describe_model(
@@ -245,7 +247,8 @@ def read_start(config: TrainConfig) -> Start | None:
     source = start_source(config)
     if source is None:
         return None
-    from fibseg.models.start import Start, imagenet_weights, read_weights
+    from fibseg.models.pretrained import imagenet_weights, read_weights
+    from fibseg.models.start import Start
     from fibseg.models.trained import load_model
 
     if config.init_from is not None:
