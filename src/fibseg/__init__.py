@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from fibseg.arrays import IGNORE
 
 if TYPE_CHECKING:
+    from fibseg.commands.frames import Comparison
     from fibseg.commands.interface import (
-        Comparison,
         collect,
         load_model,
         load_slices,
@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Comparison": "fibseg.commands.frames",
     "FibsegError": "fibseg.errors",
     "grain_filter": "fibseg.filters.grain",
     "open_stack": "fibseg.stack",

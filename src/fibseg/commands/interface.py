@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fibseg.arrays import Pixels
+from fibseg.commands.frames import Comparison, pandas_or_error
 from fibseg.config import compose as configuration
 from fibseg.data import slices as data_slices
 from fibseg.data.description import DataDescription
@@ -23,9 +24,7 @@ from fibseg.data.scoring import score_stacks
 from fibseg.errors import FibsegError
 from fibseg.runs import collection as run_collection
 from fibseg.runs.collection import FinishedRun, read_run
-from fibseg.runs.components import components_of
 from fibseg.runs.directory import RunDirectory, find_checkpoint
-from fibseg.runs.results import read_metrics
 from fibseg.stack import Stack, open_stack
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
 
-    from fibseg.comparison.contrasts import Contrast
-    from fibseg.comparison.dataset import Dataset
-    from fibseg.comparison.text import Table
     from fibseg.data.volume import AnnotatedSlice
     from fibseg.models.trained import TrainedModel
 
@@ -62,7 +58,7 @@ def load_slices(
 def train(
     data: str | Path,
     model: str = "unet",
-    filter: str | Sequence[int] = "off",  # noqa: A002: as in `filter=on` of the command
+    filter: str | Sequence[int] = "off",
     seed: int = 0,
     experiment: str | None = None,
     root: str | Path | None = None,
@@ -181,7 +177,7 @@ def score(
     description = None if data is None else _described(data)
     scores = score_stacks(_opened(prediction), _opened(labels), description, slices)
     rows = [asdict(class_score) for class_score in scores]
-    frame = _pandas().DataFrame([row | row.pop("detection") for row in rows])
+    frame = pandas_or_error().DataFrame([row | row.pop("detection") for row in rows])
     return frame.rename(columns={"name": "class"}).set_index("class")
 
 
@@ -204,74 +200,6 @@ def picture(image: Pixels, labels: Pixels | None = None, opacity: float = 0.5) -
     return Image.fromarray(overlay(grey, classes, opacity))
 
 
-class Comparison:
-    """Finished runs of one data set, as data frames.
-
-    Attributes:
-        dataset: the runs, and what was read beside them.
-    """
-
-    def __init__(self, dataset: Dataset):
-        """Keep the data set; nothing is computed before it is asked for."""
-        self.dataset = dataset
-
-    def runs(self) -> pd.DataFrame:
-        """A row for each run: its configuration, seed, and F1 by split and class."""
-        rows = []
-        for configuration_name, runs in self.dataset.configurations.items():
-            for run in runs:
-                f1 = {
-                    f"{split} {name}": value
-                    for split in ("validation", "test")
-                    for name, value in run.f1(split).items()
-                }
-                rows.append({"configuration": configuration_name, "seed": run.seed, **f1})
-        return _pandas().DataFrame(rows)
-
-    def learning_curves(self) -> pd.DataFrame:
-        """A row for each run and epoch, from metrics.csv; runs without one are left out."""
-        rows = []
-        for configuration_name, runs in self.dataset.configurations.items():
-            for run in runs:
-                path = RunDirectory(run.path).metrics
-                name = {"configuration": configuration_name, "seed": run.seed}
-                rows += [name | row for row in (read_metrics(path) if path.exists() else [])]
-        return _pandas().DataFrame(rows)
-
-    def components(self, split: str = "test") -> pd.DataFrame:
-        """A row for each component of truth and prediction of a split, with the share in common."""
-        frames = []
-        for configuration_name, runs in self.dataset.configurations.items():
-            for run in runs:
-                for name in run.class_names[1:]:
-                    components = components_of(run.path, split, name)
-                    columns = {
-                        "configuration": configuration_name,
-                        "seed": run.seed,
-                        "class": name,
-                        "of_truth": components.of_truth,
-                        "area": components.area,
-                        "share": components.share,
-                    }
-                    frames.append(_pandas().DataFrame(columns))
-        return _pandas().concat(frames, ignore_index=True)
-
-    def table_1(self, paper_style: bool = False) -> pd.DataFrame:
-        """Table 1 of the paper: test F1 of each configuration, as `fibseg compare` prints it."""
-        return _frame(self.dataset.table_1(paper_style))
-
-    def table_2(self) -> pd.DataFrame:
-        """Table 2 of the paper: components of the test slices."""
-        from fibseg.comparison.detection_tables import table_2
-
-        return _frame(table_2(self.dataset))
-
-    def contrasts(self) -> pd.DataFrame:
-        """Differences between configurations, with intervals over seeds: a row for each class."""
-        contrasts = self.dataset.contrasts()
-        return _pandas().DataFrame([_contrast_row(contrast) for contrast in contrasts])
-
-
 def collect(folders: str | Path | Sequence[str | Path]) -> Comparison:
     """Finished runs of one data set among folders.
 
@@ -286,33 +214,6 @@ def collect(folders: str | Path | Sequence[str | Path]) -> Comparison:
         names = ", ".join(dataset.name for dataset in datasets) or "none"
         raise FibsegError(f"{paths}: expected runs of one data set, found {names}.")
     return Comparison(datasets[0])
-
-
-def _contrast_row(contrast: Contrast) -> dict[str, Any]:
-    return {
-        "kind": contrast.kind,
-        "contrast": f"{contrast.second} less {contrast.first}",
-        "class": contrast.class_name,
-        "difference": contrast.interval.mean,
-        "low": contrast.interval.low,
-        "high": contrast.interval.high,
-        "p": contrast.p,
-        "p_holm": contrast.adjusted_p,
-        "seeds": len(contrast.seeds),
-    }
-
-
-def _frame(table: Table) -> pd.DataFrame:
-    """A table as a data frame; its cells stay text."""
-    return _pandas().DataFrame(table.rows, columns=table.columns)
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise FibsegError("data frames need pandas; pip install 'fibseg[notebook]'.") from error
-    return pandas
 
 
 def _opened(stack: Stack | Pixels | str | Path) -> Stack:

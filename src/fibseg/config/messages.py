@@ -23,24 +23,27 @@ SCHEMAS: dict[str, type] = {}
 
 
 def sentence(error: BaseException) -> str:
-    """One line from an error of Hydra or OmegaConf, or of the system: the key, what is wrong, what is allowed."""
+    """One line from an error of Hydra, OmegaConf or the system: the key, what is wrong, what is allowed."""
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; put values with = , {{ [ or blanks in quotes: 'key=\"a=b\"'."
+        quoted = "'key=\"a=b\"'"
+        return (
+            f"{error.override}: cannot be read; put values with = , {{ [ or blanks in quotes: "
+            f"{quoted}."
+        )
     if isinstance(error, PermissionError) and error.filename:
         return f"{error.filename}: no permission to read or write there; give another place."
-    key, text = getattr(error, "full_key", None), str(error).strip()
+    key = getattr(error, "full_key", None)
+    text = str(error).strip()
     unknown = re.search(r"Key '([^']*)' (?:is )?not in '?(\w+)", text)
     if unknown:
         return _unknown_key(key or unknown[1], unknown[2])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    options = [
-        line
-        for line in lines[1:]
-        if not re.match(r"(full_key|object_type|reference_type|Config search path|provider=)", line)
-    ]
-    first = " ".join([lines[0], *options])[:400] if lines else type(error).__name__
+    # Hydra and OmegaConf add lines about their own objects, which say nothing to a user.
+    internal = r"(full_key|object_type|reference_type|Config search path|provider=)"
+    details = [line for line in lines[1:] if not re.match(internal, line)]
+    first = " ".join([lines[0], *details])[:400] if lines else type(error).__name__
     if "Could not find 'data/" in first:
         first += "; one of your own lies in DIR/data/NAME.yaml: --config-dir=DIR data=NAME"
     return f"{key}: {first}" if key else first

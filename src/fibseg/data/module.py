@@ -213,7 +213,14 @@ class StackDataModule(LightningDataModule):
             for annotated in split_slices
         ]
         areas = self._channels.slice_areas
-        pixels = iter(slice_channels(images, areas, self._cache, self._processes, self._progress))
+        channels = slice_channels(
+            images,
+            areas,
+            self._cache,
+            processes=self._processes,
+            progress=self._progress,
+        )
+        pixels = iter(channels)
         # Labels take as much as one channel.
         needed = sum(image.nbytes for image in images) * (self._channels.count + 1)
         device = self._device(needed)

@@ -62,7 +62,13 @@ def survey(description: DataDescription, report: SurveyReport | None = None) -> 
             raise FibsegError("data.volumes: empty; expected at least one volume.")
     except FibsegError as error:
         finding = Finding("error", str(error))
-        return Survey([finding], class_names(description), [], _UNKNOWN_GREY_RANGE, [])
+        return Survey(
+            findings=[finding],
+            names=class_names(description),
+            slices=[],
+            grey_range=_UNKNOWN_GREY_RANGE,
+            places_to_show=[],
+        )
     surveyor = _Surveyor(description, report)
     for index in range(len(description.volumes)):
         surveyor.read_volume(index)

@@ -35,12 +35,12 @@ def write_truth(
     with FileLock(folder / ".lock"):
         if (folder / "truth.json").exists():
             return
-        shown = grey_range([annotated.image for annotated in slices["train"]], _SHOWN_RANGE)
+        grey = grey_range([annotated.image for annotated in slices["train"]], _SHOWN_RANGE)
         scored = {
             split: of_split for split, of_split in slices.items() if split != "train" and of_split
         }
         for split, of_split in scored.items():
-            images = [to_8bit(annotated.image, shown) for annotated in of_split]
+            images = [to_8bit(annotated.image, grey) for annotated in of_split]
             write_pages(folder / f"{split}-images.tif", images)
             write_pages(
                 folder / f"{split}-labels.tif", [annotated.labels for annotated in of_split]

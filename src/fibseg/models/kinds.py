@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     Model = UNet | EfficientUNet | ForestNetwork
 
+BYTES_PER_NUMBER = 4
+"""Weights, and numbers of a forest, in a file."""
+
 NETWORK_FILE = "best.ckpt"
 FOREST_FILE = "forest.safetensors"
 ALL_WINDOWS = ("paper", "whole", "tiles", "blend")

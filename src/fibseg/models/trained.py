@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,7 +15,10 @@ from fibseg.filters.channels import Channels
 from fibseg.models.checkpoints import load_arrays, load_whole, save_arrays, save_whole
 from fibseg.models.features import feature_names
 from fibseg.models.forest import ForestNetwork
-from fibseg.models.kinds import Kind, Model, create_model, model_kind
+from fibseg.models.kinds import Kind, create_model, model_kind
+
+if TYPE_CHECKING:
+    from fibseg.models.kinds import Model
 
 FORMAT = 4
 """Format of a model's file; a newer one is refused.

@@ -72,7 +72,7 @@ def organelles_of(cell: Cell, depth: int, rng: Generator) -> list[Organelle]:
     heights = (-Z_STEP, depth * Z_STEP)
     organelles = _crossing_organelles(cell, heights, rng)
     volume = np.pi * cell.axes[0] * cell.axes[1] * depth * Z_STEP / cell.scale**3
-    _add_tubes(organelles, cell, heights, volume, rng)
+    _add_tubes(organelles=organelles, cell=cell, heights=heights, volume=volume, rng=rng)
     for _ in range(int(volume / 5e5)):
         low = rng.uniform(heights[0] - 40.0, heights[1] - 20.0)
         width = cell.scale * rng.uniform(30.0, 90.0)

@@ -128,7 +128,9 @@ def choose_windows(
             labels = list(predict_slices(model, channels, windows, compute))
         except torch.OutOfMemoryError:
             continue
-        drift = label_drift(windows, model.class_names, truths, paper, labels)
+        drift = label_drift(
+            windows=windows, names=model.class_names, truths=truths, paper=paper, labels=labels
+        )
         if drift.loss <= ALLOWED_LOSS:
             return as_kept(model, drift, len(channels))
     return as_kept(model, None, len(channels))
@@ -180,7 +182,9 @@ def measure_drift(
     for windows in candidates:
         scores, seconds = scores_by(windows)
         labels = [_largest(slice_scores) for slice_scores in scores]
-        drift = label_drift(windows, model.class_names, truths, paper, labels)
+        drift = label_drift(
+            windows=windows, names=model.class_names, truths=truths, paper=paper, labels=labels
+        )
         pairs = zip(reference, scores, strict=True)
         drifts.append(
             Drift(

@@ -132,7 +132,13 @@ def label_stack(
             if labels.shape != (height, width):
                 labels = nearest(labels, height, width)
                 layers = [nearest(layer, height, width) for layer in layers]
-            yield LabelledSlice(z, labels, prepared.outside, prepared.digest, layers)
+            yield LabelledSlice(
+                z=z,
+                labels=labels,
+                outside=prepared.outside,
+                digest=prepared.digest,
+                layers=layers,
+            )
 
 
 def network_of(labeller: Labeller) -> tuple[Network, int]:
@@ -199,7 +205,7 @@ def _prepared(
         first_range, _ = sources[0]
         return _PreparedSlice(first_range.outside(image), pixel_digest(image), parts)
 
-    ahead = READER_THREADS + (processes if filters else 0)
+    most_waiting = READER_THREADS + (processes if filters else 0)
     with ExitStack() as resources:
         for slice_filter in filters.values():
             resources.enter_context(slice_filter)
@@ -208,7 +214,7 @@ def _prepared(
         waiting: deque[tuple[int, Future[_PreparedSlice | FibsegError]]] = deque()
         for z in positions:
             waiting.append((z, readers.submit(prepare, z)))
-            if len(waiting) > ahead:
+            if len(waiting) > most_waiting:
                 first, future = waiting.popleft()
                 yield first, future.result()
         for first, future in waiting:

@@ -84,13 +84,15 @@ def label_stack_into(
     values = label_table(labeller.models[0].label_values)
     staging.begin(identity, lambda z: slice_digest(stack, z))
     missing = staging.missing(positions)
-    report_needs(staging, labeller, stack, missing, console)
+    report_needs(staging=staging, labeller=labeller, stack=stack, missing=missing, console=console)
     unreadable: list[LabelledSlice] = []
     with staging.shard(shard.number, shard.count):
         done = len(positions) - len(missing)
         if done:
             console.print(f"{done} of {len(positions)} slices are labelled already")
-        labelled = label_and_keep(labeller, stack, missing, staging, values)
+        labelled = label_and_keep(
+            labeller=labeller, stack=stack, positions=missing, staging=staging, values=values
+        )
         for labelled_slice in with_progress(labelled, len(missing), console):
             if labelled_slice.error is None:
                 continue

@@ -97,7 +97,7 @@ def boundary_f1(
         0 to 1; NaN where the truth has no boundary: without the class, or full of it.
     """
     near_true, predicted, near_predicted, true = boundary_counts(
-        truth, prediction, index, tolerance, spacing
+        truth=truth, prediction=prediction, index=index, tolerance=tolerance, spacing=spacing
     )
     return _harmonic_mean(near_true, predicted, near_predicted, true) if true else math.nan
 

@@ -79,7 +79,9 @@ def find_components(truth: UInt8, prediction: UInt8, classes: int) -> list[Compo
         # (2, M): each pair of components that share a pixel, once, however many pixels they share.
         pairs = np.unique(np.stack([side[both] for side in sides.values()]), axis=1)
         for row, (side_name, numbers) in enumerate(sides.items()):
-            components += _measure(numbers, index, side_name, both, pairs[row])
+            components += _measure(
+                numbers=numbers, index=index, side_name=side_name, both=both, meetings=pairs[row]
+            )
     return components
 
 

@@ -61,7 +61,13 @@ def stack_of_array(array: ChunkedArray) -> Stack:
 
     chunk_depth = array.chunks[array.axes.index("z")] if array.chunks and "z" in array.axes else 1
     layers = _Layers(read_layer, shape, array.dtype, chunk_depth)
-    return Stack(array.name, shape, array.dtype, layers.read_slice, array.voxel_size)
+    return Stack(
+        name=array.name,
+        shape=shape,
+        dtype=array.dtype,
+        read=layers.read_slice,
+        voxel_size=array.voxel_size,
+    )
 
 
 def _check_axes(array: ChunkedArray) -> None:

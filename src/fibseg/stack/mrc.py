@@ -50,7 +50,9 @@ def open_mrc(path: Path) -> Stack:
     # Programs that do not know the size of a voxel write 1 Angstrom.
     size = None if sizes == [0.1] * 3 else voxel_size_in_nm(sizes, ["nm"] * 3)
     pixel_type = np.dtype(np.uint8) if unsigned else dtype.newbyteorder("=")
-    return Stack(str(path), (depth, height, width), pixel_type, read, size)
+    return Stack(
+        name=str(path), shape=(depth, height, width), dtype=pixel_type, read=read, voxel_size=size
+    )
 
 
 @contextmanager

@@ -43,4 +43,6 @@ def open_nifti(path: Path) -> Stack:
 
     width, height, depth = shape
     size = voxel_size_in_nm(sizes, [unit] * 3)
-    return Stack(str(path), (depth, height, width), dtype, read, size)
+    return Stack(
+        name=str(path), shape=(depth, height, width), dtype=dtype, read=read, voxel_size=size
+    )

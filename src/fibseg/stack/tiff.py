@@ -82,7 +82,13 @@ def open_tiff(path: Path) -> Stack:
     dtype = np.dtype(next(iter(header.dtypes)))
     # A file of one slice may be one of thousands in a folder: it must not stay open.
     read = _OpenPages(path).read if len(shapes) > 1 else lambda _: _read_only_page(path)
-    return Stack(str(path), (len(shapes), height, width), dtype, read, header.voxel_size)
+    return Stack(
+        name=str(path),
+        shape=(len(shapes), height, width),
+        dtype=dtype,
+        read=read,
+        voxel_size=header.voxel_size,
+    )
 
 
 def _read_header(path: Path) -> _TiffHeader:
@@ -163,7 +169,13 @@ def _open_block(path: Path, header: _TiffHeader) -> Stack:
             pixels = np.frombuffer(content, dtype.newbyteorder(header.byte_order))
         return pixels.reshape(height, width).astype(dtype)
 
-    return Stack(str(path), (depth, height, width), dtype, read, header.voxel_size)
+    return Stack(
+        name=str(path),
+        shape=(depth, height, width),
+        dtype=dtype,
+        read=read,
+        voxel_size=header.voxel_size,
+    )
 
 
 class _OpenPages:

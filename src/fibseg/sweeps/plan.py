@@ -19,13 +19,11 @@ from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
 from fibseg.data.slices import data_hash, load_slices
 from fibseg.files import require_disk
-from fibseg.models.kinds import network_size
+from fibseg.models.kinds import BYTES_PER_NUMBER, network_size
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import read_scores
 from fibseg.sweeps.job import Task
 from fibseg.sweeps.progress import SweepRun
-
-BYTES_PER_WEIGHT = 4
 
 NETWORKS_PER_RUNNING_RUN = 10
 """Room for the checkpoints of a training in progress, in sizes of its network.
@@ -180,7 +178,7 @@ def check_disk(planned: Sequence[PlannedRun], slots: int) -> None:
         key = repr((config.model.architecture, arguments, config.patches.size))
         if key not in bytes_by_network:
             weights = network_size(config.model.architecture, arguments, config.patches.size)
-            bytes_by_network[key] = BYTES_PER_WEIGHT * weights
+            bytes_by_network[key] = BYTES_PER_NUMBER * weights
         best_weights += bytes_by_network[key]
         # Other models keep no state of an optimizer.
         if config.kind.by_gradient:

@@ -24,13 +24,12 @@ from fibseg.files import require_disk
 from fibseg.filters.slices import slice_channels
 from fibseg.models.features import check_size, feature_names, pixel_features
 from fibseg.models.forest import ForestNetwork
+from fibseg.models.kinds import BYTES_PER_NUMBER
 from fibseg.models.trained import save_model
 from fibseg.training.opened import OpenedRun, check_model, describe_model
 
 Sample = tuple[Ints, UInt8]
 """Flat positions (N,) in a slice, and their class indices (N,)."""
-
-BYTES_PER_NUMBER = 4
 
 
 def grow(run: OpenedRun) -> float:

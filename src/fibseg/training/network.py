@@ -9,6 +9,7 @@ from fibseg.data.description import class_weights
 from fibseg.data.module import PatchPlan, StackDataModule
 from fibseg.files import require_disk
 from fibseg.machine import choose_device
+from fibseg.models.kinds import BYTES_PER_NUMBER
 from fibseg.models.trained import TrainedModel
 from fibseg.training.callbacks import (
     FilterProgress,
@@ -21,7 +22,6 @@ from fibseg.training.module import Optimisation, Segmentation
 from fibseg.training.opened import OpenedRun, check_model, make_model
 from fibseg.training.tracking import MetricsFile, Tracking
 
-BYTES_PER_WEIGHT = 4
 CHECKPOINTS = 3 * 3 + 2
 """Copies of the weights on the disk: with Adam's two moments in last, previous and the one being written; best twice."""
 
@@ -36,7 +36,7 @@ def train_network(run: OpenedRun, tracking: Tracking) -> float:
         FibsegError: the disk is too small, or the network cannot be built.
         KeyboardInterrupt: the training was stopped by a signal.
     """
-    needed = BYTES_PER_WEIGHT * CHECKPOINTS * check_model(run.config, run.slices)
+    needed = BYTES_PER_NUMBER * CHECKPOINTS * check_model(run.config, run.slices)
     require_disk(run.directory.path, needed, "this run (weights and optimizer, three copies)")
     trained, module = build(run)
     if run.resume_from is not None:

@@ -88,7 +88,8 @@ def learn(run: OpenedRun, tracking: Tracking) -> tuple[Label, float]:
 
 def make_tracking(run: OpenedRun) -> Tracking:
     """Boards that show the run while it trains, as the configuration names them."""
-    from fibseg.training.tracking import Panel, Tracking, open_boards, wandb_identity
+    from fibseg.training.boards import open_boards, wandb_identity
+    from fibseg.training.tracking import Panel, Tracking
 
     config = run.config
     images_every = config.tracking.images_every
