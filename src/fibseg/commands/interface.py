@@ -65,7 +65,7 @@ def train(
     runs: str | Path = "runs",
     settings: Mapping[str, Any] | None = None,
 ) -> FinishedRun:
-    """Train and score one run, as `fibseg train` does; a finished run is read, a broken one resumed.
+    """Train and score one run, as `fibseg train` does; a broken run is resumed.
 
     Args:
         data: name of a data description, or path of its YAML file.

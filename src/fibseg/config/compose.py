@@ -88,7 +88,11 @@ def register() -> None:
 
 
 def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
-    """The composed configuration as dataclasses and as plain mappings; FibsegError on an impossible value."""
+    """The composed configuration as dataclasses and as plain mappings.
+
+    Raises:
+        FibsegError: a value is impossible.
+    """
     require_values(composed)
     config = cast(TrainConfig, OmegaConf.to_object(composed))
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
@@ -100,7 +104,11 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
 
 
 def predict_config(composed: DictConfig) -> PredictConfig:
-    """The composed configuration of a prediction as a dataclass; FibsegError on an impossible value."""
+    """The composed configuration of a prediction as a dataclass.
+
+    Raises:
+        FibsegError: a value is impossible.
+    """
     require_values(composed)
     config = cast(PredictConfig, OmegaConf.to_object(composed))
     voxel = Rule(
@@ -212,7 +220,11 @@ def load_description(name_or_path: str) -> DataDescription:
 
 
 def description_of(content: Any, where: str) -> DataDescription:
-    """A data description from plain mappings; FibsegError, with the file they came from, where they do not fit."""
+    """A data description from plain mappings, which came from the file `where`.
+
+    Raises:
+        FibsegError: a key or a value does not fit.
+    """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(DataDescription), content)
     except (ValueError, OmegaConfBaseException) as error:

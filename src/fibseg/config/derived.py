@@ -1,4 +1,4 @@
-"""What follows from a configuration: areas in pixels, arguments of the network, where its weights start."""
+"""What follows from a configuration: areas in pixels, arguments and start of the network."""
 
 from __future__ import annotations
 

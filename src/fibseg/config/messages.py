@@ -1,4 +1,4 @@
-"""What a user reads when a configuration is wrong: one sentence that names the key and what is allowed."""
+"""The sentence that a user reads when a configuration is wrong: the key, and what is allowed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMAS: dict[str, type] = {}
 
 
 def sentence(error: BaseException) -> str:
-    """One line from an error of Hydra, OmegaConf or the system: the key, what is wrong, what is allowed."""
+    """One line from an error of Hydra, OmegaConf or the system: the key, and what is allowed."""
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OverrideParseException):
@@ -57,7 +57,7 @@ def _unknown_key(key: str, schema: str) -> str:
 
 
 def refuse_additions(node: Any, place: str = "") -> None:
-    """FibsegError on keys that `+key=value` added to a schema: Hydra lets them in, and nothing would read them."""
+    """Refuse keys that `+key=value` added to a schema: Hydra accepts them, and nothing reads them."""
     if not isinstance(node, (DictConfig, ListConfig)) or node._is_none() or node._is_missing():
         return
     if isinstance(node, ListConfig):

@@ -12,7 +12,7 @@ from fibseg.models.kinds import KINDS, Kind, model_kind
 
 @dataclass
 class FilterConfig:
-    """Areas of the grain filter in pixels, or as shares of a patch ("1%"): a channel each; scope: slice or patch."""
+    """Areas of the grain filter, in pixels or as shares of a patch ("1%"), and what it filters."""
 
     name: str
     areas: list[Any]
@@ -40,7 +40,7 @@ MODEL_SCHEMAS: dict[str, type] = {name: _model_schema(name, kind) for name, kind
 
 @dataclass
 class PatchesConfig:
-    """Side of a patch in pixels, share of patches centred on a class, seed of the validation patches."""
+    """Side of a patch in pixels, share of patches around a class, and validation patches."""
 
     size: int
     class_share: float
@@ -50,7 +50,7 @@ class PatchesConfig:
 
 @dataclass
 class TrainingConfig:
-    """Length, optimizer and loss; `precision` is 32, bf16 or auto (bf16 where the device computes with it)."""
+    """Length, optimizer and loss; `precision` is 32, bf16, or auto: what the device gains from."""
 
     epochs: int
     batches: int

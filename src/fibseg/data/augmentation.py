@@ -1,7 +1,7 @@
 """How patches are turned and mirrored before a network sees them.
 
-Microscopes have no up or down, so that all eight flips and quarter turns of a patch are as likely (Meyer et al., ISBI
-2021, section 2.3). Nothing elastic.
+Microscopes have no up or down, so that all eight flips and quarter turns of a patch are as likely
+(Meyer et al., ISBI 2021, section 2.3). Nothing elastic.
 """
 
 from __future__ import annotations

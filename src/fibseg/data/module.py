@@ -1,4 +1,4 @@
-"""The LightningDataModule: annotated slices -> filter channels -> batches of patches, on the training device."""
+"""The LightningDataModule: annotated slices -> filter channels -> batches of patches."""
 
 from __future__ import annotations
 

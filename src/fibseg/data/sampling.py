@@ -1,4 +1,4 @@
-"""Where training patches lie: the paper's policy of 80 % around a class and 20 % at random; coordinates only.
+"""Where training patches lie: 80 % around a class and 20 % at random; coordinates only.
 
 Meyer et al., ISBI 2021, section 2.3.
 """

@@ -1,7 +1,7 @@
-"""The grain filter on single patches and windows (`filter.scope=patch`), as the authors of the paper ran it.
+"""The grain filter on single patches and windows (`filter.scope=patch`), as the authors ran it.
 
-Higra and pylena hold Python's interpreter lock while they build a tree, so worker processes compute the trees, ahead of
-the training.
+Higra and pylena hold Python's interpreter lock while they build a tree, so worker processes compute
+the trees, ahead of the training.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DIED = (
 
 
 def filter_patches(patches: UInt8, areas: Sequence[int]) -> UInt8:
-    """(N, H, W) -> (N, 1 + len(areas), H, W): each patch, and its filtered versions from one tree."""
+    """Patches (N, H, W) -> channels (N, 1 + len(areas), H, W), from one tree for each patch."""
     channels = [np.concatenate([patch[None], grain_filter(patch, areas)]) for patch in patches]
     return np.stack(channels)
 

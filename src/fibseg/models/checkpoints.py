@@ -1,4 +1,4 @@
-"""Checkpoints as data: tensors and built-in types, written whole or not at all, read without unpickling code."""
+"""Checkpoints as data: tensors and built-in types, written whole, never unpickled as code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METADATA_KEY = "fibseg"
 
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
-    """Save by torch, so that either the old file or the whole new one is there after a kill or a full disk.
+    """Save by torch, so that a kill or a full disk leaves the old file or the whole new one.
 
     Raises:
         FibsegError: the file cannot be written.
@@ -29,7 +29,7 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
 
 
 def save_arrays(arrays: dict[str, torch.Tensor], content: dict[str, Any], path: Path) -> None:
-    """Save arrays as safetensors, with `content` as JSON in the metadata; whole as in `save_whole`."""
+    """Save arrays as safetensors, with `content` as JSON in the metadata, whole or not at all."""
     metadata = {METADATA_KEY: json.dumps(content)}
     _write(path, lambda file: file.write(save(arrays, metadata)))
 
@@ -45,7 +45,7 @@ def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def load_whole(path: Path) -> dict[str, Any]:
-    """Read what `save_whole` wrote to the host's memory; every byte is checked against its checksum.
+    """Read what `save_whole` wrote; every byte is checked against its checksum.
 
     Raises:
         FibsegError: missing, damaged, or holding anything but tensors and built-in types.

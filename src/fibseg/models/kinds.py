@@ -1,7 +1,8 @@
 """The table of what kinds of model there are, and what each one is.
 
-A new network is one module with an `nn.Module`, one entry in KINDS, and one YAML in conf/model. Everything that depends
-on the kind of a model asks its entry: how it is trained, how slices may be cut for it, which file keeps it.
+A new network is one module with an `nn.Module`, one entry in KINDS, and one YAML in conf/model.
+Everything that depends on the kind of a model asks its entry: how it is trained, how slices may be
+cut for it, which file keeps it.
 
 The class of a network has three attributes that predictions and starting weights ask for:
 
@@ -48,13 +49,14 @@ class Kind:
             `channels` and `classes`, which follow from the data.
         settings: name -> type of further keys in conf/model.
         by_gradient: whether it is a network that is trained by gradient descent.
-        has_encoder: whether its encoder takes ImageNet weights (`model.pretrained`, `model.weights`).
+        has_encoder: whether its encoder takes ImageNet weights (`model.pretrained` and
+            `model.weights`).
         takes_channels: whether it takes filter channels beside the image.
         file: name of the trained model in checkpoints/; None where none is kept.
         windows: kinds of windows by which a slice may be cut for it; the first needs no check.
         depthwise: whether its convolutions see one channel each; bf16 trains those slowly on a CPU.
-        compiled: whether compiled code of our own classifies pixels, on the CPU and with 32 bits: it
-            may stop early for labels alone, follows indices of its file, and is counted apart.
+        compiled: whether compiled code of our own classifies pixels, on the CPU and with 32 bits.
+            It may stop early for labels alone, and it follows indices of its file.
     """
 
     network: str | None

@@ -1,4 +1,4 @@
-"""A trained model: its network and all that a prediction must know, and the file that keeps them."""
+"""A trained model: its network, all that a prediction must know, and the file of both."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FORMAT = 4
 """Format of a model's file; a newer one is refused.
 
-Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of single slices, 4 with
-the windows that were chosen for predictions.
+Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of
+single slices, 4 with the windows that were chosen for predictions.
 """
 
 
@@ -43,8 +43,8 @@ class TrainedModel:
         voxel_sizes: (z, y, x) in nm of each training volume.
         patch_size: side of a training patch, and of a window of the paper, in pixels.
         precision: "32" or "bf16", of its training.
-        windows: how slices are cut unless the user asks for something else, and what that costs: kind, size, loss,
-            flipped. None before the run is scored, and in files older than format 4.
+        windows: how slices are cut by default, and what that costs: kind, size, loss, flipped. None
+            before the run is scored, and in files older than format 4.
     """
 
     network: Model
@@ -81,7 +81,7 @@ _IN_FILE = (*_SAME_IN_FILE, "areas", "filter_scope", "window", "weights")
 
 
 def save_model(model: TrainedModel, path: Path) -> None:
-    """Write the weights and what is needed to use them: a forest as safetensors, networks as a zip of torch.
+    """Write a model: a forest as safetensors, a network as a zip of torch.
 
     Raises:
         FibsegError: the file cannot be written.
@@ -151,7 +151,7 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:
-    """FibsegError where parts of a file do not fit each other, before any memory is taken for them."""
+    """Refuse a file whose parts do not fit each other, before memory is taken for them."""
     arguments = content["arguments"]
     count = len(content["class_names"])
     fits = isinstance(arguments, dict) and arguments.get("classes") == count

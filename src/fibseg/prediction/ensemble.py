@@ -1,4 +1,4 @@
-"""Several networks as one, and a network under flips and rotations: the mean of their probabilities."""
+"""Several networks as one, and a network under flips and rotations: mean probabilities."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def common_windows(
 
 
 def common_precision(models: Sequence[TrainedModel]) -> str:
-    """Precision of the training of all networks; 32 bits where that differs, and for forests alone."""
+    """Precision of the training of all networks; 32 bits where it differs, and for forests."""
     precisions = {model.precision for model in models if not model.kind.compiled}
     return precisions.pop() if len(precisions) == 1 else "32"
 

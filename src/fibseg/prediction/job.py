@@ -72,7 +72,7 @@ def is_finished(notes: dict[str, Any], identity: dict[str, Any], stack: Stack) -
 def make_labeller(
     config: PredictConfig, stack: Stack, console: Console
 ) -> tuple[Labeller, list[float] | None]:
-    """What labels the slices, and the voxel size (z, y, x) of the stack in nm, where it is known."""
+    """What labels the slices, and the voxel size (z, y, x) of the stack in nm if it is known."""
     models = [load_model(path) for path in find_checkpoints(config, console)]
     voxel_size = config.voxel_size or (list(stack.voxel_size) if stack.voxel_size else None)
     scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)
@@ -123,7 +123,7 @@ def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
 
 
 def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
-    """The model of one run, or those of the best runs of a folder by the sum of their validation F1.
+    """The model of a run, or the models of the best runs of a folder by validation F1.
 
     Raises:
         FibsegError: there is no such run, configuration or model.
@@ -189,7 +189,7 @@ def pixel_scale(
     resample: bool,
     console: Console,
 ) -> tuple[float, float]:
-    """How much larger slices must be for a network, which knows organelles at the size of its training.
+    """How much larger slices must be to show organelles at the size of the training.
 
     Args:
         voxel_size: (z, y, x) of the image in nm; None where it is unknown.

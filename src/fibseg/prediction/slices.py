@@ -86,7 +86,7 @@ class WindowedNetwork:
         return np.asarray(mean.cpu().numpy(), np.float32)
 
     def _batches(self, channels: UInt8) -> Iterator[tuple[list[tuple[Cut, Cut]], Tensor]]:
-        """Cuts and scores of windows of one shape at a time; what passes the borders is mirrored."""
+        """Cuts and scores of windows of one shape at a time; mirrored beyond the borders."""
         cuts = self.windows.cuts(*channels.shape[1:])
         before = [max(0, -min(cut[axis].start for cut in cuts)) for axis in (0, 1)]
         after = [
@@ -110,7 +110,7 @@ class WindowedNetwork:
                     yield chosen, self.network(self._images(torch.stack(batch)))
 
     def _images(self, windows: Tensor) -> Tensor:
-        """uint8 windows -> what the network takes, with channels of their own where that is asked."""
+        """Windows as the network takes them, with their own channels if they are filtered alone."""
         if self.window_filter is not None:
             filtered = self.window_filter(windows[:, 0].numpy())
             windows = torch.from_numpy(filtered).to(self.compute.device)
@@ -132,7 +132,7 @@ def probabilities(network: Network) -> Network:
 
 
 def deciding(model: TrainedModel) -> Network:
-    """The network of a model for labels alone: a forest may stop once its largest class is certain."""
+    """The network for labels alone: a forest may stop once its largest class is certain."""
     network: Any = model.network
     return network.votes if model.kind.compiled else network  # type: ignore[no-any-return]
 

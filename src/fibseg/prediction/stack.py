@@ -189,7 +189,7 @@ def _with_layers(
 def _prepared(
     labeller: Labeller, stack: Stack, positions: Sequence[int], sources: Sequence[Source]
 ) -> Iterator[tuple[int, _PreparedSlice | FibsegError]]:
-    """Slices that are read and filtered ahead of the network, in order; or why one cannot be read."""
+    """Slices that are read and filtered ahead of the network, or the error of reading one."""
     processes = labeller.compute.processes
     filters = {areas: PatchFilter(areas, processes) for _, areas in sources if areas}
 

@@ -1,4 +1,4 @@
-"""One prediction from start to end: what is missing is labelled and kept, and the outputs are made of it."""
+"""One prediction from start to end: missing slices are labelled and kept, then assembled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DOUBTFUL_SHARE = 0.05
 
 SECONDS_BETWEEN_LINES = 30
 FIRST_LINE_AFTER = 4
-"""Progress where no terminal listens: a line after so many slices, then one every so many seconds."""
+"""Progress without a terminal: a line after some slices, then one every so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Shard:
     count: int
 
     def positions(self, depth: int) -> list[int]:
-        """The slices of this part of a stack of `depth` slices; all parts together hold each once."""
+        """The slices of this part of a stack; all parts together hold each slice once."""
         first = self.number * depth // self.count
         return list(range(first, (self.number + 1) * depth // self.count))
 

@@ -1,4 +1,4 @@
-"""How a slice is cut for a prediction: the paper's windows, large tiles, windows that overlap; coordinates only."""
+"""How a slice is cut for a prediction: the paper's windows, tiles, overlapping windows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fibseg.models.kinds import ALL_WINDOWS, Kind
 from fibseg.models.trained import TrainedModel
 
 LARGEST_WHOLE = 2048**2
-"""Pixels of a slice up to which a network sees it whole; predict.py cuts a larger one into tiles of LARGE_TILE."""
+"""Pixels of the largest slice that a network sees whole; larger ones are cut into tiles."""
 
 LARGE_TILE = 1024
 SMALL_TILE = 512
@@ -48,7 +48,7 @@ def window_third(size: int) -> int:
 
 
 def window_starts(length: int, size: int) -> tuple[Ints, tuple[int, int]]:
-    """Windows of the paper along one axis of `length` pixels: starts, and mirrored pixels before and after.
+    """Windows of the paper along one axis: their starts, and the mirrored pixels at both ends.
 
     A window covers padded[start : start + size], where padded has that many mirrored pixels. Pixels
     [third, 2 * third) of each window are kept and tile the axis without overlap; the last tile may
@@ -183,7 +183,7 @@ class Windows:
     def batches(
         self, height: int, width: int, batch_size: int | None
     ) -> dict[tuple[int, int], int]:
-        """Shapes of a slice's windows -> how many a network sees at once; all of a slice for None."""
+        """Shapes of a slice's windows -> how many a network sees at once; for None all of them."""
         counts = Counter(cut_shape(cut) for cut in self.cuts(height, width))
         if batch_size is None:
             return dict(counts)
@@ -231,7 +231,7 @@ def chosen_windows(model: TrainedModel) -> Windows:
 
 
 def unchecked_windows(kind: Kind) -> dict[str, Any] | None:
-    """Windows that need no comparison with the paper's, as a checkpoint holds them; None where they do.
+    """Windows that need no comparison with the paper's, as a checkpoint holds them; or None.
 
     A forest gives a pixel the same label in any window that shows it enough.
     """

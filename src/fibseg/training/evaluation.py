@@ -1,4 +1,4 @@
-"""What follows a training: labels and scores of the validation and test slices, figures, and a table."""
+"""What follows a training: labels and scores of validation and test slices, and figures."""
 
 from __future__ import annotations
 

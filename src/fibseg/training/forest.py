@@ -98,7 +98,7 @@ def fit_forest(run: OpenedRun) -> ForestNetwork:
 
 
 def used_slices(slices: Sequence[AnnotatedSlice], every_other: bool) -> list[AnnotatedSlice]:
-    """All slices, or the first, third, ... slice of each volume, as the paper gave them to Ilastik."""
+    """All slices, or every other one of each volume, as the paper gave them to Ilastik."""
     step = 2 if every_other else 1
     used = []
     for volume in sorted({annotated.volume for annotated in slices}):
@@ -109,7 +109,7 @@ def used_slices(slices: Sequence[AnnotatedSlice], every_other: bool) -> list[Ann
 def check_slices(
     slices: Sequence[AnnotatedSlice], classes: Sequence[str], every_other: bool
 ) -> None:
-    """FibsegError where a forest cannot learn: a slice smaller than a feature, a class without pixels.
+    """Refuse slices that a forest cannot learn from: too small for a feature, or without a class.
 
     Args:
         slices: training slices.

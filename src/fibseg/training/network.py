@@ -23,7 +23,11 @@ from fibseg.training.opened import OpenedRun, check_model, make_model
 from fibseg.training.tracking import MetricsFile, Tracking
 
 CHECKPOINTS = 3 * 3 + 2
-"""Copies of the weights on the disk: with Adam's two moments in last, previous and the one being written; best twice."""
+"""Copies of the weights on the disk.
+
+Three files hold them with Adam's two moments: last, previous, and the one that is being written.
+best.ckpt stands there twice while it is replaced.
+"""
 
 
 def train_network(run: OpenedRun, tracking: Tracking) -> float:
