@@ -23,7 +23,8 @@ needs_pylena = pytest.mark.skipif(not HAS_PYLENA, reason="pylena is not installe
 fast = settings(max_examples=60, deadline=None, database=None)
 TURNS = [lambda a, k=k: np.rot90(a, k, axes=(-2, -1)) for k in (1, 2, 3)] + [lambda a: a[..., ::-1]]
 TURNS += [lambda a: a[..., ::-1, :], lambda a: np.swapaxes(a, -2, -1)]
-HALF_UP, HALF_DOWN = np.array([[200, 201]], np.uint8), np.array([[55, 54]], np.uint8)
+HALF_UP = np.array([[200, 201]], np.uint8)
+HALF_DOWN = np.array([[55, 54]], np.uint8)
 MID_GREY = np.array([[0, 255], [255, 0]], np.uint8)
 
 

@@ -1,3 +1,5 @@
+"""Single patches: each filtered by itself, in worker processes."""
+
 from __future__ import annotations
 
 import os
@@ -20,8 +22,8 @@ def patches(count: int) -> np.ndarray:
 def by_hand(images: np.ndarray) -> np.ndarray:
     return np.array(
         [
-            [one, *(grain_filter(one, [area], backend="higra")[0] for area in AREAS)]
-            for one in images
+            [image, *(grain_filter(image, [area], backend="higra")[0] for area in AREAS)]
+            for image in images
         ]
     )
 

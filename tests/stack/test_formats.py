@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import resource
 import subprocess
 import sys
@@ -245,6 +246,54 @@ def test_zarr_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         file.write(np.zeros((4, 4), np.uint8))
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr"]
     assert open_stack(path).voxel_size is None
+
+
+@pytest.mark.parametrize(
+    ("axes", "order"),
+    [("zyx", (0, 1, 2)), ("xzy", (2, 0, 1)), ("yxz", (1, 2, 0)), ("cxyzt", (2, 1, 0))],
+)
+def test_axes_in_any_order(tmp_path: Path, axes: str, order: tuple[int, ...]) -> None:
+    data = pixels("uint8")
+    stored = data.transpose(order)
+    stored = stored[None, ..., None] if len(axes) == 5 else stored
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("a", data=stored, chunks=(1,) * stored.ndim)
+        dataset.attrs["axistags"] = json.dumps({"axes": [{"key": axis} for axis in axes]})
+    np.testing.assert_array_equal(list(open_stack(tmp_path / "a.h5")), data)
+
+
+@pytest.mark.parametrize("axes", ["yx", "xy"])
+def test_two_axes_are_one_slice(tmp_path: Path, axes: str) -> None:
+    image = pixels("uint16")[0]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("a", data=image if axes == "yx" else image.T)
+        dataset.attrs["axistags"] = json.dumps({"axes": [{"key": axis} for axis in axes]})
+    stack = open_stack(tmp_path / "a.h5")
+    assert stack.shape == (1, *image.shape)
+    np.testing.assert_array_equal(stack.read(0), image)
+
+
+@pytest.mark.parametrize("axes", ["zzx", "yyx", "zxx", "zy", "zyxc", "abc"])
+def test_axes_that_are_no_stack(tmp_path: Path, axes: str) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("a", data=pixels("uint8"))
+        dataset.attrs["axistags"] = json.dumps({"axes": [{"key": axis} for axis in axes]})
+    with pytest.raises(FibsegError, match=rf"axes {axes} of shape \(5, 37, 53\); expected z, y"):
+        open_stack(tmp_path / "a.h5")
+
+
+def test_a_layer_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:
+    path = Path(hdf5(tmp_path, pixels("uint8")).partition(":")[0])
+    stack = open_stack(f"{path}:/volumes/raw")
+    stack.read(0)
+    path.rename(tmp_path / "away.h5")
+    # Slice 1 lies in the layer that was read with slice 0.
+    np.testing.assert_array_equal(stack.read(1), pixels("uint8")[1])
+    for _ in range(2):
+        with pytest.raises(FibsegError, match=r"a\.h5:/volumes/raw, slice 2: cannot be read"):
+            stack.read(2)
+    (tmp_path / "away.h5").rename(path)
+    np.testing.assert_array_equal(list(stack), pixels("uint8"))
 
 
 @pytest.mark.parametrize(

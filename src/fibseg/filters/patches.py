@@ -1,7 +1,7 @@
-"""The grain filter on single patches and windows (`filter.scope=patch`), as the authors ran it.
+"""The grain filter on single patches and windows (`filter.scope=patch`).
 
-Higra and pylena hold Python's interpreter lock while they build a tree, so worker processes compute
-the trees, ahead of the training.
+The authors of the paper ran it so. Higra and pylena hold Python's interpreter lock while they build
+a tree, so worker processes compute the trees, ahead of the training.
 """
 
 from __future__ import annotations
