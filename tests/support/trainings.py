@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import torch
 
 from fibseg.models.checkpoints import load_whole
+
+FILES_OF_A_RUN = {
+    "config.yaml",
+    "scores.json",
+    "metrics.csv",
+    "components.csv",
+    "labels",
+    "figures",
+    "checkpoints",
+    ".lock",
+}
+"""What a finished run of a network leaves in its directory."""
 
 
 def best_weights(run: Path) -> dict[str, torch.Tensor]:
@@ -31,3 +44,14 @@ def same_weights(first_run: Path, second_run: Path) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(first[name], second[name]) for name in first
     )
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    """Weights, metrics and scores of two finished runs are equal, and nothing else is left."""
+    assert same_weights(first, second)
+    assert history(first) == history(second)
+    scores = [json.loads((run / "scores.json").read_text())["splits"] for run in (first, second)]
+    assert scores[0] == scores[1]
+    for run in (first, second):
+        assert {path.name for path in run.iterdir()} == FILES_OF_A_RUN
+        assert [path.name for path in (run / "checkpoints").iterdir()] == ["best.ckpt"]

@@ -1,0 +1,209 @@
+"""Trainings that are killed, interrupted or damaged end as the one that nothing disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fibseg.stack import read_pages
+from tests.support import Commands, hear_the_keyboard
+from tests.support.forked import DieInSave, start_training
+from tests.support.trainings import assert_same_run, history, same_weights
+
+EPOCHS = 24
+LONG = (f"training.epochs={EPOCHS}", "seed=5", "training.schedule=cosine")
+INTERRUPTED = "interrupted; the same command goes on where it stopped.\n"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Path:
+    """The run that all others must equal, made twice to see that it is the same twice."""
+    runs = []
+    for name in ("first", "second"):
+        commands = Commands(tmp_path_factory.mktemp(name), phantom_folder)
+        result = commands.train(*LONG)
+        assert result.returncode == 0, result.stderr
+        runs.append(commands.run_directory())
+    assert_same_run(*runs)
+    assert len(history(runs[0])) == EPOCHS
+    return runs[0]
+
+
+def finished_epochs(commands: Commands) -> int:
+    """Epochs in metrics.csv of the only run."""
+    paths = list(commands.folder.glob("runs/tiny/*/metrics.csv"))
+    return len(history(paths[0].parent)) if paths else 0
+
+
+def test_killed_five_times_at_random_moments(commands: Commands, undisturbed: Path) -> None:
+    generator = random.Random(0)
+    kills = 0
+    for epoch in (1, 5, 9, 13, 17):
+        process = start_training([*commands.recipe, *LONG], commands.folder / "log.txt")
+        while process.is_alive() and finished_epochs(commands) < epoch:
+            time.sleep(0.005)
+        time.sleep(generator.uniform(0, 0.08))
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+    result = commands.train(*LONG)
+    assert result.returncode == 0, result.stderr
+    assert kills == 5
+    assert_same_run(commands.run_directory(), undisturbed)
+
+
+def test_killed_in_checkpoint_writes(commands: Commands, undisturbed: Path) -> None:
+    """Every write of a checkpoint is one that best.ckpt or last.ckpt could have lost."""
+    for number in (1, 2, 5, 8):
+        log = commands.folder / "log.txt"
+        process = start_training([*commands.recipe, *LONG], log, DieInSave(first=number))
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, log.read_text()
+    result = commands.train(*LONG)
+    assert result.returncode == 0, result.stderr
+    assert_same_run(commands.run_directory(), undisturbed)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("filter=on", "filter.scope=patch", "machine.processes=2")]
+)
+def test_interrupted_by_the_keyboard(commands: Commands, arguments: tuple[str, ...]) -> None:
+    """Ctrl-C reaches every process of a terminal; the training ends at once, with a sentence."""
+    process = commands.start(
+        "train.py",
+        *commands.recipe,
+        "training.epochs=2000",
+        *arguments,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=hear_the_keyboard,
+    )
+    while not list(commands.folder.glob("runs/tiny/*/checkpoints/last.ckpt")):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert text == INTERRUPTED
+    assert not (commands.run_directory() / "scores.json").exists()
+
+
+def test_sigterm_lets_the_epoch_end_and_saves_it(commands: Commands, undisturbed: Path) -> None:
+    """No epoch that has begun is lost, and the run resumes to the same weights."""
+    log = commands.folder / "log.txt"
+    process = start_training([*commands.recipe, *LONG], log)
+    while not list(commands.folder.glob("runs/tiny/*/checkpoints/previous.ckpt")):
+        time.sleep(0.01)
+    process.terminate()
+    process.join(timeout=60)
+    assert process.exitcode == 130
+    assert log.read_text().endswith(f"s left\n{INTERRUPTED}")
+    run = commands.run_directory()
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] + 1 == len(history(run)) < EPOCHS
+    result = commands.train(*LONG)
+    assert result.returncode == 0, result.stderr
+    assert same_weights(run, undisturbed)
+    assert history(run) == history(undisturbed)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: flip_a_bit(folder / "last.ckpt"), "resuming from previous.ckpt"),
+        (lambda folder: flip_a_bit(folder / "best.ckpt"), f"epoch 1/{EPOCHS}"),
+    ],
+    ids=["last", "best"],
+)
+def test_a_damaged_checkpoint_is_found_and_an_older_one_used(
+    commands: Commands, undisturbed: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    # After ten saves there are both last.ckpt and previous.ckpt.
+    death = DieInSave(first=11, name="best")
+    process = start_training([*commands.recipe, *LONG], commands.folder / "log.txt", death)
+    process.join()
+    damage(commands.run_directory() / "checkpoints")
+    result = commands.train(*LONG)
+    assert result.returncode == 0, result.stderr
+    assert message in result.stdout
+    assert_same_run(commands.run_directory(), undisturbed)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system at /dev/shm")
+def test_temporary_files_on_another_file_system(commands: Commands, undisturbed: Path) -> None:
+    elsewhere = Path("/dev/shm") / f"fibseg-{os.getpid()}"
+    elsewhere.mkdir()
+    try:
+        environment = os.environ | {"TMPDIR": str(elsewhere)}
+        result = commands.run("train.py", *commands.recipe, *LONG, env=environment)
+        assert result.returncode == 0, result.stderr
+        assert_same_run(commands.run_directory(), undisturbed)
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+EUNET = (
+    "model=eunet",
+    "model.encoder=efficientnet_b0",
+    "patches.size=64",
+    "filter=on",
+    "filter.areas=[20,200]",
+    "filter.scope=patch",
+    "machine.processes=2",
+    "training.epochs=2",
+)
+
+
+def test_efficient_unet_with_the_filter_on_patches(
+    commands: Commands, phantom_folder: Path, tmp_path: Path
+) -> None:
+    """Killed after an epoch and resumed, it is the run that nothing disturbed.
+
+    Its labels are those of predict.py.
+    """
+    disturbed = Commands(tmp_path / "disturbed", phantom_folder)
+    process = start_training([*disturbed.recipe, *EUNET], tmp_path / "log.txt")
+    while process.is_alive() and not list(
+        disturbed.folder.glob("runs/tiny/*/checkpoints/last.ckpt")
+    ):
+        time.sleep(0.05)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    resumed = disturbed.train(*EUNET)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming from last.ckpt" in resumed.stdout
+    result = commands.train(*EUNET)
+    assert result.returncode == 0, result.stderr
+    run = commands.run_directory()
+    assert run.name.startswith("eunet-on-")
+    assert_same_run(disturbed.run_directory(), run)
+    result = commands.run(
+        "predict.py",
+        f"checkpoint={run}",
+        f"image={phantom_folder / 'image.tif'}",
+        f"output={tmp_path / 'labels.tif'}",
+        "device=cpu",
+        "threads=1",
+        "windows=paper",
+    )
+    assert result.returncode == 0, result.stderr
+    labels = read_pages(tmp_path / "labels.tif")
+    np.testing.assert_array_equal(labels[7:], read_pages(run / "labels" / "test.tif"))
