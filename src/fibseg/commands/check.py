@@ -23,8 +23,12 @@ from fibseg.machine import table_console
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("data", help="a name in conf/data, or a YAML file")
-    parser.add_argument("--root", metavar="DIR", help="in place of the root of the description")
+    parser.add_argument("data", help="a data description: a name in conf/data, or a YAML file")
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        help="folder of the files, instead of the root that the description names",
+    )
     parser.add_argument(
         "--page", metavar="FILE", help="HTML page to write (default: check-NAME.html)"
     )

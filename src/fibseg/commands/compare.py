@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `fibseg compare`."""
     parser.add_argument("runs", nargs="+", help="run directories, or folders of them")
     parser.add_argument(
-        "--output", default="comparison", metavar="DIR", help="folder of the tables"
+        "--output",
+        default="comparison",
+        metavar="DIR",
+        help="folder to write the tables to (default: comparison)",
     )
     parser.add_argument(
         "--pair",
@@ -36,10 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("FIRST", "SECOND"),
-        help="also the contrast FIRST less SECOND, two configurations",
+        help="add the contrast of two configurations, FIRST less SECOND",
     )
     parser.add_argument(
-        "--paper-style", action="store_true", help="population deviation, digits cut off"
+        "--paper-style",
+        action="store_true",
+        help="print the population standard deviation and cut digits off, as the paper does",
     )
     parser.add_argument(
         "--high",
@@ -48,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of a component above which it is detected",
     )
     parser.add_argument(
-        "--low", type=float, default=PAPER_BINS.low, help="share below which it is missed"
+        "--low",
+        type=float,
+        default=PAPER_BINS.low,
+        help="share of a component below which it is missed",
     )
     parser.add_argument(
         "--smallest",
@@ -62,23 +70,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_numbers,
         default=[],
         metavar="A,B",
-        help="components by area: below A, A to B",
+        help="also count components by area: below A, A to B, and so on",
     )
     parser.add_argument(
-        "--objects", action="store_true", help="also 3-D objects over consecutive test slices"
+        "--objects", action="store_true", help="also count 3-D objects over consecutive test slices"
     )
     parser.add_argument(
         "--thin",
         action="append",
         default=[],
         metavar="CLASS",
-        help="also boundary F1 and clDice of this class",
+        help="also print boundary F1 and clDice of this class",
     )
     parser.add_argument(
-        "--tolerance", type=float, metavar="NM", help="of a boundary (default: 2 pixels)"
+        "--tolerance", type=float, metavar="NM", help="tolerance of a boundary (default: 2 pixels)"
     )
     parser.add_argument(
-        "--wandb", metavar="PROJECT", help="also as a run of W&B, offline without an account"
+        "--wandb",
+        metavar="PROJECT",
+        help="also log the result as a run of W&B, offline if there is no account",
     )
 
 

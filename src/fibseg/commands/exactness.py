@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("directory", help="run directory")
     parser.add_argument(
-        "--root", metavar="DIR", help="where the images lie, in place of the root of the run's data"
+        "--root",
+        metavar="DIR",
+        help="folder of the images, instead of the root in the run's data description",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0")
     parser.add_argument(
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         action="store_true",
-        help="keep in the run's checkpoint which windows lose too little to matter",
+        help="write the choice of windows to the run's checkpoint, for windows=auto",
     )
 
 

@@ -31,18 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="Z,Y,X",
-        help="first pixel of a row's crop",
+        help="first pixel of the crop of a row; repeat it for several rows",
     )
     of_slices.add_argument(
-        "--count", type=int, default=3, metavar="ROWS", help="without --crop: rows that are drawn"
+        "--count",
+        type=int,
+        default=3,
+        metavar="ROWS",
+        help="number of rows that are drawn at random without --crop",
     )
-    of_slices.add_argument("--seed", type=int, default=0, help="of the rows that are drawn")
+    of_slices.add_argument(
+        "--seed", type=int, default=0, help="seed of the rows that are drawn at random"
+    )
     _add_sizes(of_slices, side=500)
     of_slices.set_defaults(draw=draw_slices_figure)
-    of_filter = kinds.add_parser("filter", help="a patch, and the patch by the grain filter")
+    of_filter = kinds.add_parser("filter", help="a patch, and its versions by the grain filter")
     of_filter.add_argument("image", help="stack of grey values")
     of_filter.add_argument(
-        "--crop", type=crop_corner, required=True, metavar="Z,Y,X", help="where the patch begins"
+        "--crop", type=crop_corner, required=True, metavar="Z,Y,X", help="first pixel of the patch"
     )
     of_filter.add_argument(
         "--area",
@@ -50,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="PIXELS",
-        help="smaller grains are removed",
+        help="remove grains smaller than this; repeat it for several areas",
     )
     _add_sizes(of_filter, side=256)
     of_filter.set_defaults(draw=draw_filter_figure)
@@ -58,13 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_sizes(parser: argparse.ArgumentParser, side: int) -> None:
     parser.add_argument(
-        "--side", type=int, default=side, metavar="PIXELS", help=f"of a crop (default: {side})"
+        "--side", type=int, default=side, metavar="PIXELS", help=f"side of a crop (default: {side})"
     )
     parser.add_argument(
-        "--width", type=float, default=183, metavar="MM", help="of the figure (default: 183)"
+        "--width", type=float, default=183, metavar="MM", help="width of the figure (default: 183)"
     )
     parser.add_argument(
-        "--output", required=True, metavar="NAME", help="NAME.pdf and NAME.png are written"
+        "--output", required=True, metavar="NAME", help="write NAME.pdf and NAME.png"
     )
 
 

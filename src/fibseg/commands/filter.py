@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("input", help="stack to filter")
     parser.add_argument(
-        "output", help="TIFF or .zarr to write; several areas put their number into the name"
+        "output", help="TIFF or .zarr to write; with several areas each adds its number to the name"
     )
     parser.add_argument(
         "--area",

@@ -26,18 +26,18 @@ from fibseg.stack import check_output, open_stack, part_of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument(
-        "labels", help="HDF5 of ilastik, .model of MIB, or a stack, as napari writes it"
+        "labels", help="HDF5 file of ilastik, .model file of MIB, or a stack as napari writes it"
     )
     parser.add_argument("output", help="TIFF or .zarr to write")
     parser.add_argument(
-        "--image", help="the stack that the labels belong to, for the entry that is printed"
+        "--image", help="image stack of the labels, for the data description that is printed"
     )
     parser.add_argument(
         "--class",
         dest="classes",
         action="append",
         metavar="NAME=VALUES",
-        help="values of a class: er=3 or er=3,4",
+        help="values of a class, as in er=3 or er=3,4",
     )
     parser.add_argument(
         "--background",
@@ -45,13 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="VALUE",
-        help="annotated, and none of the classes",
+        help="value of annotated pixels that belong to no class",
     )
     parser.add_argument(
-        "--unlabelled", type=int, action="append", metavar="VALUE", help="not annotated"
+        "--unlabelled",
+        type=int,
+        action="append",
+        metavar="VALUE",
+        help="value of unannotated pixels",
     )
     parser.add_argument(
-        "--empty-slices", choices=["unlabelled", "background"], help="what slices of only 0 mean"
+        "--empty-slices",
+        choices=["unlabelled", "background"],
+        help="meaning of slices that hold only 0",
     )
     parser.add_argument(
         "--offset",

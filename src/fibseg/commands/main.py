@@ -26,17 +26,19 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "new": Command("new", "a commented data description from an image and its labels"),
-    "import": Command("import_labels", "labels of ilastik, napari or MIB as class numbers"),
-    "check": Command("check", "what a data description holds, what is wrong, and pictures of it"),
-    "train": Command("train", "one training run, or a sweep of runs with -m", is_program=True),
+    "new": Command("new", "write a commented data description from an image and its labels"),
+    "import": Command("import_labels", "turn labels of ilastik, napari or MIB into class numbers"),
+    "check": Command("check", "find mistakes in a data description, and draw pictures of it"),
+    "train": Command("train", "train one run, or a sweep of runs with -m", is_program=True),
     "predict": Command("predict", "label a whole stack with a trained model", is_program=True),
-    "compare": Command("compare", "tables and contrasts over runs, with statistics"),
-    "score": Command("score", "scores of one label stack against another"),
-    "measure": Command("measure", "3-D objects of a label stack: count, volume, surface"),
-    "filter": Command("filter", "the grain filter alone"),
-    "figure": Command("figure", "figures for a paper, as PDF and PNG"),
-    "exactness": Command("exactness", "what larger windows cost a run, on its validation slices"),
+    "compare": Command("compare", "compare runs by tables and contrasts with statistics"),
+    "score": Command("score", "score one label stack against another"),
+    "measure": Command("measure", "count and measure the 3-D objects of a label stack"),
+    "filter": Command("filter", "apply the grain filter to a stack"),
+    "figure": Command("figure", "draw figures for a paper, as PDF and PNG"),
+    "exactness": Command(
+        "exactness", "measure what larger windows cost a run, on its validation slices"
+    ),
 }
 
 

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--voxel-size",
         type=nanometre_sizes,
         metavar="Z,Y,X",
-        help="in nm, if the file holds none",
+        help="voxel size in nm, if the file has none",
     )
     parser.add_argument(
         "--smallest", type=int, default=1, metavar="VOXELS", help="leave out smaller objects"
@@ -49,14 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fill-holes",
         action="store_true",
-        help="count background that one class alone encloses as of that class",
+        help="count background that one class encloses as part of it",
     )
     parser.add_argument(
         "--output", metavar="FILE", help="CSV to write (default: LABELS-objects.csv)"
     )
-    parser.add_argument(
-        "--instances", metavar="FILE", help="also write a stack with the number of each object"
-    )
+    parser.add_argument("--instances", metavar="FILE", help="also write a stack of object numbers")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
 

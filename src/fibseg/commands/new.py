@@ -24,14 +24,18 @@ _DESCRIPTIONS = Path("conf", "data")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("name", help="of the description: data=NAME")
+    parser.add_argument("name", help="name of the description, for data=NAME")
     parser.add_argument("image", help="stack of grey values")
     parser.add_argument("labels", help="stack of label values; may be smaller than the image")
     parser.add_argument(
-        "--class", dest="classes", action="append", metavar="NAME=VALUE", help="name a value: er=3"
+        "--class",
+        dest="classes",
+        action="append",
+        metavar="NAME=VALUE",
+        help="name of a label value, as in er=3",
     )
     parser.add_argument(
-        "--output", metavar="FILE", help="YAML to write (default: conf/data/NAME.yaml)"
+        "--output", metavar="FILE", help="YAML file to write (default: conf/data/NAME.yaml)"
     )
     parser.add_argument(
         "--offset",
@@ -43,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--voxel-size",
         type=nanometre_sizes,
         metavar="Z,Y,X",
-        help="in nm, where the files have none",
+        help="voxel size in nm, if the files have none",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 

@@ -19,7 +19,7 @@ from fibseg.stack import open_stack
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument(
-        "prediction", help="label stack to judge: a prediction, or another person's labels"
+        "prediction", help="label stack to score: a prediction, or another person's labels"
     )
     parser.add_argument("labels", help="label stack taken as the truth")
     parser.add_argument(
@@ -27,13 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="data description (a name in conf/data or a YAML file) that names the classes",
     )
     parser.add_argument(
-        "--slices", default=[], action="append", metavar="A:B", help="only these slices of LABELS"
+        "--slices",
+        default=[],
+        action="append",
+        metavar="A:B",
+        help="score only these slices of LABELS",
     )
     parser.add_argument(
         "--offset",
         type=pixel_offset,
         metavar="Z,Y,X",
-        help="where LABELS lie in PREDICTION, if smaller",
+        help="where LABELS start in PREDICTION, in pixels, if they are smaller",
     )
 
 
