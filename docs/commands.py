@@ -22,33 +22,34 @@ CONF = PROJECT / "conf"
 HEAD = """\
 # Commands
 
-This page is made by `python docs/commands.py > docs/COMMANDS.md`, from the help of `fibseg` and the
+`python docs/commands.py > docs/COMMANDS.md` makes this page from the help of `fibseg` and the
 comments in `conf/`.
 
-With the environment active (`source .venv/bin/activate`) the programs are `fibseg COMMAND`. In a
-clone `python train.py` and `python predict.py` are the same programs as `fibseg train` and
-`fibseg predict`. A mistake in data or keys ends each of them with one sentence and exit code 2;
-Ctrl-C gives 130.
+All commands are called as `fibseg COMMAND`, in a clone after `source .venv/bin/activate`. There,
+`python train.py` and `python predict.py` are the same programs as `fibseg train` and
+`fibseg predict`. A mistake in data or keys ends a command with one sentence and exit code 2; Ctrl-C
+gives 130.
 """
 
 # A backslash joins lines, since a row of a Markdown table is one line.
 PROGRAMS = """\
 ## fibseg train and fibseg predict
 
-Both read their keys as `key=value`, in any order: `python train.py data=vnc seed=1`. A value with
-`[`, `{`, `,` or a blank needs quotes: `'filter.areas=[650,3200]'`. Without quotes a comma is a
-sweep. An unknown key ends the program with the keys that exist.
+Both take keys as `key=value`, in any order: `fibseg train data=vnc seed=1`. A value with `[`, `{`,
+`,` or a blank needs quotes: `'filter.areas=[650,3200]'`. With `-m`, a comma outside of brackets
+separates the values of a sweep. An unknown key ends the program with a list of the keys that exist.
 
 | option | what |
 |---|---|
-| `--help` | groups, keys and their values as they stand now |
+| `--help` | print groups, keys and their current values |
 | `--cfg job` | print the configuration and do nothing |
-| `--config-dir=DIR` | look for YAML files in DIR too: \
+| `--config-dir=DIR` | also look for YAML files in DIR: \
 `--config-dir=DIR data=mycell` reads `DIR/data/mycell.yaml` |
-| `-m` | a sweep, with `fibseg train`; see [Sweeps](SWEEPS.md) |
+| `-m` | run a sweep: of runs, see [Sweeps](SWEEPS.md), or of shards of a prediction |
 
-A group is a file of values: `data=vnc` reads `conf/data/vnc.yaml`, of the package if it is there,
-else of the current directory.
+A configuration group is a folder of YAML files: `data=vnc` reads `conf/data/vnc.yaml`. The file of
+the package wins over one in `conf/data` of the current folder; with `--config-dir=DIR`, the current
+folder is not searched.
 """
 
 
