@@ -1,4 +1,4 @@
-"""The pages of docs/ against the programs: commands, keys, links, and that the site builds."""
+"""The pages of docs/ agree with the programs: commands, keys, links; and the site builds."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from tests.support import PROJECT
 DOCS = PROJECT / "docs"
 CONF = PROJECT / "conf"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.glob("*.md"))]
-SPOKEN = [page for page in PAGES if page.name != "MISTAKES.md"]  # its commands are wrong on purpose
-BY_HYDRA = {"hydra/sweeper", "hydra.sweeper"}  # keys of its plugins stand in no file here
+# The commands of MISTAKES.md are wrong on purpose.
+PAGES_WITH_COMMANDS = [page for page in PAGES if page.name != "MISTAKES.md"]
+# Keys of Hydra's plugins stand in no file here.
+KEYS_OF_HYDRA = ("hydra/sweeper", "hydra.sweeper")
 
 
 def name_of(page: Path) -> str:
@@ -30,7 +32,10 @@ def name_of(page: Path) -> str:
 
 
 def code(text: str) -> Iterator[str]:
-    """Lines of code: fenced, indented, and between backticks; a line that ends in a backslash goes on in the next."""
+    """Lines of code: fenced, indented, and between backticks.
+
+    A backslash at the end of a line joins it to the next.
+    """
     text = text.replace("\\\n", " ")
     fenced = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     rest = re.sub(r"^```[^\n]*\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
@@ -44,9 +49,10 @@ def code(text: str) -> Iterator[str]:
 
 
 def calls(text: str, program: str) -> Iterator[list[str]]:
-    """Arguments of a program wherever code calls it, up to a comment."""
+    """Arguments of a program at every place where code calls it, without comments."""
     for line in code(text):
-        for match in re.finditer(rf"(?:^|[ /]){re.escape(program)} +([^#|;]+)", line):
+        # `import fibseg as fs` is Python, and calls no program.
+        for match in re.finditer(rf"(?:^|(?<!import)[ /]){re.escape(program)} +([^#|;]+)", line):
             yield match[1].split()
 
 
@@ -55,7 +61,7 @@ def fields_of(schema: Any) -> dict[str, Any]:
 
 
 def is_key(key: str, schema: Any) -> bool:
-    """Whether a dotted key leads through a schema; below a list or mapping anything may stand."""
+    """Whether a dotted key exists in a schema; below a list or mapping every key does."""
     name, _, rest = key.partition(".")
     if name not in fields_of(schema):
         return False
@@ -72,28 +78,32 @@ def is_launcher_key(key: str) -> bool:
     return any(key in yaml.safe_load(path.read_text(encoding="utf-8")) for path in files)
 
 
-def wrong_override(argument: str, schema: Any, own_data: bool) -> str:
-    """What is wrong with key=value; empty where nothing is."""
+def wrong_override(argument: str, schema: Any, has_config_dir: bool) -> str:
+    """What is wrong with key=value; empty if nothing is.
+
+    With a folder of the user's descriptions, every name of data is right.
+    """
     key, _, value = argument.strip("'\"").partition("=")
     key = key.lstrip("+")
-    if any(key.startswith(one) for one in BY_HYDRA):
+    if key.startswith(KEYS_OF_HYDRA):
         return ""
     if key.startswith("hydra.launcher."):
-        return (
-            ""
-            if is_launcher_key(key.removeprefix("hydra.launcher."))
-            else f"{key}: no key of a launcher"
-        )
+        is_known = is_launcher_key(key.removeprefix("hydra.launcher."))
+        return "" if is_known else f"{key}: no key of a launcher"
     if schema is TrainConfig and (CONF / key).is_dir():
-        choices = {path.stem for path in (CONF / key).glob("*.yaml")} | (
-            {"basic"} if key == "hydra/launcher" else set()
-        )
-        found = set(re.findall(r"[\w-]+", value))
-        unknown = set() if key == "data" and (own_data or found == {"mycell"}) else found - choices
-        return (
-            f"{key}={value}: {unknown} is none of {choices}" if unknown and value != "NAME" else ""
-        )
+        if value == "NAME" or (key == "data" and (has_config_dir or value == "mycell")):
+            return ""
+        return wrong_choice(key, value)
     return "" if is_key(key, schema) else f"{key}: no such key"
+
+
+def wrong_choice(group: str, value: str) -> str:
+    """What is wrong with a value, or a comma-separated list, of a group in conf/."""
+    choices = {path.stem for path in (CONF / group).glob("*.yaml")}
+    if group == "hydra/launcher":
+        choices.add("basic")
+    unknown = set(re.findall(r"[\w-]+", value)) - choices
+    return f"{group}={value}: {unknown} is none of {choices}" if unknown else ""
 
 
 def help_of(command: str, capsys: pytest.CaptureFixture[str], *kind: str) -> str:
@@ -104,11 +114,11 @@ def help_of(command: str, capsys: pytest.CaptureFixture[str], *kind: str) -> str
 
 
 def slug(heading: str) -> str:
-    """Anchor of a heading, as MkDocs and GitHub make it of plain words."""
+    """Anchor of a heading of plain words, as MkDocs and GitHub make it."""
     return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
 
 
-def test_page_of_commands_is_what_the_programs_say() -> None:
+def test_page_of_commands_is_the_help_of_the_programs() -> None:
     command = [sys.executable, DOCS / "commands.py"]
     printed = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=PROJECT, timeout=60
@@ -167,24 +177,21 @@ def test_links_lead_somewhere(page: Path) -> None:
         if "://" in target:
             continue
         name, _, anchor = target.partition("#")
-        found = (page.parent / name).resolve() if name else page
-        assert found.exists(), f"{page.name}: {target}"
+        linked = (page.parent / name).resolve() if name else page
+        assert linked.exists(), f"{page.name}: {target}"
         if anchor:
-            headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in map(slug, headings), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("page", SPOKEN, ids=name_of)
+@pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=name_of)
 def test_commands_of_fibseg_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command, *arguments in calls(page.read_text(encoding="utf-8"), "fibseg"):
         # A placeholder, as COMMAND, or a program whose keys are tested below.
         if not re.fullmatch(r"[a-z]+", command) or command in ("train", "predict"):
             continue
-        text = help_of(
-            command,
-            capsys,
-            *(one for one in arguments[:1] if command == "figure" and one.isalpha()),
-        )
+        kind = [name for name in arguments[:1] if command == "figure" and name.isalpha()]
+        text = help_of(command, capsys, *kind)
         for argument in arguments:
             assert not argument.startswith("--") or argument in text, (
                 f"{page.name}: fibseg {command} {argument}"
@@ -200,77 +207,75 @@ def test_commands_of_fibseg_exist(page: Path, capsys: pytest.CaptureFixture[str]
         ("fibseg predict", PredictConfig),
     ],
 )
-@pytest.mark.parametrize("page", SPOKEN, ids=name_of)
+@pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=name_of)
 def test_keys_of_the_programs_exist(page: Path, program: str, schema: type) -> None:
     for arguments in calls(page.read_text(encoding="utf-8"), program):
-        own_data = any(one.startswith("--config-dir") for one in arguments)
-        overrides = [one for one in arguments if re.match(r"['\"]?\+?[\w./]+=", one)]
-        wrong = [told for one in overrides if (told := wrong_override(one, schema, own_data))]
+        has_config_dir = any(argument.startswith("--config-dir") for argument in arguments)
+        overrides = [text for text in arguments if re.match(r"['\"]?\+?[\w./]+=", text)]
+        wrong = list(
+            filter(None, (wrong_override(text, schema, has_config_dir) for text in overrides))
+        )
         assert not wrong, f"{page.name}: {program} {' '.join(arguments)}: {wrong}"
 
 
-@pytest.mark.parametrize("page", SPOKEN, ids=name_of)
+@pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=name_of)
 def test_keys_in_the_text_exist(page: Path) -> None:
     """Spans such as `training.precision=32`, which name no program."""
     for span in code(page.read_text(encoding="utf-8")):
         if re.fullmatch(r"'?[a-z_]+(?:\.[a-z_]+)+=\S+", span):
-            told = [
-                wrong_override(span, schema, own_data=False)
-                for schema in (TrainConfig, PredictConfig)
-            ]
-            assert "" in told, f"{page.name}: {span}: {told}"
+            schemas = (TrainConfig, PredictConfig)
+            messages = [wrong_override(span, schema, has_config_dir=False) for schema in schemas]
+            assert "" in messages, f"{page.name}: {span}: {messages}"
 
 
 def test_the_checks_find_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
-    spoken, shown = (
-        "`python train.py data=vnc trainin.epochs=3`",
-        "    train.py -m \\\n        filter=of 'seed=range(2)'  # a=b",
-    )
-    text = f"Say {spoken}.\n\n{shown}\n"
+    in_a_sentence = "`python train.py data=vnc trainin.epochs=3`"
+    indented = "    train.py -m \\\n        filter=of 'seed=range(2)'  # a=b"
+    text = f"Run {in_a_sentence}.\n\n{indented}\n"
     first, second = sorted(calls(text, "train.py"))
     assert (first, second) == (
         ["-m", "filter=of", "'seed=range(2)'"],
         ["data=vnc", "trainin.epochs=3"],
     )
-    assert not wrong_override("data=vnc", TrainConfig, own_data=False)
-    assert not wrong_override("'filter.areas=[650]'", TrainConfig, own_data=False)
-    assert not wrong_override("hydra.launcher.retries=1", TrainConfig, own_data=False)
-    for one in (
+    assert not wrong_override("data=vnc", TrainConfig, has_config_dir=False)
+    assert not wrong_override("'filter.areas=[650]'", TrainConfig, has_config_dir=False)
+    assert not wrong_override("hydra.launcher.retries=1", TrainConfig, has_config_dir=False)
+    for override in (
         "trainin.epochs=3",
         "filter=of",
         "model.widht=2",
         "hydra.launcher.retry=1",
         "data=cell",
     ):
-        assert wrong_override(one, TrainConfig, own_data=False), one
-    assert wrong_override("seed=1", PredictConfig, own_data=False)
+        assert wrong_override(override, TrainConfig, has_config_dir=False), override
+    assert wrong_override("seed=1", PredictConfig, has_config_dir=False)
     with pytest.raises(SystemExit):
         main(["scores", "--help"])
     capsys.readouterr()
 
 
-def test_the_finding_in_readme_is_what_compare_says(
+def test_sentences_of_readme_are_those_of_compare(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every sentence on these test slices, from the runs that are kept."""
+    """README quotes what `fibseg compare` prints over the kept runs."""
     folders = [str(PROJECT / "benchmarks" / "runs" / name) for name in ("vnc", "epfl")]
     assert main(["compare", *folders, "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     readme = " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
-    told = re.findall(r"On these \d+ test slices of this stack, .*?annotators\.", readme)
-    assert len(told) == 5
-    assert [one for one in told if one not in printed] == []
+    quoted = re.findall(r"On these \d+ test slices of this stack, .*?annotators\.", readme)
+    assert len(quoted) == 5
+    assert [sentence for sentence in quoted if sentence not in printed] == []
 
 
 def test_figures_of_the_comparison_page_are_those_of_the_benchmarks() -> None:
     text = " ".join((DOCS / "COMPARING.md").read_text(encoding="utf-8").split())
     seeds = json.loads((PROJECT / "benchmarks" / "seeds.json").read_text())["scores"]
     for name, row in seeds.items():
-        cells = " | ".join(f"{one['covered']:.1%} / {one['rejected']:.1%}" for one in row.values())
+        shares = [f"{cell['covered']:.1%} / {cell['rejected']:.1%}" for cell in row.values()]
+        cells = " | ".join(shares)
         assert f"| {name} | {cells} |" in text
-    found = json.loads((PROJECT / "benchmarks" / "comparison.json").read_text())
-    assert (
-        f"{found['what']} are compared in {found['compare_s']} s with {found['memory_mb']} MB"
-        in text
-    )
-    assert f"page has {found['page_mb']} MB and opens in {found['page_opens_s']} s" in text
+    figures = json.loads((PROJECT / "benchmarks" / "comparison.json").read_text())
+    duration = f"{figures['what']} are compared in {figures['compare_s']} s"
+    assert f"{duration} with {figures['memory_mb']} MB" in text
+    page = f"page has {figures['page_mb']} MB and opens in {figures['page_opens_s']} s"
+    assert page in text
