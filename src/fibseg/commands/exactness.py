@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     if options.store:
         model = store_choice(model, drifts, len(slices), find_checkpoint(path))
     console.print(
-        f"{path}: predict.py cuts slices by: {chosen_windows(model)}", markup=False, highlight=False
+        f"{path}: predictions cut slices by: {chosen_windows(model)}", markup=False, highlight=False
     )
 
 
@@ -86,7 +86,7 @@ def drift_table(drifts: Sequence[Drift], class_names: Sequence[str], slices: int
             f"({drifts[0].paper_seconds:.2f} s a slice)"
         ),
         caption=(
-            "difference of a probability; predict.py takes the first that loses at most "
+            "difference of a probability; predictions take the first that loses at most "
             f"{ALLOWED_LOSS} of any class"
         ),
     )

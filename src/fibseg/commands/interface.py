@@ -81,8 +81,9 @@ def train(
         FibsegError: a mistake in the data or in a value.
     """
     from hydra.core.hydra_config import HydraConfig
+    from rich.console import Console
 
-    from fibseg.commands.train import train_run
+    from fibseg.training.run import train_or_report
 
     areas = None if isinstance(filter, str) else list(filter)
     overrides = {"model": model, "filter": filter if areas is None else "on", "seed": seed}
@@ -97,7 +98,13 @@ def train(
         HydraConfig.instance().set_config(composed)
         config, plain = configuration.train_config(configuration.without_hydra(composed))
         directory = RunDirectory(configuration.run_path(config, plain))
-        train_run(config, plain, typed, directory)
+        train_or_report(
+            config=config,
+            plain=plain,
+            overrides=typed,
+            directory=directory,
+            console=Console(soft_wrap=True),
+        )
     return read_run(directory.path)
 
 

@@ -57,7 +57,7 @@ def _unknown_key(key: str, schema: str) -> str:
 
 
 def refuse_additions(node: Any, place: str = "") -> None:
-    """Refuse keys that `+key=value` added to a schema: Hydra accepts them, and nothing reads them."""
+    """Refuse keys that `+key=value` added to a schema: Hydra takes them, and nothing reads them."""
     if not isinstance(node, (DictConfig, ListConfig)) or node._is_none() or node._is_missing():
         return
     if isinstance(node, ListConfig):

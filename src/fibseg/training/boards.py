@@ -50,7 +50,7 @@ class TensorBoard:
         except ImportError as error:
             raise FibsegError(
                 f"logger=[tensorboard]: TensorBoard cannot be imported ({error}); "
-                "install it with `pip install tensorboard`."
+                "pip install 'fibseg[tensorboard]'."
             ) from error
 
         shutil.rmtree(folder, ignore_errors=True)

@@ -85,7 +85,7 @@ def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Lab
     """Label slices by a network, in the paper's windows, or by a forest.
 
     On the validation slices it is measured which faster windows a network bears; that is kept in
-    its checkpoint, for `predict.py`.
+    its checkpoint, for predictions.
     """
     from fibseg.models.trained import save_model
     from fibseg.prediction.exactness import choose_windows
@@ -114,7 +114,7 @@ def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Lab
             save_model(replace(model, windows=chosen), run.directory.best)
             name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
             console.print(
-                f"predict.py will cut slices by: {name} (loses {chosen['loss']:.3f} F1)",
+                f"predictions will cut slices by: {name} (loses {chosen['loss']:.3f} F1)",
                 highlight=False,
             )
         return labels

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+import traceback
+from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
+from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
 from fibseg.data.grey import to_8bit
+from fibseg.data.slices import data_hash, load_slices
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, set_threads
+from fibseg.runs.directory import RunDirectory
+from fibseg.runs.identity import config_hash
 from fibseg.scores.pixels import f1_by_class
 from fibseg.scores.slices import confusions_of
-from fibseg.training.opened import OpenedRun
+from fibseg.training.evaluation import evaluate, report, write_results
+from fibseg.training.opened import (
+    OpenedRun,
+    Request,
+    check_earlier,
+    check_model,
+    open_run,
+)
 
 # Lightning and scikit-learn are imported where they are needed: a forest does without the first,
 # a network without the second.
@@ -21,10 +35,56 @@ if TYPE_CHECKING:
     from fibseg.training.tracking import Tracking
 
 
+def train_or_report(
+    config: TrainConfig,
+    plain: dict[str, Any],
+    overrides: list[str],
+    directory: RunDirectory,
+    console: Console,
+) -> float:
+    """Train and score a run in its directory, or report it where it is finished already.
+
+    Args:
+        config: the composed configuration.
+        plain: the same as plain mappings.
+        overrides: what was typed, for the provenance of the run.
+        directory: of the run; it is made.
+        console: takes what a person reads.
+
+    Returns:
+        The mean F1 of the classes over the validation slices.
+
+    Raises:
+        FibsegError: a mistake in the data or the configuration, or another process is in the run.
+    """
+    # Read before there is a directory, so that a mistake in the data leaves none.
+    slices = load_slices(config.data)
+    hashes = {
+        "config_hash": config_hash(plain),
+        "data_hash": data_hash(slices, class_names(config.data)),
+        "overrides": overrides,
+    }
+    request = Request(config, plain, slices, hashes)
+    if not directory.scores.exists():
+        check_model(config, slices)
+    with directory.lock():
+        console.print(f"run {directory.path}", highlight=False)
+        check_earlier(request, directory)
+        if directory.scores.exists():
+            console.print("finished already; its scores:")
+            directory.remove_state()
+            return report(directory, console)
+        directory.error.unlink(missing_ok=True)
+        try:
+            train(open_run(request, directory, console))
+        except (Exception, KeyboardInterrupt):
+            directory.error.write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+        return report(directory, console)
+
+
 def train(run: OpenedRun) -> None:
     """Train, then score the best weights and write everything."""
-    from fibseg.training.evaluation import evaluate, write_results
-
     set_threads(run.provenance["threads"])
     config = run.config
     names = class_names(config.data)
