@@ -45,7 +45,10 @@ def sentence(error: BaseException) -> str:
     details = [line for line in lines[1:] if not re.match(internal, line)]
     first = " ".join([lines[0], *details])[:400] if lines else type(error).__name__
     if "Could not find 'data/" in first:
-        first += "; one of your own lies in DIR/data/NAME.yaml: --config-dir=DIR data=NAME"
+        first += (
+            "; your own is read from conf/data/NAME.yaml in the current folder, "
+            "or from DIR/data/NAME.yaml with --config-dir=DIR"
+        )
     return f"{key}: {first}" if key else first
 
 
