@@ -12,6 +12,7 @@ from fibseg.data.grey import GreyRange, grey_range, to_8bit
 from fibseg.data.sampling import PatchSampler
 from fibseg.data.slices import load_slices
 from fibseg.filters.grain import grain_filter
+from fibseg.stack import open_stack, write_stack
 from tests.support import Commands
 
 
@@ -26,18 +27,18 @@ def test_descriptions_fit_the_files(
     description.root = str(real_stacks / name)
     slices = load_slices(description)
     assert tuple(len(slices[split]) for split in ("train", "validation", "test")) == counts
-    assert {one.image.shape for found in slices.values() for one in found} == {shape}
-    window = grey_range([one.image for one in slices["train"]], description.intensity)
-    assert 0 <= window.low < 60 < 180 < window.high <= 255
-    labels = [one.labels for one in slices["train"]]
+    assert {annotated.image.shape for split in slices.values() for annotated in split} == {shape}
+    training = slices["train"]
+    grey = grey_range([annotated.image for annotated in training], description.intensity)
+    assert 0 <= grey.low < 60 < 180 < grey.high <= 255
+    labels = [annotated.labels for annotated in training]
     patches = PatchSampler(labels, 256, class_share=0.0).draw(300, (0,), augment=False)
     cut = [
-        labels[i][r : r + 256, c : c + 256]
-        for i, r, c in zip(patches.index, patches.row, patches.column, strict=True)
+        labels[index][row : row + 256, column : column + 256]
+        for index, row, column in zip(patches.index, patches.row, patches.column, strict=True)
     ]
-    assert (
-        np.mean([one.any() for one in cut]) > 0.9
-    )  # random patches of these sets hardly ever miss the classes
+    # Random patches of these sets hardly ever miss the classes.
+    assert np.mean([patch.any() for patch in cut]) > 0.9
 
 
 def test_backends_of_the_filter_agree_on_a_real_slice(real_stacks: Path) -> None:
@@ -45,29 +46,44 @@ def test_backends_of_the_filter_agree_on_a_real_slice(real_stacks: Path) -> None
     description = load_description("epfl")
     description.root = str(real_stacks / "epfl")
     image = to_8bit(load_slices(description)["train"][0].image[:300, :400], GreyRange(0, 255))
-    ours, theirs = (
-        grain_filter(image, [650, 3200], backend=backend) for backend in ("pylena", "higra")
-    )
-    np.testing.assert_array_equal(ours, theirs)
-    assert (ours[1] != image).mean() > 0.2
+    by_pylena = grain_filter(image, [650, 3200], backend="pylena")
+    by_higra = grain_filter(image, [650, 3200], backend="higra")
+    np.testing.assert_array_equal(by_pylena, by_higra)
+    assert (by_pylena[1] != image).mean() > 0.2
 
 
-@pytest.mark.slow
+@pytest.fixture
+def crop_of_vnc(real_stacks: Path, tmp_path: Path) -> Path:
+    """A folder with image.tif and labels.tif: a corner of twelve slices of vnc."""
+    folder = tmp_path / "crop"
+    folder.mkdir()
+    for name, file in (("raw", "image.tif"), ("labels", "labels.tif")):
+        stack = open_stack(real_stacks / "vnc" / name)
+        pixels = np.stack([stack.read(z)[:384, :512] for z in range(12)])
+        write_stack(folder / file, pixels, [50, 4.6, 4.6])
+    return folder
+
+
+@pytest.mark.slow(seconds=30)
 def test_a_short_training_on_real_slices_learns_membranes(
-    real_stacks: Path, commands: Commands
+    crop_of_vnc: Path, commands: Commands
 ) -> None:
+    volume = (
+        "{image: image.tif, labels: labels.tif, voxel_size: [50, 4.6, 4.6], "
+        'split: {train: ["0:10"], validation: [10], test: [11]}}'
+    )
     result = commands.run(
         "train.py",
         "data=vnc",
-        f"data.root={real_stacks / 'vnc'}",
+        f"data.root={crop_of_vnc}",
+        f"data.volumes=[{volume}]",
         "experiment=quick",
         "training.epochs=1",
         "training.batches=60",
         "training.validation_batches=4",
         "training.precision=32",
         "model.width=8",
-        "data.volumes=[{image: raw, labels: labels, voxel_size: [50,4.6,4.6], "
-        'split: {train: ["0:10"], validation: [10], test: [15]}}]',
+        "machine.threads=1",
         f"machine.runs={commands.folder / 'runs'}",
     )
     assert result.returncode == 0, result.stderr

@@ -1,0 +1,121 @@
+"""Mistakes in a prediction, and in the commands of `fibseg`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from fibseg.models.checkpoints import load_whole, save_whole
+from tests.support import Commands
+from tests.support.mistakes import check_mistakes, check_row
+
+
+def changed_checkpoint(finished: Commands, path: Path, **change: object) -> Path:
+    save_whole(load_whole(finished.run_directory() / "checkpoints" / "best.ckpt") | change, path)
+    return path
+
+
+PREDICT = {
+    "no run": ({"checkpoint": "nowhere"}, ["nowhere", "no such checkpoint"]),
+    "empty run": ({"checkpoint": "."}, ["no run directory, and none in it"]),
+    "no checkpoint": ({"checkpoint": "text.ckpt"}, ["text.ckpt", "no checkpoint of fibseg"]),
+    "newer": ({"checkpoint": "newer.ckpt"}, ["format 99", "update it"]),
+    "other channels": (
+        {"checkpoint": "channels.ckpt"},
+        ["network of 3 channels", "filter areas [650] make 2"],
+    ),
+    "output there": ({"output": "there.tif"}, ["there.tif", "exists already", "overwrite=true"]),
+    "NaN": ({"image": "nan.tif"}, ["nan.tif, slice 0", "NaN"]),
+    "output under a file": ({"output": "there.tif/x.tif"}, ["there.tif"]),
+    "output no TIFF": ({"output": "labels.png"}, ["labels.png", ".tif"]),
+    "no permission": (
+        {"output": "/sys/labels.tif"},
+        ["/sys", "no permission to read or write there"],
+    ),
+    "cut off": ({"image": "cut.tif"}, ["cut.tif"]),
+    "no image": ({"image": "nowhere.tif"}, ["nowhere.tif", "no such file"]),
+    "no argument": ({"image": "???"}, ["image: must be given"]),
+}
+
+
+@pytest.mark.parametrize("case", PREDICT)
+def test_mistakes_in_a_prediction(finished: Commands, tmp_path: Path, case: str) -> None:
+    change, fragments = PREDICT[case]
+    if case == "no permission" and not Path("/sys").is_dir():
+        pytest.skip("no folder here that root too may not write into")
+    (tmp_path / "text.ckpt").write_text("hello")
+    (tmp_path / "there.tif").write_text("precious")
+    tifffile.imwrite(tmp_path / "nan.tif", np.full((2, 40, 40), np.nan, np.float32))
+    whole = (finished.data / "image.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    changed_checkpoint(finished, tmp_path / "newer.ckpt", format=99)
+    changed_checkpoint(finished, tmp_path / "channels.ckpt", areas=[650])
+    usual = {
+        "checkpoint": finished.run_directory(),
+        "image": finished.data / "image.tif",
+        "output": "out.tif",
+    }
+    result = finished.run(
+        "predict.py", *(f"{key}={value}" for key, value in (usual | change).items()), cwd=tmp_path
+    )
+    check_row(f"`predict.py`: {case}", finished.refused(result, *fragments))
+    assert (tmp_path / "there.tif").read_text() == "precious"
+    assert not list(tmp_path.glob("*out.tif*"))
+
+
+def test_the_docs_have_these_mistakes() -> None:
+    check_mistakes("`predict.py`", [f"`predict.py`: {case}" for case in PREDICT])
+
+
+def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> None:
+    image = finished.data / "image.tif"
+    labels = finished.data / "labels.tif"
+    (tmp_path / "there.tif").write_text("precious")
+    for name, pixels in (
+        ("small.tif", np.zeros((2, 5, 5), np.uint8)),
+        ("nothing.tif", np.zeros((9, 96, 96), np.uint8)),
+        ("objects.tif", np.arange(9 * 96 * 96, dtype=np.uint16).reshape(9, 96, 96)),
+    ):
+        tifffile.imwrite(tmp_path / name, pixels, photometric="minisblack")
+    (tmp_path / "old.model").write_text("MATLAB 5.0")
+    (tmp_path / "a.nrrd").write_text("NRRD0005")
+    (tmp_path / "c.jpg").write_text("no picture")
+    cases = {
+        f"score no.tif {labels}": ["no.tif", "no such file"],
+        f"score small.tif {labels}": ["(2, 5, 5)", "one shape"],
+        f"score {labels} small.tif --offset 8,0,0": ["leaves the stack", "along z"],
+        f"score {labels} {labels} --slices 5:99": ["--slices", "leaves the image"],
+        f"score {labels} {labels} --data nope": ["nope", "vnc"],
+        f"score {image} {labels} --data phantom": ["claimed by no class"],
+        "score nothing.tif nothing.tif": ["nothing to score"],
+        f"filter {image} x.tif --area 0": ["0"],
+        f"filter {image} there.tif --area 5": ["exists already"],
+        f"filter {image} there.tif/x.tif --area 5": ["there.tif"],
+        f"filter {image} x.tif --area 5 --area 5": ["names an area twice"],
+        f"filter {image} x.png --area 5": ["x.png", ".zarr"],
+        "filter a.nrrd x.tif --area 5": ["a.nrrd", "save it as NIfTI"],
+        "filter c.jpg x.tif --area 5": ["c.jpg", "save it as PNG"],
+        "check nope": ["nope", "vnc"],
+        "import old.model x.tif": ["older .model of MIB", "7.3"],
+        f"import {labels} x.tif": ["names no classes", "--class mitochondrion=1"],
+        f"import {labels} x.tif --class er=1": ["value", "belongs to no class"],
+        f"import {labels} x.tif --class er=x": ["--class er=x", "expected NAME=VALUE"],
+        f"import {labels} there.tif --class er=1": ["exists already", "--overwrite"],
+        f"new cell {image} objects.tif --output c.yaml": ["objects with a number each"],
+        f"new cell {image} nothing.tif --output c.yaml": ["there is no annotation"],
+        f"new cell small.tif {labels} --output c.yaml": ["say where the labels start", "--offset"],
+        f"new cell {image} {labels} --class er=77 --output c.yaml": ["no label has this value"],
+    }
+    mistakes: list[str] = []
+    for line, fragments in cases.items():
+        sentence = finished.refused(finished.run("fibseg", *line.split(), cwd=tmp_path), *fragments)
+        mistake = line.replace(str(image), "image.tif").replace(str(labels), "labels.tif")
+        mistakes.append(f"`fibseg {mistake}`")
+        check_row(mistakes[-1], sentence)
+    check_mistakes("`fibseg", mistakes)
+    assert (tmp_path / "there.tif").read_text() == "precious"
+    assert not list(tmp_path.glob("*x.tif*")) + list(tmp_path.glob("*c.yaml*"))
+    assert finished.run("fibseg", "segment").returncode == 2

@@ -1,0 +1,86 @@
+"""The page of mistakes in the docs, and data that a mistake was made in.
+
+`FIBSEG_WRITE_DOCS=1 pytest tests/config` writes the rows of the page again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from tests.support.commands import PROJECT, Commands
+
+PAGE = PROJECT / "docs" / "MISTAKES.md"
+WRITES = bool(os.environ.get("FIBSEG_WRITE_DOCS"))
+LOCAL = {
+    r"(/[^\s:,;'|]*)?/pytest-of-[^/]+/pytest-\d+/(popen-gw\d+/)?[^/\s:,;']+": "DIR",
+    re.escape(str(PROJECT)): ".",
+    r"but [\d.e+]+ GB are free": "but 100 GB are free",
+    r"\d+ GPUs are visible": "0 GPUs are visible",
+    r"\S*runs/tiny/\S+?-[0-9a-f]{8}": "RUN",
+}
+"""What differs from machine to machine and from version to version, and what the page has there."""
+
+
+def check_row(mistake: str, sentence: str) -> None:
+    """The page has the sentence that a command printed after this mistake."""
+    for pattern, replacement in LOCAL.items():
+        sentence = re.sub(pattern, replacement, sentence)
+    sentence = sentence.replace("|", "\\|").replace("<", "&lt;")
+    head, rows = _read_page()
+    if WRITES:
+        _write_page(head, rows | {mistake: sentence})
+    else:
+        assert rows.get(mistake) == sentence
+
+
+def check_mistakes(section: str, mistakes: Iterable[str]) -> None:
+    """The rows of the page that begin with `section` are these mistakes, in this order."""
+    head, rows = _read_page()
+    in_section = [mistake for mistake in rows if mistake.startswith(section)]
+    wanted = list(mistakes)
+    if WRITES:
+        before = list(rows)[: list(rows).index(in_section[0])]
+        after = [mistake for mistake in rows if mistake not in (*before, *in_section)]
+        _write_page(head, {mistake: rows[mistake] for mistake in (*before, *wanted, *after)})
+    else:
+        assert in_section == wanted
+
+
+def _read_page() -> tuple[str, dict[str, str]]:
+    """The page up to its table, and the sentence of each mistake."""
+    head, rule, table = PAGE.read_text(encoding="utf-8").partition("|---|---|\n")
+    rows = {}
+    for line in table.splitlines():
+        mistake, sentence = line.removeprefix("| ").removesuffix(" |").split(" | ", 1)
+        rows[mistake] = sentence
+    return head + rule, rows
+
+
+def _write_page(head: str, rows: dict[str, str]) -> None:
+    table = [f"| {mistake} | {sentence} |\n" for mistake, sentence in rows.items()]
+    PAGE.write_text(head + "".join(table), encoding="utf-8")
+
+
+def change_data(commands: Commands, change: Callable[[Path], None]) -> None:
+    """Let the commands use a copy of the data, changed by a function of its folder."""
+    folder = commands.folder / "data"
+    shutil.copytree(commands.data, folder)
+    commands.data = folder
+    change(folder)
+
+
+def change_pixels(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    """What changes the pixels (Z, H, W) of one file in a folder."""
+
+    def apply(folder: Path) -> None:
+        pixels = tifffile.imread(folder / name)
+        tifffile.imwrite(folder / name, change(pixels.copy()))
+
+    return apply
