@@ -1,6 +1,6 @@
-"""Trainings in processes of their own, forked from one that has loaded torch and Lightning already.
+"""Processes that tests kill, forked from one that has loaded torch and Lightning already.
 
-An interpreter that starts anew loads them for 5 seconds, which tests that kill many trainings would
+An interpreter that starts anew loads them for 5 seconds, which tests that kill many processes would
 pay each time. Imported by the processes, so it imports little.
 """
 
@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import BinaryIO
@@ -43,30 +44,41 @@ def start_training(
         before: called in the process before the program; it must bear pickling.
         environment: variables that are set in the process.
     """
-    target = (list(arguments), str(log), before, dict(environment or {}))
-    process = _CONTEXT.Process(target=_train, args=target)
+    return start_function(
+        _run_program, "train", list(arguments), str(log), before, dict(environment or {})
+    )
+
+
+def start_prediction(arguments: Sequence[str], log: Path) -> BaseProcess:
+    """Start predict.py, whose output goes to the file `log`; the caller joins the process."""
+    return start_function(_run_program, "predict", list(arguments), str(log), None, {})
+
+
+def start_function(function: Callable[..., None], *arguments: object) -> BaseProcess:
+    """Start a function of a module; it and its arguments must bear pickling."""
+    process = _CONTEXT.Process(target=function, args=arguments)
     process.start()
     return process
 
 
-def _train(
+def _run_program(
+    name: str,
     arguments: list[str],
     log: str,
     before: Callable[[], None] | None,
     environment: dict[str, str],
 ) -> None:
-    """The whole life of such a process."""
+    """The whole life of a process that is `train` or `predict`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     with Path(log).open("w") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
-    from fibseg.commands import train
-
-    sys.argv = ["train.py", *arguments]
+    program = import_module(f"fibseg.commands.{name}")
+    sys.argv = [f"{name}.py", *arguments]
     if before is not None:
         before()
-    sys.exit(train.main())
+    sys.exit(program.main())
 
 
 @dataclass(frozen=True)

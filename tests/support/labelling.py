@@ -1,22 +1,29 @@
-"""A small random image, and a labeller of it on the CPU."""
+"""A small random image, a labeller of it on the CPU, and predictions of it into a file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 
+from fibseg.errors import FibsegError
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.stack import Labeller
+from fibseg.prediction.staging import Output, Staging
+from fibseg.prediction.whole_cell import Shard, label_stack_into
 from fibseg.prediction.windows import windows_of
+from fibseg.stack import Stack
 
 CPU = Compute(device=torch.device("cpu"), precision="32", batch_size=4, processes=1)
 """One core, 32 bits, four windows in a batch."""
 
 IMAGE_SHAPE = (12, 70, 90)
+ALL_SLICES = Shard(0, 1)
 
 
 def random_image(shape: tuple[int, int, int] = IMAGE_SHAPE) -> np.ndarray:
@@ -24,7 +31,53 @@ def random_image(shape: tuple[int, int, int] = IMAGE_SHAPE) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
+def stack_of(pixels: np.ndarray, broken: tuple[int, ...] = ()) -> Stack:
+    """A stack in memory, some of whose slices cannot be read."""
+
+    def read(z: int) -> np.ndarray:
+        if z in broken:
+            raise FibsegError(f"here, slice {z}: damaged.")
+        return np.asarray(pixels[z])
+
+    return Stack("here", pixels.shape, pixels.dtype, read)
+
+
 def labeller(*models: TrainedModel, compute: Compute = CPU, **changes: Any) -> Labeller:
-    """What labels whole slices on the CPU by these models."""
-    windows = windows_of(models[0], "whole")
+    """What labels slices on the CPU by these models: whole ones, where the model bears that."""
+    windows = windows_of(models[0], "paper" if models[0].channels.by_patch else "whole")
     return replace(Labeller(models=list(models), windows=windows, compute=compute), **changes)
+
+
+def staged(path: Path) -> Staging:
+    """A staging folder of labels of `random_image`."""
+    output = Output(path, "uint8", {"classes": {"0": "background"}})
+    return Staging([output], IMAGE_SHAPE, [20.0, 5.0, 5.0])
+
+
+def label_into(
+    staging: Staging,
+    labeller: Labeller,
+    stack: Stack,
+    shard: Shard = ALL_SLICES,
+    skip_unreadable: bool = False,
+) -> None:
+    """Label the slices of a shard, and say nothing of it."""
+    label_stack_into(
+        staging=staging,
+        labeller=labeller,
+        stack=stack,
+        identity={"made": "here"},
+        shard=shard,
+        skip_unreadable=skip_unreadable,
+        console=Console(quiet=True),
+    )
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """Bytes of a file, or of every file in a store, in one of which stands the store's name."""
+    if path.is_file():
+        return {"": path.read_bytes()}
+    files = [file for file in path.rglob("*") if file.is_file()]
+    content = {str(file.relative_to(path)): file.read_bytes() for file in files}
+    content[".zattrs"] = content[".zattrs"].replace(f'"{path.stem}"'.encode(), b'"name"')
+    return content
