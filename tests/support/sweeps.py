@@ -76,6 +76,7 @@ class Sweeps:
         self.commands = commands
         self.temporary = temporary
         self.drivers: list[subprocess.Popen[str]] = []
+        self.held: set[int] = set()
 
     def start(self, *overrides: str) -> subprocess.Popen[str]:
         """Start a sweep in its own process group."""
@@ -112,9 +113,21 @@ class Sweeps:
         (self.temporary / f"orders-{seed}.json").write_text(json.dumps(orders))
 
     def wait_until_held(self, seed: int) -> int:
-        """Wait until the last attempt of a run is held; gives its process."""
-        wait_until(lambda: self.attempts(seed) and self._marker(self.attempts(seed)[-1]).exists())
-        return self.attempts(seed)[-1]
+        """Wait until a further attempt of a run is held; gives its process."""
+
+        def is_held() -> bool:
+            assert self.drivers[-1].poll() is None, "the sweep has ended"
+            attempts = self.attempts(seed)
+            return bool(attempts) and self._is_newly_held(attempts[-1])
+
+        wait_until(is_held)
+        process = self.attempts(seed)[-1]
+        self.held.add(process)
+        return process
+
+    def _is_newly_held(self, process: int) -> bool:
+        """The marker of a process that was killed while it was held stays."""
+        return process not in self.held and self._marker(process).exists()
 
     def release(self, process: int) -> None:
         """Let a held process continue."""
@@ -128,7 +141,9 @@ class Sweeps:
         for driver in self.drivers:
             if driver.poll() is None:
                 driver.kill()
-                driver.communicate()
+                driver.wait()
+            assert driver.stderr is not None
+            driver.stderr.close()
         for log in self.commands.folder.glob("runs/tiny/*/log.txt"):
             for process in processes_of(log.parent):
                 with suppress(ProcessLookupError):

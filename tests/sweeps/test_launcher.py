@@ -56,7 +56,8 @@ class Sweeps:
     """Sweeps in a folder of their own, with a temporary folder (and so places on the machine) of their own."""
 
     def __init__(self, commands: Commands, temporary: Path):
-        self.commands, self.temporary = commands, temporary
+        self.commands = commands
+        self.temporary = temporary
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self, *overrides: str, **variables: str) -> subprocess.Popen[str]:
@@ -171,7 +172,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) 
 def assert_same_sweep(ours: Sweeps, theirs: Sweeps, *more: str) -> None:
     """Final weights and histories of both runs are equal, and nothing stray is left."""
     for seed in ("-s5-", "-s6-"):
-        first, second = ours.directory(seed), theirs.directory(seed)
+        first = ours.directory(seed)
+        second = theirs.directory(seed)
         assert same_weights(first, second)
         assert [row["epoch"] for row in history(first)] == [str(epoch) for epoch in range(EPOCHS)]
         assert history(first) == history(second)
@@ -455,7 +457,8 @@ def planned(directory: Path, width: int) -> Any:
         architecture="unet", width=width, dropout=0, norm_momentum=0.1, norm_eps=1e-3
     )
     model.block_order = "relu_norm"
-    data, patches = SimpleNamespace(classes={}), SimpleNamespace(size=64)
+    data = SimpleNamespace(classes={})
+    patches = SimpleNamespace(size=64)
     typed = SimpleNamespace(
         model=model, data=data, filter=SimpleNamespace(areas=[]), patches=patches
     )

@@ -126,7 +126,7 @@ class SlurmPool:
             self._executor.update_parameters(**options)
         except ImportError as error:
             raise FibsegError(
-                f"hydra/launcher=slurm needs submitit ({error}); `pip install submitit`."
+                f"hydra/launcher=slurm needs submitit ({error}); `pip install 'fibseg[slurm]'`."
             ) from error
         except (RuntimeError, ValueError, TypeError, NameError) as error:
             raise FibsegError(f"hydra/launcher=slurm: {str(error).splitlines()[0]}") from error
