@@ -25,7 +25,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (50, 64)).astype(np.uint8)
 
 @pytest.mark.parametrize("sigma", SCALES)
 def test_every_feature_against_scipy_and_scikit_image(sigma: float) -> None:
-    found = dict(zip(feature_names(), pixel_features(IMAGE[None]), strict=True))
+    features = dict(zip(feature_names(), pixel_features(IMAGE[None]), strict=True))
     image = IMAGE.astype(np.float64)
 
     def gauss(order: tuple[int, int], scale: float = sigma, of: np.ndarray = image) -> np.ndarray:
@@ -34,8 +34,8 @@ def test_every_feature_against_scipy_and_scikit_image(sigma: float) -> None:
     down = gauss((1, 0))
     across = gauss((0, 1))
     tensor = [
-        gauss((0, 0), OUTER_SHARE * sigma, one)
-        for one in (down * down, down * across, across * across)
+        gauss((0, 0), OUTER_SHARE * sigma, product)
+        for product in (down * down, down * across, across * across)
     ]
     hessian = [gauss((2, 0)), gauss((1, 1)), gauss((0, 2))]
     expected = {
@@ -51,9 +51,9 @@ def test_every_feature_against_scipy_and_scikit_image(sigma: float) -> None:
     for kind, values in expected.items():
         scale = np.abs(values).max()
         np.testing.assert_allclose(
-            found[f"image: {kind} {sigma:g}"], values, atol=1e-4 * scale, err_msg=kind
+            features[f"image: {kind} {sigma:g}"], values, atol=1e-4 * scale, err_msg=kind
         )
-    np.testing.assert_allclose(found["image: smoothed 0.3"], gauss((0, 0), 0.3), atol=1e-2)
+    np.testing.assert_allclose(features["image: smoothed 0.3"], gauss((0, 0), 0.3), atol=1e-2)
 
 
 def test_names_channels_and_threads() -> None:
@@ -71,12 +71,13 @@ def test_a_pixel_looks_no_further_than_its_reach() -> None:
         np.random.default_rng(1).integers(0, 256, (2 * REACH + 21, 2 * REACH + 31)).astype(np.uint8)
     )
     changed = image.copy()
-    changed[0], changed[:, 0] = 255 - changed[0], 255 - changed[:, 0]
+    changed[0] = 255 - changed[0]
+    changed[1:, 0] = 255 - changed[1:, 0]
     inside = (slice(None), slice(REACH + 1, None), slice(REACH + 1, None))
-    ours = pixel_features(image[None])
-    other = pixel_features(changed[None])
-    np.testing.assert_array_equal(ours[inside], other[inside])
-    assert (ours[:, REACH] != other[:, REACH]).any()
+    before = pixel_features(image[None])
+    after = pixel_features(changed[None])
+    np.testing.assert_array_equal(before[inside], after[inside])
+    assert (before[:, REACH] != after[:, REACH]).any()
 
 
 def test_a_slice_that_is_too_small_is_one_sentence() -> None:

@@ -1,3 +1,5 @@
+"""Both networks: the counts of the paper, shapes, gradients, starts, and reach of a pixel."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -48,13 +50,13 @@ def test_unet_parameters_by_layer() -> None:
     """3 x 3 convolutions with biases, 2 x 2 transposed ones, counted by hand."""
     with torch.device("meta"):
         network = create_model("unet", channels=1, **PAPER_NETWORKS["unet"])
-    found = [
+    counts = [
         sum(p.numel() for p in block.parameters()) for block in [*network.down, network.deepest]
     ]
     widths = [1, 64, 128, 256, 512, 1024]
     norms = 2 * 2  # weight and bias of two batch norms
     expected = [9 * i * o + o + 9 * o * o + o + norms * o for i, o in pairwise(widths)]
-    assert found == expected
+    assert counts == expected
     assert [sum(p.numel() for p in up.parameters()) for up in network.up] == [
         4 * 2 * w * w + w for w in (512, 256, 128, 64)
     ]
@@ -65,17 +67,20 @@ def test_efficient_unet_has_the_papers_numbers() -> None:
         _, with_statistics = numbers(create_model("eunet", channels=3, **PAPER_NETWORKS["eunet"]))
         one_channel, _ = numbers(create_model("eunet", channels=1, **PAPER_NETWORKS["eunet"]))
         three_channels, _ = numbers(create_model("eunet", channels=3, **PAPER_NETWORKS["eunet"]))
-    assert with_statistics == 33_005_116  # Keras' 33,005,123 less 7 of a normalisation layer
-    assert one_channel - three_channels == 3 * 1 + 3  # the 1 x 1 convolution to three
+    # Keras counts 33,005,123, with 7 of a normalisation layer.
+    assert with_statistics == 33_005_116
+    # The 1 x 1 convolution to three channels, and its bias.
+    assert one_channel - three_channels == 3 * 1 + 3
 
 
 def test_efficient_unet_decoder_by_layer() -> None:
     """One 3 x 3 convolution with bias and one batch norm per level: inputs are [up, skip]."""
     with torch.device("meta"):
         network = create_model("eunet", channels=3, **PAPER_NETWORKS["eunet"])
-    inputs, outputs = [1792 + 960, 512 + 336, 256 + 192, 128 + 144, 64], [512, 256, 128, 64, 32]
-    found = [sum(p.numel() for p in level.parameters()) for level in network.decoder]
-    assert found == [9 * i * o + o + 2 * o for i, o in zip(inputs, outputs, strict=True)]
+    inputs = [1792 + 960, 512 + 336, 256 + 192, 128 + 144, 64]
+    outputs = [512, 256, 128, 64, 32]
+    counts = [sum(p.numel() for p in level.parameters()) for level in network.decoder]
+    assert counts == [9 * i * o + o + 2 * o for i, o in zip(inputs, outputs, strict=True)]
     assert [type(layer).__name__ for layer in network.decoder[0]] == [
         "Conv2d",
         "ReLU",
@@ -86,26 +91,26 @@ def test_efficient_unet_decoder_by_layer() -> None:
 
 @pytest.mark.parametrize("encoder", [*ENCODERS[:8], "tf_efficientnet_b0"])
 def test_skips_are_timms_expanded_activations(encoder: str) -> None:
-    """Seen by hooks on timm's own forward pass, which ours must repeat."""
+    """Hooks on timm's forward pass record what `encode` must repeat."""
     torch.manual_seed(0)
     network = create_model(
         "eunet", channels=3, **PAPER_NETWORKS["eunet"] | {"encoder": encoder, "width": 2}
     ).eval()
-    seen: list[Tensor] = []
+    activations: list[Tensor] = []
     for block in (1, 2, 3, 5):
         network.encoder.blocks[block][0].bn1.register_forward_hook(
-            lambda _m, _i, out: seen.append(out.clone())
+            lambda _module, _inputs, output: activations.append(output.clone())
         )
     image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         top = network.encoder.forward_features(image)
-        expected, seen = [*seen, top], []
+        expected = [*activations, top]
         skips, deepest = network.encode(image)
-    assert [tuple(one.shape) for one in [*skips, deepest]] == [
+    assert [tuple(features.shape) for features in [*skips, deepest]] == [
         (1, channels, 64 // stride, 64 // stride) for channels, stride in network.skips
     ]
-    for ours, theirs in zip([*skips, deepest], expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    for features, recorded in zip([*skips, deepest], expected, strict=True):
+        torch.testing.assert_close(features, recorded)
 
 
 def test_skips_of_the_paper() -> None:
@@ -192,11 +197,13 @@ def test_an_efficient_unets_pixel_depends_on_the_whole_patch() -> None:
 
 
 def test_he_normal_start() -> None:
-    """Truncated at two deviations of the normal that is cut, as Keras' he_normal; fan-in as Keras counts it."""
-    unet, eunet = small("unet", width=32), small("eunet", width=32)
+    """As he_normal of Keras: a normal distribution cut at two deviations, and its fan-in."""
+    unet = small("unet", width=32)
+    eunet = small("eunet", width=32)
     for weight, fan_in in (
         (unet.merge[0][0].weight, 512 * 9),
-        (unet.up[0].weight, 256 * 4),  # of a transposed convolution, its outputs
+        # The fan-in of a transposed convolution is that of its outputs.
+        (unet.up[0].weight, 256 * 4),
         (eunet.decoder[1][0].weight, (8 * 32 + 240) * 9),
     ):
         deviation = (2 / fan_in) ** 0.5
@@ -212,15 +219,20 @@ def test_encoder_starts_as_efficientnet_does() -> None:
     assert weight.std().item() == pytest.approx((2 / 1152) ** 0.5, rel=0.02)
 
 
-@BOTH
+@pytest.mark.parametrize(
+    "name", ["unet", pytest.param("eunet", marks=pytest.mark.slow(seconds=10))]
+)
 def test_learns_one_batch_by_heart(name: str) -> None:
     """Dice above .95 on every class."""
     changes = {"unet": {"dropout": 0.0, "width": 8}, "eunet": {"drop_path": 0.0, "width": 16}}[name]
     network = small(name, norm_momentum=0.1, **changes)
     target = torch.zeros(2, 64, 64, dtype=torch.long)
-    target[:, 8:24, 8:24], target[:, 34:42], target[:, 46:60, 5:50] = 1, 2, 3
+    target[:, 8:24, 8:24] = 1
+    target[:, 34:42] = 2
+    target[:, 46:60, 5:50] = 3
     images = target[:, None] / 3 + 0.1 * torch.rand(2, 1, 64, 64)
-    loss, optimizer = DiceLoss([1.0] * 4, 255, 1.0), torch.optim.Adam(network.parameters(), 5e-3)
+    loss = DiceLoss([1.0] * 4, 255, 1.0)
+    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
     for _ in range(80):
         value = loss(network(images), target)
         optimizer.zero_grad()
@@ -228,8 +240,9 @@ def test_learns_one_batch_by_heart(name: str) -> None:
         optimizer.step()
     predicted = network(images).argmax(1)
     for k in range(4):
-        ours, truth = predicted == k, target == k
-        assert 2 * (ours & truth).sum() / (ours.sum() + truth.sum()) > 0.95
+        labelled = predicted == k
+        truth = target == k
+        assert 2 * (labelled & truth).sum() / (labelled.sum() + truth.sum()) > 0.95
 
 
 @BOTH

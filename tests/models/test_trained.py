@@ -1,18 +1,18 @@
+"""Models in files: whole, of older formats, damaged, or no model at all."""
+
 from __future__ import annotations
 
 import pickle
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import is_whole, load_whole, save_whole
+from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.models.trained import load_model, save_model
 from tests.support.models import trained
 
@@ -38,7 +38,7 @@ def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) ->
     ):
         assert getattr(back, name) == getattr(model, name)
     content = torch.load(tmp_path / "best.ckpt", weights_only=True)
-    assert {type(v).__name__ for v in content.values()} <= {
+    assert {type(value).__name__ for value in content.values()} <= {
         "int",
         "str",
         "list",
@@ -48,27 +48,6 @@ def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) ->
         "NoneType",
     }
     assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
-
-
-def test_every_flipped_byte_of_the_weights_is_found(tmp_path: Path) -> None:
-    path = tmp_path / "best.ckpt"
-    save_model(trained([], 1), path)
-    content = path.read_bytes()
-    rng = np.random.default_rng(0)
-    with zipfile.ZipFile(path) as archive:
-        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
-    for offset in rng.integers(
-        largest.header_offset + 200, largest.header_offset + largest.file_size, 20
-    ):
-        flipped = bytearray(content)
-        flipped[offset] ^= 1
-        path.write_bytes(flipped)
-        assert not is_whole(path)
-        with pytest.raises(FibsegError, match="damaged"):
-            load_model(path)
-    for length in (0, 10, len(content) // 2, len(content) - 1):
-        path.write_bytes(content[:length])
-        assert not is_whole(path)
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
@@ -115,23 +94,6 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     ):
         with pytest.raises(FibsegError, match=message):
             load_model(tmp_path / name)
-
-
-def test_a_failed_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "last.ckpt"
-    save_whole({"epoch": 1}, path)
-
-    def full(_: object, file: Any) -> None:
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(FibsegError, match="is the disk full"):
-        save_whole({"epoch": 2}, path)
-    assert load_whole(path) == {"epoch": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_channels_must_fit_the_areas_at_saving_too(tmp_path: Path) -> None:
