@@ -57,7 +57,8 @@ def sweep(commands: Commands, *overrides: str) -> subprocess.CompletedProcess[st
 
 def test_lambda_is_swept_and_each_slice_filtered_once(serial: Commands) -> None:
     """1 % of a patch of 32 x 32 is 10 pixels; eight slices of a split, three areas."""
-    result = sweep(serial, "filter=on", "filter.areas=[20],[1%],[20,200]")
+    command = ("filter=on", "filter.areas=[20],[1%],[20,200]", "machine.processes=1")
+    result = sweep(serial, *command)
     assert (result.returncode, result.stderr) == (0, "")
     assert "3 runs, 1 at a time (one process)" in result.stdout
     assert "3 finished" in result.stdout
