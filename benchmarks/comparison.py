@@ -131,10 +131,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="where the runs stay, to be used again")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/comparison.json"))
     options = parser.parse_args(arguments)
+    side = options.side
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
         if not (folder / "runs").is_dir():
-            make_runs(folder / "runs", options.runs, options.slices, options.side)
+            make_runs(folder / "runs", options.runs, options.slices, side)
         line = [
             sys.executable,
             "-m",
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         page = folder / "out" / "index.html"
         opened = seconds_to_open(page)
         figures: dict[str, Any] = {
-            "what": f"{options.runs} runs of {options.slices} slices, {options.side} x {options.side}",
+            "what": f"{options.runs} runs of {options.slices} slices of {side} x {side}",
             "machine": f"{platform.machine()}, {cores()} cores",
             "compare_s": round(seconds, 1),
             "memory_mb": round(memory / 1e6),

@@ -153,4 +153,4 @@ def test_tables_of_a_notebook(tmp_path: Path) -> None:
     assert dataset.table_1().rows[0][:2] == ["eunet-off", "best 2 of 3"]
     assert dataset.table_1(paper_style=True).rows != dataset.table_1().rows
     assert len(dataset.contrast_table().rows) == len(dataset.contrasts()) == 5
-    assert dataset.class_names == ["er"]
+    assert dataset.foreground == ["er"]

@@ -108,6 +108,7 @@ def run(options: argparse.Namespace) -> None:
     datasets = datasets_of(collection, [(first, second) for first, second in options.pair])
     check_thin_classes(datasets, comparison.thin_classes)
     reports = []
+    # Each data set is printed when it is computed, since label files may take a minute.
     for dataset in datasets:
         report = report_on(dataset, comparison)
         for table in report.tables:

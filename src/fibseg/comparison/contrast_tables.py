@@ -127,6 +127,7 @@ def volume_table(dataset: Dataset) -> Table | None:
     """
     volumes = sorted({place.volume for place in dataset.places})
     contrasts = dataset.contrasts()
+    # The difference in a single volume is the contrast itself.
     if len(volumes) < 2 or not contrasts:
         return None
     return Table(
@@ -153,6 +154,7 @@ def _volume_row(contrast: Contrast, volumes: Sequence[int]) -> list[str]:
     by_volume = contrast.by_volume
     cells = [f"{by_volume[volume]:+.3f}" if volume in by_volume else "-" for volume in volumes]
     ends = ["-", "-"]
+    # Student's interval of five values or fewer is so wide that the values tell more.
     if len(by_volume) >= VOLUMES_FOR_INTERVAL:
         ends = _interval_cells(t_interval(list(by_volume.values())))[1:]
     return [contrast.kind, contrast.name, contrast.class_name, *cells, *ends]
@@ -164,6 +166,7 @@ def contrast_sentences(dataset: Dataset) -> list[str]:
     return [
         contrast_sentence(contrast, slices[contrast.class_name])
         for contrast in dataset.contrasts()
+        # A difference of differences has no plain sentence.
         if contrast.kind != "interaction"
     ]
 
@@ -171,6 +174,7 @@ def contrast_sentences(dataset: Dataset) -> list[str]:
 def contrast_sentence(contrast: Contrast, slices: int) -> str:
     """What may be concluded from a contrast over a number of test slices, and no more."""
     interval = contrast.interval
+    # The size of the difference is given, so that a negative one is turned around with its ends.
     is_above = interval.mean >= 0
     low = interval.low if is_above else -interval.high
     high = interval.high if is_above else -interval.low

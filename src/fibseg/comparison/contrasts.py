@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fibseg.arrays import Floats
+from fibseg.arrays import Floats, Place
 from fibseg.comparison.paired import (
     SEEDS_FOR_TEST,
     SIGN_DRAWS,
@@ -95,6 +95,7 @@ def contrasts_of(
         for class_name in class_names
     ]
     contrasts = [contrast for contrast in computed if contrast is not None]
+    # The family is all contrasts of the data set, since a reader sees all of them.
     adjusted = holm([contrast.p for contrast in contrasts])
     return [
         replace(contrast, adjusted_p=p) for contrast, p in zip(contrasts, adjusted, strict=True)
@@ -111,6 +112,7 @@ def _contrast(
     differences = [
         _sum_of_f1(second, seed, class_name) - _sum_of_f1(first, seed, class_name) for seed in seeds
     ]
+    # F1 is NaN for a class that no test slice holds.
     if not differences or any(math.isnan(difference) for difference in differences):
         return None
     collapsed = {
@@ -163,24 +165,26 @@ def _f1_by_slice(
     return np.asarray(np.sum(means, axis=0), np.float64)
 
 
-def _block_range(by_slice: Floats, places: Sequence[tuple[int, int]]) -> tuple[float, float] | None:
+def _block_range(by_slice: Floats, places: Sequence[Place]) -> tuple[float, float] | None:
     """Range of the mean difference without one block of slices along z, volume after volume."""
     # scores.json may list the slices in any order, but blocks are of neighbours.
     along_z = by_slice[sorted(range(len(places)), key=lambda k: places[k])]
     along_z = along_z[~np.isnan(along_z)]
     if len(along_z) < SLICE_BLOCKS:
         return None
+    # Neighbouring slices resemble each other: leaving out single slices would show too little.
     blocks = np.array_split(np.arange(len(along_z)), SLICE_BLOCKS)
     means = [float(np.delete(along_z, block).mean()) for block in blocks]
     return min(means), max(means)
 
 
-def _mean_by_volume(by_slice: Floats, places: Sequence[tuple[int, int]]) -> dict[int, float]:
+def _mean_by_volume(by_slice: Floats, places: Sequence[Place]) -> dict[int, float]:
     """Mean difference over the slices of each volume that holds the class."""
-    volume_of_slice = np.array([volume for volume, _ in places])
+    volume_of_slice = np.array([place.volume for place in places])
     means = {}
-    for volume in sorted({volume for volume, _ in places}):
+    for volume in sorted({place.volume for place in places}):
         of_volume = by_slice[volume_of_slice == volume]
+        # The mean of NaN alone would be a warning.
         if not np.isnan(of_volume).all():
             means[volume] = float(np.nanmean(of_volume))
     return means

@@ -52,13 +52,20 @@ class Dataset:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the foreground classes."""
-        return self.runs[0].class_names[1:]
+        """Names of the classes, background first."""
+        return self.runs[0].class_names
 
-    @cached_property
+    @property
+    def foreground(self) -> list[str]:
+        """Names of the classes without the background, which is in no table."""
+        return self.class_names[1:]
+
+    @property
     def places(self) -> list[Place]:
         """Where the test slices lie."""
-        return [Place(*place) for place in self.runs[0].places["test"]]
+        return self.runs[0].places["test"]
+
+    # A cached property is kept in __dict__, which is open in a frozen dataclass, too.
 
     @cached_property
     def configurations(self) -> Mapping[str, list[FinishedRun]]:

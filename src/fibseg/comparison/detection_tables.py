@@ -88,7 +88,7 @@ def expert_components_table(dataset: Dataset, bins: Bins) -> Table | None:
     expert = dataset.second_expert
     if expert is None:
         return None
-    names = dataset.runs[0].class_names
+    names = dataset.class_names
     components = [
         component
         for truth, labels in expert.label_pairs
@@ -96,6 +96,7 @@ def expert_components_table(dataset: Dataset, bins: Bins) -> Table | None:
     ]
     rows = []
     for name, counts in count_by_class(components, names, bins).items():
+        # One set of labels, so that the range has one value; any run stands in for its maker.
         cells, total = _detection_cells(dataset.runs[:1], [counts])
         rows.append(["second expert", f"{name} ({total})", *cells])
     for label, runs in dataset.configurations.items():
@@ -136,6 +137,7 @@ def _detection_cells(
 
     They are of the run best by validation, with the range over the runs.
     """
+    # The paper shows one run; the range tells how much it depends on the seed.
     best = counts[list(runs).index(best_runs(runs)[0])]
     total = best["tp"] + best["fn"] + best["ud"]
     cells = []

@@ -76,6 +76,7 @@ def detections_by_area(
     Returns:
         Class -> stratum -> counts, as in {"er": {"1 to 99": ..., "100 or more": ...}}.
     """
+    # Smaller components count nowhere, so that the first stratum begins with `smallest`.
     starts = [bins.smallest, *(edge for edge in sorted(set(edges)) if edge > bins.smallest)]
     strata = {f"{start} to {end - 1}": (start, end) for start, end in pairwise(starts)}
     strata[f"{starts[-1]} or more"] = (starts[-1], _LARGEST_AREA)
@@ -110,6 +111,7 @@ def count_detected(components: Components, bins: Bins) -> DetectionCounts:
 
 def _sorted_by_share(components: Components, bins: Bins) -> tuple[Mask, Mask, Mask]:
     """Which components have a share above `high`, between the two, and below `low`."""
+    # A share of exactly `high` or `low` is between: the paper says over .80 and below .10.
     is_above = components.share > bins.high
     is_below = components.share < bins.low
     return is_above, ~is_above & ~is_below, is_below

@@ -73,7 +73,7 @@ def score_labels(
             given for a run without voxel sizes.
     """
     pairs = read_label_pairs(run)
-    places = [Place(*place) for place in run.places["test"]]
+    places = run.places["test"]
     thin = {
         name: thin_scores(
             pairs,
@@ -203,6 +203,7 @@ def count_objects(
         names: of the classes, background first.
         bins: how objects are sorted by their share; sizes are in voxels.
     """
+    # Slices with a gap between them say nothing of what connects them.
     objects: list[Component] = []
     for block in consecutive(places):
         truth = np.stack([pairs[k][0] for k in block])
@@ -232,17 +233,17 @@ def count_by_class(
     return counts
 
 
-def consecutive(places: Sequence[tuple[int, int]]) -> list[list[int]]:
+def consecutive(places: Sequence[Place]) -> list[list[int]]:
     """Positions of slices that follow each other in one volume.
 
-    >>> consecutive([(0, 3), (0, 4), (0, 6), (1, 7)])
+    >>> consecutive([Place(0, 3), Place(0, 4), Place(0, 6), Place(1, 7)])
     [[0, 1], [2], [3]]
     """
     order = sorted(range(len(places)), key=lambda k: places[k])
     blocks: list[list[int]] = []
     for k in order:
         volume, z = places[k]
-        if blocks and places[blocks[-1][-1]] == (volume, z - 1):
+        if blocks and places[blocks[-1][-1]] == Place(volume, z - 1):
             blocks[-1].append(k)
         else:
             blocks.append([k])

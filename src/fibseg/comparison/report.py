@@ -108,7 +108,7 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
 
 def _label_tables(dataset: Dataset, options: ComparisonOptions) -> list[Table]:
     """The tables that need label files, in one pass over them: a pass takes a second per run."""
-    thin_classes = tuple(name for name in dataset.class_names if name in options.thin_classes)
+    thin_classes = tuple(name for name in dataset.foreground if name in options.thin_classes)
     if not thin_classes and not options.objects:
         return []
     measures = LabelMeasures(
@@ -127,7 +127,7 @@ def _label_tables(dataset: Dataset, options: ComparisonOptions) -> list[Table]:
 
 def check_thin_classes(datasets: Sequence[Dataset], thin_classes: Sequence[str]) -> None:
     """FibsegError for a thin class that no data set has."""
-    known = dict.fromkeys(name for dataset in datasets for name in dataset.class_names)
+    known = dict.fromkeys(name for dataset in datasets for name in dataset.foreground)
     unknown = [name for name in thin_classes if name not in known]
     if unknown:
         raise FibsegError(f"--thin: {', '.join(unknown)}; the classes are {', '.join(known)}.")

@@ -26,6 +26,7 @@ def collapsed_runs(runs: Sequence[FinishedRun], class_name: str) -> list[Finishe
     if not scores or np.all(np.isnan(scores)):
         return []
     median = float(np.nanmedian(scores))
+    # Seeds differ by a few hundredths; half of the median is far outside of that.
     return [run for run, score in zip(runs, scores, strict=True) if score < median / 2]
 
 
@@ -87,6 +88,7 @@ def _score_row(label: str, runs: Sequence[FinishedRun], class_name: str, split: 
         iou=iou,
         precision=precision,
         recall=recall,
+        # All runs of a data set were scored on the same slices: any of them knows the number.
         slices=int(slices_with_class(runs[0].confusions[split])[index]),
         false_pixels=false_pixels,
     )
@@ -110,6 +112,7 @@ def _pooled_scores(confusions: Ints, index: int) -> tuple[float, float, float, f
     truth = total[index].sum()
     predicted = total[:, index].sum()
     union = truth + predicted - hits
+    # The per-slice F1 leaves these slices out, so that their false positives are counted apart.
     without_class = confusions[confusions[:, index].sum(axis=1) == 0]
     return (
         float(f1_scores(total)[index]),

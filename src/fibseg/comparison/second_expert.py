@@ -66,6 +66,7 @@ def read_expert_labels(truth: Path, test_places: Sequence[Place]) -> ExpertLabel
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
+    # Labels of another crop cannot be compared pixel by pixel.
     if any(a.shape != b.shape for a, b in zip(first, second, strict=True)):
         return None
     return ExpertLabels(places, first, second)

@@ -69,7 +69,7 @@ def table_1(dataset: Dataset, paper_style: bool = False) -> Table:
     return Table(
         name=f"table1-{dataset.name}",
         title=f"Table 1: {dataset.name}, test F1",
-        columns=["configuration", "runs", *dataset.class_names],
+        columns=["configuration", "runs", *dataset.foreground],
         rows=rows,
         notes=notes,
     )
@@ -133,20 +133,20 @@ def expert_table(dataset: Dataset, paper_style: bool = False) -> Table | None:
     expert = dataset.second_expert
     if expert is None:
         return None
-    expert_f1 = mean_f1(expert.confusions(len(dataset.class_names) + 1))[1:]
+    expert_f1 = mean_f1(expert.confusions(len(dataset.class_names)))[1:]
     rows = [["second expert", *(mean_and_deviation([score], paper_style) for score in expert_f1)]]
     for label, runs in dataset.configurations.items():
         scores = [run.on_slices("test", expert.places) for run in runs]
         cells = [
             mean_and_deviation([score[name] for score in scores], paper_style)
-            for name in dataset.class_names
+            for name in dataset.foreground
         ]
         rows.append([label, *cells])
     count = len(expert.places)
     return Table(
         name=f"expert-{dataset.name}",
         title=f"Second expert: {dataset.name}, F1 on the {count} slices of the second expert",
-        columns=["", *dataset.class_names],
+        columns=["", *dataset.foreground],
         rows=rows,
         notes=[
             "scored against the first expert; configurations on these slices only, "
@@ -157,7 +157,7 @@ def expert_table(dataset: Dataset, paper_style: bool = False) -> Table | None:
 
 def run_table(dataset: Dataset) -> Table:
     """Every run with its validation and test F1, and whether it is among the best or collapsed."""
-    names = dataset.class_names
+    names = dataset.foreground
     rows = []
     for label, runs in dataset.configurations.items():
         collapsed = {name: collapsed_runs(runs, name) for name in names}

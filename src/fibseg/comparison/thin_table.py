@@ -95,5 +95,6 @@ def _cells(of_runs: Sequence[Floats], paper_style: bool) -> list[str]:
 
 def _slice_means(scores: Floats) -> list[float]:
     """Means of (S, 2) scores over the slices that hold the class; NaN where none does."""
+    # Boundary F1 is NaN where the truth has no boundary of the class.
     with_class = scores[~np.isnan(scores[:, 0])]
     return with_class.mean(axis=0).tolist() if len(with_class) else [math.nan, math.nan]

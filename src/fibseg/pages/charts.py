@@ -52,12 +52,13 @@ def run_chart(dataset: Dataset) -> str:
     """Test F1 of every run, a dot for each seed, with mean and 95 % interval over seeds."""
     groups = dataset.configurations
     with mpl.rc_context(CHART_STYLE):
-        figure, charts = chart_row(len(dataset.class_names), 1.2 + 0.45 * len(groups))
-        for axes, name in zip(charts, dataset.class_names, strict=True):
+        figure, charts = chart_row(len(dataset.foreground), 1.2 + 0.45 * len(groups))
+        for axes, name in zip(charts, dataset.foreground, strict=True):
             for number, runs in enumerate(groups.values()):
                 _draw_runs(axes, number, [run.f1("test")[name] for run in runs])
             labels = list(groups) if axes is charts[0] else [""] * len(groups)
             axes.set_yticks(range(len(groups)), labels)
+            # The first configuration is the uppermost row, as in the tables.
             axes.invert_yaxis()
             axes.set_title(name)
             axes.set_xlabel("test F1")
@@ -132,7 +133,7 @@ def _common_epochs(histories: Sequence[list[dict[str, float]]], column: str) -> 
 def confusion_chart(dataset: Dataset) -> str:
     """Shares of the true pixels of each class that are predicted as each, over all runs."""
     groups = dataset.configurations
-    names = dataset.runs[0].class_names
+    names = dataset.class_names
     columns = min(_MATRICES_IN_ROW, len(groups))
     rows = -(-len(groups) // _MATRICES_IN_ROW)
     with mpl.rc_context(CHART_STYLE):
@@ -160,6 +161,7 @@ def _draw_matrix(axes: Axes, shares: Floats, names: Sequence[str]) -> None:
             ha="center",
             va="center",
             fontsize=7,
+            # Large shares are dark blue.
             color="white" if share > 0.6 else "black",
         )
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=7)
@@ -172,10 +174,10 @@ def recall_chart(dataset: Dataset) -> str:
     Empty where no class has two components.
     """
     with mpl.rc_context(CHART_STYLE):
-        figure, charts = chart_row(len(dataset.class_names))
+        figure, charts = chart_row(len(dataset.foreground))
         is_drawn = False
         for number, (label, runs) in enumerate(dataset.configurations.items()):
-            for axes, name in zip(charts, dataset.class_names, strict=True):
+            for axes, name in zip(charts, dataset.foreground, strict=True):
                 areas, shares = _true_components(runs, name)
                 if len(areas) < 2:
                     continue
@@ -202,6 +204,7 @@ def _true_components(runs: Sequence[FinishedRun], class_name: str) -> tuple[Floa
 
 def _mean_share_by_area(areas: Floats, shares: Floats) -> tuple[list[float], list[float]]:
     """Geometric mean of the areas and mean of the shares in each bin of area."""
+    # The last edge lies above the largest area, which would otherwise have a bin of its own.
     edges = np.unique(np.geomspace(areas.min(), areas.max() + 1, _AREA_BINS + 1))
     bins = np.digitize(areas, edges)
     middles = [_geometric_mean(areas[bins == k]) for k in np.unique(bins)]

@@ -100,6 +100,7 @@ def _spread_positions(count: int) -> list[int]:
 def _read_some_pages(path: Path, count: int, positions: Sequence[int]) -> list[UInt8]:
     """Some of so many pages; none where the file is missing, damaged or of another number."""
     try:
+        # A file of other slices would be shown at wrong places.
         return read_pages(path, positions) if count_pages(path) == count else []
     except (OSError, ValueError):
         return []
@@ -113,6 +114,7 @@ def _reduced(pixels: UInt8, resampling: Image.Resampling = Image.Resampling.NEAR
 
 
 def _grey_url(image: UInt8) -> str:
+    # Noise makes a PNG of the grey values several times larger.
     return _data_url(Image.fromarray(image), "JPEG", quality=80)
 
 

@@ -42,7 +42,7 @@ def draw_crops(dataset: Dataset, side: int, count: int, seed: int) -> list[Crop]
         FibsegError: crops of this size that hold a class are too rare, or labels are missing.
     """
     generator = np.random.default_rng(seed)
-    classes = len(dataset.class_names)
+    classes = len(dataset.foreground)
     truths = [truth for truth, _ in read_label_pairs(dataset.runs[0])]
     positions = list(range(len(dataset.places)))
     if dataset.second_expert is not None:
@@ -109,7 +109,7 @@ def comparison_figure(dataset: Dataset, crops: Sequence[Crop], side: int, width:
     facts = dataset.volumes(dataset.runs[0])
     if facts is not None:
         add_scale_bar(panels[0][0], side, facts.voxel_sizes[crops[0].volume][2])
-    _add_class_legend(figure, dataset.class_names)
+    _add_class_legend(figure, dataset.foreground)
     return figure
 
 
@@ -128,9 +128,9 @@ def _layers_of(
     return layers
 
 
-def _add_class_legend(figure: Figure, class_names: Sequence[str]) -> None:
+def _add_class_legend(figure: Figure, foreground: Sequence[str]) -> None:
     patches = [
-        Patch(color=class_color(index), label=name) for index, name in enumerate(class_names, 1)
+        Patch(color=class_color(index), label=name) for index, name in enumerate(foreground, 1)
     ]
     figure.legend(
         handles=patches,

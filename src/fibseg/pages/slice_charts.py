@@ -37,7 +37,7 @@ def difference_chart(dataset: Dataset) -> str:
 
     Empty without a contrast.
     """
-    names = dataset.runs[0].class_names
+    names = dataset.class_names
     lines: dict[str, Floats] = {}
     for contrast in dataset.contrasts():
         if contrast.kind in ("filter", "model"):
@@ -57,11 +57,11 @@ def _line_charts(
     """A chart for each class with the values (S, K) of each line along the test slices."""
     has_one_volume = len({place.volume for place in dataset.places}) == 1
     with mpl.rc_context(CHART_STYLE):
-        figure, charts = chart_row(len(dataset.class_names))
+        figure, charts = chart_row(len(dataset.foreground))
         for index, axes in enumerate(charts, 1):
             for number, (name, values) in enumerate(lines.items()):
                 _draw_line(axes, dataset, number, name=name, values=values[:, index])
-            axes.set_title(dataset.class_names[index - 1])
+            axes.set_title(dataset.foreground[index - 1])
             hint = " (ticks below: trained on)" if has_one_volume else ", a line per volume"
             axes.set_xlabel(f"slice{hint}")
             if has_one_volume:
@@ -74,6 +74,7 @@ def _line_charts(
 def _draw_line(axes: Axes, dataset: Dataset, number: int, name: str, values: Floats) -> None:
     """Values (S,) of the test slices, a line for each volume; only the first is in the legend."""
     volumes = sorted({place.volume for place in dataset.places})
+    # A line must not lead from one volume to the next.
     for volume in volumes:
         along_z = sorted(
             (place.z, k) for k, place in enumerate(dataset.places) if place.volume == volume
@@ -91,6 +92,7 @@ def _mark_training_slices(axes: Axes, dataset: Dataset) -> None:
     """Ticks at the lower edge where the networks were trained: slices near them score higher."""
     facts = dataset.volumes(dataset.runs[0])
     trained = facts.trained_slices[dataset.places[0].volume] if facts is not None else []
+    # Heights are shares of the chart, so that the ticks stay below whatever the scores are.
     axes.plot(
         trained,
         [0.02] * len(trained),
