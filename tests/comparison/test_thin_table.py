@@ -8,7 +8,7 @@ import numpy as np
 
 from fibseg.arrays import UInt8
 from fibseg.comparison.labels import LabelMeasures
-from fibseg.comparison.tables import mean_and_deviation
+from fibseg.comparison.score_tables import mean_and_deviation
 from fibseg.comparison.thin_table import thin_table
 from fibseg.scores.boundaries import boundary_f1, cl_dice
 from tests.support.runs import add_second_expert, dataset_in, make_run, write_config, write_labels

@@ -151,8 +151,8 @@ class Dataset:
     # The modules of the tables import this one, so that these methods import them when called.
 
     def table_1(self, paper_style: bool = False) -> Table:
-        """Test F1 of each configuration; see `tables.table_1`."""
-        from fibseg.comparison.tables import table_1
+        """Test F1 of each configuration; see `score_tables.table_1`."""
+        from fibseg.comparison.score_tables import table_1
 
         return table_1(self, paper_style)
 

@@ -15,7 +15,7 @@ from fibseg.comparison.detection_tables import (
     table_2,
 )
 from fibseg.comparison.labels import LabelMeasures
-from fibseg.comparison.tables import expert_table, run_table, score_table, table_1
+from fibseg.comparison.score_tables import expert_table, run_table, score_table, table_1
 from fibseg.comparison.text import Table, escape_markdown
 from fibseg.comparison.thin_table import thin_table
 from fibseg.errors import FibsegError

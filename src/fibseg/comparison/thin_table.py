@@ -17,7 +17,7 @@ from fibseg.comparison.labels import (
     pixel_sizes,
     thin_scores,
 )
-from fibseg.comparison.tables import mean_and_deviation
+from fibseg.comparison.score_tables import mean_and_deviation
 from fibseg.comparison.text import Table
 
 _THIN_COLUMNS = ["boundary F1", "clDice"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fibseg.comparison.tables import (
+from fibseg.comparison.score_tables import (
     expert_table,
     mean_and_deviation,
     run_table,
