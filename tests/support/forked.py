@@ -21,6 +21,7 @@ from typing import BinaryIO
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
+        "tests.support.forked",
         "fibseg.commands.train",
         "fibseg.training.evaluation",
         "fibseg.training.network",

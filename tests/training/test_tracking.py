@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fibseg.training.tracking import Panel
 from tests.support import Commands
+from tests.support.forked import start_training
 from tests.support.tracking import read_wandb
 
 OFFLINE = {"WANDB_MODE": "offline"}
@@ -27,83 +26,89 @@ BOARDS = (
 )
 
 
-def rows(run: Path) -> list[dict[str, float]]:
+def metrics(run: Path) -> list[dict[str, float]]:
     with (run / "metrics.csv").open() as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def check_wandb(run: Path, epochs: int) -> None:
+    """W&B holds what metrics.csv holds, each epoch once, with pictures."""
+    history = read_wandb(run)["history"]
+    logged = {step: row for step, row in history.items() if "val_loss" in row}
+    assert sorted(logged) == list(range(epochs))
+    for row in metrics(run):
+        for name, value in row.items():
+            assert logged[int(row["epoch"])][name] == pytest.approx(value, rel=1e-4)
+    with_picture = {
+        step for step, row in history.items() if any(name.startswith("panel") for name in row)
+    }
+    assert with_picture == set(range(1, epochs, 2))
+
+
+def check_tensorboard(run: Path, epochs: int) -> None:
+    """TensorBoard holds what metrics.csv holds, each epoch once, with pictures."""
+    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    names = ("train_loss", "val_f1_membrane", "learning_rate", "patches_per_second", "share_er")
+    for name in names:
+        scalars = board.Scalars(name)
+        assert [scalar.step for scalar in scalars] == list(range(epochs))
+        expected = [row[name] for row in metrics(run)]
+        assert [scalar.value for scalar in scalars] == pytest.approx(expected, rel=1e-4)
+    pictures = board.Images("panel")
+    assert [picture.step for picture in pictures] == list(range(1, epochs, 2))
 
 
 def check_boards(run: Path, epochs: int) -> None:
-    """Both boards hold what metrics.csv holds, each epoch once, with pictures and scores."""
-    expected = rows(run)
-    assert [row["epoch"] for row in expected] == list(range(epochs))
-    found = read_wandb(run)
-    shown = {step: row for step, row in found["history"].items() if "val_loss" in row}
-    assert sorted(shown) == list(range(epochs))
-    for row in expected:
-        for name, value in row.items():
-            assert shown[int(row["epoch"])][name] == pytest.approx(value, rel=1e-4)
-    pictures = {
-        step
-        for step, row in found["history"].items()
-        if any(name.startswith("panel") for name in row)
-    }
-    assert pictures == set(range(1, epochs, 2))
-    board = EventAccumulator(str(run / "tensorboard")).Reload()
-    for name in (
-        "train_loss",
-        "val_f1_membrane",
-        "learning_rate",
-        "patches_per_second",
-        "share_er",
-    ):
-        scalars = board.Scalars(name)
-        assert [one.step for one in scalars] == list(range(epochs))
-        assert [one.value for one in scalars] == pytest.approx(
-            [row[name] for row in expected], rel=1e-4
-        )
-    assert [one.step for one in board.Images("panel")] == list(range(1, epochs, 2))
+    assert [row["epoch"] for row in metrics(run)] == list(range(epochs))
+    check_wandb(run, epochs)
+    check_tensorboard(run, epochs)
+
+
+def train_on_boards(commands: Commands, *overrides: str) -> str:
+    """Train in a process of its own; gives what it printed."""
+    log = commands.folder / "log.txt"
+    arguments = [*commands.recipe, *BOARDS, *overrides]
+    process = start_training(arguments, log, environment=OFFLINE)
+    process.join()
+    assert process.exitcode == 0, log.read_text()
+    return log.read_text()
 
 
 @pytest.mark.slow
 def test_a_run_on_every_board(commands: Commands) -> None:
-    result = commands.run_process("train.py", *commands.recipe, *BOARDS, env=os.environ | OFFLINE)
-    assert result.returncode == 0, result.stderr
-    assert "W&B: offline; upload later" in result.stdout
+    printed = train_on_boards(commands)
+    assert "W&B: offline; upload later" in printed
     run = commands.run_directory()
     check_boards(run, 3)
-    found = read_wandb(run)
-    told = found["run"]
-    assert (told.project, told.display_name) == ("fibseg", "seed 0")
-    assert told.run_group == run.name.replace("-s0-", "-")
-    assert list(told.tags) == ["tiny", "unet", "filter on", "trial"]
-    assert found["config"]["training"]["epochs"] == 3
-    assert found["config"]["provenance"]["data_hash"]
+    wandb = read_wandb(run)
+    identity = wandb["run"]
+    assert identity.project == "fibseg"
+    assert identity.display_name == "seed 0"
+    assert identity.run_group == run.name.replace("-s0-", "-")
+    assert list(identity.tags) == ["tiny", "unet", "filter on", "trial"]
+    assert wandb["config"]["training"]["epochs"] == 3
+    assert wandb["config"]["provenance"]["data_hash"]
+    assert "test_f1/membrane" in wandb["summary"]
+    assert any(name.startswith("scores") for row in wandb["history"].values() for name in row)
     scores = json.loads((run / "scores.json").read_text())
-    assert "test_f1/membrane" in found["summary"]
-    assert any(name.startswith("scores") for row in found["history"].values() for name in row)
-    assert scores["run"]["tracking_id"] == told.run_id
+    assert scores["run"]["tracking_id"] == identity.run_id
     assert (run / "figures" / "panel-0001.png").exists()
 
 
 @pytest.mark.slow
 def test_a_killed_run_stays_one_run(commands: Commands) -> None:
     """Killed after its third epoch, resumed: no gap, no double row, one run of W&B."""
-    longer = (*commands.recipe, *BOARDS, "training.epochs=6")
-    process = subprocess.Popen(
-        commands.line("train.py", *longer),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | OFFLINE,
-    )
-    while process.poll() is None:
-        metrics = list(commands.folder.glob("runs/tiny/*/metrics.csv"))
-        if metrics and len(metrics[0].read_text().splitlines()) > 3:
+    longer = "training.epochs=6"
+    arguments = [*commands.recipe, *BOARDS, longer]
+    process = start_training(arguments, commands.folder / "log.txt", environment=OFFLINE)
+    while process.is_alive():
+        paths = list(commands.folder.glob("runs/tiny/*/metrics.csv"))
+        if paths and len(paths[0].read_text().splitlines()) > 3:
             break
         time.sleep(0.02)
     process.kill()
-    process.wait()
-    result = commands.run_process("train.py", *longer, env=os.environ | OFFLINE)
-    assert result.returncode == 0, result.stderr
+    process.join()
+    train_on_boards(commands, longer)
     check_boards(commands.run_directory(), 6)
 
 
@@ -111,17 +116,20 @@ def test_a_panel_shows_the_middle() -> None:
     image = np.arange(100, dtype=np.uint8).reshape(10, 10)
     truth = np.zeros((10, 10), np.uint8)
     truth[4:6, 4:6] = 1
-    panel = Panel(image, truth, lambda one: np.stack([one, 255 - one]), side=4)
+    panel = Panel(image, truth, lambda pixels: np.stack([pixels, 255 - pixels]), side=4)
 
     def all_background(pixels: torch.Tensor) -> torch.Tensor:
         assert pixels.shape == (1, 2, 4, 4)
         return torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
 
-    shown = panel(all_background, torch.device("cpu"))
-    assert (shown.shape, shown.dtype) == ((4, 4 * 4, 3), np.uint8)
+    picture = panel(all_background, torch.device("cpu"))
+    assert picture.shape == (4, 4 * 4, 3)
+    assert picture.dtype == np.uint8
     middle = image[3:7, 3:7]
-    np.testing.assert_array_equal(shown[:, :4, 0], middle)
-    np.testing.assert_array_equal(shown[:, 8:12, 1], middle)  # nothing was predicted
-    np.testing.assert_array_equal(shown[:, 12:, 2], 255 - middle)
-    assert (shown[1:3, 5:7] != shown[1:3, 1:3]).any()  # the truth is coloured
-    np.testing.assert_array_equal(shown[0, 4:8], shown[0, :4])
+    np.testing.assert_array_equal(picture[:, :4, 0], middle)
+    # Nothing was predicted.
+    np.testing.assert_array_equal(picture[:, 8:12, 1], middle)
+    np.testing.assert_array_equal(picture[:, 12:, 2], 255 - middle)
+    # The truth is coloured where there is a class, and grey elsewhere.
+    assert (picture[1:3, 5:7] != picture[1:3, 1:3]).any()
+    np.testing.assert_array_equal(picture[0, 4:8], picture[0, :4])
