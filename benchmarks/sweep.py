@@ -1,11 +1,12 @@
-"""How well a sweep keeps this machine busy: 2 models x 2 filters x 3 seeds of a tiny recipe through `train.py -m`.
+"""How busy a sweep keeps this machine: 2 models x 2 filters x 3 seeds of a tiny recipe.
 
 python -m benchmarks.sweep [--seeds 3] [--basic] [--json benchmarks/sweep.json]
 
-Makespan is the time from the start of the first run to the end of the last one; a run's time goes from its place on
-cores to its end, so importing torch counts as work, and starting its process does not. What comes before (composing,
-reading the data, starting Ray) is start-up. --basic also runs the same with hydra/launcher=basic: one after the other
-in one process with all cores.
+The makespan is the time from the start of the first run to the end of the last one. The time of a
+run begins when it gets its cores, so that importing torch counts as work, and starting its process
+does not. Everything before the first run (composing, reading the data, starting Ray) is start-up.
+With --basic, the same runs are also trained by hydra/launcher=basic: one after the other, in one
+process with all cores.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 from fibseg.machine import cores, versions
 
 PROJECT = Path(__file__).resolve().parents[1]
-TINY = [
+RECIPE = [
     "model=unet,eunet",
     "filter=on,off",
     "size=quick",
@@ -38,26 +39,26 @@ TINY = [
 ]
 
 
-def sweep(folder: Path, *more: str) -> tuple[float, str]:
+def run_sweep(folder: Path, *overrides: str) -> tuple[float, str]:
     """Seconds of the whole command, and what it printed."""
-    places = [
+    folders = [
         f"data.root={folder}/data",
         f"machine.runs={folder}/runs",
         f"machine.cache={folder}/cache",
     ]
     start = perf_counter()
-    done = subprocess.run(
-        [sys.executable, str(PROJECT / "train.py"), "-m", *TINY, *places, *more],
+    result = subprocess.run(
+        [sys.executable, str(PROJECT / "train.py"), "-m", *RECIPE, *folders, *overrides],
         env=os.environ | {"TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    return perf_counter() - start, done.stdout
+    return perf_counter() - start, result.stdout
 
 
 def main() -> None:
-    """Print and write the figures."""
+    """Run the sweep, then print and write its figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -67,24 +68,27 @@ def main() -> None:
     options = parser.parse_args()
     seeds = f"seed=range({options.seeds})"
     with tempfile.TemporaryDirectory(prefix="fs") as folder:
-        whole, printed = sweep(Path(folder), seeds)
+        seconds, printed = run_sweep(Path(folder), seeds)
+    # The first and the last line that the driver prints.
     runs, slots = map(int, re.findall(r"^(\d+) runs, (\d+) at a time", printed, re.M)[0])
-    busy, makespan = map(float, re.findall(r"^([\d.]+) s of runs in ([\d.]+) s", printed, re.M)[-1])
+    run_time, makespan = map(
+        float, re.findall(r"^([\d.]+) s of runs in ([\d.]+) s", printed, re.M)[-1]
+    )
     figures: dict[str, Any] = {
         "cores": cores(),
         "cpu": torch.cpu.get_capabilities().get("cpu_name", ""),
         "versions": versions(),
         "runs": runs,
         "slots": slots,
-        "run_time_s": busy,
+        "run_time_s": run_time,
         "makespan_s": makespan,
-        "start_up_s": whole - makespan,
-        "makespan_over_run_time_per_slot": makespan / (busy / slots),
+        "start_up_s": seconds - makespan,
+        "makespan_over_run_time_per_slot": makespan / (run_time / slots),
     }
     if options.basic:
         with tempfile.TemporaryDirectory(prefix="fs") as folder:
-            figures["basic_s"], _ = sweep(Path(folder), seeds, "hydra/launcher=basic")
-        figures["whole_over_basic"] = whole / figures["basic_s"]
+            figures["basic_s"], _ = run_sweep(Path(folder), seeds, "hydra/launcher=basic")
+        figures["whole_over_basic"] = seconds / figures["basic_s"]
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -15,7 +15,7 @@ from fibseg.runs.directory import RunDirectory
 from fibseg.sweeps import ray_pool
 from fibseg.sweeps.job import Outcome, Task, run_task
 from tests.support import Commands
-from tests.support.sweeps import SWEEP, Sweeps
+from tests.support.sweeps import SWEEP, TRAINING, Sweeps
 from tests.support.trainings import same_weights
 
 
@@ -107,8 +107,9 @@ def modification_times(runs: list[Path]) -> list[int]:
     return [path.stat().st_mtime_ns for run in runs for path in sorted(run.rglob("*"))]
 
 
-def test_a_single_run_needs_no_ray(finished: Commands) -> None:
-    line = finished.line("train.py", *finished.recipe, "filter=on", "filter.areas=[20,200]")
+def test_a_single_run_needs_no_ray(undisturbed: Sweeps) -> None:
+    commands = undisturbed.commands
+    line = commands.line("train.py", *commands.recipe, *TRAINING, "seed=5")
     script = f"""
 import sys
 from fibseg.commands.train import main
