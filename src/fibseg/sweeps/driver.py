@@ -58,6 +58,7 @@ def launch_sweep(
         plan_run(program, overrides, first_number + index)
         for index, overrides in enumerate(job_overrides)
     ]
+    # Two ways to write one configuration lead to the same run directory.
     run_by_path = {job.directory.path: job for job in jobs}
     planned = list(run_by_path.values())
     results = _train(planned, make_pool, console)
@@ -141,8 +142,10 @@ class Sweep:
             with live:
                 while len(self.results) < len(self.tasks):
                     self._step()
+        # Also after Ctrl-C: the table then shows how far each run came.
         finally:
             self.console.print(ending_table(self.runs), state_counts(self.runs))
+        # Hydra's sweeper raises the first of these errors only, so each one gives their number.
         failed = [index for index, run in enumerate(self.runs) if run.state == "failed"]
         for index in failed:
             run = self.runs[index]
@@ -159,7 +162,9 @@ class Sweep:
             if self.waiting and not self._has_reported_no_slot:
                 self._has_reported_no_slot = True
                 self.console.print("no GPU or core is available; the sweep waits for one")
+            # Without a task at work, the pool does not wait.
             time.sleep(1)
+        # Not longer than this, so that runs that another process has left are noticed soon.
         for number, outcome in self.pool.wait(1.0).items():
             index = self._index_by_number.pop(number)
             if isinstance(outcome, str):
@@ -173,6 +178,7 @@ class Sweep:
 
     def _start(self, index: int) -> None:
         run = self.runs[index]
+        # This saves a process; `job.run_task` asks again, since it may change at any time.
         if not run.is_free():
             self._report(run, "elsewhere")
             return
@@ -200,6 +206,7 @@ class Sweep:
         elif run.tries <= self.pool.retries:
             name = run.directory.path.name
             self.console.print(f"{name}: its process died ({reason}); it will be started again")
+            # Behind the others: what killed it, as a lack of memory, may have passed by then.
             run.state = "waiting"
             self.waiting.append(index)
         else:
@@ -215,6 +222,7 @@ class Sweep:
         run.seconds += outcome.seconds
         run.finished_before = outcome.finished_before
         if outcome.taken:
+            # It was not the fault of the run, which keeps all its retries.
             run.tries -= 1
             self._report(run, "elsewhere")
         elif outcome.result.status == JobStatus.FAILED:

@@ -76,6 +76,7 @@ def plan_run(program: HydraProgram, overrides: Sequence[str], number: int) -> Pl
         composed.hydra.job.num = number
     # The name of a run directory depends on the choices that Hydra made for this job.
     HydraConfig.instance().set_config(composed)
+    # The schemas of conf/ know nothing of Hydra's own settings.
     without_hydra = copy.deepcopy(composed)
     with read_write(without_hydra), open_dict(without_hydra):
         del without_hydra["hydra"]
@@ -141,8 +142,10 @@ def finished_results(
     results = {}
     for index, (planned_run, run) in enumerate(zip(planned, runs, strict=True)):
         data = planned_run.config.data
+        # A description holds lists, which cannot be keys themselves.
         if repr(data) not in hash_by_data:
             hash_by_data[repr(data)] = data_hash(load_slices(data), class_names(data))
+        # A run with damaged files has no score; it reports the damage itself, and fails alone.
         score = run.score() if run.directory.scores.exists() else None
         if score is None:
             continue
@@ -183,6 +186,7 @@ def check_disk(planned: Sequence[PlannedRun], slots: int) -> None:
         # Other models keep no state of an optimizer.
         if config.kind.by_gradient:
             largest_state = max(largest_state, bytes_by_network[key] * NETWORKS_PER_RUNNING_RUN)
+    # Runs that wait need no checkpoints yet, and those that ended have removed theirs.
     require_disk(
         planned[0].directory.path,
         best_weights + largest_state * min(slots, len(unfinished)),

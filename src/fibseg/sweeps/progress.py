@@ -75,7 +75,7 @@ class SweepRun:
         begin_times = self._begin_times()
         if len(begin_times) <= self.attempts_before:
             return None
-        # The log has whole seconds, so its time may lie just before the start.
+        # The log holds whole seconds, so its time may lie just before the start.
         return max(self.started, time.mktime(time.strptime(begin_times[-1], CLOCK_FORMAT)))
 
     def last_metrics(self) -> dict[str, float]:
@@ -112,6 +112,7 @@ class SweepRun:
 
     def _begin_times(self) -> list[str]:
         try:
+            # A program of the run may have written bytes that are no UTF-8.
             log = self.directory.log.read_text(errors="replace")
         except OSError:
             return []
@@ -173,6 +174,8 @@ def _group_paces(
             seconds = 0.0 if began_at is None else now - began_at
         else:
             seconds = run.seconds
+        # A resumed run is left out: its seconds are those of all its attempts, its epochs only those
+        # of the last one.
         if run.state in ("running", "finished") and epochs > 0 and seconds > 0:
             paces.setdefault(run.group, []).append(seconds / epochs)
     return {group: mean(group_paces) for group, group_paces in paces.items()}

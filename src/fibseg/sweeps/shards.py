@@ -65,10 +65,12 @@ def launch_shards(
     def run(overrides: Sequence[str]) -> JobReturn:
         slot = free_slots.get()
         try:
+            # With more slots than GPUs, shards share them evenly.
             return _run_shard(command, overrides, slot % gpus if gpus else None)
         finally:
             free_slots.put(slot)
 
+    # Threads suffice, since each one only waits for a process.
     with ThreadPoolExecutor(slots) as pool:
         return list(pool.map(run, job_overrides))
 

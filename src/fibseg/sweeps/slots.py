@@ -48,6 +48,7 @@ def reserved_slot(
         else _wait_for(lambda: _claim([f"gpu-{gpu}-{i}" for i in range(runs_per_gpu)], 1))
     )
     lock_by_core = _wait_for(lambda: _claim_cores(cores, count, runs_per_core))
+    # Threads and processes that the run starts from now on inherit these cores.
     os.sched_setaffinity(0, lock_by_core)
     cores_text = f"cores {sorted(lock_by_core)}"
     try:
@@ -97,6 +98,7 @@ def _claim(names: Sequence[str], count: int) -> list[FileLock]:
     for name in names:
         lock = FileLock(folder / f"{name}.lock")
         try:
+            # Never wait here: a run that waits with a part of its cores would block the others.
             lock.acquire(timeout=0)
         except Timeout:
             continue

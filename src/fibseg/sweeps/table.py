@@ -47,8 +47,10 @@ def live_table(runs: Sequence[SweepRun], slots: int, now: float, height: int) ->
 def _live_row(run: SweepRun, seconds_left: float | None) -> list[str]:
     metrics = run.last_metrics() if run.state != "waiting" else {}
     state = run.state
+    # Started, but the cluster or another sweep has its slot.
     if state == "running" and run.began_at() is None:
         state = "queued"
+    # After the last epoch, the best weights label the validation and test slices.
     elif state == "running" and run.epochs_done() == run.epochs:
         state = "scoring"
     return [
@@ -131,7 +133,7 @@ def group_table(runs: Sequence[SweepRun]) -> Table:
 
 def _mean_and_deviation(values: Sequence[float | None]) -> str:
     """As "0.500 (0.354)"; a single value has no deviation."""
-    # numpy makes NaN of None.
+    # numpy makes NaN of None, so that a missing class shows.
     numbers = np.array(values, dtype=float)
     deviation = f" ({numbers.std(ddof=1):.3f})" if len(numbers) > 1 else ""
     return f"{numbers.mean():.3f}{deviation}"
