@@ -174,7 +174,7 @@ def _group_paces(
             seconds = 0.0 if began_at is None else now - began_at
         else:
             seconds = run.seconds
-        # A resumed run is left out: its seconds are those of all its attempts, its epochs only those
+        # A resumed run is left out: its seconds are those of all attempts, its epochs only those
         # of the last one.
         if run.state in ("running", "finished") and epochs > 0 and seconds > 0:
             paces.setdefault(run.group, []).append(seconds / epochs)
