@@ -1,14 +1,14 @@
-"""Whole slices beside MONAI's sliding windows, for every network of a folder: paired differences in F1, and speed.
+"""Whole slices beside MONAI's sliding windows, for every network of a folder.
 
 python -m benchmarks.monai runs/vnc [--root DIR] [--output benchmarks/monai_cpu.json]
+
+The table shows paired differences in F1, and how many times as fast whole slices are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,95 +18,73 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.prediction import BATCH, by_monai
-from fibseg.comparison.paired import t_interval
-from fibseg.config.compose import description_of
-from fibseg.data.grey import to_8bit
-from fibseg.data.slices import load_slices
+from benchmarks.scored import by_monai, f1_of_labels, open_scored
+from fibseg.comparison import t_interval
+from fibseg.errors import FibsegError
 from fibseg.machine import choose_device, cores, set_threads
-from fibseg.models.trained import load_model
-from fibseg.prediction.slices import model_channels, predict_slices
-from fibseg.prediction.windows import windows_of
-from fibseg.runs.collection import collect
-from fibseg.runs.directory import RunDirectory, find_checkpoint
-from fibseg.runs.identity import read_config
-from fibseg.scores.pixels import confusion_counts, mean_f1
+from fibseg.models import model_kind
+from fibseg.prediction import predict_slices, windows_of
+from fibseg.runs import FinishedRun, collect
 
-PEERS = ("whole", "MONAI, overlap .25", "MONAI, overlap .5")
+WHOLE = "whole"
+OVERLAPS = {"MONAI, overlap .25": 0.25, "MONAI, overlap .5": 0.5}
+"""Names of MONAI's ways, and the share by which its windows overlap."""
 
 
-def seed_rows(folder: Path, root: str | None, device: torch.device) -> list[dict[str, Any]]:
-    """Every network of a folder: whole slices beside MONAI, with test F1 and slices per second."""
-    rows: list[dict[str, Any]] = []
-    loaded: dict[str, Any] = {}
-    for run in sorted(collect([folder]).runs, key=lambda one: one.path.name):
-        model, config = load_model(find_checkpoint(run.path)), read_config(RunDirectory(run.path))
-        if config is None or model.architecture == "forest":
-            continue
-        description = description_of(config["data"], str(run.path))
-        description.root = root or description.root
-        slices = loaded.setdefault(repr(description), load_slices(description)["test"])
-        channels = list(
-            model_channels(
-                model, [to_8bit(one.image, model.window) for one in slices], None, cores()
-            )
+def rows_of(run: FinishedRun, root: str | None, device: torch.device) -> list[dict[str, Any]]:
+    """A run by whole slices and by MONAI, with test F1 and slices per second."""
+    scored = open_scored(run.path, root, device)
+    whole = windows_of(scored.model, "whole")
+    steps: dict[str, Any] = {
+        WHOLE: lambda: predict_slices(scored.model, scored.channels, whole, scored.compute)
+    }
+    for way, overlap in OVERLAPS.items():
+        steps[way] = lambda overlap=overlap: by_monai(scored, overlap)
+    rows = []
+    for way, step in steps.items():
+        start = perf_counter()
+        labels = list(step())
+        rows.append(
+            {
+                "run": run.path.name,
+                "recipe": run.configuration,
+                "way": way,
+                "slices_per_s": round(len(scored.slices) / (perf_counter() - start), 3),
+                "f1": f1_of_labels(scored.model.class_names, scored.slices, labels),
+            }
         )
-        whole = windows_of(model, "whole")
-        steps: list[Callable[[], Any]] = [
-            partial(
-                predict_slices, model, channels, whole, BATCH, device, model.precision, cores()
-            ),
-            partial(by_monai, model, channels, 0.25, device),
-            partial(by_monai, model, channels, 0.5, device),
-        ]
-        for way, step in zip(PEERS, steps, strict=True):
-            start = perf_counter()
-            labels = list(step())
-            rate = round(len(slices) / (perf_counter() - start), 3)
-            pairs = zip(slices, labels, strict=True)
-            counts = np.stack(
-                [confusion_counts(t.labels, p, len(model.class_names)) for t, p in pairs]
-            )
-            scores = [round(one, 4) for one in mean_f1(counts)[1:].tolist()]
-            f1 = dict(zip(model.class_names[1:], scores, strict=True))
-            told = {"run": run.path.name, "recipe": run.configuration, "way": way}
-            rows.append({**told, "slices_per_s": rate, "f1": f1})
-        print(*rows[-3:], sep="\n", flush=True)
     return rows
 
 
-def print_seeds(rows: list[dict[str, Any]], console: Console) -> None:
-    """Paired by run: how much faster whole slices are than MONAI, and the difference in F1 with its interval."""
+def table_of(rows: list[dict[str, Any]]) -> Table:
+    """Paired by run: how much faster whole slices are than MONAI, and the difference in F1."""
     table = Table("runs", "peer", "class", "F1, whole less peer", "95 % interval", "times as fast")
     for recipe in sorted({row["recipe"] for row in rows}):
-        own = {
-            way: [one for one in rows if (one["recipe"], one["way"]) == (recipe, way)]
-            for way in PEERS
-        }
-        for peer in PEERS[1:]:
-            times = [
-                a["slices_per_s"] / b["slices_per_s"]
-                for a, b in zip(own["whole"], own[peer], strict=True)
-            ]
-            for name in own["whole"][0]["f1"]:
-                found = t_interval(
-                    [
-                        a["f1"][name] - b["f1"][name]
-                        for a, b in zip(own["whole"], own[peer], strict=True)
-                    ]
+        of_recipe = [row for row in rows if row["recipe"] == recipe]
+        whole = [row for row in of_recipe if row["way"] == WHOLE]
+        for peer in OVERLAPS:
+            pairs = list(zip(whole, [row for row in of_recipe if row["way"] == peer], strict=True))
+            ratios = [first["slices_per_s"] / second["slices_per_s"] for first, second in pairs]
+            for name in whole[0]["f1"]:
+                interval = t_interval(
+                    [first["f1"][name] - second["f1"][name] for first, second in pairs]
                 )
-                cells = [
-                    f"{found.mean:+.4f}",
-                    f"{found.low:+.4f} to {found.high:+.4f}",
-                    f"{np.median(times):.1f}",
-                ]
-                table.add_row(f"{recipe} ({len(times)})", peer, name, *cells)
-    console.print(table)
+                table.add_row(
+                    f"{recipe} ({len(pairs)})",
+                    peer,
+                    name,
+                    f"{interval.mean:+.4f}",
+                    f"{interval.low:+.4f} to {interval.high:+.4f}",
+                    f"{np.median(ratios):.1f}",
+                )
+    return table
 
 
 def main() -> None:
     """Print the table and write the figures."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="of runs")
     parser.add_argument(
         "--root", help="where the images lie, in place of the root of the runs' data"
@@ -115,10 +93,17 @@ def main() -> None:
     options = parser.parse_args()
     device = choose_device("auto")
     set_threads(None)
-    rows = seed_rows(options.folder, options.root, device)
+    rows: list[dict[str, Any]] = []
+    for run in sorted(collect([options.folder]).runs, key=lambda run: run.path.name):
+        if not model_kind(run.facts["model"]).by_gradient:
+            continue
+        rows += rows_of(run, options.root, device)
+        print(*rows[-1 - len(OVERLAPS) :], sep="\n", flush=True)
+    if not rows:
+        raise FibsegError(f"{options.folder}: no finished run of a network in it.")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores()} cores"
     options.output.write_text(json.dumps({"device": name, "rows": rows}, indent=1) + "\n")
-    print_seeds(rows, Console(width=120))
+    Console(width=120).print(table_of(rows))
 
 
 if __name__ == "__main__":
