@@ -36,6 +36,7 @@ def cache_key(image: Pixels, area: int) -> str:
         f"fibseg grain filter {_CACHE_FORMAT}|scope slice|area {area}|{image.dtype.str}|"
         f"{image.shape}|"
     )
+    # Named by content: a slice that several data sets or runs share is filtered once.
     return hashlib.sha256(head.encode() + image.tobytes()).hexdigest()
 
 
@@ -53,6 +54,7 @@ def fill_from_cache(
             missing.append(area)
         else:
             result[position] = pixels
+    # A set that keeps the order.
     return list(dict.fromkeys(missing))
 
 
@@ -86,6 +88,8 @@ def turn_to_fill(
         for area in sorted(areas):
             if folder is None:
                 break
+            # Named by all slices together: runs of the same data and areas share a lock, others do
+            # not wait.
             keys = "".join(cache_key(image, area) for image in images)
             name = hashlib.sha256(keys.encode()).hexdigest()
             try:
@@ -106,6 +110,7 @@ def _read(path: Path, image: Pixels) -> Pixels | None:
     try:
         content = path.read_bytes()
         body = content[:-_DIGEST_BYTES]
+        # A cut or changed file is computed again, as if it were missing.
         if hashlib.sha256(body).digest() != content[-_DIGEST_BYTES:]:
             return None
         pixels: Pixels = np.load(io.BytesIO(body), allow_pickle=False)
@@ -117,7 +122,9 @@ def _read(path: Path, image: Pixels) -> Pixels | None:
 def _write(path: Path, pixels: Pixels) -> None:
     """Write (H, W) pixels as .npy and its SHA-256 behind it, which `np.load` ignores."""
     buffer = io.BytesIO()
+    # In memory first, since the checksum is taken of the bytes of the file.
     np.save(buffer, pixels, allow_pickle=False)
     buffer.write(hashlib.sha256(buffer.getvalue()).digest())
+    # Shared: a run of other slices beside this one holds another lock.
     with replacing(path, shared=True) as partial:
         partial.write_bytes(buffer.getvalue())

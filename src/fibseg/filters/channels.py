@@ -31,11 +31,13 @@ class Channels:
     @property
     def by_patch(self) -> bool:
         """Whether single patches and windows are filtered, so that no window may be larger."""
+        # Without areas nothing is filtered, whatever the scope says.
         return bool(self.areas) and self.scope == "patch"
 
     @property
     def slice_areas(self) -> tuple[int, ...]:
         """Areas by which whole slices are filtered; none where single patches are."""
+        # One of the two ways filters an image, never both.
         return () if self.by_patch else self.areas
 
     @property

@@ -80,6 +80,7 @@ def grain_filter(image: Pixels, areas: Sequence[int], *, backend: Backend = "aut
         >>> flat[3].tolist()
         [100, 100, 100, 100, 100, 100, 100]
     """
+    # Everything is checked before a tree is built, which takes seconds for a large slice.
     limits = check_areas(areas)
     check_image(image)
     if not limits:
@@ -95,6 +96,7 @@ def grain_filter(image: Pixels, areas: Sequence[int], *, backend: Backend = "aut
         filtered = _filter_by_higra(padded, limits)
     else:
         filtered = _filter_by_pylena(pylena, padded, limits)
+    # Cut off the padding again; int16 was filtered as int32.
     return filtered[:, 1:-1, 1:-1].astype(image.dtype)
 
 
@@ -196,6 +198,7 @@ def _pylena_for(dtype: np.dtype[Any], backend: Backend) -> ModuleType | None:
 
 def _filter_by_pylena(pylena: ModuleType, padded: Pixels, areas: list[int]) -> Pixels:
     """Filter (H + 2, W + 2) uint8 into (len(areas), H + 2, W + 2) uint8."""
+    # tos: the tree of shapes.
     tree = pylena.morpho.tos(padded)
     # The padding counts in the root only, which is never removed.
     tree_areas = tree.compute_area()
@@ -206,8 +209,10 @@ def _filter_by_pylena(pylena: ModuleType, padded: Pixels, areas: list[int]) -> P
 def _filter_by_higra(padded: Pixels, areas: list[int]) -> Pixels:
     """Filter (H + 2, W + 2) of a type of `_TREE_DTYPES` into (len(areas), H + 2, W + 2) of it."""
     higra = importlib.import_module("higra")
+    # padding="none", since the image is padded already.
     tree, altitudes = higra.component_tree_tree_of_shapes_image2d(padded, padding="none")
     tree_areas = higra.attribute_area(tree)
     return np.stack(
+        # The third argument marks the shapes to remove.
         [higra.reconstruct_leaf_data(tree, altitudes, tree_areas < area) for area in areas]
     )

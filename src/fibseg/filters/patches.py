@@ -25,7 +25,7 @@ _DIED = (
 
 
 def filter_patches(patches: UInt8, areas: Sequence[int]) -> UInt8:
-    """Patches (N, H, W) -> channels (N, 1 + len(areas), H, W), from one tree for each patch."""
+    """Filter patches (N, H, W) into channels (N, 1 + len(areas), H, W), from one tree for each."""
     channels = [np.concatenate([patch[None], grain_filter(patch, areas)]) for patch in patches]
     return np.stack(channels)
 
@@ -40,6 +40,7 @@ class PatchFilter:
         """Take areas in pixels, as in `grain_filter`. Workers start with the first patch."""
         self.areas = list(areas)
         self.processes = processes
+        # A single worker would only add the copying of patches to and fro.
         self._pool = start_workers(processes) if processes > 1 else None
 
     def submit(self, patches: UInt8) -> Future[UInt8]:
@@ -53,12 +54,14 @@ class PatchFilter:
                 return self._pool.submit(filter_patches, patches, self.areas)
             except BrokenProcessPool:
                 raise FibsegError(_DIED) from None
+        # A future that is done, so that a caller needs no second way for one process.
         done: Future[UInt8] = Future()
         done.set_result(filter_patches(patches, self.areas))
         return done
 
     def __call__(self, patches: UInt8) -> UInt8:
         """Filter (N, H, W) patches, shared out over the workers."""
+        # As many parts as workers, since a part costs a copy into the process and back.
         parts = np.array_split(patches, min(self.processes, len(patches)))
         futures = [self.submit(part) for part in parts]
         return np.concatenate([channels_of(future) for future in futures])
@@ -81,7 +84,7 @@ class PatchFilter:
 
 
 def channels_of(future: Future[UInt8]) -> UInt8:
-    """Result of `PatchFilter.submit`: channels (N, 1 + len(areas), H, W).
+    """Wait for the result of `PatchFilter.submit`: channels (N, 1 + len(areas), H, W).
 
     Raises:
         FibsegError: the worker died.

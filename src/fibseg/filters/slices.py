@@ -49,16 +49,20 @@ def filter_slices(
     limits = check_areas(areas)
     for image in images:
         check_image(image)
+    # A function that does nothing spares every call a question.
     report = progress or (lambda _done, _total: None)
     results = [np.empty((len(limits), *image.shape), image.dtype) for image in images]
     jobs = _missing(results, images, limits, cache)
     missing_areas = {area for _, _, lacking in jobs for area in lacking}
+    # The lock covers all slices, so that a waiting process finds the cache full and computes
+    # nothing.
     with turn_to_fill(cache, images, sorted(missing_areas)):
         # Another process may have filled the cache while this one waited for its turn.
         jobs = _missing(results, images, limits, cache) if jobs else []
         cached = len(images) - len(jobs)
         for done in range(cached):
             report(done + 1, len(images))
+        # Closed even after an exception: the generator then ends its workers at once.
         with closing(_computed(jobs, processes)) as finished:
             for done, (position, filtered) in enumerate(finished, cached + 1):
                 for channel, limit in enumerate(limits):
@@ -109,6 +113,7 @@ def _missing(
         (i, image, fill_from_cache(results[i], image, limits, cache))
         for i, image in enumerate(images)
     )
+    # Slices that lack no area are finished.
     return [job for job in lacking if job[2]]
 
 

@@ -69,6 +69,7 @@ def slow_drift(count: int, step: float, jitter: float, rng: Generator) -> Floats
     Returns:
         (count,) float64.
     """
+    # A random walk is rough; smoothed, it drifts slowly.
     walk = ndimage.gaussian_filter1d(np.cumsum(rng.normal(0.0, step, count)), 1.0, mode="nearest")
     return np.asarray(walk - walk.mean() + rng.normal(0.0, jitter, count))
 
@@ -89,6 +90,7 @@ def tails(signal: Floats, keep: float) -> Floats:
     first = signal[:, :1]
     out = (signal - first) * (1.0 - keep)
     reach = 1
+    # Each pass doubles the reach; below a thousandth a tail is invisible.
     while reach < signal.shape[1] and keep**reach > 1e-3:
         out[:, reach:] += keep**reach * out[:, :-reach]
         reach *= 2
@@ -107,6 +109,7 @@ class Camera:
         """
         depth, height, width = shape
         self._rng = rng
+        # Clipped, so that no slice of a long stack drifts out of the grey levels of the others.
         self._gain = 1.0 + np.clip(slow_drift(depth, 0.01, 0.008, rng), -0.06, 0.06)
         self._offset = np.clip(slow_drift(depth, 1.2, 1.2, rng), -6.0, 6.0)
         self._shade = _shading(height, width, rng)
@@ -133,7 +136,9 @@ class Camera:
             # The two parts add up to the same variance in every slice.
             fresh = np.float32((1.0 - _CURTAIN_KEPT**2) ** 0.5)
             self._curtains = _CURTAIN_KEPT * self._curtains + fresh * _stripes(width, rng)
+        # Three standard deviations: what lies further adds less than a grey level.
         mean = ndimage.gaussian_filter(grey, _BLUR, truncate=3.0)
+        # The gain turns about mid-grey, so that contrast changes and brightness stays.
         mean -= np.float32(128.0)
         mean *= np.float32(self._gain[z])
         mean += self._shade
@@ -164,12 +169,14 @@ def _stripes(width: int, rng: Generator) -> Floats:
     white *= np.abs(white)
     fine = ndimage.gaussian_filter1d(white, 1.2, axis=1)
     coarse = ndimage.gaussian_filter1d(white, 6.0, axis=1)
+    # The difference leaves stripes of a few pixels, without the slow part that shading has already.
     band = fine - coarse
     return np.asarray(band / 0.68, np.float32)
 
 
 def _below(grey: Floats) -> Floats:
     """Compute how much dense matter is above a pixel (H, W), where the ions come from: 0 to 1."""
+    # Summed along y, the direction of the ions. The 12 pixels let the effect begin gradually.
     dense = np.cumsum(grey < _DENSE, axis=0, dtype=np.float32)
     return dense / (dense + np.float32(12.0))
 
@@ -180,6 +187,7 @@ def _charging(resin: Mask, rng: Generator) -> Floats:
     Lines differ in strength, and neighbouring lines differ less.
     """
     signal = resin.astype(np.float32)
+    # Filtered along y alone: each line has one strength over its whole length.
     lines = ndimage.gaussian_filter1d(rng.normal(0.0, 1.5, len(resin)), 1.5)
     lines = lines + rng.normal(1.0, 0.25, len(resin))
     signal -= tails(signal, _CHARGE_KEPT)
@@ -190,6 +198,7 @@ def _charging(resin: Mask, rng: Generator) -> Floats:
 def _detect(mean: Floats, rng: Generator) -> UInt8:
     """Count electrons, smear them along the line, amplify: grey levels (H, W) become uint8."""
     noise = rng.standard_normal(mean.shape, np.float32)
+    # n electrons have variance n; in grey levels, mean / electrons per level.
     noise *= np.sqrt(np.maximum(mean, 1.0) / np.float32(_ELECTRONS))
     noise += mean
     signal = ndimage.correlate1d(noise, _SCAN, axis=1, mode="nearest")

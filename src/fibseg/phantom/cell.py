@@ -103,6 +103,7 @@ def make_phantom(shape: tuple[int, int, int], seed: int) -> tuple[UInt8, UInt8]:
     scene = [(cell, organelles_of(cell, depth, rng)) for cell in cells(depth, height, width, rng)]
     image = np.empty((depth, height, width), np.uint8)
     labels = np.zeros_like(image)
+    # Drawn in this order, which is part of the result: the same seed gives the same bytes.
     heights, shifts = _stage(depth, min(height, width, TILE_SIDE), rng)
     camera = Camera((depth, height, width), rng)
     texture = Texture(height, width, Z_STEP, rng)
@@ -119,6 +120,7 @@ def make_phantom(shape: tuple[int, int, int], seed: int) -> tuple[UInt8, UInt8]:
 
 def _check(shape: tuple[int, int, int], seed: int) -> None:
     """Raise a FibsegError for a shape or seed that cannot be drawn."""
+    # An array takes lists, tuples and NumPy's integers alike.
     sizes = np.asarray(shape)
     if sizes.shape != (3,) or sizes.dtype.kind not in "iu" or np.any(sizes < _SMALLEST_SHAPE):
         expected = f"three integers (Z, H, W) of at least {_SMALLEST_SHAPE}"
@@ -134,6 +136,7 @@ def _blank(labels: UInt8) -> _Canvas:
     return _Canvas(
         grey=np.full(labels.shape, _RESIN_GREY, np.float32),
         labels=labels,
+        # Resin has no room for organelles; minus infinity also tells the camera where resin is.
         room=np.full(labels.shape, -np.inf, np.float32),
         er=np.full(labels.shape, np.inf, np.float32),
         rough=np.full(labels.shape, 0.0, np.float32),
@@ -142,6 +145,7 @@ def _blank(labels: UInt8) -> _Canvas:
 
 def _box_around(points: Floats, margin: float, canvas: _Canvas, shift: Floats) -> _Box:
     """Find the part of the slice that holds points (N, 2) and a margin around them."""
+    # Two pixels more at the end: one since a slice's stop is exclusive, one for the rounding.
     first = np.clip(points.min(axis=0) - margin + shift, 0, canvas.grey.shape).astype(int)
     last = np.clip(points.max(axis=0) + margin + shift + 2, 0, canvas.grey.shape).astype(int)
     y = np.arange(first[0], last[0], dtype=np.float32)[:, None] - np.float32(shift[0])
@@ -155,6 +159,7 @@ def _stage(depth: int, size: int, rng: Generator) -> tuple[Floats, Floats]:
     The ion beam mills slices of uneven thickness, and the stage drifts between two of them.
     """
     steps = np.clip(rng.normal(1.0, 0.15, depth), 0.6, 1.4)
+    # The first slice lies at height 0, and steps lead to the others.
     steps[0] = 0.0
     heights = np.cumsum(steps) * Z_STEP * (depth - 1) / max(steps.sum(), 1.0)
     # A larger shift would bring the cell to the edge of the slice.
@@ -169,6 +174,7 @@ def _draw_cell(canvas: _Canvas, cell: Cell, z: float, shift: Floats) -> None:
     part, y, x = _box_around(centre, 1.1 * cell.axes[0] + 2.0, canvas, shift)
     y = y - np.float32(cell.centre[0])
     x = x - np.float32(cell.centre[1])
+    # Positive outside the outline.
     excess = np.hypot(y, x) - cell.outline(np.arctan2(y, x), z)
     # Along the radius, the excess grows faster than the distance to the outline where that is
     # oblique. The slope corrects for it; it is near 1 at the outline, but large at the centre.
@@ -187,6 +193,7 @@ def _draw_cell(canvas: _Canvas, cell: Cell, z: float, shift: Floats) -> None:
 def _draw_organelle(canvas: _Canvas, organelle: Organelle, z: float, shift: Floats) -> None:
     """Draw an organelle where it keeps `GAP` from other classes; ER fuses with ER."""
     margin = organelle.radius + GAP
+    # Points further away in z cannot reach this slice.
     points = organelle.points[np.abs(organelle.points[:, 0] - z) < margin]
     if not len(points):
         return
@@ -199,9 +206,11 @@ def _draw_organelle(canvas: _Canvas, organelle: Organelle, z: float, shift: Floa
     room = canvas.room[part]
     # Signed distance to the surface, positive outside.
     outside = np.maximum(np.sqrt(squared) - organelle.radius, GAP - room)
+    # Unlabelled objects keep off the ER too; ER may fuse with ER.
     if organelle.label == BACKGROUND:
         outside = np.maximum(outside, GAP - canvas.er[part])
     within = outside < 0
+    # ER has a map of its own, so that later ER is not kept away from it.
     surface = canvas.er[part] if organelle.label == ER else room
     np.minimum(surface, outside, out=surface)
     grey = np.asarray(np.interp(-surface, *organelle.profile), np.float32)
@@ -219,6 +228,7 @@ def _with_cristae(
     z, y, x = position
     along = organelle.lamella[1] * y + organelle.lamella[2] * x + organelle.lamella[0] * z
     across = organelle.lamella[1] * x - organelle.lamella[2] * y
+    # Sines of unrelated periods bend the lamellae, so that no two mitochondria look alike.
     bent = (
         along
         + 1.8 * np.sin(across / 6.0 + organelle.phase)
@@ -230,6 +240,7 @@ def _with_cristae(
     strength = 0.75 + 0.25 * np.sin(4.1 * number)
     ridge = np.clip(2.4 * np.cos(2.0 * np.pi * turns) - 0.9, 0.0, 1.0) * strength
     gate = np.clip(2.5 * np.sin(across / (5.5 + np.sin(number)) + 2.4 * number) + 1.6, 0.0, 1.0)
+    # Cristae end at the inner membrane, 3 pixels deep.
     inner = np.clip(depth - 3.0, 0.0, 1.0)
     return np.asarray(grey + (_CRISTA_GREY - grey) * ridge * gate * inner, np.float32)
 

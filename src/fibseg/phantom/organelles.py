@@ -69,11 +69,14 @@ def organelles_of(cell: Cell, depth: int, rng: Generator) -> list[Organelle]:
     A mitochondrion and an ER sheet cross all slices on opposite sides, so that every slice has
     every class; the others lie where there is room.
     """
+    # A slice more at both ends, so that what crosses the stack does not end in its outer slices.
     heights = (-Z_STEP, depth * Z_STEP)
     organelles = _crossing_organelles(cell, heights, rng)
+    # In units of the organelles, which shrink with the cell: a small cell holds as many.
     volume = np.pi * cell.axes[0] * cell.axes[1] * depth * Z_STEP / cell.scale**3
     _add_tubes(organelles=organelles, cell=cell, heights=heights, volume=volume, rng=rng)
     for _ in range(int(volume / 5e5)):
+        # Some sheets begin before the stack or end behind it.
         low = rng.uniform(heights[0] - 40.0, heights[1] - 20.0)
         width = cell.scale * rng.uniform(30.0, 90.0)
         where = (rng.uniform(0.25, 0.8), rng.uniform(0.0, 2.0 * np.pi))
@@ -94,16 +97,19 @@ def organelles_of(cell: Cell, depth: int, rng: Generator) -> list[Organelle]:
 
 
 def _mitochondrion_radius(cell: Cell) -> float:
+    """Give the radius of a mitochondrion in pixels: 75 nm in a full-sized cell."""
     return 15.0 * cell.scale
 
 
 def _er_radius(cell: Cell) -> float:
+    """Give the radius of an ER tubule, or half the thickness of a sheet, in pixels."""
     # Thinner ER would have no lumen between its two membranes.
     return max(2.4, 3.0 * cell.scale)
 
 
 def _crossing_organelles(cell: Cell, heights: _Pair, rng: Generator) -> list[Organelle]:
     """Lay a mitochondrion and an ER sheet through all slices, on opposite sides of the cell."""
+    # At the ends of the long axis, where there is most room.
     side = cell.turn + rng.choice([0.0, np.pi]) + rng.uniform(-0.2, 0.2)
     mitochondrion = _sheet(
         cell=cell,
@@ -170,6 +176,7 @@ def _unlabelled_objects(
                 lamella=np.zeros(3, np.float32),
                 phase=0.0,
             )
+            # Balls keep off each other as well.
             if _fits(ball, cell, organelles + balls):
                 balls.append(ball)
     return balls
@@ -192,8 +199,10 @@ def _with_cristae(points: Floats, radius: float, label: int, rng: Generator) -> 
 
 def _tube(start: Floats, length: float, radius: float, label: int, rng: Generator) -> Organelle:
     """Bend a capsule around `start` (1, 3)."""
+    # Two at least, since the direction of a single point is undefined.
     count = max(2, round(length / (_POINT_DISTANCE * radius**0.5)))
     way = np.linspace(-0.5, 0.5, count)
+    # A bend over the whole length, and a wave on it.
     heading = (
         rng.uniform(0.0, 2.0 * np.pi)
         + rng.uniform(-1.8, 1.8) * way
@@ -222,6 +231,7 @@ def _sheet(
     z = np.arange(*heights, distance)[:, None]
     along = np.linspace(-0.5, 0.5, max(2, round(width / distance)))
     stretch = 1.0 + 0.25 * np.sin(z / 23.0 + rng.uniform(0.0, 6.0))
+    # The wave moves with z, so that the section of a sheet changes from slice to slice.
     theta = (
         angle
         + along * stretch * width / (fraction * cell.axes[1])
@@ -235,6 +245,7 @@ def _fits(new: Organelle, cell: Cell, organelles: list[Organelle]) -> bool:
     """Whether a new organelle lies inside the cell, clear of those that are there."""
     y = new.points[:, 1] - cell.centre[0]
     x = new.points[:, 2] - cell.centre[1]
+    # Within the membrane, whose thickness the outline includes.
     inner = cell.outline(np.arctan2(y, x), new.points[:, 0]) - cell.membrane - GAP
     if np.any(np.hypot(y, x) + new.radius > inner):
         return False

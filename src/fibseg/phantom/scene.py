@@ -57,11 +57,14 @@ class Cell:
         """
         long, short = self.axes
         angle = theta - self.turn
+        # The ellipse in polar coordinates.
         ellipse = long * short / np.hypot(short * np.cos(angle), long * np.sin(angle))
         phases = enumerate(self.phases, start=1)
+        # Two to five lobes around the outline, the more the smaller.
         waves = sum(
             0.035 / n * np.cos((n + 1) * theta + phase + z / (60.0 * n)) for n, phase in phases
         )
+        # Not below .1: a section that vanishes would leave slices without a membrane.
         section = np.sqrt(np.maximum(1.0 - ((z - self.middle) / self.reach) ** 2, 0.1))
         return np.asarray(ellipse * section * (1.0 + waves), np.float32)
 
@@ -81,10 +84,12 @@ def cells(depth: int, height: int, width: int, rng: Generator) -> Iterator[Cell]
     rows = max(1, round(height / TILE_SIDE))
     columns = max(1, round(width / TILE_SIDE))
     size = min(height / rows, width / columns)
+    # 0 for tiles up to 64 pixels a side, 1 from 192 on.
     large = float(np.clip((size - 64.0) / 128.0, 0.0, 1.0))
     scale = float(np.clip(size / 128.0, 0.25, 1.0))
     length = depth * Z_STEP
     for row, column in np.ndindex(rows, columns):
+        # Towards one of the four corners of its tile, so that resin is on two sides.
         off = rng.choice([-1.0, 1.0], 2) * rng.uniform(0.095, 0.105, 2) * large * size
         yield Cell(
             centre=(
@@ -94,6 +99,7 @@ def cells(depth: int, height: int, width: int, rng: Generator) -> Iterator[Cell]
             axes=(size * (0.42 - 0.06 * large), size * (0.38 - 0.10 * large)),
             turn=rng.uniform(0.0, np.pi),
             middle=length * rng.uniform(0.4, 0.6),
+            # Longer than the stack: the cell is cut by every slice.
             reach=max(1.3 * length, 80.0),
             phases=rng.uniform(0.0, 2.0 * np.pi, 4).astype(np.float32),
             scale=scale,

@@ -43,6 +43,7 @@ class Texture:
         """
         self._rng = rng
         self._shape = (height, width)
+        # Sides of small prime factors are transformed much faster; the rest is cut off.
         self._size = (fft.next_fast_len(height, real=True), fft.next_fast_len(width, real=True))
         # Frequencies in cycles per pixel.
         self._y = fft.fftfreq(self._size[0]).astype(np.float32)[:, None]
@@ -52,6 +53,7 @@ class Texture:
         # Frequency 0 is left out, so that the mean of a slice is 0.
         fine = np.exp(-0.5 * ((frequency - _FINE) / _FINE_SPREAD) ** 2) * (frequency > 0)
         coarse = np.exp(-0.5 * (frequency / _COARSE) ** 2) * (frequency > 0)
+        # Powers add up to 1, which makes the standard deviation 1.
         fine_power = (1.0 - _COARSE_SHARE**2) * fine**2 / np.sum(fine**2)
         coarse_power = _COARSE_SHARE**2 * coarse**2 / np.sum(coarse**2)
         power = fine_power + coarse_power
@@ -71,8 +73,10 @@ class Texture:
         parts = normal.view(np.complex64)[..., 0]
         parts *= self._draw * self._scale
         self._scale = np.float32(1.0)
+        # What is kept fades first, then the new part is added.
         self._spectrum *= self._keep
         self._spectrum += parts
+        # A shift in space is a turn of phase in frequency (the Fourier shift theorem).
         moved = self._spectrum * np.exp(np.complex64(-2j * np.pi * shift[0]) * self._y)
         moved *= np.exp(np.complex64(-2j * np.pi * shift[1]) * self._x)
         field = fft.irfft2(moved, self._size, overwrite_x=True)

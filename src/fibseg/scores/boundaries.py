@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 
 def masks_of(truth: UInt8, prediction: UInt8, index: int) -> tuple[Mask, Mask, Mask]:
-    """Masks (H, W) of class `index` in the truth and in the prediction, and of the known pixels.
+    """Make masks (H, W) of class `index` in truth and prediction, and of the known pixels.
 
     A pixel is known where neither side is IGNORE.
     """
@@ -25,7 +25,7 @@ def masks_of(truth: UInt8, prediction: UInt8, index: int) -> tuple[Mask, Mask, M
 
 
 def boundary(mask: Mask, known: Mask) -> Mask:
-    """Pixels of a mask (H, W) with a neighbour above, below, left or right that is outside.
+    """Find the pixels of a mask (H, W) with a neighbour above, below, left or right outside it.
 
     The edges of the slice and of its unannotated parts are no boundary: the structure may continue
     there.
@@ -55,6 +55,7 @@ def boundary_counts(
         Pixels of the predicted boundary near the true one, pixels of the predicted boundary, pixels
         of the true boundary near the predicted one, pixels of the true boundary.
     """
+    # Counts and not shares are returned, so that a caller may pool the slices of a split.
     truth_mask, prediction_mask, known = masks_of(truth, prediction, index)
     predicted = boundary(prediction_mask, known)
     true = boundary(truth_mask, known)
@@ -64,7 +65,7 @@ def boundary_counts(
 
 
 def _within(edge: Mask, tolerance: float, spacing: tuple[float, float]) -> Mask:
-    """Pixels (H, W) at most `tolerance` away from an edge; none if the edge is empty."""
+    """Find the pixels (H, W) at most `tolerance` away from an edge; none if the edge is empty."""
     from scipy import ndimage
 
     # Without this, the distance transform of an empty edge would measure to the slice's corner.
@@ -77,7 +78,7 @@ def _within(edge: Mask, tolerance: float, spacing: tuple[float, float]) -> Mask:
 def boundary_f1(
     truth: UInt8, prediction: UInt8, index: int, tolerance: float, spacing: tuple[float, float]
 ) -> float:
-    """Harmonic mean of the shares of both boundaries that lie near the opposite one.
+    """Compute the harmonic mean of the shares of both boundaries that lie near the opposite one.
 
     Csurka et al., BMVC 2013, doi 10.5244/C.27.32.
 
@@ -103,7 +104,7 @@ def boundary_f1(
 
 
 def cl_dice(truth: UInt8, prediction: UInt8, index: int) -> float:
-    """Centre-line Dice of one slice (H, W), 0 to 1; NaN where the truth has no pixel of the class.
+    """Compute the centre-line Dice of one slice (H, W), 0 to 1; NaN if the truth lacks the class.
 
     The harmonic mean of the shares of both skeletons that lie in the mask of the opposite side
     (Shit et al., CVPR 2021, arXiv 2003.07311).
@@ -120,6 +121,7 @@ def cl_dice(truth: UInt8, prediction: UInt8, index: int) -> float:
     truth_mask, prediction_mask, _ = masks_of(truth, prediction, index)
     if not truth_mask.any():
         return math.nan
+    # Lines one pixel wide, so that a gap counts by its length and not by its area.
     predicted_lines: Mask = skeletonize(prediction_mask)  # type: ignore[no-untyped-call]
     true_lines: Mask = skeletonize(truth_mask)  # type: ignore[no-untyped-call]
     return _harmonic_mean(
@@ -131,7 +133,7 @@ def cl_dice(truth: UInt8, prediction: UInt8, index: int) -> float:
 
 
 def _harmonic_mean(first: int, of_first: int, second: int, of_second: int) -> float:
-    """Harmonic mean of first / of_first and second / of_second; 0 where one of them is 0."""
+    """Compute the harmonic mean of first / of_first and second / of_second; 0 if one is 0."""
     # Also where a side has nothing, so that no share is 0 / 0.
     if first == 0 or second == 0:
         return 0.0

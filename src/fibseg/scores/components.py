@@ -75,10 +75,12 @@ def find_components(truth: UInt8, prediction: UInt8, classes: int) -> list[Compo
             "truth": _label(known & (truth == index)),
             "prediction": _label(known & (prediction == index)),
         }
+        # Both sides number pixels of one class here, so that a shared pixel is a hit.
         both = (sides["truth"] > 0) & (sides["prediction"] > 0)
         # (2, M): each pair of components that share a pixel, once, however many pixels they share.
         pairs = np.unique(np.stack([side[both] for side in sides.values()]), axis=1)
         for row, (side_name, numbers) in enumerate(sides.items()):
+            # Rows of `pairs` are in the order of `sides`.
             components += _measure(
                 numbers=numbers, index=index, side_name=side_name, both=both, meetings=pairs[row]
             )
@@ -110,6 +112,7 @@ def _measure(
     members = numbers[places]
     # The last two axes: the centroid of a 3-D component is given in the plane only.
     rows, columns = places[-2:]
+    # One pass over the pixels for all components, in place of a mask for each.
     area = np.bincount(members)
     overlap = np.bincount(numbers[both], minlength=len(area))
     touched = np.bincount(meetings, minlength=len(area))
@@ -121,6 +124,7 @@ def _measure(
             class_index=index,
             of=side_name,
             area=int(area[i]),
+            # Rounded here, so that components.csv reads back to equal values.
             row=round(float(row[i]), 2),
             column=round(float(column[i]), 2),
             overlap=int(overlap[i]),
@@ -165,11 +169,13 @@ def count_detections(
     tp = int((truth > bins.high).sum())
     fn = int((truth < bins.low).sum())
     fp = int((predicted < bins.low).sum())
+    # Every component of the truth is one of three: what is neither detected nor missed is
+    # under-detected.
     return Detection(tp=tp, fn=fn, ud=len(truth) - tp - fn, fp=fp)
 
 
 def _shares(components: Sequence[Component], side_name: str) -> Floats:
-    """Share of each component of one side that the other side has, 0 to 1."""
+    """Compute the share of each component of one side that the other side has, 0 to 1."""
     return np.array(
         [
             component["overlap"] / component["area"]

@@ -12,7 +12,7 @@ from fibseg.scores.slabs import ReadClasses
 
 
 def distinct_values(slices: Iterable[Pixels]) -> list[int]:
-    """Every value but 0 in slices (H, W) of labels, in ascending order.
+    """List every value but 0 in slices (H, W) of labels, in ascending order.
 
     >>> distinct_values([np.array([[0, 7], [7, 255]]), np.array([[3, 0]])])
     [3, 7, 255]
@@ -24,7 +24,7 @@ def distinct_values(slices: Iterable[Pixels]) -> list[int]:
 
 
 def annotated_values(values: Sequence[int]) -> list[int]:
-    """Values that are classes where nothing names them: without 255 for unannotated pixels.
+    """Choose the values that are classes where nothing names them: all but 255 for unannotated.
 
     A mask of 0 and 255 keeps its only value.
 
@@ -36,7 +36,7 @@ def annotated_values(values: Sequence[int]) -> list[int]:
 
 
 def noted_names(notes: Mapping[str, Any]) -> dict[int, str] | None:
-    """Label value -> class name from the notes of a stack that predict.py wrote; None without them.
+    """Read label value -> class name from the notes of a stack that predict.py wrote; None without.
 
     >>> noted_names({"classes": {"0": "background", "9": "er"}})
     {9: 'er'}
@@ -44,6 +44,7 @@ def noted_names(notes: Mapping[str, Any]) -> dict[int, str] | None:
     classes = notes.get("classes")
     if not isinstance(classes, dict):
         return None
+    # JSON has texts as keys.
     return {int(value): str(name) for value, name in classes.items() if name != "background"}
 
 
@@ -55,6 +56,7 @@ def class_reader(read: Callable[[int], Pixels], values: Iterable[int]) -> ReadCl
     >>> class_reader(lambda z: np.array([[0, 9, 7, 8]]), [7, 9])(0).tolist()
     [[0, 2, 1, 0]]
     """
+    # Sorted and searched: a table indexed by value would be huge for 32-bit labels.
     ordered = np.array(sorted(values), np.int64)
 
     def read_classes(z: int) -> UInt8:

@@ -64,6 +64,7 @@ def objects_csv(
     nm. Centres are distances from the corner of the stack.
     """
     text = io.StringIO()
+    # The csv module's own line end is that of Windows.
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(OBJECT_COLUMNS)
     volume = measures.voxels * float(np.prod(spacing)) / _NM3_PER_UM3
@@ -75,6 +76,7 @@ def objects_csv(
         writer.writerow(
             [
                 k + 1,
+                # Class indices begin with 1, the names with the first foreground class.
                 class_names[int(measures.class_index[k]) - 1],
                 int(measures.voxels[k]),
                 f"{volume[k]:.6g}",
@@ -132,6 +134,7 @@ def measure_classes(
                 at_border=int(measures.border[of_class].sum()),
                 volume=float(voxels.sum() * voxel),
                 share=float(voxels.sum() / np.prod(shape)),
+                # The median of nothing would be NaN with a warning.
                 median=float(np.median(voxels) * voxel) if of_class.any() else None,
                 surface=float(measures.surface[of_class].sum() / _NM2_PER_UM2),
             )

@@ -65,8 +65,10 @@ def find_objects(
         The objects and their measures.
     """
     slabs = ClassSlabs(read, shape, depth or slab_depth(shape))
+    # Before objects are numbered: a filled hole adds to an object, and may join two.
     if fill_holes:
         slabs = replace(slabs, holes=_find_holes(slabs))
+    # 26 neighbours: a thin tubule that is cut obliquely stays one object.
     object_of_number, pieces = stitch(slabs.foreground(), shape, 26)
     surface = _surfaces(slabs, object_of_number, len(pieces.voxels), spacing)
     # Objects are left out last: what is smaller than `smallest` in one slab may be a piece of more.
@@ -85,8 +87,9 @@ def find_objects(
 
 
 def _find_holes(slabs: ClassSlabs) -> dict[int, int]:
-    """Class of each background component, by provisional number, that one class alone encloses."""
+    """Find number -> class of the background components that one class alone encloses."""
     object_of_number, background = stitch(slabs.background(), slabs.shape, 6)
+    # The stack is read once more, because only now is it known which components are one.
     classes_around: list[set[int]] = [set() for _ in range(len(background.voxels) + 1)]
     last: tuple[Ints, UInt8] | None = None
     for slab in slabs.background():
@@ -108,6 +111,8 @@ def _find_holes(slabs: ClassSlabs) -> dict[int, int]:
         # Background at a side of the stack may be open to the outside.
         if len(classes) == 1 and number > 0 and not background.border[number - 1]
     }
+    # By provisional number, because `ClassSlabs.foreground` finds those again when it reads the
+    # stack.
     return {
         number: class_of_hole[int(hole)]
         for number, hole in enumerate(object_of_number)
@@ -116,14 +121,16 @@ def _find_holes(slabs: ClassSlabs) -> dict[int, int]:
 
 
 def _touching(numbers: Ints, classes: UInt8) -> set[tuple[int, int]]:
-    """Pairs (background component, class) of voxels (D, H, W) that share a side."""
+    """Find the pairs (background component, class) of voxels (D, H, W) that share a side."""
     pairs: set[tuple[int, int]] = set()
     for axis in range(3):
         after = [slice(None)] * 3
         before = [slice(None)] * 3
         after[axis] = slice(1, None)
         before[axis] = slice(None, -1)
+        # Both ways: background may lie before its neighbour or after it.
         for side, opposite in ((tuple(after), tuple(before)), (tuple(before), tuple(after))):
+            # Numbers are 0 where there is a class, and classes are 0 in the background.
             touch = (numbers[side] > 0) & (classes[opposite] > 0)
             both = np.stack([numbers[side][touch], classes[opposite][touch].astype(np.int64)])
             pairs |= set(zip(*np.unique(both, axis=1).tolist(), strict=True))
@@ -133,7 +140,7 @@ def _touching(numbers: Ints, classes: UInt8) -> set[tuple[int, int]]:
 def _surfaces(
     slabs: ClassSlabs, object_of_number: Ints, count: int, spacing: tuple[float, float, float]
 ) -> Floats:
-    """Surface (N,) of each object in nm^2; what leaves the stack is closed at its border."""
+    """Measure the surface (N,) of each object in nm^2, closed at the border of the stack."""
     areas = cube_areas(spacing)
     # Entry 0 collects nothing; it keeps objects numbered from 1.
     surface = np.zeros(count + 1)

@@ -54,6 +54,7 @@ def stitch(
         measured.append(_measure_slab(slab, shape))
         if above is not None:
             edges.append(_meetings(above, slab, neighbours))
+        # Only the last slice of a slab can touch the next slab.
         above = slab.last_slice()
     count = sum(len(pieces.voxels) for pieces in measured)
     pairs = np.concatenate(edges, axis=1) if edges else np.zeros((2, 0), np.int64)
@@ -62,7 +63,7 @@ def stitch(
 
 
 def _object_of_number(pairs: Ints, count: int) -> Ints:
-    """Objects (count + 1,) of provisional numbers, where pairs (2, M) of them belong together."""
+    """Number the objects (count + 1,) of provisional numbers whose pairs (2, M) belong together."""
     # Imported here: SciPy's graph module takes longer to load than the rest of this package.
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -81,11 +82,13 @@ def _object_of_number(pairs: Ints, count: int) -> Ints:
 def _measure_slab(slab: LabelledSlab, shape: tuple[int, int, int]) -> Pieces:
     """Measure the components of a slab in a stack of this shape."""
     count = slab.count
+    # Boxes as numbers: as slices, cc3d would make Python objects of all components.
     statistics = cc3d.statistics(slab.components, no_slice_conversion=True)
     # Entry 0 of each column is what belongs to no component.
     boxes = np.asarray(statistics["bounding_boxes"], np.int64)[1 : count + 1].reshape(-1, 6)
     voxels = np.asarray(statistics["voxel_counts"], np.int64)[1 : count + 1]
     centroids = np.asarray(statistics["centroids"], np.float64)[1 : count + 1]
+    # cc3d counts z within the slab.
     offset = np.array([slab.start, 0, 0], np.int64)
     low = boxes[:, 0::2] + offset
     high = boxes[:, 1::2] + offset
@@ -97,6 +100,7 @@ def _measure_slab(slab: LabelledSlab, shape: tuple[int, int, int]) -> Pieces:
         voxels=voxels,
         low=low,
         high=high,
+        # Sums and not means, since sums of pieces can be added.
         centre=(centroids + offset) * voxels[:, None],
         border=((low == 0) | (high == np.array(shape) - 1)).any(axis=1),
     )
@@ -104,6 +108,7 @@ def _measure_slab(slab: LabelledSlab, shape: tuple[int, int, int]) -> Pieces:
 
 def _join(measured: Sequence[Pieces], object_of_number: Ints) -> Pieces:
     """Put the pieces of each object together; `centre` becomes the mean."""
+    # Position of each piece's object; provisional number 0 is no piece.
     owner = object_of_number[1:] - 1
     count = int(object_of_number.max(initial=0))
     columns = {
@@ -135,7 +140,7 @@ def _join(measured: Sequence[Pieces], object_of_number: Ints) -> Pieces:
 
 
 def _meetings(above: LabelledSlab, below: LabelledSlab, neighbours: Neighbours) -> Ints:
-    """Pairs (2, M) of provisional numbers of components that touch between two slabs."""
+    """Find the pairs (2, M) of provisional numbers of components that touch between two slabs."""
     upper = above.components[-1].astype(np.int64)
     lower = below.components[0].astype(np.int64)
     upper_classes = above.classes[-1]
@@ -154,9 +159,11 @@ def _meetings(above: LabelledSlab, below: LabelledSlab, neighbours: Neighbours) 
                 slice(max(0, -row), height + min(0, -row)),
                 slice(max(0, -column), width + min(0, -column)),
             )
+            # Touching components of two classes are two objects.
             touch = upper_classes[here] == lower_classes[there]
             touch &= (upper[here] > 0) & (lower[there] > 0)
             pairs.append(
                 np.stack([upper[here][touch] + above.base, lower[there][touch] + below.base])
             )
+    # Each pair once: large components touch in thousands of pixels.
     return np.unique(np.concatenate(pairs, axis=1), axis=1)

@@ -48,6 +48,7 @@ def mean_f1(confusions: Ints) -> Floats:
     section 3.2.
     """
     scores = f1_scores(confusions)
+    # NaN marks slices without the class, which have no part in its mean.
     present = ~np.isnan(scores)
     # np.nanmean would warn about a class without a slice.
     total = np.where(present, scores, 0).sum(axis=0)
@@ -55,7 +56,7 @@ def mean_f1(confusions: Ints) -> Floats:
 
 
 def f1_by_class(confusions: Ints, class_names: Sequence[str]) -> dict[str, float]:
-    """`mean_f1` of each foreground class by its name; the first name is the background's.
+    """Give `mean_f1` of each foreground class by its name; the first name is the background's.
 
     >>> f1_by_class(np.array([[[5, 0], [2, 1]], [[6, 0], [0, 2]]]), ["background", "er"])
     {'er': 0.75}
@@ -64,5 +65,5 @@ def f1_by_class(confusions: Ints, class_names: Sequence[str]) -> dict[str, float
 
 
 def slices_with_class(confusions: Ints) -> Ints:
-    """Number of slices (K,) whose truth holds the class: those that `mean_f1` averages."""
+    """Count the slices (K,) whose truth holds the class: those that `mean_f1` averages."""
     return np.asarray((confusions.sum(axis=-1) > 0).sum(axis=0), np.int64)

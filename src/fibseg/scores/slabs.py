@@ -51,7 +51,7 @@ class LabelledSlab:
         return int(self.components.max(initial=0))
 
     def last_slice(self) -> LabelledSlab:
-        """The slab's last slice as a slab; a copy, so that the rest can be freed."""
+        """Copy the slab's last slice as a slab, so that the rest can be freed."""
         start = self.start + len(self.classes) - 1
         return LabelledSlab(start, self.components[-1:].copy(), self.base, self.classes[-1:].copy())
 
@@ -73,11 +73,11 @@ class ClassSlabs:
     holes: Mapping[int, int] = field(default_factory=dict)
 
     def starts(self) -> range:
-        """First slice of each slab."""
+        """List the first slice of each slab."""
         return range(0, self.shape[0], self.depth)
 
     def background(self) -> Iterator[LabelledSlab]:
-        """Components of the background, 6-connected, of the stack as it is read."""
+        """Label the background of the stack as it is read, 6-connected."""
         base = 0
         for start in self.starts():
             classes = self._classes(start)
@@ -89,7 +89,7 @@ class ClassSlabs:
             base += slab.count
 
     def foreground(self) -> Iterator[LabelledSlab]:
-        """Components of equal class, 26-connected, with `holes` filled."""
+        """Label the components of equal class, 26-connected, with `holes` filled."""
         base = 0
         for start, classes in self._filled():
             slab = LabelledSlab(start, label_components(classes, 26), base, classes)
@@ -97,12 +97,12 @@ class ClassSlabs:
             base += slab.count
 
     def _classes(self, start: int) -> UInt8:
-        """Class indices (D, H, W) of the slab that starts at a slice."""
+        """Read the class indices (D, H, W) of the slab that starts at a slice."""
         stop = min(start + self.depth, self.shape[0])
         return np.stack([self.read(z) for z in range(start, stop)])
 
     def _filled(self) -> Iterator[tuple[int, UInt8]]:
-        """First slice and class indices of each slab, with `holes` filled."""
+        """Give the first slice and the class indices of each slab, with `holes` filled."""
         # Labelling the background again takes time, so not without holes.
         if not self.holes:
             for start in self.starts():
@@ -118,7 +118,7 @@ class ClassSlabs:
 
 
 def slab_depth(shape: tuple[int, int, int]) -> int:
-    """Slices of a slab that fit into memory, 2 at least, for a stack of this shape (Z, H, W)."""
+    """Count the slices of a slab that fit into memory, 2 at least, for a shape (Z, H, W)."""
     return max(2, _SLAB_VOXELS // (shape[1] * shape[2]))
 
 

@@ -50,6 +50,7 @@ def score_slices(
     components: list[list[Component]] = []
     # Strict, since scores of slices that do not belong together would look like any other.
     for (volume, z), truth, prediction in zip(places, truths, predictions, strict=True):
+        # Lists, as JSON holds them: a score that is read back equals one that was just computed.
         confusion = confusion_counts(truth, prediction, classes).tolist()
         slices.append({"volume": volume, "slice": z, "confusion": confusion})
         components.append(find_components(truth, prediction, classes))
@@ -94,6 +95,7 @@ def summarise(score: SplitScore, class_names: Sequence[str]) -> list[ClassScore]
     means = mean_f1(confusions)
     pooled = f1_scores(confusions.sum(axis=0))
     counts = slices_with_class(confusions)
+    # Detections are pooled over slices, as in Table 2; F1 is averaged over them, as in Table 1.
     components = [component for of_slice in score.components for component in of_slice]
     return [
         ClassScore(

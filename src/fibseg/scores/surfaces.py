@@ -11,7 +11,7 @@ _CUBE_CORNERS = [(z, y, x) for z in (0, 1) for y in (0, 1) for x in (0, 1)]
 
 
 def cube_areas(spacing: tuple[float, float, float]) -> Floats:
-    """Area of the mesh of marching cubes in a cube, for the 256 patterns of its corners: (256,).
+    """Compute the mesh area (256,) of marching cubes in a cube, for each pattern of its corners.
 
     The cube lies between eight voxel centres; `spacing` is the size of a voxel (z, y, x) in nm. A
     cube's part of the mesh depends on its own corners alone, so the areas can be looked up. The
@@ -45,6 +45,7 @@ def add_surfaces(surface: Floats, pair: Ints, areas: Floats) -> None:
     for k, numbers in enumerate(corners):
         # Each object of a cube counts once: at the first corner that belongs to it.
         is_first = (numbers > 0) & ~(corners[:k] == numbers).any(axis=0)
+        # Inside is the object alone: every other object is outside for this mesh, as background is.
         cubes = corners[:, is_first]
         patterns = (1 << np.arange(8)) @ (cubes == cubes[k])
         surface += np.bincount(cubes[k], areas[patterns], minlength=len(surface))

@@ -19,6 +19,8 @@ _MOST_PIXELS = 2**31
 """Pixels of the largest slice, and slices of the deepest stack, that a header is believed."""
 
 
+# A function reads the slices, and there is no subclass for each format: a box of a stack or a stack
+# of files is one more function around another.
 @dataclass(frozen=True)
 class Stack:
     """A stack of grey or label slices that is read slice by slice.
@@ -44,7 +46,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class StackHeader:
-    """What a writer states about a stack besides its pixels.
+    """The facts that a writer puts into a file besides the pixels.
 
     Attributes:
         shape: (Z, H, W) in pixels.
@@ -72,6 +74,8 @@ def check_stack(stack: Stack) -> Stack:
     # A flipped bit in a header must not lead to an allocation of terabytes.
     if height * width > _MOST_PIXELS or depth > _MOST_PIXELS:
         raise FibsegError(f"{stack.name}: damaged, or no stack: its shape is {stack.shape}.")
+    # Kinds of NumPy: unsigned, signed, floating, boolean. More than 8 bytes is a long double, which
+    # torch does not have.
     if stack.dtype.kind not in "uifb" or stack.dtype.itemsize > 8:
         raise FibsegError(
             f"{stack.name}: values of type {stack.dtype}; expected grey values or labels."
@@ -106,6 +110,7 @@ def read_finite(stack: Stack, z: int) -> Pixels:
         FibsegError: a pixel is NaN or infinite.
     """
     image = stack.read(z)
+    # A single NaN would spread over the percentiles of the training and all activations around it.
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise FibsegError(
             f"{stack.name}, slice {z}: NaN or infinite pixels; replace them in the file."
@@ -133,11 +138,13 @@ def damage_named(path: Path | str, z: int | None = None) -> Iterator[None]:
     logger.addHandler(handler)
     try:
         yield
-    except (FibsegError, KeyboardInterrupt):
+    except FibsegError:
+        # A reader inside has named the file already.
         raise
     # Decoders raise OSError, ValueError, SyntaxError, struct.error, zlib.error and more.
     except Exception as error:
         where = f"{path}" if z is None else f"{path}, slice {z}"
+        # Some decoders say more than a line, and some nothing at all.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FibsegError(
             f"{where}: cannot be read, the file is damaged, cut off or no image ({reason})."

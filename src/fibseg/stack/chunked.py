@@ -51,12 +51,14 @@ def stack_of_array(array: ChunkedArray) -> Stack:
     length = dict(zip(array.axes, array.shape, strict=True))
     shape = (length.get("z", 1), length["y"], length["x"])
     spatial = [axis for axis in array.axes if axis in "zyx"]
+    # The file's axes may stand in any order, as x, y, z in Fortran's.
     order = [spatial.index(axis) for axis in "zyx" if axis in spatial]
 
     def read_layer(start: int, stop: int) -> Pixels:
         ranges = {"z": slice(start, stop), "y": slice(None), "x": slice(None)}
         with damage_named(array.name, start):
             layer = array.read(tuple(ranges.get(axis, 0) for axis in array.axes))
+        # (D, H, W); the reshape adds z where the file has none.
         return layer.transpose(order).reshape(-1, *shape[1:])
 
     chunk_depth = array.chunks[array.axes.index("z")] if array.chunks and "z" in array.axes else 1
@@ -72,6 +74,7 @@ def stack_of_array(array: ChunkedArray) -> Stack:
 
 def _check_axes(array: ChunkedArray) -> None:
     """Raise a FibsegError unless the axes are y, x, perhaps z, and others of length 1."""
+    # y and x once each, and z at most once.
     counts = [array.axes.count(axis) for axis in "zyx"]
     if len(array.axes) != len(array.shape) or counts not in ([0, 1, 1], [1, 1, 1]):
         raise FibsegError(
@@ -105,6 +108,8 @@ class _Layers:
         slice_bytes = max(1, shape[1] * shape[2] * dtype.itemsize)
         self._read_layer = read_layer
         self._depth = shape[0]
+        # Where a layer of chunks exceeds the limit, fewer slices are kept, and chunks are decoded
+        # again.
         self._step = max(1, min(chunk_depth, _LAYER_BYTES // slice_bytes))
         self._start = -1
         self._layer: Pixels = np.empty(0)
@@ -120,4 +125,5 @@ class _Layers:
                 self._start = -1
                 self._layer = self._read_layer(start, min(start + self._step, self._depth))
                 self._start = start
+            # A copy: a view would keep the layer in memory for as long as the slice.
             return np.array(self._layer[z - start])

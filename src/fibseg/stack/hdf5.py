@@ -28,6 +28,7 @@ def open_hdf5(path: Path, dataset: str = "") -> Stack:
 
     with damage_named(path), h5py.File(path, "r") as file:
         name = dataset or _only_dataset(path, file)
+        # A name may also lead to a group.
         if name not in file or not isinstance(file[name], h5py.Dataset):
             raise FibsegError(
                 f"{path}: holds no data set {name}; it holds {_listed(_datasets(file))}."
@@ -64,6 +65,7 @@ def _datasets(file: Any) -> list[str]:
     names: list[str] = []
 
     def add_name(name: str, node: Any) -> None:
+        # Numbers and vectors beside an image are its metadata.
         if isinstance(node, h5py.Dataset) and node.ndim >= 2:
             names.append(f"/{name}")
 
@@ -72,6 +74,7 @@ def _datasets(file: Any) -> list[str]:
 
 
 def _only_dataset(path: Path, file: Any) -> str:
+    """Name the only data set that can be a stack; FibsegError where it is not unique."""
     names = _datasets(file)
     if len(names) != 1:
         raise FibsegError(f"{path}: holds {_listed(names)}; name one of them: {path}:/NAME.")
@@ -79,6 +82,7 @@ def _only_dataset(path: Path, file: Any) -> str:
 
 
 def _listed(names: list[str]) -> str:
+    """Write names for a message, eight at most."""
     listing = ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
     return listing or "no data set of two or more dimensions"
 
@@ -86,6 +90,8 @@ def _listed(names: list[str]) -> str:
 def _axes(dataset: Any) -> str:
     """Read one letter per axis; empty where nothing in the file tells the axes."""
     if "axistags" in dataset.attrs:
+        # JSON of vigra's AxisTags, the library of ilastik's arrays: an entry per axis in the file's
+        # order.
         tags = json.loads(dataset.attrs["axistags"])
         return "".join(str(tag["key"]) for tag in tags["axes"])
     if dataset.ndim == 4:
@@ -98,5 +104,6 @@ def _voxel_size(dataset: Any) -> VoxelSize | None:
     """Read "element_size_um" (z, y, x), as Fiji's HDF5 plugin and others write it."""
     if "element_size_um" not in dataset.attrs:
         return None
+    # Another number of sizes than three is unknown, not an error: the pixels can still be read.
     sizes = np.ravel(dataset.attrs["element_size_um"]).tolist()
     return voxel_size_in_nm(sizes, ["um"] * 3)

@@ -31,19 +31,23 @@ def open_mrc(path: Path) -> Stack:
     with damage_named(path), _opened(path) as file:
         shape = file.data.shape
         dtype = file.data.dtype
+        # mrcfile gives Angstrom: the edges of the cell divided by its samples.
         sizes = [float(file.voxel_size[axis]) / 10 for axis in "zyx"]
         byte_order = file.header.mode.dtype.byteorder
+        # mrcfile keeps these bytes in a field without names.
         with path.open("rb") as header:
             header.seek(152)
             stamp, flags = np.frombuffer(header.read(8), np.dtype("i4").newbyteorder(byte_order))
     if len(shape) not in (2, 3):
         raise FibsegError(f"{path}: data of shape {shape}; expected a stack of (z, y, x).")
+    # Bytes of mode 0 are signed in the standard, and unsigned in IMOD's files unless bit 0 is set.
     unsigned = dtype == np.int8 and stamp == _IMOD_STAMP and not flags & 1
     depth, height, width = shape if len(shape) == 3 else (1, *shape)
 
     def read(z: int) -> Pixels:
         with damage_named(path, z), _opened(path) as file:
             pixels = np.array(file.data[z] if len(shape) == 3 else file.data)
+        # torch takes arrays of the machine's byte order only.
         native = pixels.astype(pixels.dtype.newbyteorder("="))
         return native.view(np.uint8) if unsigned else native
 
@@ -61,6 +65,8 @@ def _opened(path: Path) -> Iterator[Any]:
     import mrcfile
 
     with warnings.catch_warnings():
+        # A permissive mrcfile warns of each oddity of a header; what matters is checked by the
+        # caller.
         warnings.simplefilter("ignore")
         # Permissive: older programs write headers without the words "MAP ".
         with mrcfile.mmap(path, mode="r", permissive=True) as file:

@@ -25,6 +25,7 @@ def open_nifti(path: Path) -> Stack:
         image: Any = nibabel.load(path)
         shape = image.shape
         proxy = image.dataobj
+        # nibabel applies slope and intercept to what it reads, in float64.
         scaled = (proxy.slope, proxy.inter) != (1, 0)
         unit = image.header.get_xyzt_units()[0]
         # NIfTI's order is x, y, z.
@@ -39,6 +40,7 @@ def open_nifti(path: Path) -> Stack:
 
     def read(z: int) -> Pixels:
         with damage_named(path, z):
+            # (W, H) in the file, whose first axis is x; the cast gives the machine's byte order.
             return np.ascontiguousarray(np.asarray(proxy[:, :, z]).T.astype(dtype))
 
     width, height, depth = shape

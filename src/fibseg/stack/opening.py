@@ -66,10 +66,12 @@ def open_stack(path: str | Path) -> Stack:
             a file is damaged.
     """
     text = str(path)
+    # Zarr comes first: a store is a folder, and would pass for a folder of slices.
     if "://" in text or is_zarr(text):
         return check_stack(open_zarr(text))
     file, dataset = split_dataset(text)
     if dataset:
+        # Asked here, since h5py's own message does not begin with the path.
         if not Path(file).is_file():
             raise FibsegError(f"{file}: no such file.")
         return check_stack(open_hdf5(Path(file), dataset))
@@ -86,6 +88,7 @@ def natural_key(path: Path) -> list[tuple[int, str]]:
     'z2.png'
     """
     parts = re.split(r"(\d+)", str(path))
+    # Pairs of one type, since Python does not compare a number with a text.
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
@@ -122,6 +125,7 @@ def _slice_paths(path: str) -> list[Path]:
         files = [
             entry
             for entry in Path(path).iterdir()
+            # Hidden files are no slices: macOS leaves a ._NAME beside each file on foreign disks.
             if entry.suffix.lower() in _SLICE_ENDINGS and entry.name[0] != "."
         ]
         if not files:
@@ -142,6 +146,7 @@ def _slice_paths(path: str) -> list[Path]:
 
 
 def _reader(path: Path) -> Callable[[Path], Stack]:
+    """Choose the reader of a file by its ending; FibsegError where there is none."""
     ending = path.suffix.lower()
     if ending in STACK_READERS:
         return STACK_READERS[ending]
@@ -157,6 +162,7 @@ def _reader(path: Path) -> Callable[[Path], Stack]:
 
 def _open_slices(name: str, paths: list[Path]) -> Stack:
     """Open a stack of one file per slice; only headers are read here."""
+    # Headers are read at once, so that a slice of another size is reported before hours of work.
     slices = [_reader(path)(path) for path in paths]
     first = slices[0]
     for path, opened in zip(paths, slices, strict=True):
@@ -171,6 +177,7 @@ def _open_slices(name: str, paths: list[Path]) -> Stack:
                 f"{_size_and_type(first)}; all slices of a stack must have one size and type."
             )
     _, height, width = first.shape
+    # Each read opens its own file: thousands of open files exceed a process's limit.
     return Stack(name, (len(slices), height, width), first.dtype, lambda z: slices[z].read(0))
 
 

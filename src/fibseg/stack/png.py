@@ -34,6 +34,7 @@ def open_png(path: Path) -> Stack:
     with damage_named(path), Image.open(path) as image:
         width, height = image.size
         mode = image.mode
+    # Colours cannot be turned into grey values or labels without a guess.
     if mode not in _MODE_DTYPES:
         raise FibsegError(
             f"{path}: a picture of mode {mode}; expected a grey picture (save it without colours)."

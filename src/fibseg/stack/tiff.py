@@ -68,6 +68,7 @@ def open_tiff(path: Path) -> Stack:
             read=lambda z: page.read(0)[z],
             voxel_size=header.voxel_size,
         )
+    # A third axis of a page holds the samples of a colour.
     if any(len(shape) != 2 for shape in shapes):
         raise FibsegError(
             f"{path}: slices of shape {shapes[0]}; expected grey slices of (height, width)."
@@ -76,6 +77,7 @@ def open_tiff(path: Path) -> Stack:
         raise FibsegError(
             f"{path}: its slices differ in size or type ({sorted(set(shapes))}); expected one."
         )
+    # ImageJ promises more slices than there are pages where all lie behind one page.
     if header.imagej_slices > len(shapes):
         return _open_block(path, header)
     height, width = shapes[0]
@@ -94,6 +96,7 @@ def open_tiff(path: Path) -> Stack:
 def _read_header(path: Path) -> _TiffHeader:
     with damage_named(path), tifffile.TiffFile(path) as file:
         first = file.pages.first
+        # All pages are visited: a broken chain of pages is found here and not hours later.
         shapes = [page.shape for page in file.pages]
         separate = first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         return _TiffHeader(
@@ -111,6 +114,7 @@ def _read_header(path: Path) -> _TiffHeader:
 
 
 def _check_header(path: Path, header: _TiffHeader) -> None:
+    """Raise a FibsegError for channels, times, or slices that are missing at the end."""
     if header.extra_axes:
         raise FibsegError(
             f"{path}: several channels or times ({header.extra_axes}); save one of them."
@@ -125,6 +129,7 @@ def _check_header(path: Path, header: _TiffHeader) -> None:
 
 
 def _read_only_page(path: Path) -> Pixels:
+    """Read the page (H, W) of a file that is closed again at once."""
     with damage_named(path), tifffile.TiffFile(path) as file:
         return np.asarray(file.pages.first.asarray())
 
@@ -140,13 +145,16 @@ def _extra_axes(file: tifffile.TiffFile) -> dict[str, Any]:
     """Read the axes besides z, y and x of OME, ImageJ and tifffile's own files; {} without any."""
     declared = _declared_shape(file)
     if declared is not None:
+        # Up to three axes can be z, y and x; more cannot.
         lengths = [length for length in declared if length != 1]
         return {"axes of": lengths} if len(lengths) > 3 else {}
     if not (file.is_ome or file.is_imagej) or not file.series:
         return {}
+    # A file of several images does not say which one is meant.
     if file.is_ome and len(file.series) > 1:
         return {"pictures": len(file.series)}
     series = file.series[0]
+    # Letters of tifffile: C for channels, T for times, S for samples of a colour.
     axes = zip(series.axes, series.shape, strict=False)
     return {axis: length for axis, length in axes if axis in "CTS" and length > 1}
 
@@ -166,6 +174,7 @@ def _open_block(path: Path, header: _TiffHeader) -> Stack:
         with damage_named(path, z), path.open("rb") as file:
             file.seek(header.offset + z * slice_bytes)
             content = file.read(slice_bytes)
+            # ImageJ writes big-endian; the cast below gives the machine's order.
             pixels = np.frombuffer(content, dtype.newbyteorder(header.byte_order))
         return pixels.reshape(height, width).astype(dtype)
 
@@ -195,6 +204,7 @@ class _OpenPages:
         with self._lock, damage_named(self._path, number):
             if self._file is None:
                 self._file = tifffile.TiffFile(self._path)
+                # A stack has no `close`, so the file is closed with the last reference to it.
                 weakref.finalize(self, self._file.close)
             return np.asarray(self._file.pages[number].asarray())
 
@@ -222,6 +232,7 @@ def _imagej_voxel_size(file: tifffile.TiffFile) -> VoxelSize | None:
     tags = file.pages.first.tags
     try:
         z = float(metadata["spacing"])
+        # A resolution is a fraction: pixels over units. Its inverse is the size of a pixel.
         pixels_y, units_y = tags["YResolution"].value
         pixels_x, units_x = tags["XResolution"].value
         sizes = [z, units_y / pixels_y, units_x / pixels_x]

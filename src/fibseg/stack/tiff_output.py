@@ -33,10 +33,12 @@ class TiffOutput:
         options: dict[str, Any] = {}
         if self._header.voxel_size is not None:
             _, y, x = self._header.voxel_size
+            # Pixels per unit, x first.
             options["resolution"] = (1 / x, 1 / y)
             # The tag knows inch and centimetre only; the description says nm.
             options["resolutionunit"] = "NONE"
         description = self._description()
+        # Readers take the description of the first page for the whole file.
         if z == 0 and description:
             options["description"] = description
         self._file.write(pixels, compression="zlib", contiguous=False, metadata=None, **options)
@@ -46,13 +48,14 @@ class TiffOutput:
         self._file.close()
 
     def _description(self) -> str:
-        """ImageJ's lines of the first page, and the notes."""
+        """Compose ImageJ's lines of the first page, and the notes."""
         notes = self._header.notes
         line = f"{_NOTES_PREFIX}{json.dumps(notes)}\n" if notes else ""
         if self._header.voxel_size is None:
             return line
         depth = self._header.shape[0]
         spacing = self._header.voxel_size[0]
+        # Readers recognise ImageJ's files by the first line.
         imagej = f"ImageJ=1.54f\nimages={depth}\nslices={depth}\nspacing={spacing}\nunit=nm\n"
         return imagej + line
 

@@ -44,6 +44,7 @@ def voxel_size_in_nm(sizes: Sequence[float], units: Sequence[str]) -> VoxelSize 
     (20.0, 5.0, 5.0)
     """
     factors = [_NANOMETRES.get(str(unit).strip().lower()) for unit in units]
+    # A wrong voxel size is worse than none: it would enter volumes and the choice of a scale.
     if len(sizes) != 3 or len(factors) != 3 or None in factors:
         return None
     # Six digits, so that 0.02 um times 1000 is 20 nm and not 20.000000000000004.

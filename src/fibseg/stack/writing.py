@@ -33,6 +33,7 @@ class StackWriter:
         """Nothing is written before the context is entered; `check_output` checks the name."""
         self.path = Path(path)
         self.header = header
+        # Several processes may write this name at one time; each needs its own partial file.
         self._partial = partial_path(self.path, shared=True)
         self._written = 0
 
@@ -45,6 +46,7 @@ class StackWriter:
     def write(self, pixels: Pixels) -> None:
         """Append one (H, W) slice."""
         size = self.header.shape[1:]
+        # A ValueError, since this is a mistake of the program and not of its user.
         if pixels.shape != size or pixels.dtype != np.dtype(self.header.dtype):
             raise ValueError(
                 f"slice is {pixels.shape} {pixels.dtype}, expected {size} {self.header.dtype}"
@@ -54,6 +56,7 @@ class StackWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
+            # Closed before the rename: what is still buffered belongs to the file.
             self._output.close()
             if kind is None:
                 self._take_name()

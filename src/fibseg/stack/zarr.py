@@ -58,6 +58,7 @@ def open_zarr(path: str) -> Stack:
     return stack_of_array(
         ChunkedArray(
             name=path,
+            # NGFF's order of axes: an array without names has the last of them.
             axes=axes or "tczyx"[-len(shape) :],
             shape=shape,
             dtype=dtype,
@@ -78,6 +79,7 @@ def _axes_of_array(path: str, array: Any) -> tuple[str, VoxelSize | None]:
 
     parent, _, name = path.rstrip("/").rpartition("/")
     try:
+        # A resolution's axes stand in the metadata of the group above it.
         pictures = _pictures(zarr.open_group(parent, mode="r")) if parent else []
     # There is no group above, or a server does not show it.
     except Exception:
@@ -97,9 +99,11 @@ def _largest_resolution(path: str, group: Any) -> tuple[str, VoxelSize | None, s
     """Find axes, voxel size and name of the largest array of a group (NGFF 0.4 and 0.5)."""
     pictures = _pictures(group)
     if pictures:
+        # Resolutions are listed from the largest on (NGFF 0.4, "multiscales").
         largest = pictures[0]["datasets"][0]
         return *_axes_and_size(pictures[0], largest), largest["path"]
     arrays = [name for name, _ in group.arrays()]
+    # A plain group with a single array leaves no doubt about what is meant.
     if len(arrays) == 1:
         return "", None, arrays[0]
     nodes = sorted({*arrays, *(name for name, _ in group.groups())})
@@ -110,6 +114,7 @@ def _largest_resolution(path: str, group: Any) -> tuple[str, VoxelSize | None, s
 
 
 def _pictures(group: Any) -> list[Any]:
+    """Read the entries "multiscales" of a group: one per OME-Zarr picture."""
     attributes = dict(group.attrs)
     # NGFF 0.5 put all its metadata under "ome".
     return list(attributes.get("ome", attributes).get("multiscales") or [])
@@ -120,6 +125,7 @@ def _axes_and_size(picture: Any, resolution: Any) -> tuple[str, VoxelSize | None
 
     The scale of the picture and that of the resolution multiply (NGFF 0.4, "multiscales").
     """
+    # NGFF 0.3 named its axes by letters alone.
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in picture.get("axes", [])]
     letters = "".join(axis["name"] for axis in axes)
     transformations = [

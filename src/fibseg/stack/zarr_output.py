@@ -26,6 +26,7 @@ class ZarrOutput:
         """Create the store at `path`; `name` is the picture's name in its metadata."""
         import zarr
 
+        # NGFF 0.4 is defined on version 2 of Zarr; version 3 came with NGFF 0.5.
         group = zarr.open_group(path, mode="w", zarr_format=2)
         self._steps = pyramid_steps(header.shape, header.voxel_size or (1, 1, 1))
         self._levels = [
@@ -35,6 +36,7 @@ class ZarrOutput:
         notes = header.notes or {}
         if notes:
             group.attrs["fibseg"] = notes
+        # Viewers name labels by this metadata (NGFF 0.4, "image-label").
         if "classes" in notes:
             properties = [
                 {"label-value": int(value), "class": name}
@@ -46,6 +48,7 @@ class ZarrOutput:
         """Write slice z, (H, W), to each resolution that has it."""
         for level, (step_z, step_y, step_x) in zip(self._levels, self._steps, strict=True):
             if z % step_z == 0:
+                # Every k-th pixel, as `_create_level` counts them.
                 level[z // step_z] = pixels[::step_y, ::step_x]
 
     def close(self) -> None:
@@ -76,6 +79,8 @@ def pyramid_steps(
     size_z, size_y, size_x = voxel_size
     while max(height / steps[-1][1], width / steps[-1][2]) > _SMALLEST_SIDE:
         z, y, x = steps[-1]
+        # FIB-SEM slices are thicker than their pixels are wide; z is kept until the pixels catch
+        # up.
         halve_z = size_z * z < 1.5 * max(size_y * y, size_x * x) and depth > 2 * z
         steps.append((z * 2 if halve_z else z, 2 * y, 2 * x))
     return steps
@@ -91,6 +96,7 @@ def _create_level(group: Any, name: str, step: tuple[int, int, int], header: Sta
         dtype=header.dtype,
         # One slice deep, so that a slice can be written without reading its neighbours.
         chunks=(1, *(min(side, _CHUNK_SIDE) for side in shape[1:])),
+        # Chunks in nested folders, as NGFF 0.4 recommends.
         chunk_key_encoding={"name": "v2", "separator": "/"},
         fill_value=0,
     )
@@ -115,5 +121,6 @@ def _multiscale(name: str, header: StackHeader, steps: list[tuple[int, int, int]
             }
             for level, scale in enumerate(scales)
         ],
+        # How the coarser resolutions were made, in words for people.
         "type": "nearest",
     }
