@@ -81,7 +81,7 @@ def test_the_sentence_claims_no_more_than_it_may(tmp_path: Path, slices: int, wh
     for seed, f1 in enumerate((0.81, 0.82, 0.83)):
         make_run(tmp_path, "unet-off", seed, [0.5], [0.80])
         make_run(tmp_path, "unet-on", seed, [0.5], [f1])
-    (contrast,) = dataset_in(tmp_path).contrasts()
+    (contrast,) = dataset_in(tmp_path).contrasts
     assert contrast_sentence(contrast, slices) == (
         f"On {where} of this stack, unet-on scored .020 above unet-off for er "
         "(95 % interval over seeds -.005 to .045; 3 seeds). "

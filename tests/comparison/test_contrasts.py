@@ -17,14 +17,14 @@ from tests.support.runs import change_scores, dataset_in, make_grid, make_run
 
 
 def only_contrast(folder: Path) -> Contrast:
-    (contrast,) = dataset_in(folder).contrasts()
+    (contrast,) = dataset_in(folder).contrasts
     return contrast
 
 
 def test_contrasts_of_a_grid(tmp_path: Path) -> None:
     make_grid(tmp_path, 8)
     dataset = Dataset(collect([tmp_path]).runs, named_pairs=[("unet-off", "eunet-on")])
-    contrasts = {(contrast.kind, contrast.name): contrast for contrast in dataset.contrasts()}
+    contrasts = {(contrast.kind, contrast.name): contrast for contrast in dataset.contrasts}
     kinds = [kind for kind, _ in contrasts]
     assert kinds == ["filter", "filter", "model", "model", "interaction", "pair"]
     of_unet = contrasts["filter", "unet-on less unet-off"]
@@ -45,7 +45,7 @@ def test_contrasts_of_a_grid(tmp_path: Path) -> None:
 
 def test_few_seeds_have_an_interval_and_no_p(tmp_path: Path) -> None:
     make_grid(tmp_path, 3)
-    contrasts = dataset_in(tmp_path).contrasts()
+    contrasts = dataset_in(tmp_path).contrasts
     assert len(contrasts) == 5
     for contrast in contrasts:
         assert math.isnan(contrast.p) and math.isnan(contrast.adjusted_p)

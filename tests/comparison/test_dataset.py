@@ -141,8 +141,8 @@ def test_data_sets_of_a_collection(tmp_path: Path) -> None:
     assert (cell.name, other.name) == ("cell", "other")
     assert len(cell.left_out) == 1 and "no scores.json" in cell.left_out[0]
     assert not other.left_out
-    assert [contrast.kind for contrast in cell.contrasts()].count("pair") == 1
-    assert other.contrasts() == []
+    assert [contrast.kind for contrast in cell.contrasts].count("pair") == 1
+    assert other.contrasts == []
     with pytest.raises(FibsegError, match="--pair unet-on golgi: no data set has both; the conf"):
         datasets_of(collection, [("unet-on", "golgi")])
 
@@ -152,5 +152,5 @@ def test_tables_of_a_notebook(tmp_path: Path) -> None:
     dataset = dataset_in(tmp_path)
     assert dataset.table_1().rows[0][:2] == ["eunet-off", "best 2 of 3"]
     assert dataset.table_1(paper_style=True).rows != dataset.table_1().rows
-    assert len(dataset.contrast_table().rows) == len(dataset.contrasts()) == 5
+    assert len(dataset.contrast_table().rows) == len(dataset.contrasts) == 5
     assert dataset.foreground == ["er"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fibseg.arrays import Place
 from fibseg.comparison.detections import detections, detections_by_area
-from fibseg.runs.collection import read_run
+from fibseg.runs.finished import read_run
 from fibseg.scores.components import PAPER_BINS
 from tests.support.runs import add_components, make_run
 

@@ -19,8 +19,8 @@ from fibseg.comparison.labels import (
 )
 from fibseg.comparison.volumes import volume_facts
 from fibseg.errors import FibsegError
-from fibseg.runs.collection import FinishedRun, read_run
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.finished import FinishedRun, read_run
 from fibseg.scores.components import PAPER_BINS
 from fibseg.stack import write_pages
 from tests.support.runs import change_scores, dataset_in, make_run, write_config, write_labels

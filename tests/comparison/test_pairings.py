@@ -98,4 +98,4 @@ def test_unpaired_seeds_and_absent_classes_are_named(tmp_path: Path) -> None:
     dataset = dataset_in(tmp_path / "class")
     phrases = unpaired(dataset.configurations, dataset.pairings)
     assert phrases == ["in no test slice, so in no contrast: er"]
-    assert dataset.contrasts() == []
+    assert dataset.contrasts == []

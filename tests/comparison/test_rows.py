@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from fibseg.comparison.rows import collapsed_runs, score_rows
-from fibseg.runs.collection import read_run
+from fibseg.runs.finished import read_run
 from tests.support.runs import change_scores, dataset_in, make_run
 
 CLASSES = ["background", "a", "b"]

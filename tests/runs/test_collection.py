@@ -13,15 +13,9 @@ import pytest
 from sklearn.metrics import f1_score
 
 from fibseg.errors import FibsegError
-from fibseg.runs.collection import (
-    best_runs,
-    collect,
-    configurations,
-    find_runs,
-    median_run,
-    read_run,
-)
+from fibseg.runs.collection import best_runs, collect, configurations, find_runs, median_run
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.finished import read_run
 from tests.support.runs import make_run
 
 

@@ -81,7 +81,7 @@ class Comparison:
 
     def contrasts(self) -> pd.DataFrame:
         """Differences between configurations, with intervals over seeds: a row for each class."""
-        contrasts = self.dataset.contrasts()
+        contrasts = self.dataset.contrasts
         return pandas_or_error().DataFrame([_contrast_row(contrast) for contrast in contrasts])
 
 

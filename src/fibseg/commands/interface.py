@@ -23,8 +23,8 @@ from fibseg.data.description import DataDescription
 from fibseg.data.scoring import score_stacks
 from fibseg.errors import FibsegError
 from fibseg.runs import collection as run_collection
-from fibseg.runs.collection import FinishedRun, read_run
 from fibseg.runs.directory import RunDirectory, find_checkpoint
+from fibseg.runs.finished import FinishedRun, read_run
 from fibseg.stack import Stack, open_stack
 
 if TYPE_CHECKING:

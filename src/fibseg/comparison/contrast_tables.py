@@ -35,10 +35,11 @@ def contrast_table(dataset: Dataset) -> Table:
 
     A contrast with collapsed runs has a second row without them.
     """
-    contrasts = dataset.contrasts()
+    contrasts = dataset.contrasts
     rows: list[list[str]] = []
     for contrast in contrasts:
         rows.append(_contrast_row(contrast))
+        # Below the row of all runs and never instead of it: leaving failed runs out is a choice.
         if contrast.collapsed_seeds:
             rows.append(_row_without_collapsed(contrast))
     return Table(
@@ -54,6 +55,7 @@ def contrast_table(dataset: Dataset) -> Table:
 
 
 def _contrast_row(contrast: Contrast) -> list[str]:
+    # p is NaN below SEEDS_FOR_TEST seeds: with three, no outcome could be significant.
     is_tested = not math.isnan(contrast.p)
     needed = "-"
     if contrast.seeds_needed is not None:
@@ -68,6 +70,7 @@ def _contrast_row(contrast: Contrast) -> list[str]:
         contrast.class_name,
         *_interval_cells(contrast.interval),
         f"{contrast.p:.3f}" if is_tested else "too few seeds for a 5 % test",
+        # The phrase in the column before it says why.
         f"{contrast.adjusted_p:.3f}" if is_tested else "",
         str(len(contrast.seeds)),
         needed,
@@ -92,6 +95,7 @@ def _row_without_collapsed(contrast: Contrast) -> list[str]:
 
 
 def _contrast_notes(contrasts: Sequence[Contrast]) -> list[str]:
+    # Only contrasts with a p are a test, and widen the family of Holm.
     tests = sum(not math.isnan(contrast.p) for contrast in contrasts)
     smallest = ""
     if tests:
@@ -126,7 +130,7 @@ def volume_table(dataset: Dataset) -> Table | None:
     None for a data set of one test volume, or without contrasts.
     """
     volumes = sorted({place.volume for place in dataset.places})
-    contrasts = dataset.contrasts()
+    contrasts = dataset.contrasts
     # The difference in a single volume is the contrast itself.
     if len(volumes) < 2 or not contrasts:
         return None
@@ -162,10 +166,11 @@ def _volume_row(contrast: Contrast, volumes: Sequence[int]) -> list[str]:
 
 def contrast_sentences(dataset: Dataset) -> list[str]:
     """A sentence for each contrast of two configurations."""
+    # Every configuration was scored on the same slices, so that any of its rows gives the number.
     slices = {row.class_name: row.slices for row in dataset.score_rows}
     return [
         contrast_sentence(contrast, slices[contrast.class_name])
-        for contrast in dataset.contrasts()
+        for contrast in dataset.contrasts
         # A difference of differences has no plain sentence.
         if contrast.kind != "interaction"
     ]
@@ -185,6 +190,7 @@ def contrast_sentence(contrast: Contrast, slices: int) -> str:
             f"95 % interval over seeds {_short_score(low)} to {_short_score(high)}; {count} seeds"
         )
     volumes = len(contrast.by_volume)
+    # A volume may be another cell, but one stack is one cell: the sentence must not say more.
     where = "this stack" if volumes < 2 else f"these {volumes} volumes"
     test_slices = "this 1 test slice" if slices == 1 else f"these {slices} test slices"
     return (
@@ -201,4 +207,5 @@ def _short_score(value: float) -> str:
     >>> _short_score(0.0124), _short_score(-0.004)
     ('.012', '-.004')
     """
+    # As the paper prints F1.
     return f"{value:.3f}".replace("0.", ".", 1)

@@ -20,7 +20,7 @@ from fibseg.comparison.paired import (
 )
 from fibseg.comparison.pairings import Pairing
 from fibseg.comparison.rows import collapsed_runs
-from fibseg.runs.collection import FinishedRun
+from fibseg.runs.finished import FinishedRun
 
 SLICE_BLOCKS = 5
 """Parts of the test slices along z, of which each is left out once."""
@@ -72,7 +72,7 @@ class Contrast:
 
     @property
     def name(self) -> str:
-        """As tables and charts name it.
+        """The name of the contrast in tables and charts.
 
         >>> nothing = Interval(0.0, 0.0, 0.0)
         >>> Contrast("filter", "unet-off", "unet-on", "er", [0], [0.0], nothing, [], nothing).name
@@ -88,6 +88,7 @@ def contrasts_of(
 
     A class in no test slice has no contrast, nor have sides without a common seed.
     """
+    # Without the background, of which the paper reports no score either.
     class_names = next(iter(configurations.values()))[0].class_names[1:]
     computed = [
         _contrast(configurations, pairing, class_name)
@@ -108,6 +109,8 @@ def _contrast(
     """The contrast of one class; None without a common seed, or a test slice with the class."""
     first = [configurations[label] for label in pairing.first]
     second = [configurations[label] for label in pairing.second]
+    # One seed draws the same patches, whatever the model or filter: docs/ARCHITECTURE.md,
+    # "Randomness". That is what makes runs of one seed a pair.
     seeds = sorted(set.intersection(*({run.seed for run in runs} for runs in (*first, *second))))
     differences = [
         _sum_of_f1(second, seed, class_name) - _sum_of_f1(first, seed, class_name) for seed in seeds
@@ -115,6 +118,7 @@ def _contrast(
     # F1 is NaN for a class that no test slice holds.
     if not differences or any(math.isnan(difference) for difference in differences):
         return None
+    # A collapse on either side spoils the pair.
     collapsed = {
         run.seed for runs in (*first, *second) for run in collapsed_runs(runs, class_name)
     } & set(seeds)
@@ -124,6 +128,7 @@ def _contrast(
         if seed not in collapsed
     ]
     by_slice = _f1_by_slice(second, seeds, class_name) - _f1_by_slice(first, seeds, class_name)
+    # All runs of a data set were scored on the same slices, in the same order.
     places = first[0][0].places["test"]
     return Contrast(
         kind=pairing.kind,
@@ -136,6 +141,7 @@ def _contrast(
         collapsed_seeds=sorted(collapsed),
         standing_interval=t_interval(standing),
         p=sign_flip_p(differences) if len(seeds) >= SEEDS_FOR_TEST else math.nan,
+        # Two differences give a deviation with one degree of freedom, which says next to nothing.
         seeds_needed=seeds_needed_range(differences) if len(seeds) >= _SEEDS_FOR_POWER else None,
         by_slice=by_slice.tolist(),
         block_range=_block_range(by_slice, places),
@@ -145,6 +151,7 @@ def _contrast(
 
 def _sum_of_f1(side: Sequence[Sequence[FinishedRun]], seed: int, class_name: str) -> float:
     """Test F1 of a class by the runs of one seed, summed over the configurations of a side."""
+    # fsum rounds once, so that the order of the runs does not change a difference.
     return math.fsum(
         run.f1("test")[class_name] for runs in side for run in runs if run.seed == seed
     )
@@ -159,6 +166,7 @@ def _f1_by_slice(
     """
     column = side[0][0].class_names.index(class_name)
     means = [
+        # A slice without the class is NaN in every run, so that no mean mixes numbers with NaN.
         np.mean([run.f1_by_slice("test")[:, column] for run in runs if run.seed in seeds], axis=0)
         for runs in side
     ]
@@ -199,5 +207,6 @@ def smallest_adjusted_p(contrasts: Sequence[Contrast]) -> float:
     seeds = [len(contrast.seeds) for contrast in contrasts if not math.isnan(contrast.p)]
     if not seeds:
         return math.nan
+    # With so many seeds that signs are drawn, p cannot be below one of the draws.
     smallest_p = max(2.0 ** (1 - max(seeds)), 1 / (SIGN_DRAWS + 1))
     return min(1.0, len(seeds) * smallest_p)

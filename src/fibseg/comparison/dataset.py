@@ -16,8 +16,9 @@ from fibseg.comparison.rows import ScoreRow, score_rows
 from fibseg.comparison.second_expert import ExpertLabels, read_expert_labels
 from fibseg.comparison.volumes import VolumeFacts, volume_facts
 from fibseg.errors import FibsegError
-from fibseg.runs.collection import Collection, FinishedRun, configurations
+from fibseg.runs.collection import Collection, configurations
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.finished import FinishedRun
 from fibseg.runs.identity import read_config, scientific
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Dataset:
     runs: Sequence[FinishedRun]
     left_out: Sequence[str] = ()
     named_pairs: Sequence[tuple[str, str]] = ()
+    # Not a field of the data set but its memory: it has no part in its equality, nor in its repr.
     _configs: dict[Path, dict[str, Any] | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -69,7 +71,7 @@ class Dataset:
 
     @cached_property
     def configurations(self) -> Mapping[str, list[FinishedRun]]:
-        """Name -> runs that differ in the seed only, in order of seed."""
+        """Runs by the name of their configuration; those of one differ in the seed only."""
         return configurations(self.runs)
 
     @cached_property
@@ -80,6 +82,8 @@ class Dataset:
     @cached_property
     def truth_folder(self) -> Path:
         """The folder of the scored slices beside one of the runs: the first that is there."""
+        # Runs of one data set may lie in several folders, of which one may have been copied without
+        # truth/. Their hash is the same, so that any copy of it holds the same slices.
         folders = [run.path.parent / "truth" / run.data_hash for run in self.runs]
         existing = (folder for folder in folders if (folder / "test-labels.tif").is_file())
         return next(existing, folders[0])
@@ -95,6 +99,7 @@ class Dataset:
         if run.path not in self._configs:
             try:
                 self._configs[run.path] = read_config(RunDirectory(run.path))
+            # What config.yaml adds is optional in a comparison, which must not fail without it.
             except FibsegError:
                 self._configs[run.path] = None
         return self._configs[run.path]
@@ -110,6 +115,8 @@ class Dataset:
         Raises:
             FibsegError: a named pair has one configuration twice.
         """
+        # Runs of a configuration share the hash of their science, so that the first one speaks for
+        # all.
         configs = {label: self._science(runs[0]) for label, runs in self.configurations.items()}
         named_pairs = [pair for pair in self.named_pairs if self.has_both(pair)]
         return pairings(self.configurations, configs, named_pairs)
@@ -125,16 +132,14 @@ class Dataset:
             return None
         try:
             return scientific(config)
+        # Valid YAML of another program, or of an older version, may lack whole groups of keys.
         except (KeyError, TypeError, AttributeError):
             return None
 
     @cached_property
-    def _contrasts(self) -> list[Contrast]:
-        return contrasts_of(self.configurations, self.pairings)
-
     def contrasts(self) -> list[Contrast]:
         """Every contrast: of filter, of model, their interaction, and of the named pairs."""
-        return self._contrasts
+        return contrasts_of(self.configurations, self.pairings)
 
     def label_scores(self, measures: LabelMeasures) -> dict[Path, LabelScores]:
         """Path of each run -> what is computed from its label files, which are read once.
@@ -143,6 +148,7 @@ class Dataset:
             FibsegError: a label file is missing or damaged, or a run has no voxel size for a
                 tolerance in nm.
         """
+        # Only distances need voxel sizes; without them config.yaml stays unread, 10 ms a run.
         needs_volumes = bool(measures.thin_classes)
         volumes = [self.volumes(run) if needs_volumes else None for run in self.runs]
         scores = score_labels_of(self.runs, volumes, measures)
@@ -179,6 +185,8 @@ def datasets_of(
         Dataset(runs, collection.left_beside(runs), named_pairs) for runs in collection.data_sets()
     ]
     for pair in named_pairs:
+        # A name may be of one data set only, which is no mistake; a name that is of none is a
+        # typing error.
         if not any(dataset.has_both(pair) for dataset in datasets):
             labels = dict.fromkeys(
                 label for dataset in datasets for label in dataset.configurations

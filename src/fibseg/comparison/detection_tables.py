@@ -9,7 +9,8 @@ from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.detections import DetectionCounts, detections, detections_by_area
 from fibseg.comparison.labels import LabelScores, count_by_class
 from fibseg.comparison.text import Table
-from fibseg.runs.collection import FinishedRun, best_runs
+from fibseg.runs.collection import best_runs
+from fibseg.runs.finished import FinishedRun
 from fibseg.scores.components import PAPER_BINS, Bins, find_components
 
 _DETECTION_COLUMNS = ["TP", "FN", "UD", "right", "false", "partly", "merges", "splits"]
@@ -23,7 +24,8 @@ _DETECTION_NOTES = [
 def table_2(dataset: Dataset, bins: Bins = PAPER_BINS) -> Table:
     """Table 2 of Meyer et al., ISBI 2021: components of the test slices.
 
-    Of the run of each configuration that is best by validation, with the range over its runs.
+    Counts are of the run of each configuration that is best by validation, with the range over all
+    of its runs.
     """
     rows: list[list[str]] = []
     for label, runs in dataset.configurations.items():
@@ -44,6 +46,8 @@ def strata_table(dataset: Dataset, edges: Sequence[int], bins: Bins) -> Table:
     """Table 2 by the area of a component: true and predicted ones by their own area in pixels."""
     rows = []
     for label, runs in dataset.configurations.items():
+        # The classes and strata of every run are those of the first: they follow from the same
+        # options.
         counts = [detections_by_area(run, "test", edges, bins) for run in runs]
         for name, strata in counts[0].items():
             for stratum in strata:
@@ -100,6 +104,8 @@ def expert_components_table(dataset: Dataset, bins: Bins) -> Table | None:
         cells, total = _detection_cells(dataset.runs[:1], [counts])
         rows.append(["second expert", f"{name} ({total})", *cells])
     for label, runs in dataset.configurations.items():
+        # On the same slices only, or the expert and the runs would be judged by different
+        # components.
         of_runs = [detections(run, "test", bins, expert.places) for run in runs]
         rows += _class_rows(label, runs, of_runs)
     count = len(expert.places)
@@ -120,6 +126,7 @@ def _class_rows(
 ) -> list[list[str]]:
     """A row for each class from the counts of each run of one configuration."""
     rows = []
+    # Class by class, since the range over runs is taken within a class.
     for name in runs[0].class_names[1:]:
         cells, total = _detection_cells(runs, [of_run[name] for of_run in counts])
         rows.append([_best_run(label, runs), f"{name} ({total})", *cells])
@@ -143,6 +150,7 @@ def _detection_cells(
     cells = []
     for kind in ("tp", "fn", "ud"):
         of_runs = [of_run[kind] for of_run in counts]
+        # A class without a true component has counts, but no shares.
         share = f"{best[kind] / total:.1%}" if total else "-"
         cells.append(f"{share} ({best[kind]}; {min(of_runs)} to {max(of_runs)})")
     predicted = [str(best[kind]) for kind in ("right", "fp", "partly", "merges", "splits")]

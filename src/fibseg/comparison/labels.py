@@ -18,9 +18,9 @@ from fibseg.comparison.detections import DetectionCounts, count_detected
 from fibseg.comparison.volumes import VolumeFacts
 from fibseg.errors import FibsegError
 from fibseg.machine import cores, worker_pool
-from fibseg.runs.collection import FinishedRun
 from fibseg.runs.components import Components
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.finished import FinishedRun
 from fibseg.scores.boundaries import boundary_f1, cl_dice
 from fibseg.scores.components import Bins, Component, find_components
 from fibseg.stack import read_pages
@@ -30,13 +30,14 @@ LabelPair = tuple[UInt8, UInt8]
 
 _COUNTED: tuple[Literal["area", "overlap", "touched"], ...] = ("area", "overlap", "touched")
 
+# The longer side where pixels are no squares, so that two pixels are near in every direction.
 BOUNDARY_PIXELS = 2
 """Tolerance of a boundary where none is given, in pixels of the longer side."""
 
 
 @dataclass(frozen=True)
 class LabelMeasures:
-    """What is computed from the label files of a run.
+    """The choice of what is computed from the label files of a run.
 
     Attributes:
         thin_classes: names of the classes whose boundary F1 and clDice are computed.
@@ -51,7 +52,7 @@ class LabelMeasures:
 
 @dataclass(frozen=True)
 class LabelScores:
-    """What `LabelMeasures` asked for.
+    """The scores of one run that `LabelMeasures` asked for.
 
     Attributes:
         thin: class -> boundary F1 and clDice of each slice, (S, 2); NaN where the slice does not
@@ -94,6 +95,7 @@ def score_labels_of(
     measures: LabelMeasures,
 ) -> list[LabelScores]:
     """`score_labels` of each run, over worker processes: a run takes a second and more."""
+    # A partial of a function of this module can be sent to a process; a lambda cannot.
     score = partial(score_labels, measures=measures)
     workers = min(cores(), len(runs))
     # A worker needs about two seconds to start, which a few runs do not make up for.
@@ -112,6 +114,7 @@ def read_label_pairs(run: FinishedRun) -> list[LabelPair]:
     folder = run.path.parent / "truth" / run.data_hash
     truths = _read_truth(folder / "test-labels.tif")
     predictions = _read_labels(RunDirectory(run.path).labels("test"))
+    # Not strict: unequal numbers get the sentence below.
     pairs = list(zip(truths, predictions, strict=False))
     is_same_shape = all(truth.shape == prediction.shape for truth, prediction in pairs)
     if not len(truths) == len(predictions) == len(run.places["test"]) or not is_same_shape:
@@ -130,6 +133,7 @@ def _read_truth(path: Path) -> tuple[UInt8, ...]:
     return _read_truth_once(path, changed)
 
 
+# Of one data set at a time, since labels take a byte per pixel of its test slices.
 @lru_cache(maxsize=1)
 def _read_truth_once(path: Path, _changed: int) -> tuple[UInt8, ...]:
     # `_changed` is a part of the key, so that a file that was written anew is read again.
@@ -167,6 +171,7 @@ def pixel_sizes(
             f"{run.path}: its config.yaml has no voxel size, which --tolerance in nm needs; "
             "leave --tolerance out."
         )
+    # Then distances are in pixels, and pixels count as squares.
     return [(1.0, 1.0)] * len(places)
 
 
@@ -186,9 +191,11 @@ def thin_scores(
     """
     rows = []
     for (truth, prediction), spacing in zip(pairs, spacings, strict=True):
+        # Slice by slice, because volumes may differ in their voxel size.
         near = BOUNDARY_PIXELS * max(spacing) if tolerance is None else tolerance
         boundary = boundary_f1(truth, prediction, class_index, tolerance=near, spacing=spacing)
         rows.append((boundary, cl_dice(truth, prediction, class_index)))
+    # The shape is (0, 2) without slices; an empty array alone would be (0,).
     return np.array(rows, np.float64).reshape(-1, 2)
 
 
@@ -239,6 +246,7 @@ def consecutive(places: Sequence[Place]) -> list[list[int]]:
     >>> consecutive([Place(0, 3), Place(0, 4), Place(0, 6), Place(1, 7)])
     [[0, 1], [2], [3]]
     """
+    # Pages need not be in the order of z.
     order = sorted(range(len(places)), key=lambda k: places[k])
     blocks: list[list[int]] = []
     for k in order:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fibseg.errors import FibsegError
-from fibseg.runs.collection import FinishedRun
+from fibseg.runs.finished import FinishedRun
 
 _FILTER_SUFFIX = re.compile(r"-(areas_[0-9x_.]+|scope_\w+)")
 """What the name of a filtered configuration has that the name of its unfiltered peer has not."""
@@ -55,17 +55,20 @@ def pairings(
     """
     _check_pairs(configurations, named_pairs)
     arms = [_Arm(label, runs[0], configs.get(label)) for label, runs in configurations.items()]
+    # Permutations and not combinations: which of the two is filtered decides the sign.
     by_filter = [
         Pairing("filter", (plain.label,), (filtered.label,))
         for plain, filtered in itertools.permutations(arms, 2)
         if _differ_in_filter_only(plain, filtered)
     ]
+    # No model comes before another one; the first by name is subtracted.
     by_model = [
         Pairing("model", (first.label,), (second.label,))
         for first, second in itertools.combinations(arms, 2)
         if _differ_in_model_only(first, second)
     ]
     interactions = _interactions(by_filter, {arm.label: arm for arm in arms})
+    # As a set, because a pair that is named the other way round is the same test.
     known = {frozenset((*pairing.first, *pairing.second)) for pairing in (*by_filter, *by_model)}
     named: list[Pairing] = []
     for first_label, second_label in dict.fromkeys(named_pairs):
@@ -92,6 +95,7 @@ def _check_pairs(configurations: Iterable[str], named_pairs: Sequence[tuple[str,
 def _interactions(by_filter: Sequence[Pairing], arms: Mapping[str, _Arm]) -> list[Pairing]:
     """What the filter adds to one model, less what it adds to another: two names on each side."""
     pairs = []
+    # Filter contrasts of two models that agree in everything else, filter settings included.
     for one_model, other_model in itertools.combinations(by_filter, 2):
         if all(
             _differ_in_model_only(arms[first], arms[second])
@@ -107,6 +111,7 @@ def _interactions(by_filter: Sequence[Pairing], arms: Mapping[str, _Arm]) -> lis
 
 
 def _differ_in_filter_only(plain: _Arm, filtered: _Arm) -> bool:
+    # Chained: the first one is not filtered, and the second one is.
     is_filtered = plain.run.facts["filter"] == "off" != filtered.run.facts["filter"]
     is_same_model = plain.run.facts["model"] == filtered.run.facts["model"]
     return is_filtered and is_same_model and _equal_but("filter", plain, filtered)
@@ -124,14 +129,17 @@ def _equal_but(key: str, first: _Arm, second: _Arm) -> bool:
     By their names where config.yaml of a run is missing.
     """
     if first.config is not None and second.config is not None:
+        # The whole group is left out: with filter=off, areas and scope differ as well.
         kept_first = {name: value for name, value in first.config.items() if name != key}
         kept_second = {name: value for name, value in second.config.items() if name != key}
         return kept_first == kept_second
+    # A name holds only what differs from the defaults, so that equal names mean equal keys.
     suffixes = [
         arm.run.configuration.removeprefix(f"{arm.run.facts['model']}-{arm.run.facts['filter']}")
         for arm in (first, second)
     ]
     if key == "filter":
+        # An unfiltered peer has no areas in its name, which a filtered one may have.
         suffixes = [_FILTER_SUFFIX.sub("", suffix) for suffix in suffixes]
     return suffixes[0] == suffixes[1]
 
@@ -155,6 +163,7 @@ def unpaired(
                 f"without seeds {listed}, which one side lacks"
             )
     some_run = next(iter(configurations.values()))[0]
+    # Whether a class is in the test slices depends on the truth alone: any run knows.
     absent = [name for name, score in some_run.f1("test").items() if math.isnan(score)]
     if absent:
         phrases.append(f"in no test slice, so in no contrast: {', '.join(absent)}")

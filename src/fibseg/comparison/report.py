@@ -22,6 +22,7 @@ from fibseg.errors import FibsegError
 from fibseg.files import write_whole
 from fibseg.scores.components import PAPER_BINS, Bins
 
+# Only files of these names are removed: the folder may hold notes of its owner.
 _TABLE_NAMES = (
     "table1",
     "table2",
@@ -88,6 +89,7 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
         FibsegError: a file that an option needs is missing or damaged.
     """
     tables = [
+        # The order of docs/COMPARING.md: scores, components, what was asked for, contrasts.
         table_1(dataset, options.paper_style),
         score_table(dataset),
         table_2(dataset, options.bins),
@@ -95,7 +97,7 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
         *_label_tables(dataset, options),
         expert_table(dataset, options.paper_style),
         expert_components_table(dataset, options.bins),
-        contrast_table(dataset) if dataset.contrasts() else None,
+        contrast_table(dataset) if dataset.contrasts else None,
         volume_table(dataset),
     ]
     return Report(
@@ -111,6 +113,7 @@ def _label_tables(dataset: Dataset, options: ComparisonOptions) -> list[Table]:
     thin_classes = tuple(name for name in dataset.foreground if name in options.thin_classes)
     if not thin_classes and not options.objects:
         return []
+    # Of the classes that this data set has: another one may have other classes.
     measures = LabelMeasures(
         thin_classes=thin_classes,
         tolerance=options.tolerance,
@@ -126,7 +129,12 @@ def _label_tables(dataset: Dataset, options: ComparisonOptions) -> list[Table]:
 
 
 def check_thin_classes(datasets: Sequence[Dataset], thin_classes: Sequence[str]) -> None:
-    """FibsegError for a thin class that no data set has."""
+    """Check that every thin class is a foreground class of some data set.
+
+    Raises:
+        FibsegError: it is a class of none; the message lists the classes.
+    """
+    # A dictionary for its keys: a set that keeps the order, for the message.
     known = dict.fromkeys(name for dataset in datasets for name in dataset.foreground)
     unknown = [name for name in thin_classes if name not in known]
     if unknown:
@@ -148,6 +156,7 @@ def write_tables(
         _remove_tables(folder)
     parts: list[str] = []
     for report in reports:
+        # A name of a table ends in its data set, so that those of two data sets lie side by side.
         for table in report.written_tables:
             write_whole(folder / f"{table.name}.csv", table.csv())
             write_whole(folder / f"{table.name}.tex", table.latex())

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fibseg.arrays import Ints
-from fibseg.runs.collection import FinishedRun, best_runs
+from fibseg.runs.collection import best_runs
+from fibseg.runs.finished import FinishedRun
 from fibseg.scores.pixels import f1_scores, slices_with_class
 
 
@@ -23,6 +24,7 @@ def collapsed_runs(runs: Sequence[FinishedRun], class_name: str) -> list[Finishe
     so that leaving such runs out does not choose by the result.
     """
     scores = [run.f1("validation")[class_name] for run in runs]
+    # A class may be in no validation slice; nanmedian of NaN alone would warn.
     if not scores or np.all(np.isnan(scores)):
         return []
     median = float(np.nanmedian(scores))
@@ -75,12 +77,14 @@ def score_rows(configurations: Mapping[str, Sequence[FinishedRun]], split: str) 
 def _score_row(label: str, runs: Sequence[FinishedRun], class_name: str, split: str) -> ScoreRow:
     index = runs[0].class_names.index(class_name)
     collapsed = collapsed_runs(runs, class_name)
+    # Pooled like the F1 of Ilastik in the paper; a mean over slices weighs each of them alike.
     pooled = [_pooled_scores(run.confusions[split], index) for run in runs]
     pooled_f1, iou, precision, recall, false_pixels = _column_means(pooled)
     return ScoreRow(
         configuration=label,
         class_name=class_name,
         f1=[run.f1(split)[class_name] for run in runs],
+        # Best by the sum over classes, so that every class has the same runs, as in the paper.
         best_f1=[run.f1(split)[class_name] for run in best_runs(runs)],
         standing_f1=[run.f1(split)[class_name] for run in runs if run not in collapsed],
         collapsed_seeds=[run.seed for run in collapsed],
@@ -102,12 +106,14 @@ def _column_means(rows: Sequence[tuple[float, ...]]) -> list[float]:
     columns = [
         [value for value in column if not math.isnan(value)] for column in zip(*rows, strict=True)
     ]
+    # fsum rounds once, so that the order of the runs changes no digit of a table.
     return [math.fsum(column) / len(column) if column else math.nan for column in columns]
 
 
 def _pooled_scores(confusions: Ints, index: int) -> tuple[float, float, float, float, float]:
     """Pooled F1, IoU, precision, recall, and false positives on slices without the class."""
     total = confusions.sum(axis=0)
+    # Rows are the truth, columns the prediction.
     hits = total[index, index]
     truth = total[index].sum()
     predicted = total[:, index].sum()

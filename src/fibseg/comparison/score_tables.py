@@ -11,7 +11,9 @@ import numpy as np
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.rows import ScoreRow, collapsed_runs
 from fibseg.comparison.text import Table
-from fibseg.runs.collection import FinishedRun, best_runs
+from fibseg.runs.collection import best_runs
+from fibseg.runs.finished import FinishedRun
+from fibseg.runs.results import SCORED_SPLITS
 from fibseg.scores.pixels import mean_f1
 
 
@@ -27,11 +29,13 @@ def mean_and_deviation(values: Sequence[float], paper_style: bool) -> str:
     '0.938 ± 0.001'
     """
     scores = np.asarray(values, np.float64)
+    # NaN is the F1 of a class that no slice of the split holds.
     if len(scores) == 0 or np.isnan(scores).any():
         return "-"
     mean = _three_digits(float(scores.mean()), paper_style)
     if len(scores) == 1:
         return mean
+    # The paper gives the population deviation, which is smaller: by 5 % for 10 runs.
     deviation = float(scores.std(ddof=0 if paper_style else 1))
     return f"{mean} ± {_three_digits(deviation, paper_style)}"
 
@@ -45,9 +49,10 @@ def _three_digits(value: float, cut_off: bool) -> str:
 def table_1(dataset: Dataset, paper_style: bool = False) -> Table:
     """Table 1 of Meyer et al., ISBI 2021: test F1 of each configuration and class.
 
-    Of the best runs, of all runs, and, where some collapsed, of the others.
+    Scores are means over the best runs, over all runs and, where some collapsed, over the others.
     """
     rows: list[list[str]] = []
+    # score_rows has a row per class; Table 1 has a column per class.
     by_label: dict[str, list[ScoreRow]] = {}
     for row in dataset.score_rows:
         by_label.setdefault(row.configuration, []).append(row)
@@ -63,6 +68,7 @@ def table_1(dataset: Dataset, paper_style: bool = False) -> Table:
         notes.append(
             "population standard deviation, digits cut off and not rounded, as in the paper"
         )
+    # The best two thirds of unequal numbers are not chosen equally hard.
     if len({len(runs) for runs in dataset.configurations.values()}) > 1:
         notes.append("configurations have unequal numbers of runs")
     notes += [f"not among them: {phrase}" for phrase in dataset.left_out]
@@ -87,6 +93,7 @@ def _rows_of_configuration(
     ]
     collapsed = sorted({seed for row in of_class for seed in row.collapsed_seeds})
     if collapsed:
+        # Empty cells for classes in which no run collapsed: their mean stands in the row above.
         standing = [
             mean_and_deviation(row.standing_f1, paper_style) if row.collapsed_seeds else ""
             for row in of_class
@@ -133,9 +140,12 @@ def expert_table(dataset: Dataset, paper_style: bool = False) -> Table | None:
     expert = dataset.second_expert
     if expert is None:
         return None
+    # Scored like a run: the mean over slices, against the first person.
     expert_f1 = mean_f1(expert.confusions(len(dataset.class_names)))[1:]
     rows = [["second expert", *(mean_and_deviation([score], paper_style) for score in expert_f1)]]
     for label, runs in dataset.configurations.items():
+        # Other slices may be harder or easier; on the same ones a run and the expert can be
+        # compared.
         scores = [run.on_slices("test", expert.places) for run in runs]
         cells = [
             mean_and_deviation([score[name] for score in scores], paper_style)
@@ -163,11 +173,11 @@ def run_table(dataset: Dataset) -> Table:
         collapsed = {name: collapsed_runs(runs, name) for name in names}
         best = best_runs(runs)
         for run in runs:
-            scores = [run.f1(split)[name] for split in ("validation", "test") for name in names]
+            scores = [run.f1(split)[name] for split in SCORED_SPLITS for name in names]
             cells = [f"{score:.3f}" for score in scores]
             failed = ", ".join(name for name in names if run in collapsed[name])
             rows.append([label, str(run.seed), *cells, "yes" if run in best else "", failed])
-    score_columns = [f"{split} {name}" for split in ("validation", "test") for name in names]
+    score_columns = [f"{split} {name}" for split in SCORED_SPLITS for name in names]
     return Table(
         name=f"runs-{dataset.name}",
         title=f"Runs: {dataset.name}",

@@ -55,15 +55,18 @@ def read_expert_labels(truth: Path, test_places: Sequence[Place]) -> ExpertLabel
             Place(int(entry["volume"]), int(entry["slice"]))
             for entry in splits.get("second_expert", [])
         ]
+        # A description may name slices of any split; only test slices have scores of runs.
         places = [place for place in annotated if place in test_places]
         if not places:
             return None
+        # Pages and not whole files: there is a slice or two among many.
         first = read_pages(
             truth / "test-labels.tif", [test_places.index(place) for place in places]
         )
         second = read_pages(
             truth / "second_expert-labels.tif", [annotated.index(place) for place in places]
         )
+    # What a damaged file raises depends on where it is damaged.
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     # Labels of another crop cannot be compared pixel by pixel.

@@ -44,6 +44,7 @@ class Table:
     def csv(self) -> str:
         """The table as CSV with a header, without title and notes."""
         text = io.StringIO()
+        # The line end of the csv module is \r\n unless it is told otherwise.
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([_no_formula(name) for name in self.columns])
         writer.writerows([_no_formula(cell) for cell in row] for row in self.rows)
@@ -53,6 +54,7 @@ class Table:
         """Title, table and notes as Markdown."""
         lines = [[escape_markdown(cell) for cell in row] for row in (self.columns, *self.rows)]
         text = ["| " + " | ".join(line) + " |" for line in lines]
+        # Markdown takes lines for a table only with a rule below the heads.
         text.insert(1, "|" + "---|" * len(self.columns))
         notes = [f"{escape_markdown(note)}\n" for note in self.notes]
         return "\n".join([f"## {escape_markdown(self.title)}\n", *text, "", *notes])
@@ -63,6 +65,7 @@ class Table:
         head, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (self.columns, *self.rows))
         body = "\n".join([r"\hline", head, r"\hline", *rows, r"\hline"])
         tabular = f"\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}"
+        # resizebox would blow a narrow table up to the whole line.
         if self._letters() > _LATEX_LINE:
             tabular = f"\\resizebox{{\\textwidth}}{{!}}{{%\n{tabular}}}"
         notes = "".join(f"\n\n{_latex(note)}" for note in self.notes)
@@ -86,6 +89,8 @@ def _no_formula(cell: str) -> str:
     try:
         float(cell)
     except ValueError:
+        # A name such as "=cmd" would run as a formula where the CSV is opened. The quote in front
+        # makes it text, as OWASP recommends against CSV injection.
         return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") and len(cell) > 1 else cell
     return cell
 
@@ -96,6 +101,7 @@ def escape_markdown(text: str) -> str:
     >>> print(escape_markdown("a_b"))
     a\_b
     """
+    # The backslash first, or it would escape the escapes.
     for letter in ("\\", "|", "*", "_", "<", "[", "`"):
         text = text.replace(letter, f"\\{letter}")
     return text.replace("\n", " ")
@@ -110,8 +116,12 @@ _LATEX_LETTERS = {
     "_": r"\_",
     "{": r"\{",
     "}": r"\}",
+    # Unicode spells its name LAMDA, so that the rule for Greek letters would miss it.
     "λ": r"$\lambda$",
+    # LaTeX has no command for omicron.
     "\u03bf": "o",
+    # The micro sign of Latin-1, which is not the Greek letter. The two operators after it lie among
+    # the letters of Latin-1.
     "µ": r"$\mu$",
     "\u00d7": r"$\times$",
     "\u00f7": r"$\div$",
@@ -135,11 +145,13 @@ def _plain_letter(letter: str) -> str:
     Latin letters stay, small Greek ones become mathematics, others lose their accents or become a
     question mark.
     """
+    # isalpha: names of accented letters have several words, as ALPHA WITH TONOS.
     name = unicodedata.name(letter, "")
     if name.startswith(_GREEK) and name.removeprefix(_GREEK).isalpha():
         return f"$\\{name.removeprefix(_GREEK).lower()}$"
     # LaTeX's default fonts have the letters of Latin-1 but for these.
     if letter.isascii() or ("À" <= letter <= "ÿ" and letter not in "ÐðÞþ"):
         return letter
+    # NFD takes a letter apart: the plain one first, then its accents.
     without_accent = unicodedata.normalize("NFD", letter)[0]
     return without_accent if without_accent.isascii() else "?"

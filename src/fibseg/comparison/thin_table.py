@@ -18,6 +18,7 @@ from fibseg.comparison.labels import (
     thin_scores,
 )
 from fibseg.comparison.score_tables import mean_and_deviation
+from fibseg.comparison.second_expert import ExpertLabels
 from fibseg.comparison.text import Table
 
 _THIN_COLUMNS = ["boundary F1", "clDice"]
@@ -44,13 +45,16 @@ def thin_table(
     expert = dataset.second_expert
     for name in measures.thin_classes:
         if expert is not None:
-            expert_means = _slice_means(_expert_scores(dataset, name, measures.tolerance))
+            expert_means = _slice_means(_expert_scores(dataset, expert, name, measures.tolerance))
+            # One person, so that there is no deviation.
             cells = [mean_and_deviation([mean], paper_style) for mean in expert_means]
+            # On the other test slices there is no second annotation.
             rows.append(["second expert", name, "-", "-", *cells])
         for label, runs in dataset.configurations.items():
             of_runs = [scores[run.path].thin[name] for run in runs]
             cells = _cells(of_runs, paper_style)
             if expert is not None:
+                # Both were computed slice by slice, so that nothing is computed anew.
                 positions = [dataset.places.index(place) for place in expert.places]
                 cells += _cells([of_run[positions] for of_run in of_runs], paper_style)
             rows.append([label, name, *cells])
@@ -74,10 +78,10 @@ def thin_table(
     )
 
 
-def _expert_scores(dataset: Dataset, class_name: str, tolerance: float | None) -> Floats:
+def _expert_scores(
+    dataset: Dataset, expert: ExpertLabels, class_name: str, tolerance: float | None
+) -> Floats:
     """Boundary F1 and clDice of the second expert, (S, 2)."""
-    expert = dataset.second_expert
-    assert expert is not None
     run = dataset.runs[0]
     return thin_scores(
         expert.label_pairs,
@@ -89,6 +93,7 @@ def _expert_scores(dataset: Dataset, class_name: str, tolerance: float | None) -
 
 def _cells(of_runs: Sequence[Floats], paper_style: bool) -> list[str]:
     """Mean and deviation over runs of each column."""
+    # First over slices, then over runs: the unit of the deviation is the training run.
     means = [_slice_means(scores) for scores in of_runs]
     return [mean_and_deviation(column, paper_style) for column in zip(*means, strict=True)]
 

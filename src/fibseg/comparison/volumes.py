@@ -33,11 +33,14 @@ def volume_facts(config: dict[str, Any] | None) -> VolumeFacts | None:
         volumes = config["data"]["volumes"]
         voxel_sizes = [
             (float(z), float(y), float(x))
+            # Unpacking refuses a size that has not three numbers.
             for z, y, x in (volume["voxel_size"] for volume in volumes)
         ]
+        # Charts mark these slices: test slices near them score higher.
         trained_slices = [
             parse_slices(volume["split"]["train"], _MOST_SLICES, "split") for volume in volumes
         ]
+    # A comparison is complete without these facts; only a tolerance in nm insists on them.
     except (FibsegError, KeyError, TypeError, ValueError):
         return None
     return VolumeFacts(voxel_sizes, trained_slices)

@@ -21,9 +21,9 @@ from fibseg.pages.svg import (
     configuration_color,
     svg_text,
 )
-from fibseg.runs.collection import FinishedRun
 from fibseg.runs.components import components_of
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.finished import FinishedRun
 from fibseg.runs.results import read_metrics
 
 _CURVES = {"val_f1": "validation F1", "val_loss": "validation loss"}
@@ -52,10 +52,12 @@ def run_chart(dataset: Dataset) -> str:
     """Test F1 of every run, a dot for each seed, with mean and 95 % interval over seeds."""
     groups = dataset.configurations
     with mpl.rc_context(CHART_STYLE):
+        # A row of dots needs .45 inches, the axis and the title 1.2.
         figure, charts = chart_row(len(dataset.foreground), 1.2 + 0.45 * len(groups))
         for axes, name in zip(charts, dataset.foreground, strict=True):
             for number, runs in enumerate(groups.values()):
                 _draw_runs(axes, number, [run.f1("test")[name] for run in runs])
+            # The charts stand side by side: names at the first one serve all rows.
             labels = list(groups) if axes is charts[0] else [""] * len(groups)
             axes.set_yticks(range(len(groups)), labels)
             # The first configuration is the uppermost row, as in the tables.
@@ -67,6 +69,7 @@ def run_chart(dataset: Dataset) -> str:
 
 def _draw_runs(axes: Axes, number: int, scores: Sequence[float]) -> None:
     """The runs of one configuration in its row; dots are spread a little to stay apart."""
+    # Evenly and not at random: the page has the same bytes each time.
     heights = np.linspace(-0.15, 0.15, len(scores)) if len(scores) > 1 else np.zeros(1)
     color = configuration_color(number)
     axes.scatter(scores, number + heights, s=14, color=color, alpha=0.7)
@@ -75,6 +78,7 @@ def _draw_runs(axes: Axes, number: int, scores: Sequence[float]) -> None:
     axes.errorbar(
         interval.mean,
         number,
+        # A single run has a mean, but no interval.
         xerr=None if np.isnan(ends).any() else ends,
         fmt="|",
         color=CHART_GREY,
@@ -89,6 +93,7 @@ def learning_curves(dataset: Dataset) -> str:
     """
     with mpl.rc_context(CHART_STYLE):
         figure, charts = chart_row(len(_CURVES))
+        # An empty chart is left out of the page, not shown empty.
         is_drawn = False
         for number, (label, runs) in enumerate(dataset.configurations.items()):
             histories = _read_histories(runs)
@@ -97,10 +102,12 @@ def learning_curves(dataset: Dataset) -> str:
                 if values is None:
                     continue
                 color = configuration_color(number)
+                # Metrics count epochs from 0, people from 1.
                 epochs = np.arange(1, values.shape[1] + 1)
                 axes.plot(epochs, np.median(values, axis=0), color=color, label=label)
                 lowest = values.min(axis=0)
                 highest = values.max(axis=0)
+                # The range and not an interval: it shows the one seed that failed.
                 axes.fill_between(epochs, lowest, highest, color=color, alpha=0.15)
                 axes.set_title(title)
                 axes.set_xlabel("epoch")
@@ -124,6 +131,7 @@ def _read_histories(runs: Sequence[FinishedRun]) -> list[list[dict[str, float]]]
 
 def _common_epochs(histories: Sequence[list[dict[str, float]]], column: str) -> Floats | None:
     """Values (R, E) of a column over the epochs that all runs have; None without any."""
+    # A median over some of the seeds would jump where the shortest metrics.csv ends.
     epochs = min((len(history) for history in histories), default=0)
     if epochs == 0 or any(column not in history[0] for history in histories):
         return None
@@ -135,6 +143,7 @@ def confusion_chart(dataset: Dataset) -> str:
     groups = dataset.configurations
     names = dataset.class_names
     columns = min(_MATRICES_IN_ROW, len(groups))
+    # Rounded up.
     rows = -(-len(groups) // _MATRICES_IN_ROW)
     with mpl.rc_context(CHART_STYLE):
         figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
@@ -142,7 +151,9 @@ def confusion_chart(dataset: Dataset) -> str:
         for axes in charts[len(groups) :]:
             axes.set_axis_off()
         for axes, (label, runs) in zip(charts, groups.items(), strict=False):
+            # The pixels of all runs are added first, so that every pixel counts alike.
             counts = np.sum([run.confusions["test"].sum(axis=0) for run in runs], axis=0)
+            # A class without true pixels has a row of zeros, not of NaN.
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             _draw_matrix(axes, shares, names)
             axes.set_title(label, fontsize=9)
@@ -179,10 +190,12 @@ def recall_chart(dataset: Dataset) -> str:
         for number, (label, runs) in enumerate(dataset.configurations.items()):
             for axes, name in zip(charts, dataset.foreground, strict=True):
                 areas, shares = _true_components(runs, name)
+                # One component makes no line.
                 if len(areas) < 2:
                     continue
                 middles, means = _mean_share_by_area(areas, shares)
                 color = configuration_color(number)
+                # Areas range over several powers of ten.
                 axes.semilogx(middles, means, ".-", color=color, label=label)
                 axes.set_title(name)
                 axes.set_xlabel("area of a true component, pixels")

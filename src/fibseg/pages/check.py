@@ -20,10 +20,11 @@ from fibseg.files import write_whole
 from fibseg.pages.figures import class_color, overlay
 
 THUMBNAIL_SIDE = 640
-"""Pixels; larger slices are reduced to it."""
+"""Longest side of a picture in pixels; larger slices are reduced to it."""
 
 _LABEL_OPACITY = 0.45
 
+# Style stands in the page: it must open from a disk or a mail, without a network.
 _PAGE_STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
 body { max-width: 1320px; margin: 2rem auto; padding: 0 1rem; }
@@ -73,6 +74,7 @@ def _color_key(names: Sequence[str]) -> str:
     return "".join(
         f'<span class="key" style="background:{_css_color(index)}"></span>{html.escape(name)}'
         for index, name in enumerate(names)
+        # The background has no color.
         if index > 0
     )
 
@@ -88,6 +90,7 @@ def reduced_pair(image: Pixels, labels: UInt8) -> tuple[Pixels, UInt8]:
     Grey values are averaged. Of the labels pixels are left out, since the mean of two classes is a
     third one.
     """
+    # Rounded up, so that the longer side fits.
     step = -(-max(image.shape) // THUMBNAIL_SIDE)
     # PIL reduces floats, but no 16-bit images.
     smaller = np.asarray(Image.fromarray(image.astype(np.float32)).reduce(step))
@@ -99,6 +102,7 @@ def _figure(annotated_slice: AnnotatedSlice, split: str, grey_range: GreyRange) 
     image, labels = reduced_pair(annotated_slice.image, annotated_slice.labels)
     # The grey range of the training, so that drift is seen as the network will see it.
     image = to_8bit(image, grey_range)
+    # Without labels beside with labels: thin ones hide what they lie on.
     plain = overlay(image, np.zeros_like(labels), 0)
     pair = np.concatenate([plain, overlay(image, labels, _LABEL_OPACITY)], axis=1)
     # As a data URL, so that the page can be sent or moved as one file.

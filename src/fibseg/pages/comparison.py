@@ -15,7 +15,7 @@ from fibseg.comparison.text import Table
 from fibseg.files import write_whole
 from fibseg.pages.comparison_assets import COMPARISON_SCRIPT, COMPARISON_STYLE
 from fibseg.pages.gallery import GalleryPicture, gallery
-from fibseg.runs.collection import FinishedRun
+from fibseg.runs.finished import FinishedRun
 
 
 def write_comparison_page(
@@ -36,6 +36,7 @@ def write_comparison_page(
         _dataset_part(f"set{number}", path.parent, report, of_dataset)
         for number, (report, of_dataset) in enumerate(zip(reports, charts, strict=True))
     ]
+    # A page of several data sets is long.
     links = "".join(
         f'<a href="#set{number}">{html.escape(report.dataset.name)}</a> '
         f'<a href="#set{number}-slices">its slices</a> '
@@ -64,6 +65,7 @@ def _left_out_part(left_out: Sequence[tuple[Path, str]]) -> str:
 def _dataset_part(name: str, folder: Path, report: Report, charts: Mapping[str, str]) -> str:
     """Everything of one data set; `name` begins the anchors, `folder` is where the page lies."""
     groups = report.dataset.configurations
+    # By numbers: a name may hold letters that an anchor must not.
     anchors = {label: f"{name}-runs{number}" for number, label in enumerate(groups)}
     sentences = "".join(f"<li>{_linked(text, anchors)}</li>" for text in report.sentences)
     figures = "".join(
@@ -96,7 +98,8 @@ def _run_list(
 
 
 def _run_link(run: FinishedRun, folder: Path) -> str:
-    """To the run's directory, from where the page lies."""
+    """A link to the directory of a run, relative to where the page lies."""
+    # Relative, so that the page works when it is moved or copied with the runs.
     target = quote(os.path.relpath(run.path, folder))
     return f'<a href="{target}/">{run.seed}</a>'
 
@@ -125,12 +128,14 @@ def _table(
     rows = []
     for row in table.rows:
         cells = [_linked(cell, anchors) for cell in row]
+        # In the table of runs, the second column leads to the run itself.
         if table.columns[1] == "seed":
             cells[1] = run_links.get((row[0], row[1]), cells[1])
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in table.notes)
     title = html.escape(table.title)
     return (
+        # A wide table scrolls by itself; tabindex lets a keyboard reach and scroll it.
         f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">'
         f'<table class="sortable"><caption>{title}</caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{notes}"
@@ -165,7 +170,8 @@ def _gallery(pictures: Sequence[GalleryPicture]) -> str:
 
 
 def _layer_options(layers: Sequence[str], selected: int) -> str:
-    """Options of a choice of layers, with none of them as the first."""
+    """Options of a choice of layers; the first one shows none of them."""
+    # Truth on the left and the first run on the right; without runs, truth on both sides.
     selected_layer = layers[min(selected, len(layers) - 1)]
     options = []
     for layer in ["", *layers]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# Style and script have no dependency: the page opens from a disk, years later, without a network.
 COMPARISON_STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
 body { max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
@@ -22,6 +23,7 @@ nav a { margin-right: 1rem; }
 .controls input { width: 20rem; }
 """
 
+# Cells are compared as numbers where both begin with one, as .937 ± .009, and else as text.
 COMPARISON_SCRIPT = """
 for (const table of document.querySelectorAll('table.sortable')) {
   const buttons = table.querySelectorAll('th button');

@@ -16,13 +16,13 @@ from matplotlib.patches import Patch
 from fibseg.arrays import IGNORE, UInt8
 
 _CLASS_COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
-"""Of the foreground classes, in order."""
+"""Colors of the foreground classes, in order; they repeat after ten."""
 
 _IGNORED_BRIGHTNESS = 0.3
 """What unannotated pixels keep of their brightness."""
 
 _SCREEN_DOTS = 110
-"""Dots per inch."""
+"""Resolution of the pictures, in dots per inch."""
 
 
 class PanelRow(NamedTuple):
@@ -45,11 +45,13 @@ def overlay(image: UInt8, labels: UInt8, opacity: float) -> UInt8:
 
     Background stays grey, and unannotated pixels become dark.
     """
+    # Floats, because opacity mixes them; bytes would be cut off at each step.
     colored = np.repeat(image[..., None], 3, axis=2).astype(np.float32)
     for index in np.unique(labels).tolist():
         is_class = labels == index
         if index == IGNORE:
             colored[is_class] *= _IGNORED_BRIGHTNESS
+        # Index 0 is background, which stays as the image is.
         elif index > 0:
             color = 255 * np.array(class_color(index), np.float32)
             colored[is_class] = (1 - opacity) * colored[is_class] + opacity * color
@@ -70,6 +72,7 @@ def save_panels(
         class_names: background first; the others are in the legend.
         opacity: of the labels over the image.
     """
+    # Figure and not pyplot, which keeps every figure until it is closed.
     figure = Figure(figsize=(12, 4.1 * len(rows) + 0.4), layout="constrained")
     panels = figure.subplots(len(rows), 3, squeeze=False)
     for axes, row in zip(panels, rows, strict=True):
@@ -79,6 +82,7 @@ def save_panels(
         for index, name in enumerate(class_names)
         if index > 0
     ]
+    # matplotlib refuses a legend of 0 columns.
     columns = max(1, len(patches))
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,6 +113,7 @@ def save_curves(path: Path, metrics: Path, class_names: Sequence[str]) -> None:
     """
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    # metrics.csv counts epochs from 0, people from 1.
     epochs = [int(row["epoch"]) + 1 for row in rows]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     loss_axes, f1_axes = figure.subplots(1, 2)

@@ -15,15 +15,17 @@ from PIL import Image
 from fibseg.arrays import IGNORE, Place, UInt8
 from fibseg.comparison.dataset import Dataset
 from fibseg.pages.figures import class_color
-from fibseg.runs.collection import FinishedRun, median_run
+from fibseg.runs.collection import median_run
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.finished import FinishedRun
 from fibseg.stack import count_pages, read_pages
 
 _GALLERY_SLICES = 6
 
 GALLERY_SIDE = 640
-"""Pixels; larger slices are reduced to it, since the page holds all of them."""
+"""Longest side of a picture in pixels: the page holds all of them, so larger slices are reduced."""
 
+# Of 255: the image stays visible below labels and below unannotated parts.
 _LABEL_ALPHA = 140
 _IGNORED_ALPHA = 120
 
@@ -49,6 +51,7 @@ def gallery(dataset: Dataset) -> list[GalleryPicture]:
     positions = _spread_positions(count)
     images = _read_some_pages(dataset.truth_folder / "test-images.tif", count, positions)
     truths = _read_some_pages(dataset.truth_folder / "test-labels.tif", count, positions)
+    # Runs may have been copied without truth/; the page is then made without a gallery.
     if not images or not truths:
         return []
     pictures = [
@@ -82,6 +85,7 @@ def _add_configuration(
             labels[run.path] = [_reduced(page) for page in pages]
     if not labels:
         return
+    # An example in the middle; the best run would promise too much.
     median = median_run([run for run in runs if run.path in labels])
     for k, picture in enumerate(pictures):
         picture.layers[f"{label}, seed {median.seed}"] = _label_url(labels[median.path][k])
@@ -94,6 +98,7 @@ def _add_configuration(
 def _spread_positions(count: int) -> list[int]:
     """Positions of the gallery's slices among so many, from the first to the last."""
     steps = max(1, _GALLERY_SLICES - 1)
+    # A set, since a stack of fewer slices gives some positions twice.
     return sorted({round(k * (count - 1) / steps) for k in range(_GALLERY_SLICES)})
 
 
@@ -121,6 +126,7 @@ def _grey_url(image: UInt8) -> str:
 def _label_url(labels: UInt8) -> str:
     """Class indices as a transparent picture; unannotated pixels are dark."""
     colors = np.zeros((256, 4), np.uint8)
+    # Every index has a color: damaged or foreign labels are shown and do not fail.
     for index in range(1, IGNORE):
         colors[index] = [*(round(255 * channel) for channel in class_color(index)), _LABEL_ALPHA]
     colors[IGNORE] = [0, 0, 0, _IGNORED_ALPHA]
@@ -129,6 +135,7 @@ def _label_url(labels: UInt8) -> str:
 
 def _disagreement_url(labels: UInt8, classes: int) -> str:
     """Labels (R, h, w) of R runs as a picture: red where runs differ from the commonest class."""
+    # The number of runs that agree on the commonest class.
     votes = np.max([(labels == index).sum(axis=0) for index in range(classes)], axis=0)
     shares = 1 - votes / len(labels)
     colors = np.zeros((256, 4), np.uint8)
@@ -141,6 +148,7 @@ def _disagreement_url(labels: UInt8, classes: int) -> str:
 
 def _palette_url(indices: UInt8, colors: UInt8) -> str:
     """Indices (h, w) and RGBA colors (256, 4) as a PNG, which is small with a palette."""
+    # A byte a pixel in place of four, of which PNG compresses large even areas well.
     picture = Image.fromarray(indices)
     picture.putpalette(colors[:, :3].tobytes())
     return _data_url(picture, "PNG", transparency=colors[:, 3].tobytes(), optimize=True)

@@ -53,6 +53,7 @@ def cut(picture: UInt8, crop: Crop, side: int) -> UInt8:
 
 def panel_grid(rows: int, columns: int, width: float) -> tuple[Figure, list[list[Axes]]]:
     """A figure of square panels over a width in mm, with room for a legend."""
+    # Millimetres to inches. The .45 inches below are for the legend.
     inches = width / 25.4
     layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
     figure = Figure(figsize=(inches, rows * inches / columns + 0.45), layout=layout)
@@ -68,6 +69,8 @@ def show_panel(axes: Axes, picture: UInt8 | None, title: str) -> None:
     if picture is None:
         axes.set_frame_on(False)
     else:
+        # "none" leaves the pixels to the PDF; other values would resample them to the dots of the
+        # screen.
         axes.imshow(picture, interpolation="none")
 
 
@@ -80,6 +83,7 @@ def add_scale_bar(axes: Axes, side: int, nanometres: float) -> None:
         nanometres: size of a pixel.
     """
     quarter = side * nanometres / 4
+    # The longest of 1, 2 and 5 times a power of ten that fits.
     power = 10.0 ** np.floor(np.log10(quarter))
     length = power * max(step for step in (1, 2, 5) if step * power <= quarter)
     # A black edge, so that the bar is visible on bright and on dark.

@@ -43,17 +43,21 @@ def draw_crops(dataset: Dataset, side: int, count: int, seed: int) -> list[Crop]
     """
     generator = np.random.default_rng(seed)
     classes = len(dataset.foreground)
+    # Every run was scored against the same truth, so that the first one gives it.
     truths = [truth for truth, _ in read_label_pairs(dataset.runs[0])]
     positions = list(range(len(dataset.places)))
     if dataset.second_expert is not None:
         positions = [dataset.places.index(place) for place in dataset.second_expert.places]
     crops: list[Crop] = []
+    # Draws are bounded: a class may be so rare that hardly any crop of this size holds it.
     for _ in range(_CROP_DRAWS * count):
         position = int(generator.choice(positions))
         height, width = truths[position].shape
+        # A slice smaller than the crop gives row 0; `cut` then says that the crop leaves it.
         row = int(generator.integers(max(1, height - side + 1)))
         column = int(generator.integers(max(1, width - side + 1)))
         part = truths[position][row : row + side, column : column + side]
+        # Not background, and not 255 for unannotated.
         holds_class = ((part > 0) & (part <= classes)).any()
         if holds_class:
             crops.append(Crop(*dataset.places[position], row, column))
@@ -88,7 +92,9 @@ def comparison_figure(dataset: Dataset, crops: Sequence[Crop], side: int, width:
             )
     images = read_test_images(dataset)
     methods = {
-        label: read_label_pairs(median_run(runs)) for label, runs in dataset.configurations.items()
+        # The median run by validation: neither the best nor a failure stands for a method.
+        label: read_label_pairs(median_run(runs))
+        for label, runs in dataset.configurations.items()
     }
     names = ["image", "truth", *methods]
     if dataset.second_expert is not None:
@@ -98,6 +104,7 @@ def comparison_figure(dataset: Dataset, crops: Sequence[Crop], side: int, width:
         image = images[dataset.places.index(crop.place)]
         layers = _layers_of(dataset, crop.place, methods)
         for axes, name in zip(row, names, strict=True):
+            # Columns are named once, above the first row.
             title = name if number == 0 else ""
             picture = None
             if name in layers:
@@ -108,6 +115,7 @@ def comparison_figure(dataset: Dataset, crops: Sequence[Crop], side: int, width:
         )
     facts = dataset.volumes(dataset.runs[0])
     if facts is not None:
+        # One bar for all, as every crop has the same side; the last number is the width of a pixel.
         add_scale_bar(panels[0][0], side, facts.voxel_sizes[crops[0].volume][2])
     _add_class_legend(figure, dataset.foreground)
     return figure
@@ -118,6 +126,7 @@ def _layers_of(
 ) -> dict[str, UInt8]:
     """Labels (H, W) of one slice by the column that shows them; the image's own are empty."""
     position = dataset.places.index(place)
+    # All methods have the same truth.
     truth = next(iter(methods.values()))[position][0]
     layers = {"image": np.zeros_like(truth), "truth": truth}
     for label, pairs in methods.items():
@@ -161,12 +170,14 @@ def filter_figure(
             f"--crop: slice {crop.z}; {stack.name} has slices 0 to {stack.shape[0] - 1}."
         )
     image = stack.read(crop.z)
+    # The default percentiles of a data description; a stack alone has no training slices.
     image = to_8bit(image, grey_range([image], IntensityDescription(0.1, 99.9)))
     # The whole slice is filtered, as in training: a grain may reach beyond the patch.
     pictures = [image, *grain_filter(image, areas)]
     titles = ["image", *(f"λ = {area}" for area in areas)]
     figure, panels = panel_grid(1, len(pictures), width)
     for axes, picture, title in zip(panels[0], pictures, titles, strict=True):
+        # Grey to RGB: matplotlib would stretch the grey values of each panel by themselves.
         part = cut(picture, crop, side)
         show_panel(axes, np.repeat(part[..., None], 3, axis=2), title)
     if stack.voxel_size:

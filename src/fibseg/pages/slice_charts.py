@@ -26,6 +26,7 @@ def slice_chart(dataset: Dataset) -> str:
     Each volume has a line.
     """
     lines = {
+        # NaN on slices without the class: the line has a gap there.
         label: np.array([run.f1_by_slice("test") for run in runs]).mean(axis=0)
         for label, runs in dataset.configurations.items()
     }
@@ -39,8 +40,11 @@ def difference_chart(dataset: Dataset) -> str:
     """
     names = dataset.class_names
     lines: dict[str, Floats] = {}
-    for contrast in dataset.contrasts():
+    for contrast in dataset.contrasts:
+        # Interactions and named pairs are in the table; more lines could not be told apart.
         if contrast.kind in ("filter", "model"):
+            # A column per class, the background included, to fit the lines of scores; it stays
+            # empty.
             empty = np.full((len(contrast.by_slice), len(names)), np.nan)
             values = lines.setdefault(contrast.name, empty)
             values[:, names.index(contrast.class_name)] = contrast.by_slice
@@ -64,6 +68,7 @@ def _line_charts(
             axes.set_title(dataset.foreground[index - 1])
             hint = " (ticks below: trained on)" if has_one_volume else ", a line per volume"
             axes.set_xlabel(f"slice{hint}")
+            # The z of several volumes overlap, so that ticks would belong to none of them.
             if has_one_volume:
                 _mark_training_slices(axes, dataset)
         charts[0].set_ylabel(quantity)

@@ -42,6 +42,7 @@ _CHART_WIDTH = 4.2
 
 def configuration_color(number: int) -> tuple[float, float, float]:
     """RGB in [0, 1] of the configuration of this number; shades after the first ten."""
+    # Ten colors that differ well are enough for a grid of the paper, which has four configurations.
     name = "tab10" if number < 10 else "tab20b"
     colors = colormaps[name].colors  # type: ignore[attr-defined]
     red, green, blue = colors[number % len(colors)]
@@ -50,6 +51,7 @@ def configuration_color(number: int) -> tuple[float, float, float]:
 
 def chart_row(count: int, height: float = 3.0) -> tuple[Figure, list[Axes]]:
     """A figure of some charts side by side; `height` is in inches."""
+    # Not pyplot, which keeps every figure until it is closed.
     figure = Figure(figsize=(_CHART_WIDTH * count, height), layout="constrained")
     return figure, list(np.ravel(figure.subplots(1, count)))
 
@@ -65,10 +67,13 @@ def add_legend(figure: Figure, axes: Axes) -> None:
 def svg_text(figure: Figure, description: str) -> str:
     """The figure as an SVG element; screen readers read the description out."""
     buffer = io.StringIO()
+    # Without the date, so that the same chart has the same bytes.
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
+    # Without the XML header, which may not stand inside HTML.
     text = text[text.index("<svg") :].replace(CHART_GREY, "currentColor")
     # Charts of one page must not share ids, or one takes the clip paths of another.
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    # Ids and the references to them, and nothing else.
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>c{digest}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)

@@ -6,14 +6,12 @@ Not here: training (`fibseg.training`), statistics over runs (`fibseg.comparison
 
 from fibseg.runs.collection import (
     Collection,
-    FinishedRun,
     LeftOut,
     best_runs,
     collect,
     configurations,
     find_runs,
     median_run,
-    read_run,
 )
 from fibseg.runs.components import (
     COMPONENT_COLUMNS,
@@ -22,6 +20,7 @@ from fibseg.runs.components import (
     write_components,
 )
 from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
+from fibseg.runs.finished import FinishedRun, read_run
 from fibseg.runs.identity import (
     check_same,
     config_hash,

@@ -11,73 +11,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from fibseg.arrays import Floats, Ints, Place
+from fibseg.arrays import Place
 from fibseg.errors import FibsegError
-from fibseg.runs.components import components_file, components_of
 from fibseg.runs.directory import RunDirectory, is_run
-from fibseg.runs.results import SCORED_SPLITS, read_scores
-from fibseg.scores.pixels import f1_by_class, f1_scores
-
-# train.py gives no other name, so a directory with another one did not come from it. Names go into
-# pages, tables and W&B, where others might be taken for markup.
-_RUN_NAME = re.compile(r"[A-Za-z0-9._-]+")
-
-_NEEDED_FACTS = ("model", "filter", "seed", "data", "config_hash", "data_hash")
-"""Facts that scores.json must hold of a run."""
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """One finished run.
-
-    Attributes:
-        path: its directory.
-        configuration: its name without seed and hash, as unet-on-quick.
-        key: hashes of configuration and data: runs with one key differ in the seed only.
-        data: name of the data set.
-        data_hash: of the data set's pixels and labels.
-        facts: of scores.json: model, filter, seed and more.
-        class_names: background first.
-        confusions: split -> (S, K, K) pixels by class on each slice, rows truth.
-        places: split -> where each slice lies.
-    """
-
-    path: Path
-    configuration: str
-    key: tuple[str, str]
-    data: str
-    data_hash: str
-    facts: dict[str, Any]
-    class_names: list[str]
-    confusions: dict[str, Ints]
-    places: dict[str, list[Place]]
-
-    @property
-    def seed(self) -> int:
-        """Seed of the training."""
-        return int(self.facts["seed"])
-
-    def f1(self, split: str) -> dict[str, float]:
-        """Mean per-slice F1 of each foreground class; NaN where no slice of the split holds it."""
-        return f1_by_class(self.confusions[split], self.class_names)
-
-    def f1_by_slice(self, split: str) -> Floats:
-        """F1 by slice and class (S, K); NaN where the slice does not hold the class."""
-        return f1_scores(self.confusions[split])
-
-    def on_slices(self, split: str, places: Sequence[Place]) -> dict[str, float]:
-        """Mean per-slice F1 of each foreground class over some slices of a split."""
-        chosen = [self.places[split].index(place) for place in places]
-        return f1_by_class(self.confusions[split][chosen], self.class_names)
-
-    @property
-    def validation_sum(self) -> float:
-        """Sum of the validation F1 over the foreground classes, by which the paper chose runs."""
-        return float(np.nansum(list(self.f1("validation").values())))
+from fibseg.runs.finished import FinishedRun, check_components, read_run
 
 
 class LeftOut(NamedTuple):
@@ -98,11 +37,14 @@ class Collection:
         """Runs that were scored on the same slices with the same classes, in order of name."""
         groups: dict[tuple[str, str], list[FinishedRun]] = {}
         for run in self.runs:
+            # By the hash, too: a description may keep its name while its files change.
             groups.setdefault((run.data, run.data_hash), []).append(run)
         return [groups[key] for key in sorted(groups)]
 
     def left_beside(self, runs: Sequence[FinishedRun]) -> list[str]:
         """Name and reason of each run that was left out and lies in a folder of these runs."""
+        # A run that cannot be read does not say of which data set it is; its folder is the best
+        # guess.
         folders = {run.path.parent for run in runs}
         return [
             f"{path.name}: {reason}"
@@ -128,16 +70,20 @@ def collect(paths: Iterable[str | Path]) -> Collection:
     for path in directories:
         try:
             run = read_run(path)
+            # Here and not in a table, so that a damaged file leaves out its run and not the
+            # comparison.
             check_components(run)
         # One damaged run of a hundred is no reason to compare none.
         except (FibsegError, OSError) as error:
             left_out.append(LeftOut(path, _reason(path, error)))
             continue
+        # A copy of a run would count as a second seed and make every interval too narrow.
         first = first_of.setdefault((*run.key, run.seed), path)
         if first != path:
             reason = f"the same configuration, data and seed as {first}"
             left_out.append(LeftOut(path, reason))
             continue
+        # Runs are compared slice by slice and class by class, so their order must be the same, too.
         expected = scored_on.setdefault(run.data_hash, (run.class_names, run.places))
         if expected != (run.class_names, run.places):
             reason = "scored on other slices or classes than the runs before it"
@@ -178,61 +124,8 @@ def _expanded(path: Path) -> list[Path]:
     """Paths that a pattern matches; the path itself where it exists, is no pattern or has none."""
     if path.exists() or not any(letter in str(path) for letter in "*?["):
         return [path]
+    # pathlib refuses absolute patterns, so that the search starts at the root of the path.
     return sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))) or [path]
-
-
-def read_run(path: Path) -> FinishedRun:
-    """Read the scores of a run directory.
-
-    Raises:
-        FibsegError: the run is unfinished, damaged or of a newer schema.
-    """
-    if not _RUN_NAME.fullmatch(path.name):
-        raise FibsegError(
-            f"{path}: not a run's name; train.py writes letters, digits and . _ - only."
-        )
-    scores = read_scores(RunDirectory(path))
-    try:
-        facts: dict[str, Any] = {name: str(scores.facts[name]) for name in _NEEDED_FACTS}
-        facts["seed"] = int(scores.facts["seed"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FibsegError(f"{path}: scores.json is damaged ({error}).") from error
-    return FinishedRun(
-        path=path,
-        # The end of a name is the seed and the hash, as `run_name` writes them.
-        configuration=re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name),
-        key=(facts["config_hash"], facts["data_hash"]),
-        data=facts["data"],
-        data_hash=facts["data_hash"],
-        facts=scores.facts | facts,
-        class_names=scores.class_names,
-        confusions=scores.confusions,
-        places=scores.places,
-    )
-
-
-def check_components(run: FinishedRun) -> None:
-    """Check the components of a run against its scores.json.
-
-    Both count the same pixels, so that a file that is cut off is noticed.
-
-    Raises:
-        FibsegError: components.csv is missing or damaged, or it does not fit.
-    """
-    for split, (index, class_name) in itertools.product(
-        SCORED_SPLITS, enumerate(run.class_names[1:], 1)
-    ):
-        confusion = run.confusions[split].sum(axis=0)
-        components = components_of(run.path, split, class_name)
-        sides = (components.of_truth, ~components.of_truth)
-        areas = [int(components.area[side].sum()) for side in sides]
-        overlaps = [int(components.overlap[side].sum()) for side in sides]
-        # Rows of the confusion counts are the truth, columns the prediction.
-        if areas != [confusion[index].sum(), confusion[:, index].sum()] or overlaps != [
-            confusion[index, index]
-        ] * len(sides):
-            name = components_file(RunDirectory(run.path)).name
-            raise FibsegError(f"{run.path}: {name} does not fit scores.json; is it cut off?")
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -276,6 +169,7 @@ def configurations(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
     """
     groups: dict[tuple[str, str], list[FinishedRun]] = {}
     for run in runs:
+        # By the hashes: names are cut off after 120 letters, and two configurations may share one.
         groups.setdefault(run.key, []).append(run)
     names = [of_key[0].configuration for of_key in groups.values()]
     labels: dict[str, list[FinishedRun]] = {}
@@ -291,6 +185,7 @@ def best_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
     Meyer et al., ISBI 2021, choose 10 of 15.
     """
+    # By validation and never by test scores, which would choose the runs by their result.
     ordered = sorted(runs, key=lambda run: (-run.validation_sum, run.seed))
     return ordered[: math.ceil(2 * len(runs) / 3)]
 

@@ -54,6 +54,7 @@ def write_components(
     `scores` are by split; the background is the first of the `class_names`.
     """
     with (
+        # Whole or not at all: a comparison may read the directory while the run is written.
         replacing(run.components) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
@@ -103,6 +104,7 @@ class Components:
     def on(self, places: Sequence[Place]) -> Components:
         """Components on these slices."""
         wanted = set(places)
+        # A Place equals the plain tuple of its numbers, also as a member of a set.
         pairs = zip(self.volume.tolist(), self.z.tolist(), strict=True)
         return self.among(np.array([pair in wanted for pair in pairs], bool))
 
@@ -125,6 +127,7 @@ def components_of(directory: Path, split: str, class_name: str) -> Components:
         modified = path.stat().st_mtime_ns
     except OSError as error:
         raise FibsegError(f"{path}: cannot be read ({error.strerror}).") from error
+    # A class may be in no slice and predicted nowhere: no rows, but no damage.
     none = Components(np.zeros(0, bool), *np.zeros((5, 0), np.int64))
     return _read(path, modified).get((split, class_name), none)
 
@@ -134,11 +137,13 @@ def components_of(directory: Path, split: str, class_name: str) -> Components:
 @cache
 def _read(path: Path, _modified: int) -> dict[tuple[str, str], Components]:
     """Components by split and class."""
+    # Centroids are left out: no table reads them, and there may be a million rows.
     wanted = [COMPONENT_COLUMNS.index(name) for name in ("split", "class", "of", *_NUMBER_COLUMNS)]
     groups: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     try:
         with _open(path) as file:
             reader = csv.reader(file)
+            # Rows are read by position, so that another order of the columns must not pass.
             if tuple(next(reader, ())) != COMPONENT_COLUMNS:
                 raise FibsegError(f"{path}: not the components of a run.")
             for row in reader:
@@ -151,6 +156,7 @@ def _read(path: Path, _modified: int) -> dict[tuple[str, str], Components]:
 
 def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
+        # The csv module asks for newline="", and handles the ends of lines itself.
         return gzip.open(path, "rt", newline="", encoding="utf-8")
     return path.open(newline="", encoding="utf-8")
 

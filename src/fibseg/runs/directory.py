@@ -1,6 +1,6 @@
 """A run directory: what lies where in it, its lock, and the model that it holds.
 
-The contract is in docs/ARCHITECTURE.md, "A run directory". Needs neither torch nor Lightning.
+The contract is in docs/ARCHITECTURE.md, "A run directory". It needs neither torch nor Lightning.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RunDirectory:
 
     @property
     def packed_components(self) -> Path:
-        """The same rows compressed; read where `components` is missing, and never written."""
+        """The rows of `components` compressed; fibseg reads them and never writes them."""
         return self.path / "components.csv.gz"
 
     @property
@@ -83,6 +83,7 @@ class RunDirectory:
 
     def model(self) -> Path | None:
         """The trained model; None before the training, and for a run that keeps no model."""
+        # A run trains a network or a forest, so that one of the two exists at most.
         return next((path for path in (self.best, self.forest) if path.is_file()), None)
 
     def labels(self, split: str) -> Path:
@@ -116,6 +117,7 @@ class RunDirectory:
             # Fail at once: a training that waits for another one would look as if it hung.
             lock = FileLock(self.path / ".lock", timeout=0)
             lock.acquire()
+        # The lock is one of the system, not the mere presence of .lock: it ends with its process.
         except Timeout:
             raise RunTakenError(
                 f"{self.path}: another process is in this run; wait for it, or stop it."
@@ -132,6 +134,8 @@ class RunDirectory:
 
 def is_run(path: Path) -> bool:
     """Whether a folder looks like a run directory, finished or not."""
+    # config.yaml is the first file of a run and scores.json the last one. Either is enough, so that
+    # a run that lost one of them is reported and not passed over.
     return any((path / name).exists() for name in ("scores.json", "config.yaml"))
 
 

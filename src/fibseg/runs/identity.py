@@ -17,6 +17,7 @@ from fibseg.runs.directory import RunDirectory
 PROVENANCE_KEYS = {"config_hash", "data_hash", "threads", "precision", "tracking_id"}
 """What config.yaml must hold of a run's start so that the run can be resumed."""
 
+# docs/ARCHITECTURE.md promises what is in the hash, "A run directory".
 _KEYS_WITHOUT_EFFECT = ("name", "seed", "logger", "tracking", "machine", "provenance")
 """Keys of a configuration that change no result; the seed does, but stands beside the hash."""
 
@@ -38,6 +39,7 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
         # A run directory, or a checkpoint in it: both name the same start.
         is_checkpoint = start.parent.name == "checkpoints"
         kept["init_from"] = start.parents[1].name if is_checkpoint else start.name
+    # Where Ilastik is installed is a fact of the machine, not of the model.
     model = {key: value for key, value in kept["model"].items() if key != "executable"}
     for key in ("weights", "project"):
         if model.get(key):
@@ -65,7 +67,10 @@ def config_hash(config: dict[str, Any]) -> str:
 
     Runs that differ in the seed only share it.
     """
+    # Sorted, so that the order of keys in a YAML file plays no part.
     text = json.dumps(scientific(config), sort_keys=True)
+    # Eight digits keep names short; a run directory of another configuration is refused all the
+    # same, since `check_same` compares the values.
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -107,6 +112,7 @@ def run_name(config: dict[str, Any], experiment: str | None, defaults: dict[str,
     Only [A-Za-z0-9._-] occur in it. `defaults` is the configuration of the same choices (model,
     filter, experiment) with no key changed.
     """
+    # The last part of a key is enough for a reader; the hash tells equal ones apart.
     changes = [
         f"{key.rsplit('.', 1)[-1]}_{_brief(value)}"
         for key, value in changed_keys(config, defaults).items()
@@ -142,6 +148,7 @@ def read_config(run: RunDirectory) -> dict[str, Any] | None:
         return None
     try:
         config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+        # YAML that is cut off at the end of a line is valid: it only lacks its last keys.
         has_provenance = config["provenance"].keys() >= PROVENANCE_KEYS
         if has_provenance and isinstance(config["data"]["volumes"], list):
             return dict(config)

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 SCORES_SCHEMA = 1
 """Version of scores.json; a newer one is refused."""
 
+# The order in which tables and charts show them.
 SCORED_SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
 class RunScores:
-    """What scores.json holds.
+    """The content of scores.json.
 
     Attributes:
         facts: of the run: model, filter, seed, hashes, versions and more.
@@ -65,6 +66,7 @@ def write_scores(
         "classes": list(class_names),
         "splits": splits,
     }
+    # Whole or not at all, because the mere presence of the file says that the run is finished.
     write_whole(run.scores, json.dumps(content) + "\n")
 
 
@@ -94,6 +96,7 @@ def _parsed(content: dict[str, Any]) -> RunScores:
     splits = content["splits"]
     class_names = [str(name) for name in content["classes"]]
     confusions = {split: confusions_of(splits[split], len(class_names)) for split in SCORED_SPLITS}
+    # Sums of negative counts could look sound, so that they are refused here.
     if any((counts < 0).any() for counts in confusions.values()):
         raise ValueError("negative counts")
     places = {
@@ -109,6 +112,7 @@ def mean_validation_f1(run: RunDirectory) -> float:
     Raises:
         FibsegError: the run is not finished, or its scores.json is damaged.
     """
+    # NaN is the F1 of a class that no validation slice holds: it has no part in the search.
     return float(np.nanmean(list(read_scores(run).f1("validation").values())))
 
 
