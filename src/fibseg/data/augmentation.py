@@ -18,5 +18,6 @@ def turned(pixels: Tensor, quarter_turns: int, flip_columns: bool, flip_rows: bo
         flip_columns: whether left and right change places.
         flip_rows: whether top and bottom change places.
     """
+    # The turn comes before the flips, as in the authors' code: it is part of the patch stream.
     mirrored = [axis for axis, flip in ((-1, flip_columns), (-2, flip_rows)) if flip]
     return pixels.rot90(quarter_turns, (-2, -1)).flip(mirrored)

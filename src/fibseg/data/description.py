@@ -17,6 +17,8 @@ from fibseg.errors import FibsegError
 SPLITS = ("train", "validation", "test")
 
 
+# OmegaConf takes these classes as schemas. They are not frozen, which breaks its composition, and
+# have lists for tuples, whose length it would not check.
 @dataclass
 class ClassDescription:
     """One class: its value in the label files and its weight in the Dice loss."""
@@ -93,6 +95,7 @@ class PhantomDescription:
     seed: int
 
 
+# No defaults here: each value stands in YAML, and in one place only.
 @dataclass
 class DataDescription:
     """A data set.
@@ -119,7 +122,7 @@ class DataDescription:
 
 
 def describe_labels(slices: Iterable[Pixels]) -> DataDescription:
-    """A description for label files alone: every value but 0 and 255 is a class named by it.
+    """Describe label files alone: every value but 0 and 255 is a class named by it.
 
     Args:
         slices: label values (H, W), read once.
@@ -151,19 +154,20 @@ def describe_labels(slices: Iterable[Pixels]) -> DataDescription:
 
 
 def class_names(description: DataDescription) -> list[str]:
-    """Names in the order of the class indices, background first."""
+    """List the class names in the order of the class indices, background first."""
     return ["background", *description.classes]
 
 
 def class_weights(description: DataDescription) -> list[float]:
-    """Weights of the loss in the order of the class indices."""
+    """List the weights of the loss in the order of the class indices."""
     weights = [entry.weight for entry in description.classes.values()]
     return [description.background.weight, *weights]
 
 
 def label_values(description: DataDescription) -> list[int]:
-    """Value in label files of each class index; the first one of the background."""
+    """List the value in label files of each class index; the first one of the background."""
     values = [entry.label for entry in description.classes.values()]
+    # A prediction writes one value for the background, whichever of them the training read.
     return [description.background.labels[0], *values]
 
 

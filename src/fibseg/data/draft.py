@@ -71,12 +71,14 @@ def draft_from_stacks(
     Raises:
         FibsegError: the labels lie outside the image, hold nothing, or hold instances.
     """
+    # NaN fails this as well: it compares false with everything.
     if voxel_size is not None and not all(0 < size < float("inf") for size in voxel_size):
         raise FibsegError(f"--voxel-size: {list(voxel_size)}; expected three sizes above 0, in nm.")
     if labels.dtype.kind not in "uib":
         raise FibsegError(f"{labels.name}: values of type {labels.dtype}; labels are integers.")
     _check_inside_image(image, labels, offset)
     values, annotated = _read_values(labels, named_values)
+    # Slices are counted in the image from here on, as in a description.
     annotated = [z + offset[0] for z in annotated]
     # Label programs often lose the voxel size, so the image's goes first.
     known_size = voxel_size or image.voxel_size or labels.voxel_size
@@ -103,7 +105,7 @@ def _check_inside_image(image: Stack, labels: Stack, offset: Sequence[int]) -> N
 
 
 def _read_values(labels: Stack, named_values: Container[int]) -> tuple[dict[int, float], list[int]]:
-    """Share of each label value, and the slices of the labels in which there is a class."""
+    """Read the share of each label value, and the slices of the labels that hold a class."""
     counts: dict[int, int] = {}
     annotated = []
     for z in range(labels.shape[0]):
@@ -137,7 +139,7 @@ def _read_values(labels: Stack, named_values: Container[int]) -> tuple[dict[int,
 
 
 def _class_values(values: Mapping[int, float], named_values: Container[int]) -> list[int]:
-    """Values of classes: 0 is background, and 255 means unannotated unless it has a name."""
+    """Keep the values of classes: 0 is background, and 255 is unannotated unless it has a name."""
     return [value for value in values if value != 0 and (value != IGNORE or IGNORE in named_values)]
 
 
@@ -149,6 +151,7 @@ def proposed_splits(annotated: Sequence[int]) -> dict[str, list[int]]:
     """
     # Blocks and not every third slice: neighbours look alike, so mixed splits would leak.
     count = len(annotated)
+    # At least one slice to validate on, since a training keeps the weights of its best validation.
     validation = max(1, round(_SPLIT_SHARES["validation"] * count))
     test = max(1, round(_SPLIT_SHARES["test"] * count)) if count > 2 else 0
     train = count - validation - test
@@ -162,7 +165,7 @@ def proposed_splits(annotated: Sequence[int]) -> dict[str, list[int]]:
 
 
 def compact_slices(positions: Sequence[int]) -> str:
-    """Slices as YAML, as short as a description allows.
+    """Write slices as YAML, as short as a description allows.
 
     >>> compact_slices([0, 5, 10]), compact_slices([3, 4, 5])
     ('["0:11:5"]', '["3:6"]')
@@ -237,6 +240,7 @@ def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
 
 
 def _absolute(path: str) -> str:
+    # pathlib would make https:/host of https://host.
     return yaml_text(path if "://" in path else str(Path(path).absolute()))
 
 

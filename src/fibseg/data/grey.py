@@ -11,6 +11,9 @@ from fibseg.arrays import Pixels, UInt8
 from fibseg.data.description import IntensityDescription
 from fibseg.errors import FibsegError
 
+DRIFTED_SHARE = 0.05
+"""Share of a slice's pixels outside the training's grey range above which it has drifted."""
+
 
 @dataclass(frozen=True)
 class GreyRange:
@@ -29,7 +32,7 @@ class GreyRange:
     percentiles: tuple[float, float] | None = None
 
     def limits(self, image: Pixels) -> tuple[float, float]:
-        """Grey values that become 0 and 255 in this slice (H, W)."""
+        """Compute the grey values that become 0 and 255 in this slice (H, W)."""
         if self.percentiles is None:
             return self.low, self.high
         low, high = (float(value) for value in np.percentile(image, self.percentiles))
@@ -37,26 +40,28 @@ class GreyRange:
         return (low, high) if high > low else (self.low, self.high)
 
     def outside(self, image: Pixels) -> float:
-        """Share of the pixels that are darker or brighter than the grey range."""
+        """Compute the share of the pixels that are darker or brighter than the grey range."""
         low, high = self.limits(image)
         return float(((image < low) | (image > high)).mean())
 
 
 def grey_range(images: Sequence[Pixels], intensity: IntensityDescription) -> GreyRange:
-    """The grey range of a description, from percentiles over all pixels of the training slices.
+    """Compute the grey range of a description from the percentiles of all training pixels.
 
     Raises:
         FibsegError: the slices have one grey value only.
     """
+    # All slices together, since a mean of percentiles would depend on how slices are cut.
     pixels = np.concatenate([image.ravel() for image in images])
     low, high = (float(value) for value in np.percentile(pixels, [intensity.low, intensity.high]))
     if not high > low:
         raise FibsegError(f"data.intensity: the training slices have one grey value only ({low}).")
+    # The range of the training is kept with `per: slice` too: a slice without contrast takes it.
     return GreyRange(low, high, slice_percentiles(intensity))
 
 
 def slice_percentiles(intensity: IntensityDescription) -> tuple[float, float] | None:
-    """The percentiles of a grey range where every slice has its own, else None."""
+    """Give the percentiles of a grey range where every slice has its own, else None."""
     return (intensity.low, intensity.high) if intensity.per == "slice" else None
 
 
@@ -71,4 +76,5 @@ def to_8bit(image: Pixels, grey_range: GreyRange) -> UInt8:
     low, high = grey_range.limits(image)
     # float32 is exact enough for 8 bits and takes half the memory of numpy's float64.
     scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    # Clipped before the cast, which would wrap around: 256 would become 0.
     return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)

@@ -74,6 +74,7 @@ class LabelMeaning:
         Raises:
             FibsegError: a value is claimed twice.
         """
+        # Collected first: a value is claimed twice whichever two meanings claim it.
         claims = [(value, 0) for value in self.background]
         claims += [(value, IGNORE) for value in self.unlabelled]
         for number, values in enumerate(self.classes.values(), 1):
@@ -90,7 +91,7 @@ class LabelMeaning:
 
 @dataclass(frozen=True)
 class ImportedLabels:
-    """What was written.
+    """Counts over the labels that were written.
 
     Attributes:
         annotated: slices with any annotation.
@@ -117,7 +118,9 @@ def open_labels(path: str) -> LabelSource:
     stack = open_stack(path)
     if stack.dtype.kind not in "uib":
         raise FibsegError(f"{stack.name}: values of type {stack.dtype}; labels are integers.")
+    # ilastik writes 0 where nothing is painted; background is a label of its own there.
     if _is_ilastik(path):
+        # Background is a label of its own in ilastik; 0 is what nobody has painted.
         return LabelSource("ilastik", stack, unlabelled=[0])
     return LabelSource(UNKNOWN_PROGRAM, stack)
 
@@ -141,7 +144,7 @@ def _is_ilastik(path: str) -> bool:
 
 
 def _open_mib(path: Path) -> LabelSource:
-    """A model of Microscopy Image Browser.
+    """Open a model of Microscopy Image Browser.
 
     It is a MATLAB 7.3 file, which is HDF5. MATLAB stores columns first, so the axes are z, x, y for
     Python.
@@ -186,12 +189,12 @@ def _open_mib(path: Path) -> LabelSource:
 
 
 def _matlab_text(data: Any) -> str:
-    """Text of a MATLAB variable, which is stored as the numbers of its letters."""
+    """Read the text of a MATLAB variable, which is stored as the numbers of its letters."""
     return "".join(chr(int(letter)) for letter in np.ravel(data[()]))
 
 
 def _mib_names(file: Any) -> list[str]:
-    """Names of the materials in order; MATLAB's cell array holds references to the texts."""
+    """Read the names of the materials in order; MATLAB's cell array refers to the texts."""
     if "modelMaterialNames" not in file:
         return []
     names = [
@@ -206,7 +209,7 @@ def _mib_names(file: Any) -> list[str]:
 
 
 def _mib_voxel_size(file: Any, shape: tuple[int, ...]) -> VoxelSize | None:
-    """Voxel size in nm from the bounding box.
+    """Compute the voxel size in nm from the bounding box.
 
     The box gives x, y, z from and to, in micrometres, between the centres of the outer voxels: one
     voxel less than there are along an axis.
@@ -218,6 +221,7 @@ def _mib_voxel_size(file: Any, shape: tuple[int, ...]) -> VoxelSize | None:
         return None
     x_from, x_to, y_from, y_to, z_from, z_to = box
     depth, width, height = shape
+    # In Python's order: z, y, x.
     sizes = [
         (z_to - z_from) / (depth - 1),
         (y_to - y_from) / (height - 1),
@@ -233,6 +237,7 @@ def import_labels(stack: Stack, meaning: LabelMeaning, output: Path) -> Imported
         FibsegError: a value is claimed twice or by nothing.
     """
     numbers = meaning.numbers()
+    # Class numbers are uint8, so 256 counters hold them all.
     counts = np.zeros(256, np.int64)
     annotated = 0
     with StackWriter(output, StackHeader(stack.shape, "uint8", stack.voxel_size)) as writer:
@@ -255,7 +260,7 @@ def import_labels(stack: Stack, meaning: LabelMeaning, output: Path) -> Imported
 
 
 def _class_numbers(labels: Pixels, numbers: Mapping[int, int], where: str) -> UInt8:
-    """Class numbers (H, W) of label values; FibsegError on a value without a number."""
+    """Number the classes (H, W) of label values; FibsegError on a value without a number."""
     # Values may be large, so the table is indexed by their rank and not by themselves.
     values, inverse = np.unique(labels, return_inverse=True)
     unknown = [int(value) for value in values if int(value) not in numbers]

@@ -15,14 +15,11 @@ import numpy as np
 
 from fibseg.arrays import IGNORE, Pixels, Place
 from fibseg.data.description import SPLITS, DataDescription, class_names
-from fibseg.data.grey import GreyRange
+from fibseg.data.grey import DRIFTED_SHARE, GreyRange
 from fibseg.data.leaks import SPECK_PIXELS, ObjectsAcrossSplits
 from fibseg.data.volume import AnnotatedSlice, VolumeReader
 from fibseg.errors import FibsegError
 from fibseg.stack import located, open_stack
-
-DRIFTED_SHARE = 0.05
-"""Share of a slice's pixels outside the training's grey range above which it has drifted."""
 
 _LARGEST_GAP = 5
 """Slices between two that are used, up to which a training reads them to follow objects."""
@@ -101,6 +98,7 @@ class Inspector:
             split=split,
             shares=tuple((counts / max(counts.sum(), 1.0)).tolist()),
             annotated=float(is_annotated.mean()),
+            # All pixels of a deep stack would not fit into memory.
             grey=_sample(annotated_slice.image),
             specks=self._follow_objects(annotated_slice, split),
             repeated=self._repeats_last(annotated_slice) and bool(counts[1:].any()),
@@ -127,7 +125,7 @@ class Inspector:
         return repeats
 
     def grey_range(self) -> GreyRange | None:
-        """The grey range of the training slices, from a sample of their pixels.
+        """Compute the grey range of the training slices from a sample of their pixels.
 
         None where there is no training slice, or one grey value only.
         """
@@ -140,7 +138,7 @@ class Inspector:
         return GreyRange(float(low), float(high)) if high > low else None
 
     def findings(self) -> list[Finding]:
-        """Every doubt as a sentence; none where there is no slice."""
+        """List every doubt as a sentence; none where there is no slice."""
         if not self.slices:
             return []
         texts = [
@@ -158,7 +156,7 @@ class Inspector:
         return f"{volume}{facts.split + ' ' if facts.split else ''}slice {facts.z}"
 
     def _unannotated(self) -> Iterator[str]:
-        """Slices without foreground in a volume whose other slices have plenty."""
+        """Report slices without foreground in a volume whose other slices have plenty."""
         for volume in {facts.volume for facts in self.slices}:
             used = [facts for facts in self.slices if facts.volume == volume and facts.split]
             # The median over slices with foreground: most slices of a sparse annotation are empty.
@@ -186,7 +184,7 @@ class Inspector:
                     )
 
     def _leaks(self) -> Iterator[str]:
-        """Objects of the test slices whose neighbouring slices are trained on."""
+        """Report objects of the test slices whose neighbouring slices are trained on."""
         for index, name in enumerate(self.names):
             shared = [
                 objects.shared("test", "train")
@@ -237,8 +235,9 @@ class Inspector:
 
 
 def _sample(image: Pixels) -> Pixels:
-    """About _SAMPLED_PIXELS pixels of an image, at equal distances."""
+    """Take about _SAMPLED_PIXELS pixels of an image, at equal distances."""
     pixels = image.view(np.uint8) if image.dtype == bool else image
+    # The root, since rows and columns are both thinned out.
     step = max(1, int((pixels.size / _SAMPLED_PIXELS) ** 0.5))
     # ravel() copies the sampled pixels: a view would keep the whole slice in memory.
     return pixels[::step, ::step].ravel()
@@ -247,7 +246,7 @@ def _sample(image: Pixels) -> Pixels:
 def inspect(
     description: DataDescription, slices: Mapping[str, Sequence[AnnotatedSlice]]
 ) -> list[Finding]:
-    """Doubts about slices that are in memory, split -> slices.
+    """Report doubts about slices that are in memory, split -> slices.
 
     Slices of the files that lie between two of them are read too, since objects are followed
     through them.
@@ -275,7 +274,7 @@ def _add_between(inspector: Inspector, first: Place, second: Place) -> None:
 
 
 def voxel_findings(description: DataDescription) -> list[Finding]:
-    """Where a file has another voxel size than the description, by 1 % or more."""
+    """Report where a file has another voxel size than the description, by 1 % or more."""
     findings = []
     for index, volume in enumerate(description.volumes):
         try:

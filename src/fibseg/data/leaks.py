@@ -69,6 +69,7 @@ class ObjectsAcrossSplits:
         overlap = (numbers >= 0) & (last >= 0)
         pairs = np.unique(np.stack([numbers[overlap], last[overlap]]), axis=1)
         for number, last_number in pairs.T.tolist():
+            # Either root may become the parent; halved paths keep the trees flat enough.
             self._parents[self._root(number)] = self._root(last_number)
 
     def _root(self, number: int) -> int:
@@ -79,7 +80,7 @@ class ObjectsAcrossSplits:
         return number
 
     def shared(self, split: str, into: str) -> SharedObjects:
-        """Objects of a split that continue into the split `into`."""
+        """Count the objects of a split that continue into the split `into`."""
         continues: set[int] = set()
         pixels: dict[int, int] = {}
         for number, component_split in enumerate(self._splits):
@@ -88,6 +89,7 @@ class ObjectsAcrossSplits:
                 continues.add(root)
             if component_split == split:
                 pixels[root] = pixels.get(root, 0) + self._areas[number]
+        # By root: an object of many components counts once.
         both = [root for root in pixels if root in continues]
         return SharedObjects(
             objects=len(both),

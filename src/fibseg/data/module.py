@@ -85,6 +85,7 @@ def cut_patches(slices: SlicePixels, patches: Patches, size: int) -> Batch:
         place = (..., slice(row, row + size), slice(column, column + size))
         turns = int(patches.quarter_turns[i])
         flips = (bool(patches.flip_columns[i]), bool(patches.flip_rows[i]))
+        # Image and labels are turned alike, or pixels would lose their class.
         images.append(turned(slices.images[index][place], turns, *flips))
         labels.append(turned(slices.labels[index][place], turns, *flips))
     classes = torch.stack(labels).long()
@@ -93,13 +94,14 @@ def cut_patches(slices: SlicePixels, patches: Patches, size: int) -> Batch:
 
 
 def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Iterator[Batch]:
-    """Batches of one channel, uint8 on the host -> the same with their filtered channels, in order.
+    """Add filtered channels to batches of one channel, uint8 on the host, in order.
 
     The workers are kept busy with the next batches while one is in use.
     """
     waiting: deque[tuple[Batch, Future[UInt8]]] = deque()
     for batch in batches:
         waiting.append((batch, patch_filter.submit(batch.images[:, 0].numpy())))
+        # Two batches for each worker: more would hold memory, fewer would let workers wait.
         if len(waiting) > 2 * patch_filter.processes:
             yield _with_channels(*waiting.popleft())
     while waiting:
@@ -148,6 +150,7 @@ class PatchBatches(IterableDataset[Batch]):
         if self.patch_filter is not None:
             batches = filtered_ahead(batches, self.patch_filter)
         for batch in batches:
+            # Floats are made a batch at a time: as uint8 all slices take a quarter of the memory.
             yield batch._replace(images=batch.images.float().mul_(1 / 255))
 
 
@@ -205,6 +208,7 @@ class StackDataModule(LightningDataModule):
         """Filter the slices and put them on the training device."""
         if self._channels.by_patch and self._patch_filter is None:
             self._patch_filter = PatchFilter(self._channels.areas, self._processes)
+        # Lightning may call this more than once.
         if self._on_device:
             return
         images = [
@@ -220,6 +224,7 @@ class StackDataModule(LightningDataModule):
             processes=self._processes,
             progress=self._progress,
         )
+        # Filtered in one call for both splits, so that workers start once.
         pixels = iter(channels)
         # Labels take as much as one channel.
         needed = sum(image.nbytes for image in images) * (self._channels.count + 1)
@@ -241,32 +246,34 @@ class StackDataModule(LightningDataModule):
         self.teardown("fit")
 
     def _device(self, needed: int) -> torch.device:
-        """The device of the slices: the training device, unless it has too little memory.
+        """Choose the device of the slices: the training device, unless it has too little memory.
 
         Patches that are still to be filtered stay on the host.
         """
         if self._channels.by_patch or self.trainer is None:
             return torch.device("cpu")
         device = self.trainer.strategy.root_device
+        # Half of what is free: the other half is for the network.
         if device.type == "cuda" and needed > torch.cuda.mem_get_info(device)[0] / 2:
             return torch.device("cpu")
         return device
 
     def draw(self, split: str, epoch: int) -> Patches:
-        """The patches of one epoch; fixed validation patches do not depend on it."""
+        """Draw the patches of one epoch; fixed validation patches do not depend on it."""
         count = self._batches[split] * self._plan.batch_size
         if split == "train":
+            # 0 and 1 keep the streams apart where both seeds are equal.
             return self._samplers[split].draw(count, (0, self._plan.seed, epoch), augment=True)
         fresh = self._plan.fresh_validation
         seed = (1, self._plan.validation_seed, *([epoch] if fresh else []))
         return self._samplers[split].draw(count, seed, augment=fresh)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the trainer's current epoch."""
+        """Load the batches of the trainer's current epoch."""
         return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation batches."""
+        """Load the validation batches."""
         return self._loader("validation")
 
     def _loader(self, split: str) -> DataLoader[Batch]:

@@ -40,7 +40,7 @@ class Patches:
         return len(self.index)
 
     def take(self, which: Ints) -> Patches:
-        """Some of the patches, in the order of the positions `which`."""
+        """Take some of the patches, in the order of the positions `which`."""
         return Patches(**{name: values[which] for name, values in vars(self).items()})
 
 
@@ -76,6 +76,7 @@ class PatchSampler:
             )
         self._low, self._high = _start_ranges(labels, size)
         values = (np.unique(slice_labels).tolist() for slice_labels in labels)
+        # Sorted, since the order of a set is part of no seed.
         present = sorted(set[int]().union(*values) - {0, IGNORE})
         self._pixels = {index: _pixels_of_class(index, labels) for index in present}
 
@@ -90,6 +91,7 @@ class PatchSampler:
         # The order of the draws below is part of the result: runs of a seed must see the patches
         # that earlier versions drew, so turns are drawn even where they are not used.
         generator = np.random.default_rng(list(seed))
+        # Every patch gets a random place first; those of a class are overwritten below.
         index, row, column = self._random_places(count, generator)
         drawn_class = np.zeros(count, np.int64)
         if self._pixels:
@@ -97,6 +99,8 @@ class PatchSampler:
             drawn_class = np.where(centred, generator.choice(list(self._pixels), count), 0)
         for class_index, (slices, flat) in self._pixels.items():
             of_class = np.flatnonzero(drawn_class == class_index)
+            # With replacement: the authors' code shuffles pixels and uses them up, a state over
+            # epochs.
             chosen = generator.integers(len(flat), size=len(of_class))
             index[of_class] = slices[chosen]
             shapes = self._shapes[slices[chosen]]
@@ -118,15 +122,16 @@ class PatchSampler:
         )
 
     def _random_places(self, count: int, generator: np.random.Generator) -> tuple[Ints, Ints, Ints]:
-        """Slice, first row and first column (N,) of patches at uniformly random places."""
+        """Draw slice, first row and first column (N,) of patches at uniformly random places."""
         places = np.prod(self._high - self._low + 1, axis=1)  # (S,), 0 without annotation
+        # Slices by their number of places, so that each place of the data set is equally likely.
         index = generator.choice(len(places), count, p=places / places.sum())
         start = generator.integers(self._low[index], self._high[index] + 1)  # (N, 2)
         return index.astype(np.int64), start[:, 0], start[:, 1]
 
 
 def _start_ranges(labels: Sequence[UInt8], size: int) -> tuple[Ints, Ints]:
-    """First and last start (S, 2) of a random patch in each slice.
+    """Find the first and last start (S, 2) of a random patch in each slice.
 
     The last one is the first less one where a slice has no annotation.
     """
@@ -136,6 +141,7 @@ def _start_ranges(labels: Sequence[UInt8], size: int) -> tuple[Ints, Ints]:
         for axis in (0, 1):
             known = np.flatnonzero((slice_labels != IGNORE).any(axis=1 - axis))
             if len(known):
+                # An annotation narrower than a patch is seen whole; the patch may reach beyond it.
                 last_start = slice_labels.shape[axis] - size
                 low[i, axis] = min(known[0], last_start)
                 high[i, axis] = np.clip(known[-1] + 1 - size, low[i, axis], last_start)
@@ -145,12 +151,13 @@ def _start_ranges(labels: Sequence[UInt8], size: int) -> tuple[Ints, Ints]:
 
 
 def _pixels_of_class(index: int, labels: Sequence[UInt8]) -> tuple[Ints, Ints]:
-    """Slice and flat position (N,) of every pixel of a class."""
+    """List the slice and flat position (N,) of every pixel of a class."""
+    # Flat positions take half the memory of pairs; a class may have millions of pixels.
     flat = [np.flatnonzero(slice_labels == index) for slice_labels in labels]
     slices = np.repeat(np.arange(len(labels)), [len(positions) for positions in flat])
     return slices, np.concatenate(flat)
 
 
 def _centred(position: Ints, length: Ints, size: int) -> Ints:
-    """Start of a patch of `size` around a position, shifted inside [0, length)."""
+    """Compute the start of a patch of `size` around a position, shifted inside [0, length)."""
     return np.clip(position - size // 2, 0, length - size)

@@ -24,7 +24,7 @@ def score_stacks(
     slices: Sequence[int] | None = None,
     offset: Sequence[int] | None = None,
 ) -> list[ClassScore]:
-    """F1 and components of a prediction against labels, slice by slice.
+    """Score a prediction against labels, slice by slice: F1 and components.
 
     Args:
         prediction: label values of a prediction, or of another person.
@@ -40,6 +40,7 @@ def score_stacks(
     Raises:
         FibsegError: the stacks differ in shape, or a value is claimed by no class.
     """
+    # The offset cuts the prediction, since annotation usually covers a part of a stack.
     if offset is not None:
         prediction = part_of(prediction, offset, labels.shape)
     if prediction.shape != labels.shape:

@@ -36,6 +36,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
             slices[split] += [reader.read(z) for z in split_slices]
         if volume.second_expert is not None:
             slices["second_expert"] += read_second_expert(description, index)
+    # `split_positions` compares the splits of one volume; two volumes may name the same image.
     _check_shared_slices(description, slices)
     # Without a test split a run has no test scores, which is allowed.
     for split in ("train", "validation"):
@@ -153,6 +154,7 @@ def _check_classes_present(train: Sequence[AnnotatedSlice], names: Sequence[str]
 
 def data_hash(slices: Mapping[str, Sequence[AnnotatedSlice]], class_names: Sequence[str]) -> str:
     """Hash the classes, and every pixel and label of the three splits, to 16 hexadecimal digits."""
+    # The order of the classes counts: it decides which index a label becomes.
     digest = hashlib.sha256("\n".join(class_names).encode())
     for split in SPLITS:
         for annotated_slice in slices[split]:

@@ -11,7 +11,7 @@ from fibseg.errors import FibsegError
 
 
 def parse_slices(items: Iterable[Any], depth: int, where: str) -> list[int]:
-    """Positions from integers and "start:stop" or "start:stop:step" texts, each within [0, depth).
+    """Parse integers and "start:stop" or "start:stop:step" texts, each within [0, depth).
 
     `where` names the key in messages.
 
@@ -24,6 +24,7 @@ def parse_slices(items: Iterable[Any], depth: int, where: str) -> list[int]:
     positions: list[int] = []
     for item in items:
         try:
+            # YAML gives 7 as a number and 0:40 as a text.
             numbers = [int(part) for part in str(item).split(":")]
             # A lone position is a range of one slice.
             if len(numbers) == 1:
@@ -46,7 +47,7 @@ def parse_slices(items: Iterable[Any], depth: int, where: str) -> list[int]:
 def split_positions(
     volume: VolumeDescription, reader: VolumeReader, where: str
 ) -> dict[str, list[int]]:
-    """Slices of each split of a volume; `where` names the volume in messages.
+    """List the slices of each split of a volume; `where` names the volume in messages.
 
     Raises:
         FibsegError: splits overlap or leave the annotated slices.
@@ -78,5 +79,5 @@ def split_positions(
 
 
 def split_of(positions: Mapping[str, Sequence[int]], z: int) -> str:
-    """The split of a slice, "" where it is in none."""
+    """Find the split of a slice, "" where it is in none."""
     return next((split for split, slices in positions.items() if z in slices), "")

@@ -57,6 +57,7 @@ def survey(description: DataDescription, report: SurveyReport | None = None) -> 
     """Inspect every annotated slice of a data description, also those in no split."""
     try:
         check_description(description)
+        # A synthetic cell is data like any other once its files exist.
         provide_phantom(description)
         if not description.volumes:
             raise FibsegError("data.volumes: empty; expected at least one volume.")
@@ -110,7 +111,7 @@ class _Surveyor:
     def _read_slices(
         self, index: int, reader: VolumeReader, positions: Mapping[str, Sequence[int]]
     ) -> None:
-        """Slices in no split are inspected too: objects may continue through them."""
+        """Inspect all slices; objects may continue through those in no split."""
         used = sorted({z for split_slices in positions.values() for z in split_slices})
         evenly_spaced = _evenly_spaced(used, _SLICES_TO_SHOW)
         empty_slices = 0
@@ -128,6 +129,7 @@ class _Surveyor:
                     continue
                 failed_slices += 1
                 self._errors.append(str(error))
+                # A folder of damaged files would fill the page with one and the same error.
                 if failed_slices == _MOST_UNREADABLE_SLICES:
                     self._errors[-1] += " Further slices were not read."
                     return
@@ -140,7 +142,7 @@ class _Surveyor:
                 self._places_to_show.append(facts.place)
 
     def result(self) -> Survey:
-        """Findings over all volumes."""
+        """Collect the findings over all volumes."""
         inspector = self._inspector
         percentiles = slice_percentiles(self._description.intensity)
         grey_range = inspector.grey_range() or _UNKNOWN_GREY_RANGE
@@ -159,7 +161,7 @@ class _Surveyor:
 
 
 def _missing(inspector: Inspector) -> list[str]:
-    """What a training refuses: a split, a contrast or a class that is missing."""
+    """Report what a training refuses: a split, a contrast or a class that is missing."""
     errors = []
     for split in ("train", "validation"):
         if not any(facts.split == split for facts in inspector.slices):
@@ -177,7 +179,7 @@ def _missing(inspector: Inspector) -> list[str]:
 
 
 def _evenly_spaced(positions: Sequence[int], count: int) -> set[int]:
-    """Some of the positions, first and last among them.
+    """Choose some of the positions, first and last among them.
 
     >>> sorted(_evenly_spaced([0, 10, 20, 30, 40], 3))
     [0, 20, 40]

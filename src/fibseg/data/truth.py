@@ -36,6 +36,7 @@ def write_truth(
         if (folder / "truth.json").exists():
             return
         grey = grey_range([annotated.image for annotated in slices["train"]], _SHOWN_RANGE)
+        # Training slices are not shown: no run is judged by them.
         scored = {
             split: of_split for split, of_split in slices.items() if split != "train" and of_split
         }

@@ -85,11 +85,13 @@ class VolumeReader:
         _, y, x = self._offset
         labels[y : y + classes.shape[0], x : x + classes.shape[1]] = classes
         if self._mask is not None:
+            # The mask has the shape of the image, not that of the labels.
             labels[self._mask.read(z) == 0] = IGNORE
         return AnnotatedSlice(self._index, z, image, labels)
 
     def _open_labels(self, labels: Any, where: str) -> dict[str, Stack]:
-        """Class -> mask, or "" -> integer labels."""
+        """Open class -> mask, or "" -> integer labels."""
+        # One file of integers and a file for each class are read alike from here on.
         paths = {"": labels} if isinstance(labels, str) else labels
         if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
             raise FibsegError(
@@ -128,7 +130,7 @@ class VolumeReader:
                 )
 
     def _read_classes(self, page: int) -> UInt8:
-        """Class indices of a page of the labels."""
+        """Read the class indices (H, W) of a page of the labels."""
         if "" in self._labels:
             stack = self._labels[""]
             return to_classes(stack.read(page), self._description, f"{stack.name}, slice {page}")
@@ -188,7 +190,7 @@ def read_places(description: DataDescription, places: Iterable[Place]) -> Iterat
 
 
 def image_location(description: DataDescription, volume: int) -> str:
-    """Where a volume's image lies: the same text, however the description writes its path."""
+    """Locate a volume's image: the same text, however the description writes its path."""
     path = located(description.root, description.volumes[volume].image)
     # Links are followed, so that one file under two names is one image.
     return path if "://" in path else str(Path(path).resolve())

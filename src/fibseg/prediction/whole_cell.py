@@ -23,15 +23,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fibseg.data.grey import DRIFTED_SHARE
 from fibseg.errors import FibsegError
 from fibseg.files import require_disk
 from fibseg.prediction.estimate import estimate
 from fibseg.prediction.stack import LabelledSlice, Labeller, label_stack, slice_digest
 from fibseg.prediction.staging import KeptSlice, Staging, zero_pixels
 from fibseg.stack import Stack, read_finite
-
-DOUBTFUL_SHARE = 0.05
-"""Share of a slice's pixels outside the training's grey values above which a person is warned."""
 
 SECONDS_BETWEEN_LINES = 30
 FIRST_LINE_AFTER = 4
@@ -51,7 +49,8 @@ class Shard:
     count: int
 
     def positions(self, depth: int) -> list[int]:
-        """The slices of this part of a stack; all parts together hold each slice once."""
+        """List the slices of this part of a stack; all parts together hold each slice once."""
+        # Whole numbers: parts of nearly one size that meet without a gap.
         first = self.number * depth // self.count
         return list(range(first, (self.number + 1) * depth // self.count))
 
@@ -103,6 +102,7 @@ def label_stack_into(
                 zeros = zero_pixels(stack.shape, staging.outputs)
                 staging.write(labelled_slice.z, zeros, KeptSlice(0.0, "", zeroed=True))
     kept = staging.assemble()
+    # Empty where another process made the outputs; that one reports them.
     if kept:
         report_outputs(
             labeller, [kept_slice.outside for kept_slice in kept.values()], staging, console
@@ -111,6 +111,7 @@ def label_stack_into(
         rest = f"the rest is kept in {staging.folder}"
         if skip_unreadable:
             rest = "they are 0 in the output"
+        # Without a labelled slice there is nothing to resume from.
         if kept is None and shard.count == 1 and not staging.kept():
             staging.remove()
             rest = "nothing is written"
@@ -163,7 +164,7 @@ def label_and_keep(
     staging: Staging,
     values: NDArray[Any],
 ) -> Iterator[LabelledSlice]:
-    """Each slice once it is labelled; a thread writes it while the next one is computed.
+    """Give each slice once it is labelled; a thread writes it while the next one is computed.
 
     Args:
         labeller: what labels a slice.
@@ -172,6 +173,7 @@ def label_and_keep(
         staging: where they are kept.
         values: label value of each class index.
     """
+    # One thread beside the network: compressing must not make it wait.
     with ThreadPoolExecutor(1) as writer, memory_errors_as_sentences(labeller):
         waiting = deque[tuple[LabelledSlice, Future[None] | None]]()
         for labelled in label_stack(labeller, stack, positions):
@@ -181,6 +183,7 @@ def label_and_keep(
                 kept = KeptSlice(labelled.outside, labelled.digest, zeroed=False)
                 future = writer.submit(staging.write, labelled.z, pixels, kept)
             waiting.append((labelled, future))
+            # Where the disk is slower than the network, finished slices must not fill the memory.
             if len(waiting) > 2:
                 yield _written(*waiting.popleft())
         while waiting:
@@ -200,7 +203,7 @@ def memory_errors_as_sentences(labeller: Labeller) -> Iterator[None]:
 
 
 def _written(labelled: LabelledSlice, future: Future[None] | None) -> LabelledSlice:
-    """The slice, once it is on the disk."""
+    """Give the slice once it is on the disk."""
     if future is not None:
         future.result()
     return labelled
@@ -209,7 +212,7 @@ def _written(labelled: LabelledSlice, future: Future[None] | None) -> LabelledSl
 def with_progress(
     slices: Iterator[LabelledSlice], count: int, console: Console
 ) -> Iterator[LabelledSlice]:
-    """The slices, with a bar on a terminal, and elsewhere a line now and then."""
+    """Pass the slices on, with a bar on a terminal, and elsewhere a line now and then."""
     start = time.monotonic()
     last_line = start
     columns: list[ProgressColumn] = [
@@ -245,10 +248,10 @@ def report_outputs(
         console: takes the lines.
     """
     grey = labeller.models[0].grey_range
-    doubtful = sum(share > DOUBTFUL_SHARE for share in outside)
+    doubtful = sum(share > DRIFTED_SHARE for share in outside)
     if doubtful:
         console.print(
-            f"warning: {doubtful} of {len(outside)} slices have over {DOUBTFUL_SHARE:.0%} of their "
+            f"warning: {doubtful} of {len(outside)} slices have over {DRIFTED_SHARE:.0%} of their "
             f"pixels outside the grey values of the training ({grey.low:g} to {grey.high:g}); "
             "look at these labels with care."
         )
