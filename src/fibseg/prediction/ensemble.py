@@ -44,7 +44,8 @@ class Ensemble:
     disagreement: bool
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Mean probabilities, with the share of members that disagree where it is asked for."""
+        """Average probabilities, with the share of members that disagree where it is asked for."""
+        # Probabilities are averaged and not logits, whose scale differs between networks.
         votes = [self._mean(network, images[:, channels]) for network, channels in self.members]
         mean = torch.stack(votes).mean(dim=0) if len(votes) > 1 else votes[0]
         if not self.disagreement:
@@ -54,14 +55,16 @@ class Ensemble:
         return torch.cat([mean, differing.float().mean(dim=0)[:, None]], dim=1)
 
     def _mean(self, network: Network, images: Tensor) -> Tensor:
-        """Probabilities of one network, mean over its turns."""
+        """Average the probabilities of one network over its turns."""
         turns = [(0, False)]
         if self.turned:
+            # The eight symmetries of a square, by which patches were turned in training.
             turns = [(quarter, flip) for quarter in range(4) for flip in (False, True)]
         total: Tensor | None = None
         for quarter, flip in turns:
             turned = images.flip(-1) if flip else images
             turned = turned.rot90(quarter, (-2, -1)).contiguous()
+            # Undone in reverse order: the turn before the flip.
             scores = network(turned).float().softmax(dim=1).rot90(-quarter, (-2, -1))
             scores = scores.flip(-1) if flip else scores
             total = scores if total is None else total + scores
@@ -72,7 +75,7 @@ class Ensemble:
 def common_windows(
     models: Sequence[TrainedModel], kind: str, tile: int, slice_pixels: int
 ) -> Windows:
-    """Windows that fit all models: of a kind, or for "auto" the most careful that a model needs.
+    """Choose windows that fit all models: of a kind, or for "auto" the most careful of theirs.
 
     Args:
         models: of one prediction.
@@ -94,6 +97,7 @@ def common_windows(
         candidates = [chosen_windows(model) for model in models]
     else:
         candidates = [windows_of(model, kind, tile) for model in models]
+    # Of one kind, the smaller windows are those closer to the paper's.
     careful = max(
         candidates, key=lambda windows: (FAST_TO_CAREFUL.index(windows.kind), -windows.size)
     )
@@ -104,18 +108,20 @@ def common_windows(
         )
     if careful.kind == "whole" and slice_pixels > LARGEST_WHOLE:
         careful = replace(careful, kind="tiles", size=LARGE_TILE)
+    # Tiles must start where every network pools, and show enough to the one that looks furthest.
     halo = max(windows.halo for windows in candidates)
     return replace(careful, halo=halo, grid=math.lcm(*(windows.grid for windows in candidates)))
 
 
 def common_precision(models: Sequence[TrainedModel]) -> str:
-    """Precision of the training of all networks; 32 bits where it differs, and for forests."""
+    """Give the precision that all networks were trained with; 32 bits if none is common."""
+    # Forests are left out: they compute with 32 bits beside any network.
     precisions = {model.precision for model in models if not model.kind.compiled}
     return precisions.pop() if len(precisions) == 1 else "32"
 
 
 def sources_of(models: Sequence[TrainedModel]) -> dict[Source, list[int]]:
-    """What makes the channels of all models, each source once -> positions of its channels.
+    """Find the positions of each source's channels, where models of one source share them.
 
     Raises:
         FibsegError: the classes differ, or one of several models filters single patches.
@@ -137,10 +143,11 @@ def sources_of(models: Sequence[TrainedModel]) -> dict[Source, list[int]]:
         if source not in positions:
             _, areas = source
             positions[source] = list(range(count, count + 1 + len(areas)))
+            # The image, then its filtered versions.
             count += 1 + len(areas)
     return positions
 
 
 def source_of(model: TrainedModel) -> Source:
-    """What makes a model's channels of a whole slice."""
+    """Give what makes a model's channels of a whole slice."""
     return model.grey_range, model.channels.slice_areas

@@ -24,7 +24,7 @@ TRIAL_SIDE = 256
 
 
 def estimate(labeller: Labeller, image: Pixels, slices: int) -> str:
-    """A sentence for a person, from one slice (H, W) as it is in the stack."""
+    """Estimate time and memory in a sentence, from one slice (H, W) as it is in the stack."""
     grey = resized(to_8bit(image, labeller.models[0].grey_range), labeller.scale)
     seconds = seconds_per_slice(labeller, grey)
     total = seconds * slices
@@ -58,12 +58,14 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _count(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
+        # The address of the storage: a view has that of the tensor that it is taken from.
         key = storage._cdata
         size = storage.nbytes()
         if key not in self._users:
             self.live += size
             self.peak = max(self.peak, self.live)
         self._users[key] = self._users.get(key, 0) + 1
+        # Not at the end of the program, when there is nothing left to count.
         weakref.finalize(tensor, self._release, key, size).atexit = False
 
     def _release(self, key: int, size: int) -> None:
@@ -74,13 +76,13 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def activation_bytes(labeller: Labeller, height: int, width: int) -> int:
-    """Most bytes of activations at one time, for slices of this size; nothing is computed.
+    """Count the most bytes of activations at one time for slices of this size; computes nothing.
 
     What a library takes beside them while it convolves is not in it.
     """
     windows = labeller.windows
     pixels = max(rows * columns for rows, columns in windows.batches(height, width, None))
-    # A forest is compiled code of our own, which torch does not see.
+    # A forest is code that numba compiles, which torch does not see.
     forests: list[Any] = [model.network for model in labeller.models if model.kind.compiled]
     peak = max((network.bytes_for(pixels) for network in forests), default=0)
     networks = [model for model in labeller.models if not model.kind.compiled]
@@ -88,6 +90,7 @@ def activation_bytes(labeller: Labeller, height: int, width: int) -> int:
         return peak
     dtype = torch.bfloat16 if labeller.compute.precision == "bf16" else torch.float32
     meta = torch.device("meta")
+    # On the meta device a network has shapes and no memory.
     with meta:
         empty = [
             replace(model, network=create_model(model.architecture, **model.arguments).to(dtype))
@@ -104,7 +107,7 @@ def activation_bytes(labeller: Labeller, height: int, width: int) -> int:
 
 
 def seconds_per_slice(labeller: Labeller, image: UInt8) -> float:
-    """Seconds of the network and the filter, from a trial on the middle of an 8-bit slice (H, W).
+    """Time network and filter on the middle of an 8-bit slice (H, W), in seconds per slice.
 
     On a GPU they run beside each other, on a CPU they share its cores.
     """
@@ -115,6 +118,7 @@ def seconds_per_slice(labeller: Labeller, image: UInt8) -> float:
     network, channels = network_of(labeller)
     compute = labeller.compute
     on_gpu = compute.device.type == "cuda"
+    # A GPU is fast with a full batch only; on a CPU the time of one crop is enough.
     count = compute.batch_size if on_gpu else 1
     pixels = np.broadcast_to(crop, (count, channels, *crop.shape)).copy()
     batch = torch.from_numpy(pixels).to(compute.device)
@@ -122,6 +126,7 @@ def seconds_per_slice(labeller: Labeller, image: UInt8) -> float:
     for _ in range(2):
         start = perf_counter()
         with torch.inference_mode(), autocast(compute):
+            # The copy to the host waits until a GPU has finished.
             network(batch.float().mul_(1 / 255)).argmax(1).cpu()
         batch_seconds = perf_counter() - start
     windows = labeller.windows.batches(height, width, None)
@@ -129,6 +134,7 @@ def seconds_per_slice(labeller: Labeller, image: UInt8) -> float:
     network_seconds = batch_seconds * window_pixels / (count * crop.size)
     filters = {model.channels for model in labeller.models if model.channels.areas}
     start = perf_counter()
+    # Models of the same areas share the filtered slices.
     for areas in {channels_of_model.areas for channels_of_model in filters}:
         grain_filter(crop, areas)
     by_patch = any(channels_of_model.by_patch for channels_of_model in filters)

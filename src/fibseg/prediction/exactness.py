@@ -64,7 +64,9 @@ class Drift:
     @property
     def loss(self) -> float:
         """F1 that the class loses that loses most: 0 where all gain, infinite without any class."""
+        # NaN stands for a class that no slice holds.
         losses = [-value for value in self.change.values() if not np.isnan(value)]
+        # Where nothing was compared, nothing may be chosen.
         return max([0.0, *losses]) if losses else math.inf
 
 
@@ -101,7 +103,7 @@ def choose_windows(
     paper: Sequence[UInt8],
     compute: Compute,
 ) -> dict[str, Any]:
-    """The first windows of FAST_TO_SLOW that lose at most ALLOWED_LOSS on these slices.
+    """Choose the first windows of FAST_TO_SLOW that lose at most ALLOWED_LOSS on these slices.
 
     Args:
         model: that was scored.
@@ -113,6 +115,7 @@ def choose_windows(
     Returns:
         The choice as a checkpoint holds it; the paper's windows where all others lose more.
     """
+    # A filter on each window counts shapes inside the window: its size cannot be changed.
     if not channels or model.channels.by_patch:
         return as_kept(model, None, len(channels))
     largest = max(pixels[0].size for pixels in channels)
@@ -137,7 +140,7 @@ def choose_windows(
 
 
 def as_kept(model: TrainedModel, drift: Drift | None, slices: int) -> dict[str, Any]:
-    """A choice of windows as a checkpoint holds it; the paper's for None."""
+    """Describe a choice of windows as a checkpoint holds it; the paper's for None."""
     if drift is None:
         size = model.patch_size
         return {"kind": "paper", "size": size, "loss": 0.0, "flipped": 0.0, "slices": slices}
@@ -169,7 +172,7 @@ def measure_drift(
     network = probabilities(model.network.to(compute.device).eval())
 
     def scores_by(windows: Windows) -> tuple[list[Scores], float]:
-        """Probabilities of each slice, and seconds per slice."""
+        """Compute the probabilities of each slice, and the seconds per slice."""
         windowed = WindowedNetwork(network, windows, compute)
         start = perf_counter()
         with autocast(compute):
@@ -228,6 +231,7 @@ def store_choice(
     model: TrainedModel, drifts: Sequence[Drift], slices: int, path: Path
 ) -> TrainedModel:
     """Keep in a checkpoint which windows lose too little to matter; gives the model with them."""
+    # Blended windows are measured for comparison, and chosen by hand only.
     candidates = [drift for drift in drifts if drift.windows.kind != "blend"]
     good = next((drift for drift in candidates if drift.loss <= ALLOWED_LOSS), None)
     model = replace(model, windows=as_kept(model, good, slices))
@@ -236,5 +240,5 @@ def store_choice(
 
 
 def _largest(scores: Scores) -> UInt8:
-    """Class index (H, W) of the largest score (K, H, W)."""
+    """Find the class index (H, W) of the largest score (K, H, W)."""
     return np.asarray(scores.argmax(0), np.uint8)

@@ -41,9 +41,10 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
         console.print(f"{outputs[0].path}: finished already, by the same model on the same image")
         return
     for number, (output, written) in enumerate(zip(outputs, notes, strict=True)):
-        # A kill between two files leaves a later one that is whole and ours.
+        # A kill between two files leaves a later one that is whole and of this prediction.
         resumed = number > 0 and written.get("identity") == identity
         check_output(output.path, config.overwrite or resumed)
+    # Kept in each file, so that the same command knows a finished output.
     outputs = [replace(output, notes=output.notes | {"identity": identity}) for output in outputs]
     label_stack_into(
         staging=Staging(outputs, stack.shape, voxel_size),
@@ -57,14 +58,16 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
 
 
 def _notes_of(path: Path) -> dict[str, Any]:
-    """Notes of an output that exists; none otherwise."""
+    """Read the notes of an output that exists; none otherwise."""
     return (read_notes(path) or {}) if path.exists() else {}
 
 
 def is_finished(notes: dict[str, Any], identity: dict[str, Any], stack: Stack) -> bool:
     """Whether an output is that of the same model on the same image, with every slice read."""
+    # Slices that could not be read are 0 in the output: they are tried again.
     if notes.get("identity") != identity or notes.get("zeroed"):
         return False
+    # JSON has texts as keys.
     digests = {int(z): digest for z, digest in notes["pixels"].items()}
     return same_image(digests, lambda z: slice_digest(stack, z))
 
@@ -72,7 +75,7 @@ def is_finished(notes: dict[str, Any], identity: dict[str, Any], stack: Stack) -
 def make_labeller(
     config: PredictConfig, stack: Stack, console: Console
 ) -> tuple[Labeller, list[float] | None]:
-    """What labels the slices, and the voxel size (z, y, x) of the stack in nm if it is known."""
+    """Make the labeller of the slices; gives the stack's voxel size (z, y, x) in nm, too."""
     models = [load_model(path) for path in find_checkpoints(config, console)]
     voxel_size = config.voxel_size or (list(stack.voxel_size) if stack.voxel_size else None)
     scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)
@@ -101,7 +104,7 @@ def make_labeller(
 
 
 def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
-    """One line on what will be done."""
+    """Describe in one line what will be done."""
     depth, height, width = stack.shape
     slice_bytes = height * width * stack.dtype.itemsize
     memory = (
@@ -123,7 +126,7 @@ def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
 
 
 def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
-    """The model of a run, or the models of the best runs of a folder by validation F1.
+    """Find the model of a run, or those of the best runs of a folder by validation F1.
 
     Raises:
         FibsegError: there is no such run, configuration or model.
@@ -147,6 +150,7 @@ def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
             console.print(f"left out: {run.path}: it keeps no model")
         else:
             with_model.append(run)
+    # By name where F1 is equal, so that the order of folders chooses nothing.
     best = sorted(with_model, key=lambda run: (-run.validation_sum, run.path.name))[: config.best]
     if not best:
         raise FibsegError(f"{path}: no finished run in it.")
@@ -156,7 +160,7 @@ def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
 
 
 def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
-    """Files to write: labels, then layers; probabilities have the class in their names.
+    """List the files to write: labels, then layers; probabilities have the class in their names.
 
     Raises:
         FibsegError: two of them are one file.
@@ -189,7 +193,7 @@ def pixel_scale(
     resample: bool,
     console: Console,
 ) -> tuple[float, float]:
-    """How much larger slices must be to show organelles at the size of the training.
+    """Compute how much larger slices must be to show organelles at the size of the training.
 
     Args:
         voxel_size: (z, y, x) of the image in nm; None where it is unknown.
@@ -216,13 +220,15 @@ def pixel_scale(
         return 1.0, 1.0
 
     def distance(trained: Sequence[float]) -> list[float]:
-        """How far a training's voxels are from ours, in the plane first."""
+        """Measure how far a training's voxels are from the image's, in the plane first."""
+        # Logarithms, for which half and double are equally far.
         return [abs(math.log(voxel_size[k] / trained[k])) for k in (1, 2, 0)]
 
     nearest = min(trained_sizes, key=distance)
     ratios = [size / trained for size, trained in zip(voxel_size, nearest, strict=True)]
     if max(abs(ratio - 1) for ratio in ratios) < SAME_SIZE:
         return 1.0, 1.0
+    # Slices are enlarged and never resampled along z: a network sees one slice at a time.
     scale = (ratios[1], ratios[2])
     differs_in_plane = max(abs(factor - 1) for factor in scale) >= SAME_SIZE
     if resample and differs_in_plane:

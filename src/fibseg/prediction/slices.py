@@ -46,12 +46,13 @@ class WindowedNetwork:
     window_filter: WindowFilter | None = None
 
     def labels(self, channels: UInt8) -> UInt8:
-        """Class indices (H, W) of a slice (C, H, W)."""
+        """Compute the class indices (H, W) of a slice (C, H, W)."""
         # Windows that overlap are averaged before the largest class is taken.
         if self.windows.kind == "blend":
             return np.asarray(self.scores(channels).argmax(0), np.uint8)
         labels = np.empty(channels.shape[1:], np.uint8)
         for cuts, scores in self._batches(channels):
+            # Reduced on the device: one byte a pixel is copied in place of K floats.
             classes = scores.argmax(dim=1).to("cpu", torch.uint8).numpy()
             for (rows, columns), window in zip(cuts, classes, strict=True):
                 used = _used(window, rows, columns)
@@ -59,7 +60,7 @@ class WindowedNetwork:
         return labels
 
     def scores(self, channels: UInt8) -> Scores:
-        """Scores (K, H, W) of a slice (C, H, W).
+        """Compute the scores (K, H, W) of a slice (C, H, W).
 
         Windows that overlap ("blend") are averaged as they are: let the network give probabilities.
         """
@@ -86,8 +87,9 @@ class WindowedNetwork:
         return np.asarray(mean.cpu().numpy(), np.float32)
 
     def _batches(self, channels: UInt8) -> Iterator[tuple[list[tuple[Cut, Cut]], Tensor]]:
-        """Cuts and scores of windows of one shape at a time; mirrored beyond the borders."""
+        """Give cuts and scores of windows of one shape at a time; mirrored beyond the borders."""
         cuts = self.windows.cuts(*channels.shape[1:])
+        # The paper's windows reach beyond the borders; for all others these are 0.
         before = [max(0, -min(cut[axis].start for cut in cuts)) for axis in (0, 1)]
         after = [
             max(0, max(cut[axis].stop for cut in cuts) - channels.shape[1 + axis])
@@ -95,7 +97,9 @@ class WindowedNetwork:
         ]
         borders = ((0, 0), *zip(before, after, strict=True))
         padded = torch.from_numpy(np.pad(channels, borders, mode="reflect"))
+        # Windows that are filtered one by one are needed by worker processes, on the host.
         padded = padded.to(self.compute.device if self.window_filter is None else "cpu")
+        # Windows of one shape make a batch; tiles at the borders are smaller.
         for (height, width), group in groupby(sorted(cuts, key=cut_shape), key=cut_shape):
             same_shape = list(group)
             count = self.windows.at_once(height, width, self.compute.batch_size)
@@ -106,19 +110,22 @@ class WindowedNetwork:
                     top = rows.start + before[0]
                     left = columns.start + before[1]
                     batch.append(padded[:, top : top + height, left : left + width])
+                # The mode ends before the yield: it would otherwise stay on in the caller.
                 with torch.inference_mode():
-                    yield chosen, self.network(self._images(torch.stack(batch)))
+                    scores = self.network(self._images(torch.stack(batch)))
+                yield chosen, scores
 
     def _images(self, windows: Tensor) -> Tensor:
-        """Windows as the network takes them, with their own channels if they are filtered alone."""
+        """Give windows as the network takes them, with their own channels if each is filtered."""
         if self.window_filter is not None:
             filtered = self.window_filter(windows[:, 0].numpy())
             windows = torch.from_numpy(filtered).to(self.compute.device)
+        # As `fibseg.data.module` does it, so that both see the same floats to the last bit.
         return windows.float().mul_(1 / 255)
 
 
 def _used(window: Any, rows: Cut, columns: Cut) -> Any:
-    """The used part of (..., h, w)."""
+    """Cut out the used part of (..., h, w)."""
     return window[
         ...,
         rows.first - rows.start : rows.last - rows.start,
@@ -127,18 +134,18 @@ def _used(window: Any, rows: Cut, columns: Cut) -> Any:
 
 
 def probabilities(network: Network) -> Network:
-    """A network of logits as one of probabilities (N, K, h, w)."""
+    """Turn a network of logits into one of probabilities (N, K, h, w)."""
     return lambda images: network(images).float().softmax(dim=1)
 
 
 def deciding(model: TrainedModel) -> Network:
-    """The network for labels alone: a forest may stop once its largest class is certain."""
+    """Give the network for labels alone: a forest may stop once its largest class is certain."""
     network: Any = model.network
     return network.votes if model.kind.compiled else network  # type: ignore[no-any-return]
 
 
 def autocast(compute: Compute) -> AbstractContextManager[object]:
-    """Half precision for "bf16", nothing for "32"."""
+    """Compute in half precision for "bf16", and as usual for "32"."""
     if compute.precision == "bf16":
         return torch.autocast(compute.device.type, torch.bfloat16)
     return nullcontext()
@@ -147,7 +154,7 @@ def autocast(compute: Compute) -> AbstractContextManager[object]:
 def predict_slices(
     model: TrainedModel, channels: Iterable[UInt8], windows: Windows, compute: Compute
 ) -> Iterator[UInt8]:
-    """Class indices (H, W) of slices whose channels (C, H, W) `model_channels` made."""
+    """Give class indices (H, W) of slices whose channels (C, H, W) `model_channels` made."""
     network = model.network.to(compute.device).eval()
     scoring = probabilities(network) if windows.kind == "blend" else deciding(model)
     by_patch = model.channels.by_patch
@@ -157,11 +164,12 @@ def predict_slices(
         for slice_channel in channels:
             with autocast(compute):
                 labels = windowed.labels(slice_channel)
+            # Outside of `autocast`, which would otherwise stay switched on in the caller.
             yield labels
 
 
 def model_channels(
     model: TrainedModel, images: Sequence[UInt8], cache: Path | None, processes: int
 ) -> list[UInt8]:
-    """Channels (C, H, W) of 8-bit slices (H, W), as far as they are made of whole slices."""
+    """Make the channels (C, H, W) of 8-bit slices (H, W), as far as whole slices give them."""
     return slice_channels(images, model.channels.slice_areas, cache, processes)

@@ -92,7 +92,7 @@ class _PreparedSlice:
     channels: list[UInt8 | Future[UInt8]]
 
     def all_channels(self) -> UInt8:
-        """Channels (C, H, W) of all sources; waits for those that are being filtered."""
+        """Join the channels (C, H, W) of all sources; waits for those that are being filtered."""
         parts = [
             channels_of(part)[0] if isinstance(part, Future) else part for part in self.channels
         ]
@@ -102,7 +102,7 @@ class _PreparedSlice:
 def label_stack(
     labeller: Labeller, stack: Stack, positions: Sequence[int]
 ) -> Iterator[LabelledSlice]:
-    """Slices of a stack, in order; a few are read and filtered while the network works."""
+    """Label slices of a stack, in order; a few are read and filtered while the network works."""
     network, _ = network_of(labeller)
     model = labeller.models[0]
     sources = list(sources_of(labeller.models))
@@ -119,6 +119,7 @@ def label_stack(
                 continue
             channels = prepared.all_channels()
 
+            # A default value, since a closure would see the channels of whatever slice comes last.
             def label(count: int, channels: UInt8 = channels) -> tuple[UInt8, list[UInt8]]:
                 compute = replace(labeller.compute, batch_size=count)
                 windowed = WindowedNetwork(network, labeller.windows, compute, patch_filter)
@@ -128,6 +129,7 @@ def label_stack(
                     scores = windowed.scores(channels)
                 return _with_layers(scores, model.class_names, labeller.layers)
 
+            # What fitted is kept, so that not every slice runs out of memory first.
             (labels, layers), batch_size = fitting(label, batch_size)
             if labels.shape != (height, width):
                 labels = nearest(labels, height, width)
@@ -142,7 +144,7 @@ def label_stack(
 
 
 def network_of(labeller: Labeller) -> tuple[Network, int]:
-    """All networks as one, on their device, and the number of channels that it takes."""
+    """Make one network of all, on their device, and count the channels that it takes."""
     models = labeller.models
     sources = sources_of(models)
     members: list[tuple[Network, list[int]]] = []
@@ -154,6 +156,7 @@ def network_of(labeller: Labeller) -> tuple[Network, int]:
         channels = models[0].channels.count
     else:
         channels = sum(len(positions) for positions in sources.values())
+    # Layers need probabilities, which an ensemble of one gives.
     if len(members) > 1 or labeller.turned or labeller.layers:
         disagreement = DISAGREEMENT in labeller.layers
         return Ensemble(members, labeller.turned, disagreement), channels
@@ -163,7 +166,7 @@ def network_of(labeller: Labeller) -> tuple[Network, int]:
 
 
 def fitting(step: Callable[[int], _T], batch_size: int) -> tuple[_T, int]:
-    """Result of a step, and the batch size that the device's memory bears: halved until it does.
+    """Run a step with the batch size that the device's memory bears: halved until it does.
 
     Raises:
         torch.OutOfMemoryError: not even one window fits.
@@ -180,7 +183,7 @@ def fitting(step: Callable[[int], _T], batch_size: int) -> tuple[_T, int]:
 def _with_layers(
     scores: Scores, names: Sequence[str], layers: Sequence[str]
 ) -> tuple[UInt8, list[UInt8]]:
-    """Class indices, and the layers times 255, of (K or K + 1, H, W) scores."""
+    """Compute class indices, and layers times 255, from (K or K + 1, H, W) scores."""
     rows = {name: k for k, name in enumerate(names)} | {DISAGREEMENT: len(names)}
     pixels = [np.rint(255 * scores[rows[name]].clip(0, 1)).astype(np.uint8) for name in layers]
     return scores[: len(names)].argmax(0).astype(np.uint8), pixels
@@ -189,7 +192,7 @@ def _with_layers(
 def _prepared(
     labeller: Labeller, stack: Stack, positions: Sequence[int], sources: Sequence[Source]
 ) -> Iterator[tuple[int, _PreparedSlice | FibsegError]]:
-    """Slices that are read and filtered ahead of the network, or the error of reading one."""
+    """Read and filter slices ahead of the network; an error of reading takes the slice's place."""
     processes = labeller.compute.processes
     filters = {areas: PatchFilter(areas, processes) for _, areas in sources if areas}
 
@@ -197,19 +200,23 @@ def _prepared(
         try:
             image = read_finite(stack, z)
         except FibsegError as error:
+            # Returned, not raised: slices before it are still on their way, and others may follow.
             return error
         parts: list[UInt8 | Future[UInt8]] = []
         for grey_range, areas in sources:
             grey = resized(to_8bit(image, grey_range), labeller.scale)[None]
             parts.append(filters[areas].submit(grey) if areas else grey)
+        # The warning on grey values is about the first model, as its text is.
         first_range, _ = sources[0]
         return _PreparedSlice(first_range.outside(image), pixel_digest(image), parts)
 
+    # Bounds the memory, whatever the depth of the stack: what is read, and what is filtered.
     most_waiting = READER_THREADS + (processes if filters else 0)
     with ExitStack() as resources:
         for slice_filter in filters.values():
             resources.enter_context(slice_filter)
         readers = resources.enter_context(ThreadPoolExecutor(READER_THREADS))
+        # Called first when the caller stops early: slices that nobody will ask for are not read.
         resources.callback(lambda: readers.shutdown(cancel_futures=True))
         waiting: deque[tuple[int, Future[_PreparedSlice | FibsegError]]] = deque()
         for z in positions:
@@ -222,12 +229,12 @@ def _prepared(
 
 
 def pixel_digest(image: Pixels) -> str:
-    """16 hexadecimal digits of a slice's pixels."""
+    """Hash a slice's pixels to 16 hexadecimal digits."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
 
 
 def slice_digest(stack: Stack, z: int) -> str | None:
-    """`pixel_digest` of a slice; None where it cannot be read."""
+    """Compute `pixel_digest` of a slice; None where it cannot be read."""
     try:
         return pixel_digest(stack.read(z))
     except FibsegError:
@@ -235,7 +242,7 @@ def slice_digest(stack: Stack, z: int) -> str | None:
 
 
 def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
-    """(H, W) grey values at another pixel size: bilinear, averaged where it shrinks."""
+    """Resize (H, W) grey values to another pixel size: bilinear, averaged where they shrink."""
     if scale == (1.0, 1.0):
         return image
     size = [max(1, round(side * factor)) for side, factor in zip(image.shape, scale, strict=True)]
@@ -245,7 +252,7 @@ def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
 
 
 def nearest(labels: UInt8, height: int, width: int) -> UInt8:
-    """Labels at another size: each pixel takes the label that its centre lies in."""
+    """Resize labels (H, W): each pixel takes the label that its centre lies in."""
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
     return labels[np.ix_(rows, columns)]
@@ -254,7 +261,7 @@ def nearest(labels: UInt8, height: int, width: int) -> UInt8:
 def labeller_identity(
     labeller: Labeller, stack: Stack, voxel_size: list[float] | None
 ) -> dict[str, Any]:
-    """What outputs depend on beside the pixels: an output of another identity is not resumed."""
+    """List what outputs depend on beside the pixels; another identity is not resumed."""
     return {
         "models": [model_digest(model) for model in labeller.models],
         "windows": str(labeller.windows),
@@ -268,7 +275,7 @@ def labeller_identity(
 
 
 def model_digest(model: TrainedModel) -> str:
-    """16 hexadecimal digits of weights, grey range, filter and label values."""
+    """Hash weights, grey range, filter and label values to 16 hexadecimal digits."""
     grey = model.grey_range
     # The text of earlier versions, so that an output that they began is resumed.
     window = f"Window(low={grey.low!r}, high={grey.high!r}, percentiles={grey.percentiles!r})"

@@ -43,12 +43,12 @@ class Cut:
 
 
 def window_third(size: int) -> int:
-    """Stride of the paper's windows and side of the centre that is kept: a third (256 -> 85)."""
+    """Give the stride of the paper's windows and the side of their kept centre: 256 -> 85."""
     return size // 3
 
 
 def window_starts(length: int, size: int) -> tuple[Ints, tuple[int, int]]:
-    """Windows of the paper along one axis: their starts, and the mirrored pixels at both ends.
+    """Place the paper's windows along one axis: starts, and the mirrored pixels at both ends.
 
     A window covers padded[start : start + size], where padded has that many mirrored pixels. Pixels
     [third, 2 * third) of each window are kept and tile the axis without overlap; the last tile may
@@ -63,7 +63,7 @@ def window_starts(length: int, size: int) -> tuple[Ints, tuple[int, int]]:
 
 
 def paper_cuts(length: int, size: int) -> list[Cut]:
-    """`window_starts` in coordinates of the axis itself: each pixel is used once.
+    """Give `window_starts` in coordinates of the axis itself: each pixel is used once.
 
     >>> paper_cuts(200, 256)[1:]
     [Cut(start=0, stop=256, first=85, last=170), Cut(start=85, stop=341, first=170, last=200)]
@@ -78,7 +78,7 @@ def paper_cuts(length: int, size: int) -> list[Cut]:
 
 
 def tile_cuts(length: int, side: int, halo: int, grid: int) -> list[Cut]:
-    """Tiles of which `side` pixels are used, with `halo` more on both sides, inside the axis.
+    """Cut tiles of which `side` pixels are used, with `halo` more on both sides, inside the axis.
 
     Each pixel is used once.
 
@@ -104,12 +104,12 @@ def tile_cuts(length: int, side: int, halo: int, grid: int) -> list[Cut]:
 
 
 def _divided_up(number: int, divisor: int) -> int:
-    """The quotient, rounded up."""
+    """Divide and round up."""
     return -(-number // divisor)
 
 
 def blend_cuts(length: int, size: int) -> list[Cut]:
-    """Windows of `size` that overlap by half or more, inside the axis, and are used whole.
+    """Place windows of `size` that overlap by half or more, inside the axis, and are used whole.
 
     A short axis has one, which passes its end.
 
@@ -119,18 +119,20 @@ def blend_cuts(length: int, size: int) -> list[Cut]:
     if length <= size:
         return [Cut(0, size, 0, length)]
     count = 1 + _divided_up(length - size, size // 2 or 1)
+    # Evenly spread, so that the last window ends with the axis.
     starts = [round(k * (length - size) / (count - 1)) for k in range(count)]
     return [Cut(start, start + size, start, start + size) for start in starts]
 
 
 def blend_weights(size: int) -> NDArray[np.float32]:
-    """Gaussian weights (size, size) of a window, largest at its centre and nowhere 0.
+    """Compute Gaussian weights (size, size) of a window, largest at its centre and nowhere 0.
 
     The standard deviation is size / 8, as in nnU-Net (Isensee et al., Nature Methods 2021,
     doi:10.1038/s41592-020-01008-z).
     """
     distance = (np.arange(size) - (size - 1) / 2) / (size / 8)
     along = np.exp(-0.5 * distance**2)
+    # Not 0: the corners of a slice lie in one window alone, and are divided by this weight.
     return np.maximum(np.outer(along, along), 1e-4).astype(np.float32)
 
 
@@ -157,7 +159,7 @@ class Windows:
         return self.kind if self.kind == "whole" else f"{self.kind} {self.size}"
 
     def cuts(self, height: int, width: int) -> list[tuple[Cut, Cut]]:
-        """Rows and columns of every window of a slice."""
+        """List rows and columns of every window of a slice."""
         row_cuts = self._along(height)
         column_cuts = self._along(width)
         return [(rows, columns) for rows in row_cuts for columns in column_cuts]
@@ -168,22 +170,24 @@ class Windows:
         if self.kind == "blend":
             return blend_cuts(length, self.size)
         if self.kind == "whole":
+            # A single tile; the network pads it to a multiple of its stride itself.
             return tile_cuts(length, length, halo=0, grid=1)
         return tile_cuts(length, self.size, self.halo, self.grid)
 
     def at_once(self, height: int, width: int, batch_size: int) -> int:
-        """How many windows of this shape a network sees in a batch.
+        """Count the windows of this shape that a network sees in a batch.
 
         Tiles are as many as have no more pixels than `batch_size` windows of the paper.
         """
         if self.kind in ("paper", "blend"):
             return batch_size
+        # By pixels, since memory grows with them.
         return max(1, batch_size * WINDOW_AREA // (height * width))
 
     def batches(
         self, height: int, width: int, batch_size: int | None
     ) -> dict[tuple[int, int], int]:
-        """Shapes of a slice's windows -> how many a network sees at once; for None all of them."""
+        """Count, by shape, the windows that a network sees at once; all of a slice's for None."""
         counts = Counter(cut_shape(cut) for cut in self.cuts(height, width))
         if batch_size is None:
             return dict(counts)
@@ -193,13 +197,13 @@ class Windows:
 
 
 def cut_shape(cut: tuple[Cut, Cut]) -> tuple[int, int]:
-    """Height and width of what a network sees of a window."""
+    """Compute height and width of what a network sees of a window."""
     rows, columns = cut
     return rows.stop - rows.start, columns.stop - columns.start
 
 
 def windows_of(model: TrainedModel, kind: str, size: int | None = None) -> Windows:
-    """Windows of a kind that fit a model; tiles of LARGE_TILE where no size is given.
+    """Make windows of a kind that fit a model; tiles of LARGE_TILE where no size is given.
 
     Raises:
         FibsegError: there is no such kind, or the model does not bear it.
@@ -225,13 +229,14 @@ def windows_of(model: TrainedModel, kind: str, size: int | None = None) -> Windo
 
 
 def chosen_windows(model: TrainedModel) -> Windows:
-    """The windows that were chosen when the run was scored; the paper's before that."""
+    """Read the windows that were chosen when the run was scored; the paper's before that."""
     chosen = model.windows or {"kind": "paper", "size": model.patch_size}
+    # A whole slice is stored with size 0.
     return windows_of(model, chosen["kind"], chosen["size"] or None)
 
 
 def unchecked_windows(kind: Kind) -> dict[str, Any] | None:
-    """Windows that need no comparison with the paper's, as a checkpoint holds them; or None.
+    """Give windows that need no comparison with the paper's, as a checkpoint holds them, or None.
 
     A forest gives a pixel the same label in any window that shows it enough.
     """
