@@ -48,8 +48,10 @@ def replacing(path: Path, shared: bool = False, durable: bool = False) -> Iterat
         yield partial
         if durable:
             with partial.open("rb") as file:
+                # Else the new name may reach the disk before the bytes, and name an empty file.
                 os.fsync(file.fileno())
         os.replace(partial, path)
+    # KeyboardInterrupt too: a program that is stopped leaves nothing half-written.
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -94,6 +96,7 @@ def require_disk(path: Path, needed: float, purpose: str) -> None:
     Raises:
         FibsegError: fewer are free; the message says that `purpose` needs them.
     """
+    # A folder that does not exist yet will lie on the disk of its nearest parent.
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:

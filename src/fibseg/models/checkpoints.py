@@ -30,6 +30,7 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
 
 def save_arrays(arrays: dict[str, torch.Tensor], content: dict[str, Any], path: Path) -> None:
     """Save arrays as safetensors, with `content` as JSON in the metadata, whole or not at all."""
+    # safetensors keeps texts only in its metadata.
     metadata = {METADATA_KEY: json.dumps(content)}
     _write(path, lambda file: file.write(save(arrays, metadata)))
 
@@ -58,6 +59,7 @@ def load_whole(path: Path) -> dict[str, Any]:
             damaged = archive.testzip()
         if damaged is not None:
             raise FibsegError(f"{path}: damaged checkpoint: {damaged} does not fit its checksum.")
+        # weights_only: no class is unpickled, so no code in a file is run.
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FibsegError:
         raise

@@ -93,7 +93,7 @@ class EfficientUNet(nn.Module):
             module.apply(he_normal)
 
     def _stages(self) -> list[list[Any]]:
-        """Blocks of the encoder by stage; timm's classes have no types."""
+        """List the blocks of the encoder by stage; timm's classes have no types."""
         return [list(cast(nn.Sequential, stage)) for stage in self.encoder.blocks]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -108,6 +108,8 @@ class EfficientUNet(nn.Module):
         skips, x = self.encode(self.to_three(padded))  # x: (N, 1792, H / 32, W / 32) for B4
         for merge, skip in zip(self.decoder, [*reversed(skips), None], strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")  # twice the sides
+            # What comes up first, then the skip: the authors' order, the other way round than in
+            # the UNet.
             x = x if skip is None else torch.cat([x, skip], dim=1)
             x = merge(x)  # (N, 8 w, H / 16, W / 16) at first, (N, w / 2, H, W) at last
         logits: Tensor = self.head(x)  # (N, K, H, W)
@@ -159,7 +161,7 @@ def make_encoder(name: str, **arguments: Any) -> EfficientNet:
 
 
 def _merge(inputs: int, outputs: int, norm_momentum: float, norm_eps: float) -> nn.Sequential:
-    """A level of the decoder; its second ReLU, after the batch norm, is the authors'."""
+    """Make a level of the decoder; its second ReLU, after the batch norm, is the authors'."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1),
         nn.ReLU(inplace=True),

@@ -98,6 +98,7 @@ def pixel_features(channels: UInt8, threads: int = 1, positions: Ints | None = N
     row = 0
     for channel in channels:
         for sigma in (FINEST_SCALE, *SCALES):
+            # Where the features of a scale begin: threads fill their rows in any order.
             jobs.append((channel, sigma, row))
             row += 1 if sigma == FINEST_SCALE else len(FEATURE_KINDS)
 
@@ -105,6 +106,8 @@ def pixel_features(channels: UInt8, threads: int = 1, positions: Ints | None = N
         channel, sigma, first = job
         of_scale = _features_of_scale(channel.astype(np.float32), sigma)
         if positions is not None:
+            # At the positions only, scale by scale: all pixels of all scales would take
+            # hundreds of megabytes.
             of_scale = of_scale.reshape(len(of_scale), -1)[:, positions]
         features[first : first + len(of_scale)] = of_scale
 
@@ -115,7 +118,7 @@ def pixel_features(channels: UInt8, threads: int = 1, positions: Ints | None = N
 
 
 def _features_of_scale(image: Floats, sigma: float) -> Floats:
-    """Features (8, H, W) of a channel (H, W); the smoothed image alone at the finest scale."""
+    """Compute the features (8, H, W) of a channel (H, W); one, smoothed, at the finest scale."""
     if sigma == FINEST_SCALE:
         return _filtered(image, sigma, 0, 0)[None]
     # Filters are separable. What several derivatives share along rows is computed once.
@@ -123,6 +126,7 @@ def _features_of_scale(image: Floats, sigma: float) -> Floats:
     smooth, across, across_twice = (_filtered_along(rows, sigma, 0, 0) for rows in along_rows)
     down, mixed = (_filtered_along(rows, sigma, 1, 0) for rows in along_rows[:2])
     down_twice = _filtered_along(along_rows[0], sigma, 2, 0)
+    # The structure tensor: products of the gradient, smoothed at the outer scale.
     products = (down * down, down * across, across * across)
     tensor = [_filtered(product, OUTER_SHARE * sigma, 0, 0) for product in products]
     return np.stack(
@@ -138,12 +142,12 @@ def _features_of_scale(image: Floats, sigma: float) -> Floats:
 
 
 def _filtered(image: Floats, sigma: float, down: int, across: int) -> Floats:
-    """Gaussian derivative of these orders along columns (down) and rows (across)."""
+    """Take the Gaussian derivative of these orders along columns (down) and rows (across)."""
     return _filtered_along(_filtered_along(image, sigma, across, 1), sigma, down, 0)
 
 
 def _filtered_along(image: Floats, sigma: float, order: int, axis: int) -> Floats:
-    """Gaussian derivative along one axis, kept in 32 bits."""
+    """Take the Gaussian derivative along one axis, kept in 32 bits."""
     weights = _kernel(sigma, order)
     return np.asarray(
         ndimage.correlate1d(image, weights, axis=axis, mode="reflect", output=np.float32)
@@ -152,7 +156,7 @@ def _filtered_along(image: Floats, sigma: float, order: int, axis: int) -> Float
 
 @cache
 def _kernel(sigma: float, order: int) -> NDArray[np.float64]:
-    """Weights that `ndimage.gaussian_filter1d` uses, in the order that a correlation needs."""
+    """Compute the weights of `ndimage.gaussian_filter1d`, in the order of a correlation."""
     # Its answer to a single 1 is the kernel; scipy would compute it anew for every slice.
     radius = int(TRUNCATE * sigma + 0.5)
     impulse = np.zeros(2 * radius + 1)
@@ -164,8 +168,10 @@ def _kernel(sigma: float, order: int) -> NDArray[np.float64]:
 
 
 def _eigenvalues(first: Floats, mixed: Floats, second: Floats) -> tuple[Floats, Floats]:
-    """Larger and smaller eigenvalue of the matrices [[first, mixed], [mixed, second]]."""
+    """Compute larger and smaller eigenvalue of the matrices [[first, mixed], [mixed, second]]."""
+    # float32 constants, so that the arithmetic stays in 32 bits.
     middle = np.float32(0.5) * (first + second)
     half = np.float32(0.5) * (first - second)
+    # In closed form: linalg.eigvalsh on each pixel is far slower.
     root = np.hypot(half, mixed)
     return middle + root, middle - root

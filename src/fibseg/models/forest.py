@@ -40,6 +40,8 @@ _SMALLEST_SHARE = 1e-9
 """Stands for a share of 0, whose logarithm would be infinite."""
 
 
+# A module of torch, so that predictions, checkpoints and ensembles treat it as they treat a
+# network.
 class ForestNetwork(nn.Module):
     """Trees as arrays, and a compiled walk down them.
 
@@ -98,18 +100,19 @@ class ForestNetwork(nn.Module):
         self.register_buffer("threshold", torch.zeros(nodes, dtype=torch.float32))
         self.register_buffer("shares", torch.zeros((rows, classes), dtype=torch.float64))
         self.register_buffer("importances", torch.zeros(features, dtype=torch.float64))
+        # Made at the first use, from whatever arrays are loaded by then.
         self._trees: Trees | None = None
         self.register_load_state_dict_post_hook(_forget_trees)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def expected_size(trees: int, pixels: int) -> int:
-        """About how many numbers a forest of so many trees from so many training pixels holds."""
+        """Estimate how many numbers a forest of so many trees from so many pixels holds."""
         # Five arrays have an entry for each node; the others are small.
         return int(5 * _NODES_PER_PIXEL * trees * pixels)
 
     @staticmethod
     def sizes(arrays: dict[str, Tensor]) -> dict[str, int]:
-        """Arguments of the constructor that fit arrays.
+        """Give the arguments of the constructor that fit arrays.
 
         Raises:
             KeyError: an array is missing.
@@ -125,32 +128,34 @@ class ForestNetwork(nn.Module):
         }
 
     def bytes_for(self, pixels: int) -> int:
-        """About how many bytes it takes to classify so many pixels: features, filters, trees."""
+        """Estimate the bytes that it takes to classify so many pixels: features, filters, trees."""
         # Each thread has up to 24 float32 images of its scale at work.
         at_work = 24 * min(torch.get_num_threads(), 1 + len(SCALES))
         return 4 * pixels * (len(self.importances) + at_work) + _NODE_BYTES * len(self.left)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logarithms of the shares (N, K, H, W), float32."""
+        """Map images (N, C, H, W) to logarithms of the shares (N, K, H, W), float32."""
         shares = self._sums_of_images(images, decide=False) / (len(self.starts) - 1)
         return shares.clamp_(min=_SMALLEST_SHARE).log_().float()
 
     def votes(self, images: Tensor) -> Tensor:
-        """Scores (N, K, H, W), float64, whose largest class is that of `forward`.
+        """Compute scores (N, K, H, W), float64, whose largest class is that of `forward`.
 
         They are faster to have: a pixel whose class is decided walks down no further tree.
         """
         return self._sums_of_images(images, decide=True)
 
     def _sums_of_images(self, images: Tensor, decide: bool) -> Tensor:
-        """Sums (N, K, H, W) of shares; with `decide`, decided pixels lack the last trees."""
+        """Sum up shares (N, K, H, W); with `decide`, decided pixels lack the last trees."""
+        # Back to the 8 bits that the features are computed from: exact, since images are these bits
+        # / 255.
         pixels = (images.detach().cpu().float() * 255).round().to(torch.uint8).numpy()
         threads = torch.get_num_threads()
         sums = [self._sums(pixel_features(channels, threads), decide) for channels in pixels]
         return torch.from_numpy(np.stack(sums)).to(images.device)
 
     def _sums(self, features: Floats, decide: bool) -> NDArray[np.float64]:
-        """Sums (K, H, W) of shares for features (F, H, W)."""
+        """Sum up the shares (K, H, W) for features (F, H, W)."""
         from fibseg.models.forest_walk import walkable_trees
 
         # Compiled code would read beyond the features.
@@ -166,15 +171,17 @@ class ForestNetwork(nn.Module):
         flat = features.reshape(len(features), -1)
 
         def sums_from(start: int) -> NDArray[np.float64]:
+            # (P, F): the features of a pixel lie side by side, where a walk reads them.
             rows = np.ascontiguousarray(flat[:, start : start + _PIXELS_AT_ONCE].T)
             return self._walk(rows, decide)
 
+        # Threads are enough: the compiled walk releases Python's interpreter lock.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             sums = list(pool.map(sums_from, range(0, flat.shape[1], _PIXELS_AT_ONCE)))
         return np.ascontiguousarray(np.concatenate(sums).T).reshape(-1, *features.shape[1:])
 
     def _walk(self, rows: Floats, decide: bool) -> NDArray[np.float64]:
-        """Sums (N, K) of shares for features (N, F)."""
+        """Sum up the shares (N, K) for features (N, F)."""
         from fibseg.models.forest_walk import add_shares
 
         assert self._trees is not None
@@ -182,6 +189,7 @@ class ForestNetwork(nn.Module):
         sums = np.zeros((len(rows), self.classes))
         undecided = np.arange(len(rows))
         for first in range(0, count, _TREES_AT_ONCE):
+            # Trees that are still to walk down.
             left = max(0, count - first - _TREES_AT_ONCE)
             add_shares(
                 trees=self._trees,

@@ -117,9 +117,12 @@ def _walk(
                 moving = False
                 for lane in range(_LANES):
                     here = node[lane]
+                    # A NaN would go to the left; features have none, since images are whole
+                    # numbers.
                     value = features[base[lane] + np.uintp(feature[here])]
                     above = np.uintp(value > threshold[here])
                     node[lane] = np.uintp(child[np.uintp(2) * here + above])
+                    # No branch for leaves: a leaf leads to itself until all lanes have arrived.
                     moving |= node[lane] != here
             for lane in range(min(_LANES, count - begin)):
                 pixel = pixels[begin + lane]

@@ -76,9 +76,10 @@ class Kind:
         return {**self.arguments, **self.settings}
 
     def network_class(self) -> Any:
-        """The class of the network; imports its module."""
+        """Import the class of the network."""
         assert self.network is not None
         module, _, name = self.network.partition(":")
+        # Imported by name, so that `--help` and the table do without torch.
         return getattr(importlib.import_module(module), name)
 
 
@@ -130,7 +131,7 @@ KINDS: dict[str, Kind] = {
 
 
 def model_kind(name: str) -> Kind:
-    """The entry of a kind of model.
+    """Look up the entry of a kind of model.
 
     Raises:
         FibsegError: there is no such kind.
@@ -141,7 +142,7 @@ def model_kind(name: str) -> Kind:
 
 
 def create_model(architecture: str, **arguments: Any) -> Model:
-    """A network from its name and its constructor's arguments, as they stand in a checkpoint.
+    """Make a network from its name and its constructor's arguments, as a checkpoint has them.
 
     It maps (N, channels, H, W) in [0, 1] to logits (N, classes, H, W), for any H and W.
 
@@ -153,6 +154,7 @@ def create_model(architecture: str, **arguments: Any) -> Model:
         raise FibsegError(f"model '{architecture}' is another program's and keeps no network.")
     try:
         network: Model = kind.network_class()(**arguments)
+    # A checkpoint may come from another version, with other arguments.
     except TypeError as error:
         raise FibsegError(
             f"model '{architecture}' does not fit its arguments {sorted(arguments)}: {error}."
@@ -161,7 +163,7 @@ def create_model(architecture: str, **arguments: Any) -> Model:
 
 
 def network_size(architecture: str, arguments: dict[str, Any], patch_size: int) -> int:
-    """Number of a model's numbers, without making them; an estimate for a forest, 0 for Ilastik.
+    """Count a model's numbers without making them; an estimate for a forest, 0 for Ilastik.
 
     Raises:
         FibsegError: it cannot be made, or patches of this side are too small for it.
@@ -173,6 +175,7 @@ def network_size(architecture: str, arguments: dict[str, Any], patch_size: int) 
         return 0
     if not kind.by_gradient:
         return int(kind.network_class().expected_size(arguments["trees"], arguments["pixels"]))
+    # Without memory: a width of 30000 is to be refused, not to be tried.
     with torch.device("meta"):
         network: Any = create_model(architecture, **arguments)
     # Below this side the deepest activations are a single pixel.

@@ -18,7 +18,7 @@ Weights = dict[str, Tensor]
 
 
 def imagenet_weights(encoder: str) -> Weights:
-    """ImageNet weights of an encoder, as timm has them, from its cache or by download.
+    """Get the ImageNet weights of an encoder from timm, from its cache or by download.
 
     Raises:
         FibsegError: they are not in the cache and cannot be downloaded.
@@ -63,7 +63,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def _first_line(error: Exception) -> str:
-    """What an exception says first, or its class where it says nothing."""
+    """Give the first line of an exception, or its class where it says nothing."""
     return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
 
 
@@ -123,7 +123,7 @@ def _check_encoder_weights(random_weights: Weights, weights: Weights, encoder: s
 
 
 def _float_shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
-    """Shapes of the floating-point tensors."""
+    """Give the shapes of the floating-point tensors."""
     return {
         name: tuple(value.shape) for name, value in weights.items() if value.is_floating_point()
     }

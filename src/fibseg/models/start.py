@@ -33,10 +33,12 @@ class Start:
     run: TrainedModel | None = None
 
     def identity(self) -> str:
-        """16 hexadecimal digits that depend on the weights alone, wherever they come from."""
+        """Hash the weights alone, wherever they come from, to 16 hexadecimal digits."""
         weights = self.encoder if self.run is None else self.run.network.state_dict()
         digest = hashlib.sha256()
+        # Sorted, since files of the same weights may list them in any order.
         for name, value in sorted((weights or {}).items()):
+            # Bytes and not NumPy values, because NumPy has no bfloat16.
             raw = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
             digest.update(name.encode() + raw.numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -68,6 +70,7 @@ def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:
     _check_same_network(model, source)
     random_weights = model.network.state_dict()
     weights = dict(source.network.state_dict())
+    # The head has a row for each class.
     for name in ("head.weight", "head.bias"):
         weights[name] = _rows_by_name(
             random_weights[name], model.class_names, weights[name], source.class_names
@@ -95,7 +98,7 @@ def _check_same_network(model: TrainedModel, source: TrainedModel) -> None:
 
 
 def _changed_settings(model: TrainedModel, source: TrainedModel) -> list[str]:
-    """A sentence for each setting that is not that of the earlier run."""
+    """Write a sentence for each setting that is not that of the earlier run."""
     shared = model.arguments.keys() & FREE_ARGUMENTS - {"channels", "classes"}
     changes = [
         f"model.{key} was {source.arguments[key]}, is {model.arguments[key]}"
@@ -109,7 +112,7 @@ def _changed_settings(model: TrainedModel, source: TrainedModel) -> list[str]:
 
 
 def _changed_names(kind: str, names: Sequence[str], source_names: Sequence[str]) -> list[str]:
-    """A sentence for each class or channel that one of two runs has alone."""
+    """Write a sentence for each class or channel that one of two runs has alone."""
     new = [name for name in names if name not in source_names]
     left_out = [name for name in source_names if name not in names]
     return [
@@ -122,6 +125,7 @@ def _rows_by_name(
     rows: Tensor, names: Sequence[str], source_rows: Tensor, source_names: Sequence[str]
 ) -> Tensor:
     """Copy `rows` (len(names), ...), with those of `source_rows` that have the same name."""
+    # What the earlier run does not have keeps its random start.
     result = rows.clone()
     source_row = {name: row for row, name in enumerate(source_names)}
     for row, name in enumerate(names):
@@ -150,6 +154,7 @@ def _fit_first_convolution(
         # The convolution sees the image three times, and adds up a third of each.
         weights[entry] = kernel[:, :1].repeat(1, 3, 1, 1) / 3
         return
+    # Transposed, so that the first axis counts channels.
     by_channel = _rows_by_name(
         random_weights[entry].transpose(0, 1),
         model.channels.names,

@@ -90,9 +90,11 @@ def save_model(model: TrainedModel, path: Path) -> None:
     content |= {name: getattr(model, name) for name in _SAME_IN_FILE}
     content["areas"] = list(model.channels.areas)
     content["filter_scope"] = model.channels.scope
+    # The key is older than the name; a new one would be a new format.
     content["window"] = astuple(model.grey_range)
     weights = model.network.state_dict()
     if model.kind.compiled:
+        # The order of the features is part of a forest: a change must not go unseen.
         content["features"] = feature_names(model.channels.areas)
         save_arrays(weights, content, path)
     else:
@@ -122,6 +124,7 @@ def load_model(path: Path) -> TrainedModel:
             f"{path}: its weights do not fit its {content['architecture']} ({reason})."
         ) from error
     return TrainedModel(
+        # As in training, where it is the faster order.
         network=network.eval().to(memory_format=torch.channels_last),
         channels=Channels(tuple(content["areas"]), content["filter_scope"]),
         grey_range=GreyRange(*content["window"]),
@@ -130,7 +133,7 @@ def load_model(path: Path) -> TrainedModel:
 
 
 def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a file of any format up to FORMAT, with what older ones lack."""
+    """Complete the content of a file of any format up to FORMAT with what older ones lack."""
     if not isinstance(content.get("format"), int):
         raise FibsegError(
             f"{path}: a checkpoint, but not of fibseg; expected best.ckpt of a run directory."
@@ -139,6 +142,7 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         raise FibsegError(
             f"{path}: format {content['format']}, but this fibseg reads up to {FORMAT}; update it."
         )
+    # What an older format lacks comes first, so that the file's own values win.
     content = {"windows": None, **content}
     if content["format"] == 1:
         content = {"filter_scope": "slice", **content}
@@ -146,6 +150,7 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if missing:
         raise FibsegError(f"{path}: incomplete checkpoint: no {missing[0]}.")
     if content["format"] == 1:
+        # The only order that there was.
         content["arguments"] = {"block_order": "relu_norm", **content["arguments"]}
     return content
 

@@ -18,7 +18,7 @@ DEPTH = 4
 """Number of poolings; the deepest block sees 1 / 2**DEPTH of the sides."""
 
 BLOCK_ORDERS = ("relu_norm", "norm_relu")
-"""What follows a convolution: the order of the paper, and that of most UNets since."""
+"""What follows a convolution: in the authors' code, and in the paper's text and most UNets."""
 
 _TRUNCATED_DEVIATION = 0.87962566103423978
 """Standard deviation of a standard normal distribution that is cut off at -2 and 2."""
@@ -75,6 +75,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             block(inputs, outputs) for inputs, outputs in zip(down_inputs, widths[:-1], strict=True)
         )
+        # After the last batch norm, as in the authors' code.
         self.deepest = nn.Sequential(block(widths[-2], widths[-1]), nn.Dropout(dropout))
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(2 * outputs, outputs, 2, stride=2)
@@ -93,6 +94,7 @@ class UNet(nn.Module):
         """
         height, width = images.shape[-2:]
         padding = (0, -width % self.stride, 0, -height % self.stride)
+        # The border is repeated: zeros would be a dark frame around the slice.
         x = functional.pad(images, padding, mode="replicate")  # (N, C, H, W)
         skips = []
         for block in self.down:
@@ -102,6 +104,7 @@ class UNet(nn.Module):
         x = self.deepest(x)  # (N, 16 w, H / 16, W / 16)
         for up, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
             x = up(x)  # (N, 8 w, H / 8, W / 8) at first
+            # Skip first, as in the authors' code.
             x = merge(torch.cat([skip, x], dim=1))  # (N, w, H, W) at last
         logits: Tensor = self.head(x)  # (N, K, H, W)
         return logits[..., :height, :width]
@@ -110,7 +113,7 @@ class UNet(nn.Module):
 def _layer(
     inputs: int, outputs: int, norm_momentum: float, norm_eps: float, block_order: str
 ) -> list[nn.Module]:
-    """A 3x3 convolution with its ReLU and batch norm."""
+    """Make a 3x3 convolution with its ReLU and batch norm."""
     if block_order not in BLOCK_ORDERS:
         raise FibsegError(
             f"model.block_order: '{block_order}' is not known; "

@@ -60,6 +60,7 @@ class TensorBoard:
         """Add one scalar per figure."""
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, epoch)
+        # After a kill the epochs up to this one are on the disk.
         self._writer.flush()
 
     def picture(self, pixels: UInt8, epoch: int) -> None:
@@ -124,6 +125,7 @@ class Wandb:
             for name in next(iter(scores.values())):
                 table.add_data(name, *(f1_by_class[name] for f1_by_class in scores.values()))
             self._run.log({"scores": table})
+        # Else the next run of this process would log to this one.
         self._run.finish()
 
 

@@ -40,6 +40,7 @@ REFRESH_SECONDS = 0.25
 """Least time between two movements of the bar: reading a loss waits for the device."""
 
 
+# Lightning's own stages a file in TMPDIR, and a move between two file systems can be cut off.
 class WholeCheckpointIO(CheckpointIO):
     """Reads and writes Lightning's checkpoints whole or not at all, and never as pickled code."""
 
@@ -64,6 +65,8 @@ class WholeCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+# In place of Lightning's ModelCheckpoint, which writes best-v1.ckpt beside a best.ckpt that it
+# finds, and leaves the old one to be loaded.
 class RunCheckpoints(Callback):
     """Writes best.ckpt and last.ckpt after each validation, and stops a training at SIGTERM.
 
@@ -117,6 +120,7 @@ class RunCheckpoints(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch, then stop where SIGTERM asked for it."""
         assert isinstance(pl_module, Segmentation)
+        # In this hook, since callbacks come before the module in `on_validation_epoch_end`.
         loss = pl_module.epoch_metrics["val_loss"]
         self.run.best.parent.mkdir(exist_ok=True)
         self.seconds = monotonic() - self._start
@@ -129,6 +133,7 @@ class RunCheckpoints(Callback):
             # repeats the epoch and writes the same best.ckpt again.
             save_model(self.model, self.run.best)
         if self.run.last.exists():
+            # The one before stays, for a last.ckpt that turns out to be damaged.
             os.replace(self.run.last, self.run.previous)
         trainer.save_checkpoint(self.run.last)
         if self._stopping:
@@ -251,7 +256,7 @@ class TrainingProgress(Callback):
 
 
 def _epoch_of_epochs(trainer: Trainer) -> str:
-    """The current epoch counted from 1, as in "3/100"."""
+    """Count the current epoch from 1, as in "3/100"."""
     return f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
 
 
@@ -276,5 +281,6 @@ def make_trainer(
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        # A validation before the training would count as an epoch for these callbacks.
         num_sanity_val_steps=0,
     )

@@ -50,6 +50,7 @@ def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[s
     from fibseg.pages.figures import save_curves
 
     directory = run.directory
+    # Named by the data hash: all runs on the same data share one copy.
     truth = directory.path.parent / "truth" / run.provenance["data_hash"]
     write_truth(truth, run.slices, class_names)
     scores = {}
@@ -59,9 +60,11 @@ def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[s
         truths = [annotated.labels for annotated in slices]
         places = [Place(annotated.volume, annotated.z) for annotated in slices]
         scores[split] = score_slices(places, truths, labels, len(class_names))
+        # A data set without test slices has scores of no slice, and no pictures.
         if slices:
             write_pages(directory.labels(split), labels)
             _save_panels(run, split, labels, class_names)
+    # A forest has no epochs, and so no curves.
     if directory.metrics.exists():
         save_curves(directory.figures / "curves.png", directory.metrics, class_names)
     return scores
@@ -75,6 +78,7 @@ def _save_panels(
 
     slices = run.slices[split]
     rows = []
+    # A set, since a split may have a single slice.
     for i in sorted({0, len(slices) // 2, len(slices) - 1}):
         image = to_8bit(slices[i].image, run.grey_range)
         rows.append((f"{split}, slice {slices[i].z}", image, slices[i].labels, labels[i]))
@@ -93,6 +97,8 @@ def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Lab
     from fibseg.prediction.windows import windows_of
 
     console = run.console
+    # Scores are always those of the first kind, which needs no check: a choice of windows must not
+    # change the scores of a run.
     windows = windows_of(model, model.kind.windows[0])
 
     def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
@@ -106,6 +112,7 @@ def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Lab
             transient=True,
         )
         labels = list(predict_slices(model, progress, windows, compute))
+        # Chosen on validation slices: test slices must decide nothing.
         if split == "validation" and windows.kind == "paper":
             truths = [annotated.labels for annotated in slices]
             chosen = choose_windows(
@@ -129,6 +136,7 @@ def write_results(
     scores: dict[str, SplitScore],
 ) -> None:
     """Write components.csv, then scores.json, which ends the run."""
+    # scores.json comes last: a run that has it counts as finished.
     write_components(directory, scores, class_names)
     write_scores(directory, facts, class_names, scores)
 

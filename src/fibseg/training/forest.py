@@ -41,6 +41,7 @@ def grow(run: OpenedRun) -> float:
     """
     start = time.perf_counter()
     config = run.config
+    # Estimated first, so that a full disk is reported before the forest is grown.
     needed = BYTES_PER_NUMBER * check_model(config, run.slices)
     require_disk(run.directory.path, needed, "the forest")
     network = fit_forest(run)
@@ -65,7 +66,7 @@ def grow(run: OpenedRun) -> float:
 
 
 def fit_forest(run: OpenedRun) -> ForestNetwork:
-    """A forest from the training slices of a run.
+    """Train a forest on the training slices of a run.
 
     Raises:
         FibsegError: a class has no pixel in the slices that are used, or a slice is smaller than a
@@ -98,10 +99,11 @@ def fit_forest(run: OpenedRun) -> ForestNetwork:
 
 
 def used_slices(slices: Sequence[AnnotatedSlice], every_other: bool) -> list[AnnotatedSlice]:
-    """All slices, or every other one of each volume, as the paper gave them to Ilastik."""
+    """Choose all slices, or every other one of each volume, as the paper gave Ilastik."""
     step = 2 if every_other else 1
     used = []
     for volume in sorted({annotated.volume for annotated in slices}):
+        # In each volume by itself, so that every volume keeps half of its slices.
         used += [annotated for annotated in slices if annotated.volume == volume][::step]
     return used
 
@@ -155,6 +157,7 @@ def sample_pixels(
     """
     generator = np.random.default_rng([seed, 0])
     counts = np.stack(
+        # Of the 256 values of uint8 the first are classes; IGNORE is cut off.
         [np.bincount(pixels.ravel(), minlength=256)[: len(names)] for pixels in labels]
     )
     totals = counts.sum(axis=0)
@@ -164,6 +167,7 @@ def sample_pixels(
     parts = budget * totals**balance / (totals**balance).sum()
     positions: list[list[Ints]] = [[] for _ in labels]
     for index, total in enumerate(totals.tolist()):
+        # At least one pixel: a forest never predicts a class that it has not seen.
         wanted = min(total, max(1, round(parts[index])))
         drawn = np.sort(generator.choice(total, wanted, replace=False))
         # Pixels of a class are numbered through all slices: numbers from ends[k] on lie in slice k.
@@ -171,6 +175,8 @@ def sample_pixels(
         for k, pixels in enumerate(labels):
             in_slice = drawn[(drawn >= ends[k]) & (drawn < ends[k + 1])] - ends[k]
             positions[k].append(np.flatnonzero(pixels == index)[in_slice])
+    # In the order of the slice: bootstrap samples go by position, so the order is part of the
+    # result.
     ordered = [np.sort(np.concatenate(parts_of_slice)) for parts_of_slice in positions]
     return [(flat, pixels.ravel()[flat]) for flat, pixels in zip(ordered, labels, strict=True)]
 
@@ -196,8 +202,12 @@ def train_forest(
     features = []
     channel_count = 1
     for slice_channel, (positions, _) in zip(channels, samples, strict=True):
+        # (N, F): only the sampled pixels of a slice are kept, or the features would fill the
+        # memory.
         features.append(pixel_features(slice_channel, threads, positions).T)
         channel_count = len(slice_channel)
+    # scikit-learn's defaults: trees grow to the end, and each split tries as many features as the
+    # root of their number.
     trainer = RandomForestClassifier(trees, random_state=seed, n_jobs=threads)
     labels = np.concatenate([values for _, values in samples])
     trainer.fit(np.concatenate(features), labels)
@@ -207,9 +217,10 @@ def train_forest(
 def from_scikit_learn(
     trainer: RandomForestClassifier, channels: int, classes: int
 ) -> ForestNetwork:
-    """The arrays of a trained forest."""
+    """Copy the arrays of a trained forest."""
     trees = [estimator.tree_ for estimator in trainer.estimators_]
     inner = np.concatenate([tree.children_left for tree in trees]) >= 0
+    # (M, K): shares of the classes, since scikit-learn 1.3; counts before.
     values = np.concatenate([tree.value[:, 0] for tree in trees])
     # Only leaves are asked for their shares: zeros elsewhere leave fewer rows to keep.
     shares, rows = np.unique(np.where(inner[:, None], 0, values), axis=0, return_inverse=True)

@@ -97,6 +97,7 @@ def open_project(
     try:
         with h5py.File(path) as file:
             workflow = bytes(file["workflowName"][()]).decode()
+            # HDF5 holds these texts as bytes.
             names_in_project = [
                 bytes(name).decode() for name in file["PixelClassification/LabelNames"][()]
             ]
@@ -138,12 +139,14 @@ def label_by_ilastik(
     def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
         if not slices:
             return []
+        # Ilastik reads and writes files only.
         with tempfile.TemporaryDirectory(prefix="fibseg-") as name:
             folder = Path(name)
             inputs = [folder / f"{split}-{k:04d}.tif" for k in range(len(slices))]
             for annotated, path in zip(slices, inputs, strict=True):
                 tifffile.imwrite(path, annotated.image, photometric="minisblack")
             _run_ilastik(project, inputs, folder=folder, log=log, threads=threads)
+            # Several labels of a project may stand for one class.
             class_of_label = np.array(project.classes, np.uint8)
             labels = []
             for annotated, path in zip(slices, inputs, strict=True):
@@ -167,6 +170,7 @@ def _run_ilastik(
         "--output_format=hdf5",
         "--output_internal_path=exported_data",
         "--output_axis_order=yxc",
+        # The project is the user's and must stay as it is.
         "--readonly=true",
         f"--output_filename_format={folder}/{{nickname}}.h5",
         *map(str, inputs),
@@ -182,6 +186,7 @@ def _run_ilastik(
         raise FibsegError(f"{project.program}: cannot be run ({error}).") from error
     if result.returncode:
         lines = log.read_text(errors="replace").split("\n")
+        # The last line is mostly the reason.
         printed = (line.strip() for line in reversed(lines) if line.strip())
         last_line = next(printed, "it printed nothing")
         raise FibsegError(
@@ -193,13 +198,14 @@ def _run_ilastik(
 def _read_probabilities(
     path: Path, project: IlastikProject, shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """The probabilities (H, W, labels of the project) that Ilastik wrote for an input."""
+    """Read the probabilities (H, W, labels of the project) that Ilastik wrote for an input."""
     try:
         with h5py.File(path.with_suffix(".h5")) as file:
             probabilities = np.asarray(file["exported_data"][()])
     except (OSError, KeyError) as error:
         raise FibsegError(f"Ilastik wrote no probabilities for {path.name} ({error}).") from error
     expected = (*shape, len(project.classes))
+    # A project may have been changed since its labels were read.
     if probabilities.shape != expected:
         raise FibsegError(
             f"Ilastik's probabilities are of shape {probabilities.shape}; expected {expected}."

@@ -57,12 +57,13 @@ class DiceLoss(nn.Module):
 
     def __init__(self, weights: list[float], ignore: int, cross_entropy: float = 0.0):
         super().__init__()
+        # A buffer moves to the device with the module, and is no parameter of the optimizer.
         self.register_buffer("weights", torch.tensor(weights))
         self.ignore = ignore
         self.cross_entropy = cross_entropy
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(N, K, H, W) logits of any float type, (N, H, W) class indices -> a float32 scalar."""
+        """Map logits (N, K, H, W) of any float type and classes (N, H, W) to a float32 scalar."""
         # The sums over a batch have millions of terms, too many for half precision.
         logits = logits.float()
         loss = dice_loss(logits.softmax(dim=1), target, self.weights, self.ignore)

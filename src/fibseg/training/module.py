@@ -87,6 +87,7 @@ class Segmentation(LightningModule):
         self.seed = seed
         self.loss = loss
         self.optimisation = optimisation
+        # On the device: predictions of a validation need not be copied to the host.
         self.confusion = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE)
         self.epoch_metrics: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
@@ -130,9 +131,11 @@ class Segmentation(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compute the figures of the epoch, and log them for Lightning's own callbacks."""
         f1 = f1_scores(self.confusion.compute().cpu().numpy().astype(np.int64))[1:]
+        # Lightning resets only those metrics that are logged as objects.
         self.confusion.reset()
         sums = {name: value.cpu().double().numpy() for name, value in self._sums.items()}
         metrics = {"val_loss": float(sums["val_loss"] / sums["val_batches"])}
+        # NaN by hand: nanmean warns where no class occurs.
         metrics["val_f1"] = float(np.nanmean(f1)) if not np.isnan(f1).all() else float("nan")
         metrics |= {
             f"val_f1_{name}": float(score)
@@ -145,7 +148,7 @@ class Segmentation(LightningModule):
         self.log_dict(metrics)
 
     def _training_figures(self, sums: dict[str, Any]) -> dict[str, float]:
-        """Figures of the training batches, from the sums of the epoch."""
+        """Compute the figures of the training batches from the sums of the epoch."""
         patches = float(sums["patches"])
         shares = sums["pixels"] / max(1, sums["pixels"].sum())
         return {
@@ -168,10 +171,12 @@ class Segmentation(LightningModule):
             lr=settings.learning_rate,
             betas=settings.betas,
             eps=settings.eps,
+            # One kernel updates all weights, in place of several for each of them.
             fused=True,
         )
         if settings.schedule == "constant":
             return optimizer
+        # By step, so that the rate falls within an epoch too: quick recipes have six of them.
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
         return {

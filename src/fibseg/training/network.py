@@ -40,6 +40,7 @@ def train_network(run: OpenedRun, tracking: Tracking) -> float:
         FibsegError: the disk is too small, or the network cannot be built.
         KeyboardInterrupt: the training was stopped by a signal.
     """
+    # A full disk is reported before the first epoch and not after some hours.
     needed = BYTES_PER_NUMBER * CHECKPOINTS * check_model(run.config, run.slices)
     require_disk(run.directory.path, needed, "this run (weights and optimizer, three copies)")
     trained, module = build(run)
@@ -60,6 +61,7 @@ def train_network(run: OpenedRun, tracking: Tracking) -> float:
         callbacks=callbacks,
     )
     try:
+        # weights_only: a checkpoint is read as data, and no code in it is run.
         trainer.fit(module, make_data(run), ckpt_path=run.resume_from, weights_only=True)
     except SystemExit as error:
         # Lightning turns Ctrl-C into exit code 1, and SIGTERM before the first batch into an
@@ -71,7 +73,7 @@ def train_network(run: OpenedRun, tracking: Tracking) -> float:
 
 
 def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
-    """The network with its start, and the module that trains it."""
+    """Make the network with its start, and the module that trains it."""
     config = run.config
     training = config.training
     trained = make_model(config, run.grey_range, run.provenance["precision"])
@@ -97,7 +99,7 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
 
 
 def make_data(run: OpenedRun) -> StackDataModule:
-    """The patches of a run."""
+    """Make the data module that draws the patches of a run."""
     patches = run.config.patches
     training = run.config.training
     plan = PatchPlan(
@@ -111,6 +113,7 @@ def make_data(run: OpenedRun) -> StackDataModule:
         fresh_validation=patches.fresh_validation,
     )
     return StackDataModule(
+        # A new dict: for mypy a dict of lists is no dict of sequences.
         slices={**run.slices},
         grey_range=run.grey_range,
         channels=run.config.channels,

@@ -104,11 +104,13 @@ def open_run(request: Request, directory: RunDirectory, console: Console) -> Ope
     training_images = [annotated.image for annotated in request.slices["train"]]
     grey = grey_range(training_images, config.data.intensity)
     resume_from = usable_checkpoint(directory)
+    # A resumed run has left its start behind, and the file may be gone.
     start = None if resume_from is not None else read_start(config)
     project = open_project_of(config)
     if start is not None:
         # A file that does not fit is reported before config.yaml is written.
         start.apply(make_model(config, grey, precision="32"))
+    # A resumed run keeps its threads and its precision: others would give other weights.
     if earlier is not None:
         provenance = earlier["provenance"]
     else:
@@ -124,6 +126,7 @@ def open_run(request: Request, directory: RunDirectory, console: Console) -> Ope
     console.print(
         f"data {config.data.name}: {counts} slices; grey values {grey.low:g} to {grey.high:g}"
     )
+    # A resumed run has reported these doubts already.
     if resume_from is None:
         for finding in inspect(config.data, request.slices):
             console.print(f"{finding.level}: {finding.text}", markup=False, highlight=False)
@@ -142,7 +145,7 @@ def open_run(request: Request, directory: RunDirectory, console: Console) -> Ope
 
 
 def check_earlier(request: Request, directory: RunDirectory) -> None:
-    """FibsegError where the directory holds a run of another configuration, data or start."""
+    """Raise FibsegError where the directory holds a run of other settings, data or start."""
     earlier = read_config(directory)
     if earlier is not None:
         check_same(directory, earlier, request.plain | {"provenance": request.hashes})
@@ -150,22 +153,24 @@ def check_earlier(request: Request, directory: RunDirectory) -> None:
 
 
 def settle(config: TrainConfig) -> dict[str, Any]:
-    """What this machine decides at the start of a run, and a resumed run keeps."""
+    """Settle what this machine decides at the start of a run, and a resumed run keeps."""
     kind = config.kind
     device = choose_device(config.machine.device)
     threads = set_threads(config.machine.threads)
+    # Only networks compute in half precision.
     wanted = config.training.precision if kind.by_gradient else "32"
     return {
         "device": device.type if kind.by_gradient else "cpu",
         "threads": threads,
         "precision": choose_precision(wanted, device, kind.depthwise),
         "versions": versions(),
+        # One id for every start of a run, so that a board shows one run.
         "tracking_id": secrets.token_hex(6),
     }
 
 
 def check_model(config: TrainConfig, slices: Slices) -> int:
-    """How many numbers the model will have.
+    """Count the numbers that the model will have.
 
     Raises:
         FibsegError: it cannot be built or found, or cannot learn from the slices.
@@ -184,7 +189,7 @@ def check_model(config: TrainConfig, slices: Slices) -> int:
 
 
 def make_model(config: TrainConfig, grey: GreyRange, precision: str) -> TrainedModel:
-    """A network with the random start of the seed, and what a prediction must know of it."""
+    """Make a network with the random start of the seed, and what a prediction must know."""
     from fibseg.training.module import seed_torch
 
     seed_torch(config.seed, epoch=-1)
@@ -202,7 +207,7 @@ def describe_model(
     network: Model,
     arguments: dict[str, Any],
 ) -> TrainedModel:
-    """A network with what a prediction must know of it.
+    """Put together a network and what a prediction must know of it.
 
     Args:
         config: of the run.
@@ -231,7 +236,7 @@ def describe_model(
 
 
 def open_project_of(config: TrainConfig) -> IlastikProject | None:
-    """Ilastik's project, read before anything begins; None for other models."""
+    """Open Ilastik's project before anything begins; None for other models."""
     if config.kind.network is not None:
         return None
     from fibseg.data.description import class_names
@@ -243,7 +248,7 @@ def open_project_of(config: TrainConfig) -> IlastikProject | None:
 
 
 def read_start(config: TrainConfig) -> Start | None:
-    """The weights to start from, where the configuration names any."""
+    """Read the weights to start from, where the configuration names any."""
     source = start_source(config)
     if source is None:
         return None
@@ -259,7 +264,7 @@ def read_start(config: TrainConfig) -> Start | None:
 
 
 def _check_start(config: TrainConfig, start_hash: str | None, directory: RunDirectory) -> None:
-    """FibsegError if the weights or the project that a run began from have changed.
+    """Raise FibsegError if the weights or the project that a run began from have changed.
 
     They may be gone: a run does not need them again.
     """

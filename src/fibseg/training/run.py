@@ -65,6 +65,7 @@ def train_or_report(
         "overrides": overrides,
     }
     request = Request(config, plain, slices, hashes)
+    # A finished run is reported even where Ilastik or the first weights are gone.
     if not directory.scores.exists():
         check_model(config, slices)
     with directory.lock():
@@ -77,6 +78,7 @@ def train_or_report(
         directory.error.unlink(missing_ok=True)
         try:
             train(open_run(request, directory, console))
+        # The reason stays in the directory: the sentence of a failed sweep points there.
         except (Exception, KeyboardInterrupt):
             directory.error.write_text(traceback.format_exc(), encoding="utf-8")
             raise
@@ -85,6 +87,7 @@ def train_or_report(
 
 def train(run: OpenedRun) -> None:
     """Train, then score the best weights and write everything."""
+    # Of the run and not of the configuration: with another number of threads the weights differ.
     set_threads(run.provenance["threads"])
     config = run.config
     names = class_names(config.data)
@@ -136,6 +139,7 @@ def learn(run: OpenedRun, tracking: Tracking) -> tuple[Label, float]:
         seconds = grow(run)
     path = run.directory.model()
     assert path is not None
+    # From the disk: the network in memory has the last weights, not the best ones.
     model = load_model(path)
     compute = Compute(
         device=choose_device(run.config.machine.device if kind.by_gradient else "cpu"),
@@ -147,7 +151,7 @@ def learn(run: OpenedRun, tracking: Tracking) -> tuple[Label, float]:
 
 
 def make_tracking(run: OpenedRun) -> Tracking:
-    """Boards that show the run while it trains, as the configuration names them."""
+    """Open the boards that show the run while it trains, as the configuration names them."""
     from fibseg.training.boards import open_boards, wandb_identity
     from fibseg.training.tracking import Panel, Tracking
 
@@ -166,6 +170,7 @@ def make_tracking(run: OpenedRun) -> Tracking:
     middle = validation[len(validation) // 2]
 
     def channels_of_crop(image: UInt8) -> UInt8:
+        # Without the cache, which is for the slices of the data set.
         return slice_channels([image], config.filter.areas, None, 1)[0]
 
     panel = Panel(to_8bit(middle.image, run.grey_range), middle.labels, channels_of_crop)

@@ -58,6 +58,7 @@ class MetricsFile(Callback):
         self._rows.append(
             {"epoch": str(trainer.current_epoch), "step": str(trainer.global_step), **metrics}
         )
+        # Written as a whole each time: a row that is appended may be cut off by a kill.
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(self._rows[-1]), lineterminator="\n")
         writer.writeheader()
@@ -145,11 +146,12 @@ class Tracking(Callback):
         if self.panel is not None and self.images_every and (epoch + 1) % self.images_every == 0:
             self.run.figures.mkdir(exist_ok=True)
             picture = self.panel(pl_module.network, pl_module.device)
+            # A file, because the boards of a resumed run are written again from it.
             Image.fromarray(picture).save(self._picture(epoch))
         self._show({"epoch": epoch, "step": trainer.global_step, **pl_module.epoch_metrics}, epoch)
 
     def _picture(self, epoch: int) -> Path:
-        """The file of an epoch's picture."""
+        """Name the file of an epoch's picture."""
         return Path(self.run.figures / f"panel-{epoch:04d}.png")
 
     def _show(self, metrics: dict[str, float], epoch: int) -> None:

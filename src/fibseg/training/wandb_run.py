@@ -28,12 +28,14 @@ def start_wandb_run(
     import wandb
 
     mode: Any = os.environ.get("WANDB_MODE")
+    # Asked first: without a key and without a terminal, an online start raises.
     online = mode in (None, "online") and bool(wandb.login(prompt=False))
     mode = mode or ("online" if online else "offline")
     logging.getLogger("wandb").setLevel(logging.ERROR)
     settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False)
     every_start: dict[str, Any] = {"dir": str(folder), "settings": settings, **arguments}
     try:
+        # Only online: offline, the same id opens one more folder and begins at step 0.
         run = wandb.init(mode=mode, resume="allow" if online and resume else None, **every_start)
     except wandb.Error as error:
         reason = str(error).splitlines()[0]
