@@ -12,6 +12,7 @@ from fibseg.filters.channels import SCOPES
 from fibseg.models.kinds import ALL_WINDOWS
 
 
+# Rules are data and not code, so that one function says every mistake in the same sentence.
 class Rule(NamedTuple):
     """A condition on a value, and what a user is told to give instead."""
 
@@ -29,16 +30,19 @@ class Check(NamedTuple):
 
 def among(*choices: str) -> Rule:
     """The rule that a value is one of these."""
+    # As a sentence needs it: auto, 32 or bf16.
     words = f"{', '.join(choices[:-1])} or {choices[-1]}"
     return Rule(lambda value: value in choices, words)
 
 
+# Names become folders, and values on Hydra's command line, whose grammar = and , would break.
 NAME = Rule(
     lambda value: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value)),
     "letters, digits, . _ and -",
 )
 COUNT = Rule(lambda value: value >= 1, "1 or more")
 NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
+# Comparisons with NaN are false, so that NaN fails every rule of a range.
 POSITIVE = Rule(lambda value: 0 < value < float("inf"), "above 0")
 SHARE = Rule(lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "0 to below 1")
@@ -64,7 +68,11 @@ ARGUMENT_RULES = {
 
 
 def require(*checks: Check) -> None:
-    """FibsegError for the first check that does not hold."""
+    """Check values in the given order.
+
+    Raises:
+        FibsegError: the first one that is impossible, with what is expected.
+    """
     for key, value, rule in checks:
         if not rule.holds(value):
             raise FibsegError(f"{key}: {value} is impossible; expected {rule.expected}.")
@@ -74,15 +82,19 @@ def model_checks(config: TrainConfig) -> list[Check]:
     """Checks of the model's keys, and of what its kind cannot be asked for."""
     model = config.model
     schema = Rule(lambda name: MODEL_SCHEMAS.get(name) is type(model), "that of model=")
+    # YAML of a user may name the architecture of one model and hold the keys of another.
     checks = [Check("model.architecture", model.architecture, schema)]
+    # The other checks would ask for keys that the model does not have.
     if not schema.holds(model.architecture):
         return checks
     kind = config.kind
     checks += [
         Check(f"model.{name}", getattr(model, name), ARGUMENT_RULES[name])
+        # Keys that are on or off, or a name that timm checks itself, have no rule.
         for name in kind.keys
         if name in ARGUMENT_RULES
     ]
+    # Two sources of first weights: one of them would be passed over in silence.
     if kind.has_encoder:
         alone = Rule(lambda value: not (value and model.weights), "false beside model.weights=FILE")
         checks.append(Check("model.pretrained", model.pretrained, alone))
@@ -111,6 +123,7 @@ def training_checks(training: TrainingConfig) -> list[Check]:
         lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value),
         "two of 0 to below 1",
     )
+    # Not NOT_NEGATIVE, which lets infinity pass.
     finite = Rule(lambda value: 0 <= value < float("inf"), "0 or more")
     return [
         *(Check(f"training.{name}", getattr(training, name), COUNT) for name in counts),
@@ -129,6 +142,7 @@ def run_checks(config: TrainConfig) -> list[Check]:
     patches = config.patches
     machine = config.machine
 
+    # A file of weights for the encoder and a start for the whole network exclude each other.
     def alone(source: str | None) -> bool:
         """Whether a run starts from one source of weights at most."""
         encoder = config.kind.has_encoder
@@ -141,6 +155,7 @@ def run_checks(config: TrainConfig) -> list[Check]:
         Check(
             "filter.areas",
             filtering.areas,
+            # Before the rule of on and off: [0] is a wrong area and not a missing one.
             Rule(lambda areas: all(area >= 1 for area in areas), "areas of 1 pixel or more"),
         ),
         Check(
@@ -161,6 +176,7 @@ def run_checks(config: TrainConfig) -> list[Check]:
         *(Check("logger", name, among("csv", "wandb", "tensorboard")) for name in config.logger),
         Check("tracking.project", config.tracking.project, NAME),
         Check("tracking.images_every", config.tracking.images_every, NOT_NEGATIVE),
+        # Every run is scored by the windows of the paper, so that all scores can be compared.
         Check("windows", config.windows, Rule(lambda value: value == "paper", "paper")),
         Check("machine.device", machine.device, DEVICE),
         Check("machine.threads", machine.threads, CORES),

@@ -29,53 +29,14 @@ from fibseg.config.checks import (
     run_checks,
 )
 from fibseg.config.derived import areas_in_pixels
-from fibseg.config.messages import SCHEMAS, refuse_additions, sentence
-from fibseg.config.schemas import (
-    MODEL_SCHEMAS,
-    FilterConfig,
-    MachineConfig,
-    PatchesConfig,
-    PredictConfig,
-    TrackingConfig,
-    TrainConfig,
-    TrainingConfig,
-)
-from fibseg.data.description import (
-    BackgroundDescription,
-    ClassDescription,
-    DataDescription,
-    IntensityDescription,
-    PhantomDescription,
-    SecondExpert,
-    VolumeDescription,
-)
+from fibseg.config.messages import refuse_additions, sentence
+from fibseg.config.schemas import MODEL_SCHEMAS, PredictConfig, TrainConfig
+from fibseg.data.description import DataDescription
 from fibseg.errors import FibsegError
 from fibseg.runs.identity import run_name
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 """The project's own YAML files."""
-
-
-SCHEMAS.update(
-    (schema.__name__, schema)
-    for schema in (
-        *MODEL_SCHEMAS.values(),
-        TrainConfig,
-        FilterConfig,
-        PatchesConfig,
-        TrainingConfig,
-        MachineConfig,
-        TrackingConfig,
-        PredictConfig,
-        DataDescription,
-        ClassDescription,
-        BackgroundDescription,
-        IntensityDescription,
-        VolumeDescription,
-        SecondExpert,
-        PhantomDescription,
-    )
-)
 
 
 def register() -> None:
@@ -84,6 +45,7 @@ def register() -> None:
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="predict_schema", node=PredictConfig)
     for name, schema in MODEL_SCHEMAS.items():
+        # A group of their own: in the group `model`, schemas would be offered as choices of model=.
         store.store(group="model_schema", name=name, node=schema)
 
 
@@ -93,9 +55,11 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     Raises:
         FibsegError: a value is impossible.
     """
+    # First, since a missing value would raise an error of OmegaConf below.
     require_values(composed)
     config = cast(TrainConfig, OmegaConf.to_object(composed))
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
+    # Shares become pixels in both copies: the plain one is hashed and written to config.yaml.
     areas = areas_in_pixels(config.filter.areas, config.patches.size)
     config.filter.areas = areas
     plain["filter"]["areas"] = areas
@@ -114,6 +78,7 @@ def predict_config(composed: DictConfig) -> PredictConfig:
     voxel = Rule(
         lambda size: size is None or (len(size) == 3 and min(size) > 0), "[z, y, x] in nm, above 0"
     )
+    # A rule of two keys, so that it is made here and not in `checks`.
     shard = Rule(lambda number: 0 <= number < config.shards, "0 to shards - 1")
     counts = ("window_batch", "best", "tile", "shards")
     require(
@@ -131,10 +96,16 @@ def predict_config(composed: DictConfig) -> PredictConfig:
 
 
 def require_values(composed: DictConfig) -> None:
-    """FibsegError naming a key that must be given and is not, or one that no schema knows."""
+    """Check that every key is known and has a value.
+
+    Raises:
+        FibsegError: a key that must be given is not, or no schema knows it.
+    """
+    # Before missing keys: a misspelled key is often the reason why another one is missing.
     refuse_additions(composed)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
+        # Entries of a list have no name on the command line: volumes[0].image is given in YAML.
         how = "in its file, in place of ???" if "[" in missing[0] else f"as in {missing[0]}=..."
         raise FibsegError(f"{missing[0]}: must be given, {how}")
 
@@ -142,6 +113,7 @@ def require_values(composed: DictConfig) -> None:
 def without_hydra(composed: DictConfig) -> DictConfig:
     """A composed configuration without Hydra's own keys."""
     plain = composed.copy()
+    # Hydra hands over a configuration that is read-only and closed.
     with read_write(plain), open_dict(plain):
         del plain["hydra"]
     return plain
@@ -153,9 +125,12 @@ def run_path(config: TrainConfig, plain: dict[str, Any]) -> Path:
     choices = {
         str(group): choice
         for group, choice in hydra_config.runtime.choices.items()
+        # Groups of Hydra itself, as the launcher, change no result and no name.
         if choice is not None and not str(group).startswith("hydra/")
     }
+    # A run is named after what differs from these choices alone.
     usual = _usual_config(
+        # Tuples, because a cache needs arguments that can be hashed.
         tuple(f"{group}={choice}" for group, choice in choices.items()),
         tuple(hydra_config.searchpath),
     )
@@ -166,9 +141,11 @@ def run_path(config: TrainConfig, plain: dict[str, Any]) -> Path:
 @cache
 def _usual_config(choices: tuple[str, ...], search: tuple[str, ...]) -> dict[str, Any]:
     """The configuration of these choices with no key changed."""
+    # Choices may stand in folders that a user added by hydra.searchpath.
     path = [f"hydra.searchpath=[{','.join(search)}]"] if search else []
     composed = compose("train", overrides=[*path, *choices])
     usual = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+    # As in the run's own configuration, or "1%" would differ from 655.
     usual["filter"]["areas"] = areas_in_pixels(usual["filter"]["areas"], usual["patches"]["size"])
     return usual
 
@@ -180,6 +157,7 @@ def forget_usual_configs() -> None:
 
 def predict_defaults() -> dict[str, Any]:
     """The values of conf/predict.yaml."""
+    # Read as plain YAML: a notebook needs the defaults, and no composition.
     return dict(yaml.safe_load((CONF / "predict.yaml").read_text(encoding="utf-8")))
 
 
@@ -189,11 +167,13 @@ def with_user_folder(arguments: list[str]) -> list[str]:
     `fibseg new` writes there. A folder that the user names, and the package's own, need no help.
     """
     folder = Path("conf")
+    # All spellings by which Hydra takes a folder.
     named = ("--config-dir", "-cd", "--config-path", "-cp")
     if any(argument.split("=")[0] in named for argument in arguments):
         return arguments
     if not folder.is_dir() or folder.resolve() == CONF.resolve():
         return arguments
+    # In front of the rest, which may begin with -m.
     program, *rest = arguments
     return [program, f"--config-dir={folder.absolute()}", *rest]
 
@@ -203,6 +183,7 @@ def load_description(name_or_path: str) -> DataDescription:
 
     A name is looked up in the package, then in conf/data of the current directory, as Hydra does.
     """
+    # A name in the package wins, as with Hydra; docs/ARCHITECTURE.md, "Configuration".
     folders = [CONF / "data", Path("conf", "data")]
     paths = [Path(name_or_path), *(folder / f"{name_or_path}.yaml" for folder in folders)]
     path = next((path for path in paths if path.is_file()), None)
@@ -226,6 +207,7 @@ def description_of(content: Any, where: str) -> DataDescription:
         FibsegError: a key or a value does not fit.
     """
     try:
+        # Merged into the schema, so that types are checked and unknown keys are refused.
         merged = OmegaConf.merge(OmegaConf.structured(DataDescription), content)
     except (ValueError, OmegaConfBaseException) as error:
         raise FibsegError(f"{where}: {sentence(error)}") from error

@@ -23,9 +23,11 @@ def areas_in_pixels(areas: list[Any], patch_size: int) -> list[int]:
     """
     pixels = []
     for area in areas:
+        # By text, because YAML gives numbers for 650 and text for 1%.
         share = re.fullmatch(r"(\d+\.?\d*|\.\d+)%", str(area))
         if share:
             pixels.append(round(float(share[1]) / 100 * patch_size**2))
+        # True and False are whole numbers in Python.
         elif isinstance(area, int) and not isinstance(area, bool):
             pixels.append(area)
         else:
@@ -37,6 +39,7 @@ def areas_in_pixels(areas: list[Any], patch_size: int) -> list[int]:
 
 def start_source(config: TrainConfig) -> str | None:
     """The file or run whose weights a run starts from, IMAGENET, or None for a random start."""
+    # A start for the whole network includes its encoder; checks refuse both together.
     if config.init_from is not None or not config.kind.has_encoder:
         return config.init_from
     return config.model.weights or (IMAGENET if config.model.pretrained else None)
@@ -45,5 +48,6 @@ def start_source(config: TrainConfig) -> str | None:
 def model_arguments(config: TrainConfig) -> dict[str, Any]:
     """What `create_model` makes the network from."""
     arguments = {name: getattr(config.model, name) for name in config.kind.arguments}
+    # Background is class 0.
     classes = 1 + len(config.data.classes)
     return arguments | {"channels": config.channels.count, "classes": classes}

@@ -16,14 +16,13 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fibseg.config.schemas import SCHEMAS
 from fibseg.errors import FibsegError
-
-SCHEMAS: dict[str, type] = {}
-"""Dataclasses of the configuration by name, for the keys they allow; config.py fills it."""
 
 
 def sentence(error: BaseException) -> str:
     """One line from an error of Hydra, OmegaConf or the system: the key, and what is allowed."""
+    # Hydra wraps errors, and its own text names the file and not the key.
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OverrideParseException):
@@ -36,6 +35,7 @@ def sentence(error: BaseException) -> str:
         return f"{error.filename}: no permission to read or write there; give another place."
     key = getattr(error, "full_key", None)
     text = str(error).strip()
+    # OmegaConf words this error in two ways, for reading and for merging.
     unknown = re.search(r"Key '([^']*)' (?:is )?not in '?(\w+)", text)
     if unknown:
         return _unknown_key(key or unknown[1], unknown[2])
@@ -43,7 +43,9 @@ def sentence(error: BaseException) -> str:
     # Hydra and OmegaConf add lines about their own objects, which say nothing to a user.
     internal = r"(full_key|object_type|reference_type|Config search path|provider=)"
     details = [line for line in lines[1:] if not re.match(internal, line)]
+    # 400 letters: a list of all choices of a long group would hide the mistake.
     first = " ".join([lines[0], *details])[:400] if lines else type(error).__name__
+    # The most frequent mistake of a newcomer: Hydra lists the choices, but not where it looks.
     if "Could not find 'data/" in first:
         first += (
             "; your own is read from conf/data/NAME.yaml in the current folder, "
@@ -54,6 +56,7 @@ def sentence(error: BaseException) -> str:
 
 def _unknown_key(key: str, schema: str) -> str:
     allowed = sorted(field.name for field in fields(SCHEMAS[schema])) if schema in SCHEMAS else []
+    # The last part of the key: users mistype a word, not the path to it.
     near = difflib.get_close_matches(key.rsplit(".", 1)[-1], allowed, n=1)
     meant = f" Did you mean {near[0]}?" if near else ""
     return f"{key}: no such key; expected one of {', '.join(allowed)}.{meant}"
@@ -61,6 +64,7 @@ def _unknown_key(key: str, schema: str) -> str:
 
 def refuse_additions(node: Any, place: str = "") -> None:
     """Refuse keys that `+key=value` added to a schema: Hydra takes them, and nothing reads them."""
+    # Values end the walk; a missing or null node has no children.
     if not isinstance(node, (DictConfig, ListConfig)) or node._is_none() or node._is_missing():
         return
     if isinstance(node, ListConfig):
@@ -73,12 +77,14 @@ def refuse_additions(node: Any, place: str = "") -> None:
         if schema is not None and is_dataclass(schema)
         else set(node)
     )
+    # Not resolved, since interpolations may not be resolvable yet.
     for name, child in node.items_ex(resolve=False):
         if name not in known:
             raise FibsegError(_unknown_key(f"{place}{name!s}", schema.__name__ if schema else ""))
         refuse_additions(child, f"{place}{name!s}.")
 
 
+# Hydra writes "Error executing job with overrides" even where it raises the error.
 class _WithoutHydraLine:
     """stderr less the line that Hydra writes before it raises the error of a job."""
 
@@ -98,7 +104,8 @@ class _WithoutHydraLine:
 
 def run_with_sentences(main: Callable[[], Any]) -> int:
     """Call a Hydra main; a user's mistake becomes one sentence on stderr. Returns the exit code."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and leaving
+    # Hydra otherwise prints the error of a job itself, and leaves the program with exit code 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with redirect_stderr(cast(TextIO, _WithoutHydraLine(sys.stderr))):
             main()
@@ -108,6 +115,7 @@ def run_with_sentences(main: Callable[[], Any]) -> int:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
+    # 128 plus the number of SIGINT, as shells report it.
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped.", file=sys.stderr)
         return 130

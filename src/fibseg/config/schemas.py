@@ -5,16 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, make_dataclass
 from typing import Any
 
-from fibseg.data.description import DataDescription
+from fibseg.data.description import (
+    BackgroundDescription,
+    ClassDescription,
+    DataDescription,
+    IntensityDescription,
+    PhantomDescription,
+    SecondExpert,
+    VolumeDescription,
+)
 from fibseg.filters.channels import Channels
 from fibseg.models.kinds import KINDS, Kind, model_kind
 
 
+# No class is frozen, which breaks the composition of Hydra, and none has defaults: a value in YAML
+# and in Python would be given twice.
 @dataclass
 class FilterConfig:
     """Areas of the grain filter, in pixels or as shares of a patch ("1%"), and what it filters."""
 
     name: str
+    # Numbers or texts: OmegaConf has no list of unions.
     areas: list[Any]
     scope: str
 
@@ -25,9 +36,11 @@ def _model_schema(name: str, kind: Kind) -> type:
     It becomes an attribute of this module, so that a composed configuration can be pickled: that is
     how the runs of a sweep reach their processes.
     """
+    # Made from the table of kinds, so that a new network needs no class here.
     schema = make_dataclass(
         f"{name.capitalize()}Config", [("architecture", str), *kind.keys.items()]
     )
+    # pickle finds a class by its module and its name.
     schema.__module__ = __name__
     schema.__doc__ = f"Keys of conf/model/{name}.yaml."
     globals()[schema.__name__] = schema
@@ -57,6 +70,7 @@ class TrainingConfig:
     validation_batches: int
     batch_size: int
     learning_rate: float
+    # OmegaConf hands tuples over as lists, whose length `checks` has to check.
     betas: list[float]
     eps: float
     schedule: str
@@ -95,9 +109,8 @@ class TrainConfig:
     seed: int
     data: DataDescription
     filter: FilterConfig
-    model: (
-        Any  # a ModelConfig: OmegaConf knows no union of schemas, so conf/model puts its own one in
-    )
+    # One of MODEL_SCHEMAS. OmegaConf has no union of schemas, so that conf/model brings its own.
+    model: Any
     patches: PatchesConfig
     training: TrainingConfig
     windows: str
@@ -142,3 +155,26 @@ class PredictConfig:
     threads: int | None
     processes: int | None
     window_batch: int
+
+
+SCHEMAS: dict[str, type] = {
+    schema.__name__: schema
+    for schema in (
+        *MODEL_SCHEMAS.values(),
+        TrainConfig,
+        FilterConfig,
+        PatchesConfig,
+        TrainingConfig,
+        MachineConfig,
+        TrackingConfig,
+        PredictConfig,
+        DataDescription,
+        ClassDescription,
+        BackgroundDescription,
+        IntensityDescription,
+        VolumeDescription,
+        SecondExpert,
+        PhantomDescription,
+    )
+}
+"""Every class of the configuration by its name, which OmegaConf's errors give for a wrong key."""
