@@ -114,8 +114,7 @@ def test_a_shard_that_dies_is_started_again_and_one_that_fails_is_not(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [["predict.py"], ["fibseg", "predict"]])
-def test_shards_of_both_programs(commands: Commands, tmp_path: Path, program: list[str]) -> None:
+def test_shards_of_the_installed_program(commands: Commands, tmp_path: Path) -> None:
     """The user's folders hold a part of the configuration, and a file named as a library."""
     preset = tmp_path / "own" / "preset" / "gone.yaml"
     preset.parent.mkdir(parents=True)
@@ -126,7 +125,7 @@ def test_shards_of_both_programs(commands: Commands, tmp_path: Path, program: li
         *("output=labels.tif", "shards=2", "shard=0,1", "hydra.launcher.at_once=2"),
     ]
     result = subprocess.run(
-        commands.line(*program, *arguments),
+        commands.line("fibseg", "predict", *arguments),
         cwd=tmp_path,
         capture_output=True,
         text=True,
