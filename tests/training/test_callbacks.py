@@ -12,7 +12,7 @@ from fibseg.runs.directory import RunDirectory
 from fibseg.training.callbacks import FilterProgress, usable_checkpoint
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
@@ -20,11 +20,11 @@ def cut(path: Path) -> None:
     ("damage", "expected"),
     [
         (lambda _: None, "last.ckpt"),
-        (lambda run: cut(run.last), "previous.ckpt"),
+        (lambda run: truncate(run.last), "previous.ckpt"),
         (lambda run: run.last.unlink(), "previous.ckpt"),
         (lambda run: run.last.write_bytes(b""), "previous.ckpt"),
-        (lambda run: (cut(run.last), cut(run.previous)), None),
-        (lambda run: cut(run.best), None),
+        (lambda run: (truncate(run.last), truncate(run.previous)), None),
+        (lambda run: truncate(run.best), None),
         (lambda run: run.best.unlink(), None),
     ],
 )
@@ -36,9 +36,10 @@ def test_the_newest_whole_checkpoint_is_used(
     for path in (run.best, run.last, run.previous):
         save_whole({"epoch": 3}, path)
     damage(run)
-    found = usable_checkpoint(run)
-    assert (found.name if found else None) == expected
-    assert usable_checkpoint(run) == found  # the damaged ones are gone, the others stay
+    checkpoint = usable_checkpoint(run)
+    assert (checkpoint.name if checkpoint else None) == expected
+    # The damaged ones are deleted, the others stay.
+    assert usable_checkpoint(run) == checkpoint
 
 
 def test_a_new_run_has_none(tmp_path: Path) -> None:

@@ -19,18 +19,21 @@ def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_agrees_with_monai() -> None:
     logits, target = example()
-    ours = dice_loss(logits.softmax(1), target, torch.ones(4), IGNORE)
+    loss = dice_loss(logits.softmax(1), target, torch.ones(4), IGNORE)
     monai = MonaiDice(to_onehot_y=True, softmax=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
-    assert ours.item() == pytest.approx(monai(logits, target[:, None]).item(), abs=1e-6)
+    assert loss.item() == pytest.approx(monai(logits, target[:, None]).item(), abs=1e-6)
 
 
 def test_agrees_with_the_formula_in_numpy() -> None:
     logits, target = example()
-    p = logits.softmax(1).numpy()
+    probabilities = logits.softmax(1).numpy()
     dice = []
     for c in range(4):
-        x, y = p[:, c].astype(float), (target.numpy() == c).astype(float)
-        tp, fp, fn = (x * y).sum(), (x * (1 - y)).sum(), ((1 - x) * y).sum()
+        predicted = probabilities[:, c].astype(float)
+        truth = (target.numpy() == c).astype(float)
+        tp = (predicted * truth).sum()
+        fp = (predicted * (1 - truth)).sum()
+        fn = ((1 - predicted) * truth).sum()
         dice.append((2 * tp + 1e-5) / (2 * tp + fp + fn + 1e-5))
     expected = 1 - np.dot(PAPER, dice) / 4
     assert DiceLoss(PAPER, IGNORE)(logits, target).item() == pytest.approx(expected, abs=1e-6)
@@ -58,7 +61,8 @@ def test_empty_cases() -> None:
     logits, target = example()
     target = torch.where(target == 3, 0, target)
     absent = 1 - dice_loss(logits.softmax(1), target, torch.tensor([0.0, 0.0, 0.0, 4.0]), IGNORE)
-    assert absent.item() < 1e-3  # a class that the batch lacks scores about 0
+    # A class that the batch lacks scores about 0.
+    assert absent.item() < 1e-3
     nothing = torch.full_like(target, IGNORE)
     value = DiceLoss(PAPER, IGNORE, cross_entropy=1.0)(logits.requires_grad_(), nothing)
     value.backward()
