@@ -255,4 +255,5 @@ def yaml_text(text: str) -> str:
         plain = bool(re.fullmatch(r"[\w./ -]+", text)) and yaml.safe_load(f"{text}: 0") == {text: 0}
     except yaml.YAMLError:
         plain = False
+    # Quotes of JSON are quotes of YAML, too.
     return text if plain else json.dumps(text, ensure_ascii=False)

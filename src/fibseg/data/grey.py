@@ -53,6 +53,7 @@ def grey_range(images: Sequence[Pixels], intensity: IntensityDescription) -> Gre
     """
     # All slices together, since a mean of percentiles would depend on how slices are cut.
     pixels = np.concatenate([image.ravel() for image in images])
+    # Python's floats: checkpoints hold built-in types only, which excludes NumPy's scalars.
     low, high = (float(value) for value in np.percentile(pixels, [intensity.low, intensity.high]))
     if not high > low:
         raise FibsegError(f"data.intensity: the training slices have one grey value only ({low}).")

@@ -214,6 +214,7 @@ def _mib_voxel_size(file: Any, shape: tuple[int, ...]) -> VoxelSize | None:
     The box gives x, y, z from and to, in micrometres, between the centres of the outer voxels: one
     voxel less than there are along an axis.
     """
+    # Along an axis of one voxel there is no distance between centres.
     if "BoundingBox" not in file or len(shape) != 3 or min(shape) < 2:
         return None
     box = np.ravel(file["BoundingBox"][()]).astype(float)

@@ -206,6 +206,7 @@ class StackDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Filter the slices and put them on the training device."""
+        # Asked before the early return: after a teardown a second setup needs new workers.
         if self._channels.by_patch and self._patch_filter is None:
             self._patch_filter = PatchFilter(self._channels.areas, self._processes)
         # Lightning may call this more than once.
@@ -289,4 +290,5 @@ class StackDataModule(LightningDataModule):
         )
         # A DataLoader draws a number for each pass, from the global generator of the dropout unless
         # it has its own: a resumed run would then not end in the same weights.
+        # batch_size=None hands batches on as they are, without a copy.
         return DataLoader(batches, batch_size=None, generator=torch.Generator())

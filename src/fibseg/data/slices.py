@@ -164,4 +164,5 @@ def data_hash(slices: Mapping[str, Sequence[AnnotatedSlice]], class_names: Seque
             digest.update(f"{split} {place} {image.dtype} {image.shape}".encode())
             digest.update(image.tobytes())
             digest.update(annotated_slice.labels.tobytes())
+    # 64 bits tell data sets apart, and fit into the name of a folder.
     return digest.hexdigest()[:16]

@@ -33,6 +33,7 @@ def write_truth(
     folder.mkdir(parents=True, exist_ok=True)
     # Runs of a sweep may finish at the same time.
     with FileLock(folder / ".lock"):
+        # Asked under the lock: another run may have written it in the meantime.
         if (folder / "truth.json").exists():
             return
         grey = grey_range([annotated.image for annotated in slices["train"]], _SHOWN_RANGE)

@@ -51,6 +51,7 @@ class Ensemble:
         if not self.disagreement:
             return mean
         chosen = mean.argmax(dim=1)
+        # The members' own classes against that of their mean.
         differing = torch.stack([vote.argmax(dim=1) != chosen for vote in votes])
         return torch.cat([mean, differing.float().mean(dim=0)[:, None]], dim=1)
 
@@ -89,6 +90,7 @@ def common_windows(
     """
     for name, words in (("voxel_sizes", "voxel sizes"), ("patch_size", "patch sizes")):
         values = [getattr(model, name) for model in models]
+        # One scale and one size of windows serve all members of an average.
         if any(value != values[0] for value in values):
             raise FibsegError(
                 f"these runs have different {words} ({values[0]} and others); name one of them."
@@ -106,6 +108,7 @@ def common_windows(
             f"one of these networks needs windows={careful.kind}, by which a forest cannot be cut; "
             "give windows=whole, or configuration=NAME."
         )
+    # Memory for activations grows with the slice; tiles bound it.
     if careful.kind == "whole" and slice_pixels > LARGEST_WHOLE:
         careful = replace(careful, kind="tiles", size=LARGE_TILE)
     # Tiles must start where every network pools, and show enough to the one that looks furthest.
@@ -128,6 +131,7 @@ def sources_of(models: Sequence[TrainedModel]) -> dict[Source, list[int]]:
     """
     first = models[0]
     for model in models[1:]:
+        # Class indices are averaged, so they must mean the same in every run.
         classes = (list(model.class_names), list(model.label_values))
         if classes != (list(first.class_names), list(first.label_values)):
             raise FibsegError(

@@ -91,6 +91,7 @@ def label_drift(
         pairs = zip(truths, side, strict=True)
         counts = np.stack([confusion_counts(*pair, len(names)) for pair in pairs])
         scores.append(mean_f1(counts)[1:])
+    # The first name is the background's, which is not scored.
     change = dict(zip(names[1:], (scores[0] - scores[1]).tolist(), strict=True))
     differing = sum(int((a != b).sum()) for a, b in zip(paper, labels, strict=True))
     return Drift(windows, change, differing / sum(pixels.size for pixels in paper))
@@ -169,6 +170,7 @@ def measure_drift(
         candidates: windows to compare.
         compute: what the network computes with.
     """
+    # Probabilities, so that their largest difference can be given and blended windows averaged.
     network = probabilities(model.network.to(compute.device).eval())
 
     def scores_by(windows: Windows) -> tuple[list[Scores], float]:
@@ -215,6 +217,7 @@ def run_drift(
             "a forest gives the same labels by whole slices and by tiles; nothing to measure."
         )
     images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
+    # A model that was trained on filtered patches bears windows of a patch's size only.
     kinds: list[tuple[str, int | None]] = [("blend", None)]
     if not model.channels.by_patch:
         kinds = [*FAST_TO_SLOW, *kinds]

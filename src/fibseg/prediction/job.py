@@ -134,6 +134,7 @@ def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
     path = Path(config.checkpoint)
     if not path.is_dir() or is_run(path) or RunDirectory(path).model() is not None:
         return [find_checkpoint(path)]
+    # A folder of runs: the best of them by validation F1 are averaged.
     collection = collect([path])
     for left_out, reason in collection.left_out:
         console.print(f"left out: {left_out}: {reason}")
@@ -166,9 +167,11 @@ def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
         FibsegError: two of them are one file.
     """
     model: TrainedModel = labeller.models[0]
+    # The values of the training's label files, so that a prediction reads like an annotation.
     values = label_table(model.label_values)
     pairs = zip(values.tolist(), model.class_names, strict=True)
     classes = {str(value): name for value, name in pairs}
+    # Labels depend on how slices were cut, so the file says it, and what that cost.
     notes = {"windows": str(labeller.windows), "measured": model.windows}
     outputs = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]
     for name in labeller.layers:
@@ -226,6 +229,7 @@ def pixel_scale(
 
     nearest = min(trained_sizes, key=distance)
     ratios = [size / trained for size, trained in zip(voxel_size, nearest, strict=True)]
+    # Headers are rounded.
     if max(abs(ratio - 1) for ratio in ratios) < SAME_SIZE:
         return 1.0, 1.0
     # Slices are enlarged and never resampled along z: a network sees one slice at a time.

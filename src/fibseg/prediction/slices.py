@@ -50,6 +50,7 @@ class WindowedNetwork:
         # Windows that overlap are averaged before the largest class is taken.
         if self.windows.kind == "blend":
             return np.asarray(self.scores(channels).argmax(0), np.uint8)
+        # The used parts of all other windows tile the slice, so that each pixel is written once.
         labels = np.empty(channels.shape[1:], np.uint8)
         for cuts, scores in self._batches(channels):
             # Reduced on the device: one byte a pixel is copied in place of K floats.
@@ -72,6 +73,7 @@ class WindowedNetwork:
         weight_sums = torch.zeros((height, width), device=device)
         for cuts, scores in self._batches(channels):
             if total is None:
+                # Made at the first window, which tells the number of scores.
                 total = torch.zeros((scores.shape[1], height, width), device=device)
             for (rows, columns), window in zip(cuts, scores.float(), strict=True):
                 place = (slice(rows.first, rows.last), slice(columns.first, columns.last))

@@ -150,6 +150,7 @@ def network_of(labeller: Labeller) -> tuple[Network, int]:
     members: list[tuple[Network, list[int]]] = []
     for model in models:
         network = model.network.to(labeller.compute.device).eval()
+        # Where each member finds its channels among those of all sources.
         members.append((network, sources[source_of(model)]))
     if any(model.channels.by_patch for model in models):
         # Each window gets the channels of its model from the patch filter.
@@ -184,6 +185,7 @@ def _with_layers(
     scores: Scores, names: Sequence[str], layers: Sequence[str]
 ) -> tuple[UInt8, list[UInt8]]:
     """Compute class indices, and layers times 255, from (K or K + 1, H, W) scores."""
+    # Disagreement comes behind the classes, as `Ensemble` stacks it.
     rows = {name: k for k, name in enumerate(names)} | {DISAGREEMENT: len(names)}
     pixels = [np.rint(255 * scores[rows[name]].clip(0, 1)).astype(np.uint8) for name in layers]
     return scores[: len(names)].argmax(0).astype(np.uint8), pixels
@@ -230,6 +232,7 @@ def _prepared(
 
 def pixel_digest(image: Pixels) -> str:
     """Hash a slice's pixels to 16 hexadecimal digits."""
+    # The same bytes for a view as for its copy.
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
 
 
@@ -246,6 +249,7 @@ def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
     if scale == (1.0, 1.0):
         return image
     size = [max(1, round(side * factor)) for side, factor in zip(image.shape, scale, strict=True)]
+    # (1, 1, H, W), as torch wants it.
     pixels = torch.from_numpy(image.astype(np.float32))[None, None]
     result = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return np.asarray(result[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())

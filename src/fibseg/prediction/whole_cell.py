@@ -99,6 +99,7 @@ def label_stack_into(
             # Zeros of an earlier attempt may stand there.
             staging.file(labelled_slice.z).unlink(missing_ok=True)
             if skip_unreadable:
+                # Marked as zeroed, so that the slice is tried again at the next start.
                 zeros = zero_pixels(stack.shape, staging.outputs)
                 staging.write(labelled_slice.z, zeros, KeptSlice(0.0, "", zeroed=True))
     kept = staging.assemble()
@@ -228,6 +229,7 @@ def with_progress(
             now = time.monotonic()
             speed = done / max(now - start, 1e-9)
             progress.update(task, completed=done, speed=f"{speed:.2f} slices/s")
+            # The first line comes early: the first slices show whether the time will do.
             due = done == FIRST_LINE_AFTER or now - last_line > SECONDS_BETWEEN_LINES
             if due and not console.is_terminal:
                 last_line = now

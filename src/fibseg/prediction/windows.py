@@ -58,6 +58,7 @@ def window_starts(length: int, size: int) -> tuple[Ints, tuple[int, int]]:
     (array([  0,  85, 170]), (85, 141))
     """
     third = window_third(size)
+    # The kept centres begin at 0 and meet; windows begin a third earlier, in mirrored pixels.
     starts = np.arange(0, length, third)
     return starts, (third, int(starts[-1]) + size - third - length)
 
@@ -99,6 +100,7 @@ def tile_cuts(length: int, side: int, halo: int, grid: int) -> list[Cut]:
     cuts = []
     for first in range(0, length, side):
         last = min(length, first + side)
+        # Cut at the axis's ends, where the network pads as it does for the whole slice.
         cuts.append(Cut(max(0, first - halo), min(length, first + side + halo), first, last))
     return cuts
 

@@ -118,6 +118,7 @@ def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Lab
             chosen = choose_windows(
                 model=model, channels=channels, truths=truths, paper=labels, compute=compute
             )
+            # Written at once: predict.py reads the choice from the checkpoint.
             save_model(replace(model, windows=chosen), run.directory.best)
             name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
             console.print(

@@ -164,6 +164,8 @@ def sample_pixels(
     if not totals.all():
         absent = names[int(np.flatnonzero(totals == 0)[0])]
         raise FibsegError(f"no pixel of {absent} in the slices to train on.")
+    # Between equal parts (0), which find too much of rare classes, and their shares (1), which miss
+    # them.
     parts = budget * totals**balance / (totals**balance).sum()
     positions: list[list[Ints]] = [[] for _ in labels]
     for index, total in enumerate(totals.tolist()):
@@ -219,6 +221,7 @@ def from_scikit_learn(
 ) -> ForestNetwork:
     """Copy the arrays of a trained forest."""
     trees = [estimator.tree_ for estimator in trainer.estimators_]
+    # scikit-learn gives a leaf -1 for both children.
     inner = np.concatenate([tree.children_left for tree in trees]) >= 0
     # (M, K): shares of the classes, since scikit-learn 1.3; counts before.
     values = np.concatenate([tree.value[:, 0] for tree in trees])

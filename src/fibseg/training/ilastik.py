@@ -179,6 +179,7 @@ def _run_ilastik(
     environment = {**os.environ, "LAZYFLOW_THREADS": str(threads)}
     try:
         with log.open("ab") as file:
+            # No `check`: an exit code is reported below, with the last line that Ilastik printed.
             result = subprocess.run(
                 command, stdout=file, stderr=subprocess.STDOUT, check=False, env=environment
             )

@@ -100,6 +100,7 @@ class Segmentation(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout from (seed, epoch) alone, so that a resumed run repeats an unbroken one."""
+        # At the start of each epoch: what torch drew before a kill must not matter.
         seed_torch(self.seed, self.current_epoch)
         self._epoch_start = perf_counter()
         self._sums = {}
@@ -143,6 +144,7 @@ class Segmentation(LightningModule):
         }
         # Lightning may validate without a training before it.
         if "patches" in sums:
+            # Training figures first: this is the order of the columns of metrics.csv.
             metrics = self._training_figures(sums) | metrics
         self.epoch_metrics = metrics
         self.log_dict(metrics)

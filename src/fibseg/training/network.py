@@ -83,6 +83,7 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
             run.console.print(f"  {line}", highlight=False)
     optimisation = Optimisation(
         learning_rate=training.learning_rate,
+        # OmegaConf gives a list; that it has two entries was checked with the configuration.
         betas=(training.betas[0], training.betas[1]),
         eps=training.eps,
         schedule=training.schedule,
