@@ -27,6 +27,7 @@ from tests.support import Commands
         (["data.root=/nowhere"], "/nowhere"),
         (["hydra.launcher.runs_per_gpu=0"], "hydra.launcher.runs_per_gpu: 0 is impossible"),
         (["hydra.launcher.retries=-1"], "hydra.launcher.retries: -1 is impossible"),
+        (["hydra.launcher.retries=null"], "hydra.launcher.retries: None is impossible"),
         (["hydra.launcher.runs_per_gup=2"], "runs_per_gup"),
         (["hydra.launcher.address=127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1"),
         (["hydra/launcher=slurm"], "srun"),

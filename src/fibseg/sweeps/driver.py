@@ -75,11 +75,14 @@ def _train(
     results = finished_results(planned, runs)
     try:
         pool = make_pool()
+    # A key that the pool does not know, as Python reports an unknown argument.
     except TypeError as error:
         raise FibsegError(f"hydra.launcher: {error}.") from error
     try:
+        # Here and not before: how many checkpoints exist at once depends on the slots.
         check_disk(planned, pool.slots())
         console.print(f"{len(runs)} runs, {pool.slots()} at a time ({pool.where})")
+        # Not the time of day, which may be set back during a sweep of days.
         start = time.monotonic()
         sweep = Sweep(
             tasks=[planned_run.task for planned_run in planned],
@@ -122,6 +125,7 @@ class Sweep:
         self.results = results
         self.pool = pool
         self.console = console
+        # In the order of the command line, so that a user can put what matters first.
         self.waiting = deque(index for index in range(len(tasks)) if index not in results)
         self._index_by_number: dict[int, int] = {}
         self._has_reported_no_slot = False
@@ -192,6 +196,7 @@ class Sweep:
     def _handle_death(self, index: int, reason: str) -> None:
         run = self.runs[index]
         now = time.time()
+        # From when it got its slot; the time in a queue is no work.
         run.seconds += max(0.0, now - (run.began_at() or now))
         result = JobReturn(
             overrides=list(self.tasks[index].config.hydra.overrides.task),

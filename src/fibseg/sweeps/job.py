@@ -77,10 +77,13 @@ def run_task(task: Task, slot: AbstractContextManager[str]) -> Outcome:
     An error of the run is part of the outcome and is not raised.
     """
     try:
+        # A worker may start elsewhere, and paths of a configuration may be relative.
         os.chdir(task.working_directory)
         setup_globals()
+        # Resolvers and HydraConfig live in global state, which a new process lacks.
         Singleton.set_state(task.singletons)
         with output_to(task.directory.log):
+            # So that the log of a run that waits is not empty.
             print("waiting for a slot", flush=True)
             with slot as description:
                 print(begin_line(os.getpid(), description), flush=True)
@@ -96,6 +99,7 @@ def _run(task: Task) -> Outcome:
     if not task.directory.is_free():
         return Outcome(JobReturn(status=JobStatus.FAILED), taken=True)
     started = time.time()
+    # Another sweep may have finished it while this attempt waited for its slot.
     finished_before = task.directory.scores.exists()
     taken = False
     result = run_job(
@@ -106,6 +110,7 @@ def _run(task: Task) -> Outcome:
         hydra_context=task.context,
     )
     if result.status == JobStatus.FAILED:
+        # Not `return_value`, which raises the error of a failed job.
         error = result._return_value
         taken = isinstance(error, RunTakenError)
         if not taken:
@@ -116,6 +121,7 @@ def _run(task: Task) -> Outcome:
 
 def write_error(directory: RunDirectory, error: BaseException, started: float) -> None:
     """Print the traceback, and write error.txt unless the run has written it since `started`."""
+    # To log.txt: an error in a worker would reach no terminal.
     text = "".join(traceback.format_exception(error))
     print(text, file=sys.stderr, flush=True)
     is_written = (
@@ -131,12 +137,14 @@ def output_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # File descriptors are redirected and not sys.stdout: libraries in C and children write there.
     kept_descriptors = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    # Appended, so that the log of a resumed run keeps its earlier attempts.
     with path.open("ab") as file:
         for descriptor in kept_descriptors:
             os.dup2(file.fileno(), descriptor)
     try:
         yield
     finally:
+        # Before the descriptors are put back, or buffered text would go to the wrong file.
         sys.stdout.flush()
         sys.stderr.flush()
         for descriptor, kept_descriptor in kept_descriptors.items():

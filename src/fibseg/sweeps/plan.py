@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, open_dict
 
-from fibseg.config.compose import run_path, train_config
+from fibseg.config.compose import run_path, train_config, without_hydra
 from fibseg.config.derived import model_arguments
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
@@ -69,7 +68,11 @@ class PlannedRun:
 
 
 def plan_run(program: HydraProgram, overrides: Sequence[str], number: int) -> PlannedRun:
-    """Compose and check the job with this number; FibsegError for an impossible value."""
+    """Compose and check the job with this number.
+
+    Raises:
+        FibsegError: a value is impossible.
+    """
     composed = program.context.config_loader.load_sweep_config(program.config, list(overrides))
     with open_dict(composed):
         composed.hydra.job.id = str(number)
@@ -77,13 +80,11 @@ def plan_run(program: HydraProgram, overrides: Sequence[str], number: int) -> Pl
     # The name of a run directory depends on the choices that Hydra made for this job.
     HydraConfig.instance().set_config(composed)
     # The schemas of conf/ know nothing of Hydra's own settings.
-    without_hydra = copy.deepcopy(composed)
-    with read_write(without_hydra), open_dict(without_hydra):
-        del without_hydra["hydra"]
-    config, plain = train_config(without_hydra)
+    config, plain = train_config(without_hydra(composed))
     task = Task(
         context=program.context,
         function=program.function,
+        # Taken now: the next job puts its own configuration into HydraConfig.
         singletons=Singleton.get_state(),
         config=composed,
         directory=RunDirectory(run_path(config, plain)),
@@ -98,6 +99,7 @@ def group_labels(job_overrides: Sequence[Sequence[str]]) -> list[str]:
     >>> group_labels([["data=vnc", "filter=on", "seed=0"], ["data=vnc", "filter=off", "seed=0"]])
     ['filter=on', 'filter=off']
     """
+    # The seed varies within a group: deviations over seeds are what a group is for.
     common = set(job_overrides[0]).intersection(*job_overrides[1:])
     labels = []
     for overrides in job_overrides:
@@ -178,6 +180,7 @@ def check_disk(planned: Sequence[PlannedRun], slots: int) -> None:
         if config.kind.file is None:
             continue
         arguments = model_arguments(config)
+        # Once per network: the runs of a grid share a few.
         key = repr((config.model.architecture, arguments, config.patches.size))
         if key not in bytes_by_network:
             weights = network_size(config.model.architecture, arguments, config.patches.size)

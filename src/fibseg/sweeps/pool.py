@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
+from fibseg.errors import FibsegError
 from fibseg.sweeps.job import Outcome, Task
 
 
+# A protocol and no base class: the pools of Ray and Slurm share no code, and tests bring their own.
 class Pool(Protocol):
     """Runs tasks side by side, each in its own process.
 
@@ -32,3 +34,19 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """End tasks that still run, and release everything."""
+
+
+def require_at_least(least: int, can_be_null: bool = False, **options: Any) -> None:
+    """Check keys of a launcher by their names: whole numbers from `least` on.
+
+    Raises:
+        FibsegError: one is smaller, no whole number, or null where it must be given.
+    """
+    for name, value in options.items():
+        if value is None and can_be_null:
+            continue
+        # Launchers have no schema in conf/, so that a text or a fraction may arrive here.
+        if not (isinstance(value, int) and value >= least):
+            raise FibsegError(
+                f"hydra.launcher.{name}: {value} is impossible; expected {least} or more."
+            )

@@ -26,6 +26,7 @@ def begin_line(process: int, slot: str) -> str:
 
     `SweepRun.began_at` reads it.
     """
+    # Text that a person can read, since log.txt is read by people first.
     return f"--- {time.strftime(CLOCK_FORMAT)}, process {process}, {slot}"
 
 
@@ -144,6 +145,7 @@ def estimate_outlook(runs: Sequence[SweepRun], slots: int, now: float) -> Outloo
     ended = len(runs) - len(epochs_done)
     if not epochs_done:
         return Outlook(ended, seconds=0.0)
+    # By group, because models differ in speed, while seeds of one do not.
     paces = _group_paces(runs, epochs_done, now)
     if not paces:
         return Outlook(ended)

@@ -15,6 +15,7 @@ from typing import Any
 
 from fibseg.errors import FibsegError
 from fibseg.sweeps.job import Outcome, Task, failed_outcome
+from fibseg.sweeps.pool import require_at_least
 from fibseg.sweeps.ray_worker import run_in_worker
 
 # Ray reads these when it is imported: no telemetry, and no change of CUDA_VISIBLE_DEVICES for
@@ -69,17 +70,21 @@ class RayPool:
         Raises:
             FibsegError: an impossible value, or a Ray that cannot be reached or started.
         """
-        _require_at_least(1, runs_per_gpu=runs_per_gpu, cores_per_run=cores_per_run)
-        _require_at_least(0, retries=retries, gpus=gpus)
+        require_at_least(1, runs_per_gpu=runs_per_gpu)
+        require_at_least(1, can_be_null=True, cores_per_run=cores_per_run)
+        require_at_least(0, retries=retries)
+        require_at_least(0, can_be_null=True, gpus=gpus)
         self.retries = retries
         self.runs_per_gpu = runs_per_gpu
         self.cores_per_run = cores_per_run
         self.local = address is None
         self._requested_gpus = gpus
+        # Random, so that a sweep never kills the processes of another one.
         self._mark = secrets.token_hex(8)
         self._connect(address, gpus)
         nodes = self._nodes()
         self.on_gpu = bool(gpus if gpus is not None else sum(node.get("GPU", 0) for node in nodes))
+        # A task that asks for more cores than any node has would wait for ever.
         largest_node = int(max(node.get("CPU", 1) for node in nodes))
         self.cores_needed = min(cores_per_run or 1, largest_node)
         self.where = self._describe(nodes)
@@ -107,8 +112,11 @@ class RayPool:
         try:
             ray.init(
                 address="local",
+                # Not the cores of the machine, of which a container or a scheduler may grant a
+                # part.
                 num_cpus=len(os.sched_getaffinity(0)),
                 num_gpus=gpus,
+                # The dashboard would cost a process and open a port.
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 **quiet,
@@ -144,6 +152,7 @@ class RayPool:
         if self.on_gpu:
             # Rounded down: Ray rounds to its steps, and six times 0.1667 are more than one GPU.
             share = math.floor(SHARE_STEPS / self.runs_per_gpu) / SHARE_STEPS
+            # No cores from Ray, which would start fewer runs than fit; `sweeps.slots` has them.
             resources: dict[str, float] = {"num_gpus": share, "num_cpus": 0}
         else:
             resources = {"num_cpus": self.cores_needed}
@@ -161,6 +170,7 @@ class RayPool:
             return {}
         self._require_ray_alive()
         with ray_errors_as_sentences("does not answer"):
+            # One is enough to return at once, and the next call takes the others.
             ended, _ = ray.wait(list(self._number_by_reference), num_returns=1, timeout=seconds)
         return {
             self._number_by_reference.pop(reference): self._outcome(reference)
@@ -173,6 +183,7 @@ class RayPool:
         # This is what Ray makes of a KeyboardInterrupt in the worker.
         except ray.exceptions.TaskCancelledError:
             return "stopped by a signal"
+        # An exception of the task itself: another attempt would meet it again.
         except ray.exceptions.RayTaskError as error:
             return failed_outcome(error)
         except ray.exceptions.RayError as error:
@@ -184,6 +195,7 @@ class RayPool:
         """FibsegError if a process of the local Ray was killed: Ray itself would wait for it."""
         if not self.local:
             return
+        # There is no public way to ask; the sweep tests kill Ray and would notice a change.
         dead = [name for name, _ in ray._private.worker._global_node.dead_processes()]
         if any(name in ESSENTIAL_PROCESSES for name in dead):
             # Ray can no longer cancel them.
@@ -211,14 +223,6 @@ class RayPool:
         finally:
             if self.local:
                 kill_marked(self._mark)
-
-
-def _require_at_least(least: int, **options: int | None) -> None:
-    for name, value in options.items():
-        if value is not None and not (isinstance(value, int) and value >= least):
-            raise FibsegError(
-                f"hydra.launcher.{name}: {value} is impossible; expected {least} or more."
-            )
 
 
 def _connect_to_cluster(address: str, options: dict[str, Any]) -> None:

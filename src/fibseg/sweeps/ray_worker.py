@@ -18,6 +18,7 @@ from fibseg.sweeps.slots import require_gpu, reserved_slot
 
 def run_in_worker(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Outcome:
     """Wait for a slot, then train; `runs_per_gpu` is 0 for a run without a GPU."""
+    # First, since the parent may end while the task waits for its slot.
     threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     # Ray's handler would end the process; a training has its own and first saves the epoch.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -33,6 +34,7 @@ def _slot(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Iterator[
         with reserved_slot(None, 0, 1, cores_per_run or 1) as description:
             yield description
         return
+    # Before cores are taken: a run without a usable GPU fails at once.
     require_gpu(task.config.machine.device)
     runs_here = runs_per_gpu * _gpus_of_node()
     even_share = max(1, len(os.sched_getaffinity(0)) // runs_here)

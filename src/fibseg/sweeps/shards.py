@@ -59,6 +59,7 @@ def launch_shards(
     line = [sys.executable, "-P", "-m", PREDICT_MODULE, *_configuration_flags(config)]
     command = ShardCommand(line, max(1, cores // slots), retries)
     free_slots: Queue[int] = Queue()
+    # A slot is a number; it says which GPU the shard gets.
     for number in range(slots):
         free_slots.put(number)
 
@@ -99,6 +100,7 @@ def _run_shard(command: ShardCommand, overrides: Sequence[str], gpu: int | None)
     line = [*command.line, *overrides, *threads]
     environment = dict(os.environ)
     if gpu is not None:
+        # A shard then sees one GPU, which is number 0 for it.
         environment["CUDA_VISIBLE_DEVICES"] = _visible_device(gpu)
     result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
     for attempt in range(command.retries + 1):
@@ -147,6 +149,7 @@ def _end_with_parent() -> None:
 def _visible_device(gpu: int) -> str:
     """The name in CUDA_VISIBLE_DEVICES of the GPU that has this index here."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    # A scheduler may have granted GPUs 2 and 3: index 0 here is then GPU 2.
     return visible.split(",")[gpu] if visible else str(gpu)
 
 

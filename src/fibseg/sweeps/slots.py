@@ -49,6 +49,7 @@ def reserved_slot(
     )
     lock_by_core = _wait_for(lambda: _claim_cores(cores, count, runs_per_core))
     # Threads and processes that the run starts from now on inherit these cores.
+    # Pinned, or torch would start a thread on every core of the machine for each run.
     os.sched_setaffinity(0, lock_by_core)
     cores_text = f"cores {sorted(lock_by_core)}"
     try:

@@ -17,6 +17,7 @@ from typing import Any
 from fibseg.errors import FibsegError
 from fibseg.machine import cores
 from fibseg.sweeps.job import Outcome, Task, run_task
+from fibseg.sweeps.pool import require_at_least
 from fibseg.sweeps.slots import require_gpu, reserved_slot
 
 RESUBMIT_SECONDS = 60.0
@@ -44,12 +45,14 @@ class SlurmTask:
         SIGTERM, the first sign of a preemption, stays ignored as submitit has it: every epoch is
         saved until the job is killed.
         """
+        # Which signal Slurm sends before the limit is the choice of submitit.
         time_is_up = importlib.import_module("submitit").JobEnvironment._usr_sig()
         signal.signal(time_is_up, partial(requeue, signal.getsignal(time_is_up)))
         return run_task(self.task, self._slot())
 
     @contextmanager
     def _slot(self) -> Iterator[str]:
+        # On a cluster Slurm has assigned the cores; on this machine nobody has.
         if self.local_cores is not None:
             with reserved_slot(None, 1, 1, self.local_cores) as description:
                 yield description
@@ -110,9 +113,8 @@ class SlurmPool:
         Raises:
             FibsegError: an impossible value, no submitit, or no Slurm.
         """
-        _require_at_least("retries", retries, 0)
-        _require_at_least("max_num_timeout", max_num_timeout, 0)
-        _require_at_least("array_parallelism", array_parallelism, 1)
+        require_at_least(0, retries=retries, max_num_timeout=max_num_timeout)
+        require_at_least(1, array_parallelism=array_parallelism)
         options = {name: value for name, value in resources.items() if value is not None}
         if cluster == "slurm":
             options["slurm_array_parallelism"] = array_parallelism
@@ -150,6 +152,7 @@ class SlurmPool:
 
     def start(self, task: Task) -> int:
         """Keep a task for the next `wait`, which submits all of them as one array."""
+        # Numbers and not jobs: a task has a number before it is submitted.
         self._count += 1
         self._unsubmitted.append((self._count, task))
         return self._count
@@ -170,6 +173,7 @@ class SlurmPool:
 
     def _submit(self) -> None:
         try:
+            # As one array: hundreds of single jobs burden a scheduler, and sites limit them.
             with self._executor.batch():
                 jobs = {
                     number: self._executor.submit(SlurmTask(task, self._local_cores, self._gpus))
@@ -196,14 +200,8 @@ class SlurmPool:
     def close(self) -> None:
         """Cancel the jobs that have not ended."""
         for job in self._job_by_number.values():
+            # A job that has just ended cannot be cancelled, which is no error.
             job.cancel(check=False)
-
-
-def _require_at_least(name: str, value: Any, least: int) -> None:
-    if not (isinstance(value, int) and value >= least):
-        raise FibsegError(
-            f"hydra.launcher.{name}: {value} is impossible; expected {least} or more."
-        )
 
 
 def _outcome(results: Callable[[], list[Outcome]]) -> Outcome | str:

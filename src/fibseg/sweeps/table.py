@@ -35,6 +35,7 @@ def live_table(runs: Sequence[SweepRun], slots: int, now: float, height: int) ->
     time_left = duration_text(outlook.seconds)
     title = f"{outlook.ended} of {len(runs)} runs ended; about {time_left} left"
     table = Table("run", "epoch", "val loss", "val F1", "left", "state", title=title)
+    # Stable, so that the runs of one state stay in the order of the command line.
     in_order = sorted(runs, key=lambda run: LIVE_ORDER.index(run.state))
     for run in in_order[: max(1, height)]:
         seconds_left = (
@@ -102,6 +103,7 @@ def ending_table(runs: Sequence[SweepRun]) -> Table:
             run.state,
             str(run.tries) if run.tries else "",
             f"{run.epochs_done()}/{run.epochs}",
+            # A skipped run took no time here, and its earlier time is not known.
             f"{run.seconds:.0f}" if run.tries else "",
             run.error,
         )
@@ -135,5 +137,6 @@ def _mean_and_deviation(values: Sequence[float | None]) -> str:
     """As "0.500 (0.354)"; a single value has no deviation."""
     # numpy makes NaN of None, so that a missing class shows.
     numbers = np.array(values, dtype=float)
+    # Of a sample, as in `fibseg compare`.
     deviation = f" ({numbers.std(ddof=1):.3f})" if len(numbers) > 1 else ""
     return f"{numbers.mean():.3f}{deviation}"
