@@ -28,7 +28,8 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
         book, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}
     ).execute()
     assert all(cell.execution_count for cell in code)
-    assert code[-1].outputs  # the last one shows something
+    # The last cell shows something.
+    assert code[-1].outputs
 
 
 def test_there_are_two() -> None:

@@ -1,4 +1,4 @@
-"""The wheel in an environment of its own, with no clone beside it: the whole job by installed commands."""
+"""The wheel in its own environment, with no clone beside it: the whole job by installed commands."""
 
 from __future__ import annotations
 
