@@ -1,4 +1,4 @@
-"""The wheel in its own environment, with no clone beside it: the whole job by installed commands."""
+"""The wheel in its own environment, with no clone beside it: the whole job by its commands."""
 
 from __future__ import annotations
 
