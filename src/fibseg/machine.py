@@ -136,7 +136,11 @@ def _commit() -> dict[str, str]:
     return {"commit": answer.stdout.strip()}
 
 
-def table_console(width: int, **options: Any) -> Console:
+TABLE_WIDTH = 140
+"""Columns of a table where the output is a file or a pipe, which has no width."""
+
+
+def table_console(width: int = TABLE_WIDTH, **options: Any) -> Console:
     """A Rich console for tables: as wide as the terminal, and `width` columns in a file.
 
     Rich takes 80 columns for a file, into which most tables do not fit. `options` are those of
@@ -148,6 +152,11 @@ def table_console(width: int, **options: Any) -> Console:
     if not console.is_terminal:
         console.width = width
     return console
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a line as it is: a path is not coloured, broken or taken for markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def start_workers(count: int) -> ProcessPoolExecutor:
@@ -197,6 +206,7 @@ def _end_with_parent() -> None:
     def wait_for_end() -> None:
         # A killed parent closes no pipe that a worker reads from: the workers hold its other end.
         multiprocessing.connection.wait([parent.sentinel])
+        # sys.exit would end this thread alone.
         os._exit(1)
 
     threading.Thread(target=wait_for_end, daemon=True).start()

@@ -14,7 +14,9 @@ import pytest
 
 from fibseg.commands.main import main
 from fibseg.comparison import dataset as dataset_module
+from fibseg.comparison.contrast_tables import contrast_table
 from fibseg.comparison.dataset import Dataset, datasets_of
+from fibseg.comparison.score_tables import table_1
 from fibseg.errors import FibsegError
 from fibseg.runs.collection import collect
 from fibseg.stack import write_pages
@@ -147,10 +149,10 @@ def test_data_sets_of_a_collection(tmp_path: Path) -> None:
         datasets_of(collection, [("unet-on", "golgi")])
 
 
-def test_tables_of_a_notebook(tmp_path: Path) -> None:
+def test_tables_of_a_data_set(tmp_path: Path) -> None:
     make_grid(tmp_path, 3)
     dataset = dataset_in(tmp_path)
-    assert dataset.table_1().rows[0][:2] == ["eunet-off", "best 2 of 3"]
-    assert dataset.table_1(paper_style=True).rows != dataset.table_1().rows
-    assert len(dataset.contrast_table().rows) == len(dataset.contrasts) == 5
+    assert table_1(dataset).rows[0][:2] == ["eunet-off", "best 2 of 3"]
+    assert table_1(dataset, paper_style=True).rows != table_1(dataset).rows
+    assert len(contrast_table(dataset).rows) == len(dataset.contrasts) == 5
     assert dataset.foreground == ["er"]

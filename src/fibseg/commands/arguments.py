@@ -17,6 +17,7 @@ def whole_numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
+        # argparse adds the name of the option, and prints the text as it is only for this error.
         raise argparse.ArgumentTypeError(
             f"{text}: expected whole numbers, with commas between them"
         ) from None
@@ -44,6 +45,7 @@ def nanometre_sizes(text: str) -> list[float]:
     try:
         sizes = [float(part) for part in parts]
     except ValueError:
+        # A text that is no number gets the message of a wrong count below.
         sizes = []
     if len(sizes) != 3:
         raise argparse.ArgumentTypeError(f"{text}: expected three numbers, z,y,x")
@@ -80,5 +82,6 @@ def parse_classes(entries: Sequence[str] | None) -> dict[str, list[int]]:
             raise FibsegError(
                 f"--class {entry}: expected NAME=VALUE, as mitochondrion=1 or er=3,4."
             ) from None
+        # A class may be given twice, as --class er=3 --class er=4.
         values_of_class.setdefault(name.strip(), []).extend(numbers)
     return values_of_class

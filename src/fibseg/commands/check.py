@@ -18,7 +18,7 @@ from fibseg.data.inspection import SliceFacts
 from fibseg.data.survey import Survey, survey
 from fibseg.data.volume import read_places
 from fibseg.errors import FibsegError
-from fibseg.machine import table_console
+from fibseg.machine import print_line, table_console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,29 +43,29 @@ def run(options: argparse.Namespace) -> None:
     # Pages import matplotlib, which `fibseg check --help` can do without.
     from fibseg.pages.check import write_check_page
 
-    console = table_console(140)
+    console = table_console()
     description = load_description(options.data)
     if options.root is not None:
+        # Paths in a description are relative to its root.
         description.root = options.root
     page = Path(options.page or f"check-{description.name}.html")
+    # Every finding is collected before any is printed: a user mends all of them at once.
     data_survey = _survey_with_progress(description, console)
     if data_survey.slices:
         console.print(_split_table(description, data_survey))
     for finding in data_survey.findings:
-        console.print(
-            f"{finding.level}: {finding.text}", markup=False, highlight=False, soft_wrap=True
-        )
+        print_line(console, f"{finding.level}: {finding.text}")
+    # Also with errors: the pictures may show what is wrong.
     write_check_page(
         path=page,
         title=f"Data {description.name}",
         survey=data_survey,
         annotated_slices=read_places(description, data_survey.places_to_show),
     )
-    console.print(
-        f"{page}: is this what you painted?", markup=False, highlight=False, soft_wrap=True
-    )
+    print_line(console, f"{page}: is this what you painted?")
     errors = len(data_survey.errors)
     if errors:
+        # At the end, so that the exit code tells a script, and the page is there.
         raise FibsegError(
             f"{errors} error{'s' * (errors > 1)} in the data description {options.data}, see above."
         )
@@ -86,10 +86,12 @@ def _survey_with_progress(description: DataDescription, console: Console) -> Sur
 
 def _split_table(description: DataDescription, data_survey: Survey) -> Table:
     """A row per volume and split."""
+    # A name may hold brackets, which Rich would take for markup.
     names = [Column(escape(name), overflow="fold") for name in data_survey.names]
     title = escape(f"data {description.name}; shares of the annotated pixels")
     table = Table("vol.", "split", "slices", "annotated", *names, title=title)
     for index in range(len(description.volumes)):
+        # The last row is for slices in no split, which may be annotated by oversight.
         for split in (*SPLITS, ""):
             slices = [
                 facts

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+
+from rich.console import Console
 
 from fibseg.commands.arguments import whole_numbers
 from fibseg.comparison.dataset import datasets_of
@@ -17,7 +20,7 @@ from fibseg.comparison.report import (
     write_tables,
 )
 from fibseg.errors import FibsegError
-from fibseg.machine import table_console
+from fibseg.machine import print_line, table_console
 from fibseg.pages.charts import charts_of
 from fibseg.pages.comparison import write_comparison_page
 from fibseg.runs.collection import collect
@@ -94,18 +97,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the tables, and write them as CSV, Markdown and LaTeX, with the page."""
+    # Before any run is read: a hundred of them take seconds.
     comparison = _comparison_options(options)
-    console = table_console(140)
-
-    def print_line(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
+    console = table_console()
     collection = collect(options.runs)
     for path, reason in collection.left_out:
-        print_line(f"left out: {path}: {reason}")
+        print_line(console, f"left out: {path}: {reason}")
     if not collection.runs:
         raise FibsegError("no finished run among these folders; name folders of finished runs.")
     datasets = datasets_of(collection, [(first, second) for first, second in options.pair])
+    # Of all data sets together: a class may be in one of them only.
     check_thin_classes(datasets, comparison.thin_classes)
     reports = []
     # Each data set is printed when it is computed, since label files may take a minute.
@@ -114,15 +115,21 @@ def run(options: argparse.Namespace) -> None:
         for table in report.tables:
             console.print(table.rich())
         for sentence in report.sentences:
-            print_line(sentence)
+            print_line(console, sentence)
         reports.append(report)
     output = Path(options.output)
     charts = [charts_of(dataset) for dataset in datasets]
     write_tables(output, reports, collection.left_out)
     write_comparison_page(output / "index.html", reports, charts, collection.left_out)
     if options.wandb:
-        _log_to_wandb(options.wandb, output, reports, charts, print_line=print_line)
-    print_line(f"{output}: index.html, comparison.md, each table as CSV and LaTeX")
+        _log_to_wandb(
+            project=options.wandb,
+            output=output,
+            reports=reports,
+            charts=charts,
+            console=console,
+        )
+    print_line(console, f"{output}: index.html, comparison.md, each table as CSV and LaTeX")
 
 
 def _comparison_options(options: argparse.Namespace) -> ComparisonOptions:
@@ -131,12 +138,14 @@ def _comparison_options(options: argparse.Namespace) -> ComparisonOptions:
         raise FibsegError(
             f"--low {options.low}, --high {options.high}: expected 0 <= low < high <= 1."
         )
+    # Argparse checks types; ranges are checked here, where they get a sentence.
     if min([options.smallest, *options.strata]) < 1:
         raise FibsegError(
             f"--smallest {options.smallest}, --strata {options.strata}: expected 1 pixel or more."
         )
     if options.tolerance is not None and not 0 <= options.tolerance < math.inf:
         raise FibsegError(f"--tolerance: {options.tolerance}; expected 0 nm or more.")
+    # An option that has no effect is a mistake, and not a thing to pass over.
     if options.tolerance is not None and not options.thin:
         raise FibsegError("--tolerance: name the thin classes too, as in --thin membrane.")
     return ComparisonOptions(
@@ -154,20 +163,24 @@ def _log_to_wandb(
     output: Path,
     reports: Sequence[Report],
     charts: Sequence[Mapping[str, str]],
-    print_line: Callable[[str], None],
+    console: Console,
 ) -> None:
     """Log every table, every chart and the page as one run of W&B."""
+    # W&B is slow to import, and most comparisons are not logged.
     import wandb
 
     from fibseg.training.wandb_run import start_wandb_run
 
     settings = {"project": project, "job_type": "comparison", "name": output.name}
-    logged_run, _ = start_wandb_run(output, settings, resume=False, report=print_line)
+    logged_run, _ = start_wandb_run(
+        output, settings, resume=False, report=partial(print_line, console)
+    )
     for report, of_dataset in zip(reports, charts, strict=True):
         for table in report.written_tables:
             rows = [list(row) for row in table.rows]
             logged_run.log({table.name: wandb.Table(columns=list(table.columns), data=rows)})
         name = report.dataset.name
+        # inject=False: W&B would add a style of its own to the page.
         pictures = {
             f"{name}/{title}": wandb.Html(chart, inject=False)
             for title, chart in of_dataset.items()

@@ -39,7 +39,14 @@ def run(options: argparse.Namespace) -> None:
     # torch is imported here, so that other commands answer at once.
     from fibseg.config.compose import description_of
     from fibseg.data.slices import load_slices
-    from fibseg.machine import Compute, choose_device, cores, set_threads, table_console
+    from fibseg.machine import (
+        Compute,
+        choose_device,
+        cores,
+        print_line,
+        set_threads,
+        table_console,
+    )
     from fibseg.models.trained import load_model
     from fibseg.prediction.exactness import run_drift, store_choice
     from fibseg.prediction.windows import chosen_windows
@@ -47,8 +54,9 @@ def run(options: argparse.Namespace) -> None:
     from fibseg.runs.identity import read_config
 
     path = Path(options.directory)
-    console = table_console(140)
-    model = load_model(find_checkpoint(path))
+    console = table_console()
+    checkpoint = find_checkpoint(path)
+    model = load_model(checkpoint)
     config = read_config(RunDirectory(path))
     if config is None:
         raise FibsegError(
@@ -57,20 +65,21 @@ def run(options: argparse.Namespace) -> None:
     description = description_of(config["data"], str(RunDirectory(path).config))
     if options.root is not None:
         description.root = options.root
+    # Timing needs all cores, as a prediction has them.
     set_threads(None)
     compute = Compute(choose_device(options.device), model.precision, options.batch, cores())
+    # Never the test slices: the windows of predictions are chosen by this.
     slices = load_slices(description)["validation"]
     drifts = run_drift(model, slices, compute)
     console.print(drift_table(drifts, list(model.class_names)[1:], len(slices)))
     if options.store:
-        model = store_choice(model, drifts, len(slices), find_checkpoint(path))
-    console.print(
-        f"{path}: predictions cut slices by: {chosen_windows(model)}", markup=False, highlight=False
-    )
+        model = store_choice(model, drifts, len(slices), checkpoint)
+    print_line(console, f"{path}: predictions cut slices by: {chosen_windows(model)}")
 
 
 def drift_table(drifts: Sequence[Drift], class_names: Sequence[str], slices: int) -> Table:
     """One row for each kind of windows."""
+    # As above: `fibseg exactness --help` needs neither Rich nor torch.
     from rich.table import Table
 
     from fibseg.prediction.exactness import ALLOWED_LOSS

@@ -10,6 +10,7 @@ from rich.console import Console
 from fibseg.commands.arguments import crop_corner
 from fibseg.comparison.dataset import datasets_of
 from fibseg.errors import FibsegError
+from fibseg.machine import print_line
 from fibseg.pages.panels import Crop, write_figure
 from fibseg.pages.paper import comparison_figure, draw_crops, filter_figure
 from fibseg.runs.collection import collect
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="seed of the rows that are drawn at random"
     )
     _add_sizes(of_slices, side=500)
+    # The function to call travels with the options, so that `run` needs no list of kinds.
     of_slices.set_defaults(draw=draw_slices_figure)
     of_filter = kinds.add_parser("filter", help="a patch, and its versions by the grain filter")
     of_filter.add_argument("image", help="stack of grey values")
@@ -117,7 +119,7 @@ def _check_positive(**numbers: float) -> None:
 
 def _print_paths(paths: Sequence[object]) -> None:
     text = ", ".join(map(str, paths))
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    print_line(Console(), text)
 
 
 def crop_of(numbers: Sequence[int]) -> Crop:

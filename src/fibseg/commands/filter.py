@@ -11,6 +11,7 @@ from rich.progress import track
 
 from fibseg.errors import FibsegError
 from fibseg.filters.grain import grain_filter
+from fibseg.machine import print_line
 from fibseg.stack import StackHeader, StackWriter, check_output, open_stack
 
 
@@ -34,15 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write a filtered stack for each area."""
     areas: list[int] = options.area
+    # Two equal areas would be written to one file.
     if len(set(areas)) < len(areas):
         raise FibsegError(f"--area: {areas} names an area twice.")
     outputs = _output_paths(Path(options.output), areas)
     for path in outputs:
+        # Every output before the first slice is filtered, since a stack takes minutes.
         check_output(path, options.overwrite, "--overwrite")
     stack = open_stack(options.input)
     header = StackHeader(stack.shape, str(stack.dtype), stack.voxel_size)
     # Progress goes to stderr, so that stdout can be a pipe.
     console = Console(stderr=True)
+    # As many writers as areas, all of which drop their partial files if one slice fails.
     with ExitStack() as files:
         writers = [StackWriter(path, header) for path in outputs]
         for writer in writers:
@@ -59,9 +63,7 @@ def run(options: argparse.Namespace) -> None:
             for writer, filtered in zip(writers, grain_filter(image, areas), strict=True):
                 writer.write(filtered)
     for path in outputs:
-        console.print(
-            f"{path}: {stack.shape[0]} slices", markup=False, highlight=False, soft_wrap=True
-        )
+        print_line(console, f"{path}: {stack.shape[0]} slices")
 
 
 def _output_paths(output: Path, areas: list[int]) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fibseg.errors import FibsegError
 from fibseg.runs.components import components_of
 from fibseg.runs.directory import RunDirectory
-from fibseg.runs.results import read_metrics
+from fibseg.runs.results import SCORED_SPLITS, read_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ class Comparison:
             for run in runs:
                 f1 = {
                     f"{split} {name}": value
-                    for split in ("validation", "test")
+                    for split in SCORED_SPLITS
                     for name, value in run.f1(split).items()
                 }
                 rows.append({"configuration": configuration_name, "seed": run.seed, **f1})
@@ -48,6 +48,7 @@ class Comparison:
             for run in runs:
                 path = RunDirectory(run.path).metrics
                 name = {"configuration": configuration_name, "seed": run.seed}
+                # Tables need no metrics.csv, so that a run may have been copied without it.
                 rows += [name | row for row in (read_metrics(path) if path.exists() else [])]
         return pandas_or_error().DataFrame(rows)
 
@@ -71,7 +72,10 @@ class Comparison:
 
     def table_1(self, paper_style: bool = False) -> pd.DataFrame:
         """Table 1 of the paper: test F1 of each configuration, as `fibseg compare` prints it."""
-        return _frame(self.dataset.table_1(paper_style))
+        # When it is called: `import fibseg` needs no table.
+        from fibseg.comparison.score_tables import table_1
+
+        return _frame(table_1(self.dataset, paper_style))
 
     def table_2(self) -> pd.DataFrame:
         """Table 2 of the paper: components of the test slices."""
@@ -88,7 +92,7 @@ class Comparison:
 def _contrast_row(contrast: Contrast) -> dict[str, Any]:
     return {
         "kind": contrast.kind,
-        "contrast": f"{contrast.second} less {contrast.first}",
+        "contrast": contrast.name,
         "class": contrast.class_name,
         "difference": contrast.interval.mean,
         "low": contrast.interval.low,

@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> None:
     output = Path(options.output)
     # Before anything is read: reading a large stack takes minutes.
     check_output(output, options.overwrite, "--overwrite")
+    # It tells by the file itself which program wrote it.
     source = open_labels(options.labels)
     offset = options.offset or [0, 0, 0]
     voxel_size = source.stack.voxel_size
@@ -81,6 +82,7 @@ def run(options: argparse.Namespace) -> None:
         image = open_stack(options.image)
         # Raises where the labels leave the image, before anything is written.
         part_of(image, offset, source.stack.shape)
+        # Either file may lack it; where both have one, that of the labels counts.
         voxel_size = voxel_size or image.voxel_size
     # --background 0 overrides that 0 means unannotated in ilastik.
     unlabelled = [value for value in source.unlabelled if value not in options.background]
@@ -120,8 +122,10 @@ def _classes(
     }
     if "background" in classes:
         raise FibsegError("--class background: no class; give its value as --background VALUE.")
+    # Class numbers are bytes, of which 0 is background and 255 means unannotated.
     if len(classes) >= IGNORE:
         raise FibsegError(f"{len(classes)} classes; {IGNORE - 1} are the most.")
+    # A name in the file may be empty.
     if not classes or not all(classes):
         raise FibsegError(
             f"{source.stack.name}: it names no classes; give them as --class mitochondrion=1."
@@ -153,4 +157,5 @@ def _class_entry(classes: Iterable[str]) -> str:
         f"  {yaml_text(name)}: {{label: {number}, weight: 1.0}}\n"
         for number, name in enumerate(classes, 1)
     )
+    # A weight of .1 for the background, as in the paper; the others are for the user to set.
     return f"classes:\n{lines}background: {{labels: [0], weight: 0.1}}\nignore: {IGNORE}\n"

@@ -90,11 +90,14 @@ def train(
     overrides |= {} if areas is None else {"filter.areas": areas}
     overrides |= {} if experiment is None else {"experiment": experiment}
     overrides |= {} if root is None else {"data.root": str(root)}
+    # The cache goes with the runs, or a notebook would make a folder runs/ beside itself.
     overrides |= {"machine.runs": str(runs), "machine.cache": str(Path(runs) / "cache")}
+    # Last, so that settings win over the arguments.
     overrides |= dict(settings or {})
     with _composer(data) as (name, composed_of):
         typed = [f"data={name}", *(_override(key, value) for key, value in overrides.items())]
         composed = composed_of(typed)
+        # The name of a run depends on the choices of groups, which Hydra keeps here.
         HydraConfig.instance().set_config(composed)
         config, plain = configuration.train_config(configuration.without_hydra(composed))
         directory = RunDirectory(configuration.run_path(config, plain))
@@ -144,6 +147,7 @@ def predict(
     from fibseg.prediction.stack import Labeller, label_stack
     from fibseg.prediction.whole_cell import label_table
 
+    # A model that is already loaded may label many stacks.
     trained = load_model(model) if isinstance(model, str | Path) else model
     image = _opened(stack)
     depth, height, width = image.shape
@@ -159,6 +163,7 @@ def predict(
     labels = np.empty((depth, height, width), values.dtype)
     for labelled in label_stack(labeller, image, range(depth)):
         if labelled.error is not None:
+            # A whole stack can skip unreadable slices; an array has no place to say which.
             raise labelled.error
         labels[labelled.z] = values[labelled.labels]
     return labels
@@ -184,6 +189,7 @@ def score(
     description = None if data is None else _described(data)
     scores = score_stacks(_opened(prediction), _opened(labels), description, slices)
     rows = [asdict(class_score) for class_score in scores]
+    # Counts of components become columns of their own.
     frame = pandas_or_error().DataFrame([row | row.pop("detection") for row in rows])
     return frame.rename(columns={"name": "class"}).set_index("class")
 
@@ -231,6 +237,7 @@ def _opened(stack: Stack | Pixels | str | Path) -> Stack:
         if stack.ndim != 3:
             raise FibsegError(f"an array of shape {stack.shape}; expected (Z, H, W).")
         depth, height, width = stack.shape
+        # A stack reads slice by slice; an array gives its slices without a copy.
         return Stack("the array", (depth, height, width), stack.dtype, lambda z: stack[z])
     return open_stack(stack)
 
@@ -248,6 +255,7 @@ def _composer(data: str | Path) -> Iterator[tuple[str, Any]]:
     from hydra.core.global_hydra import GlobalHydra
 
     configuration.register()
+    # A notebook lives long, and conf/ may have been edited since the last call.
     configuration.forget_usual_configs()
     # Hydra's state is global: one that a notebook began is not ours to use.
     GlobalHydra.instance().clear()
@@ -275,8 +283,11 @@ def _override(key: str, value: Any) -> str:
     if isinstance(value, str):
         text = value.replace("\\", "\\\\").replace("'", "\\'")
         return (
+            # Quoted, since a path may hold what Hydra takes for grammar. Choices of groups are
+            # typed plain, as scores.json records them.
             f"{key}='{text}'" if key not in ("model", "filter", "experiment") else f"{key}={value}"
         )
+    # YAML spells them true, false and null.
     if isinstance(value, bool) or value is None:
         return f"{key}={str(value).lower() if value is not None else 'null'}"
     if isinstance(value, list | tuple):

@@ -25,6 +25,7 @@ class Command(NamedTuple):
     is_program: bool = False
 
 
+# In the order of the work, as `fibseg --help` lists them.
 COMMANDS = {
     "new": Command("new", "write a commented data description from an image and its labels"),
     "import": Command("import_labels", "turn labels of ilastik, napari or MIB into class numbers"),
@@ -58,11 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = command_parser(name).parse_args(words)
     try:
         _module(name).run(options)
+    # An OSError names its file and its reason; other errors are defects and show a traceback.
     except (FibsegError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
+        # 128 plus the number of SIGINT, as shells report it.
         return 130
     return 0
 

@@ -15,7 +15,7 @@ from fibseg.commands.arguments import nanometre_sizes
 from fibseg.config.compose import load_description
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
-from fibseg.machine import table_console
+from fibseg.machine import print_line, table_console
 from fibseg.scores.label_values import (
     annotated_values,
     class_reader,
@@ -25,9 +25,6 @@ from fibseg.scores.label_values import (
 from fibseg.scores.measures import ClassMeasures, measure_classes, objects_csv
 from fibseg.scores.objects import StackObjects, find_objects
 from fibseg.stack import Stack, StackHeader, StackWriter, check_output, open_stack, read_notes
-
-_WIDTH = 140
-"""Columns of the summary where the output is a file or a pipe, which have no width."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write a table of objects, a stack of their numbers on request, and print a summary."""
-    console = table_console(_WIDTH)
+    console = table_console()
     labels = Path(options.labels)
     output = Path(options.output or f"{labels.stem}-objects.csv")
     instances = None if options.instances is None else Path(options.instances)
@@ -81,17 +78,19 @@ def run(options: argparse.Namespace) -> None:
         smallest=options.smallest,
         fill_holes=options.fill_holes,
     )
+    # Classes are numbered by their label values in ascending order, as `class_reader` does.
     class_names = [names[value] for value in sorted(names)]
     write_whole(output, objects_csv(objects.measures, class_names, spacing))
     console.print(_summary(measure_classes(objects.measures, class_names, spacing, stack.shape)))
-    _print_line(console, f"{output}: {len(objects.measures.voxels)} objects")
+    print_line(console, f"{output}: {len(objects.measures.voxels)} objects")
     if instances is not None:
         _write_instances(instances, objects, stack.shape, spacing)
-        _print_line(console, f"{instances}: the number of its object at each voxel")
+        print_line(console, f"{instances}: the number of its object at each voxel")
 
 
 def _spacing(stack: Stack, given: Sequence[float] | None) -> tuple[float, float, float]:
     """Size of a voxel (z, y, x) in nm: the given one, or the file's."""
+    # Volumes in µm³ need it, and a guess would look like a measurement.
     size = given or stack.voxel_size
     if size is None:
         raise FibsegError(f"{stack.name} holds no voxel size; give --voxel-size z,y,x in nm.")
@@ -107,6 +106,7 @@ def _class_names(
     """Label value -> name: from a description, else the notes of predict.py, else every value."""
     names = _known_names(path, description)
     if names is None:
+        # Unsigned, signed and boolean; grey values of a float image are no labels.
         if stack.dtype.kind not in "uib":
             raise FibsegError(f"{stack.name}: values of type {stack.dtype}; expected labels.")
         values = distinct_values(stack)
@@ -169,8 +169,3 @@ def _summary(summaries: Sequence[ClassMeasures]) -> Table:
             f"{summary.surface:.4g}",
         )
     return table
-
-
-def _print_line(console: Console, text: str) -> None:
-    """Print a line as it is: paths are not to be coloured or broken."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

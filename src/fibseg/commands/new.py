@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
     if path.exists() and not options.overwrite:
         raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
     _check_not_hidden(path)
+    # Before the files are opened: to survey a large stack of labels takes time.
     classes = _class_names(parse_classes(options.classes))
     image = open_stack(options.image)
     labels = _open_class_numbers(options.labels)
@@ -80,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
         voxel_size=options.voxel_size,
         named_values=classes,
     )
+    # A typing error in a value would give a class without a pixel.
     unknown = sorted(set(classes) - set(draft.values))
     if unknown:
         raise FibsegError(
@@ -138,6 +140,7 @@ def _class_names(values_of_class: Mapping[str, list[int]]) -> dict[int, str]:
 
 def _summary(draft: Draft) -> list[str]:
     """What the files hold, and what is missing."""
+    # Shares help to tell which value is which organelle.
     values = ", ".join(f"{value} ({share:.2%})" for value, share in draft.values.items())
     splits = ", ".join(f"{len(slices)} {split}" for split, slices in draft.positions.items())
     annotated = len(draft.annotated)
@@ -150,6 +153,7 @@ def _summary(draft: Draft) -> list[str]:
             "voxel size: neither file has one; write it in place of ???, "
             "or give --voxel-size z,y,x in nm"
         )
+    # Labels without a value for unannotated pixels: an empty slice is either.
     if IGNORE not in draft.values and annotated < draft.label_depth:
         lines.append(
             f"{draft.label_depth - annotated} slices are all 0 and left out of the splits: "
@@ -161,6 +165,7 @@ def _summary(draft: Draft) -> list[str]:
 def _next_commands(path: Path) -> list[str]:
     """Commands that work as they are printed, wherever the description was written."""
     lines = [f"  fibseg check {shlex.quote(str(path))}"]
+    # Hydra reads descriptions from a folder called data only.
     if path.parent.name != "data":
         return [
             *lines,

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from fibseg.config import compose as configuration
 from fibseg.config.messages import run_with_sentences
 
+# At import: Hydra needs the schemas before it composes.
 configuration.register()
 
 

@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
     """Print F1 of each class, and how many of its components were detected."""
     labels = open_stack(options.labels)
     depth = labels.shape[0]
+    # Positions in LABELS, which may cover a part of PREDICTION.
     slices = list(range(depth))
     if options.slices:
         slices = parse_slices(options.slices, depth, "--slices")
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         slices=slices,
         offset=options.offset,
     )
-    table_console(140).print(_score_table(scores, len(slices)))
+    table_console().print(_score_table(scores, len(slices)))
 
 
 def _score_table(scores: Sequence[ClassScore], slices: int) -> Table:

@@ -15,6 +15,7 @@ from fibseg.config import compose as configuration
 from fibseg.config.messages import run_with_sentences
 from fibseg.runs.directory import RunDirectory
 
+# At import: Hydra needs the schemas before it composes.
 configuration.register()
 
 
@@ -27,6 +28,7 @@ def run(composed: DictConfig) -> float:
     from fibseg.training.run import train_or_report
 
     config, plain = configuration.train_config(composed)
+    # They are written to scores.json as what was typed.
     overrides = list(HydraConfig.get().overrides.task)
     directory = RunDirectory(configuration.run_path(config, plain))
     return train_or_report(
@@ -40,6 +42,7 @@ def run(composed: DictConfig) -> float:
 
 def main() -> int:
     """Run the program on `sys.argv`; gives its exit code."""
+    # Hydra reads the folders of configurations from the command line only.
     sys.argv = configuration.with_user_folder(sys.argv)
     return run_with_sentences(run)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibseg.arrays import Place
 from fibseg.comparison.contrasts import Contrast, contrasts_of
@@ -20,9 +20,6 @@ from fibseg.runs.collection import Collection, configurations
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.finished import FinishedRun
 from fibseg.runs.identity import read_config, scientific
-
-if TYPE_CHECKING:
-    from fibseg.comparison.text import Table
 
 
 @dataclass(frozen=True)
@@ -153,20 +150,6 @@ class Dataset:
         volumes = [self.volumes(run) if needs_volumes else None for run in self.runs]
         scores = score_labels_of(self.runs, volumes, measures)
         return {run.path: score for run, score in zip(self.runs, scores, strict=True)}
-
-    # The modules of the tables import this one, so that these methods import them when called.
-
-    def table_1(self, paper_style: bool = False) -> Table:
-        """Test F1 of each configuration; see `score_tables.table_1`."""
-        from fibseg.comparison.score_tables import table_1
-
-        return table_1(self, paper_style)
-
-    def contrast_table(self) -> Table:
-        """Every contrast with its interval; see `contrast_tables.contrast_table`."""
-        from fibseg.comparison.contrast_tables import contrast_table
-
-        return contrast_table(self)
 
 
 def datasets_of(

@@ -82,7 +82,6 @@ def save_panels(
         for index, name in enumerate(class_names)
         if index > 0
     ]
-    # matplotlib refuses a legend of 0 columns.
     columns = max(1, len(patches))
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
