@@ -151,21 +151,31 @@ def test_what_each_feature_counted(grown: Commands) -> None:
     assert any(line.startswith("area 200: ") for line in lines)
 
 
+@pytest.fixture(scope="module")
+def last_slices(grown: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slices 6 to 8 of the tiny stack; read only."""
+    path = tmp_path_factory.mktemp("pages") / "image.tif"
+    write_stack(path, tifffile.imread(grown.data / "image.tif")[6:], [20, 5, 5])
+    return path
+
+
 @pytest.mark.slow
-def test_its_labels_of_a_stack_are_those_of_the_run(grown: Commands, tmp_path: Path) -> None:
+def test_its_labels_of_a_stack_are_those_of_the_run(
+    grown: Commands, last_slices: Path, tmp_path: Path
+) -> None:
     """Also in tiles and turned."""
     run = grown.run_directory()
     line = [
         "predict.py",
         f"checkpoint={run}",
-        f"image={grown.data / 'image.tif'}",
+        f"image={last_slices}",
         "threads=1",
         "device=cpu",
     ]
     result = grown.run(*line, f"output={tmp_path / 'labels.tif'}")
     assert result.returncode == 0, result.stderr
     labels = tifffile.imread(tmp_path / "labels.tif")
-    np.testing.assert_array_equal(labels[[7, 8]], tifffile.imread(run / "labels" / "test.tif"))
+    np.testing.assert_array_equal(labels[1:], tifffile.imread(run / "labels" / "test.tif"))
     result = grown.run(*line, f"output={tmp_path / 'tiles.tif'}", "windows=tiles", "tile=40")
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "tiles.tif"), labels)
@@ -177,30 +187,22 @@ def test_its_labels_of_a_stack_are_those_of_the_run(grown: Commands, tmp_path: P
     )
     assert result.returncode == 0, result.stderr
     shares = [
-        open_stack(tmp_path / f"share-{name}.tif").read(7)
+        open_stack(tmp_path / f"share-{name}.tif").read(1)
         for name in ("background", "mitochondrion")
     ]
     assert shares[0].mean() > shares[1].mean() > 0
     assert (tifffile.imread(tmp_path / "turned.tif") == labels).mean() > 0.95
 
 
-@pytest.fixture(scope="module")
-def one_page(grown: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Slices 6 to 8 of the tiny stack; read only."""
-    path = tmp_path_factory.mktemp("pages") / "image.tif"
-    write_stack(path, tifffile.imread(grown.data / "image.tif")[6:], [20, 5, 5])
-    return path
-
-
 @pytest.mark.slow
 def test_shards_and_the_mean_of_a_forest_and_a_network(
-    grown: Commands, finished: Commands, one_page: Path, tmp_path: Path
+    grown: Commands, finished: Commands, last_slices: Path, tmp_path: Path
 ) -> None:
     """Networks that need the paper's windows cannot be averaged with a forest.
 
     By whole slices they can.
     """
-    line = ["predict.py", f"image={one_page}", "threads=1", "device=cpu"]
+    line = ["predict.py", f"image={last_slices}", "threads=1", "device=cpu"]
     forest = f"checkpoint={grown.run_directory()}"
     for shard in ("shard=1", "shard=0"):
         result = grown.run(*line, forest, f"output={tmp_path / 'shards.tif'}", "shards=2", shard)
