@@ -24,7 +24,9 @@ def replace_in(path: Path, old: str, new: str) -> None:
 
 def test_the_installed_program(commands: Commands, tmp_path: Path) -> None:
     make_grid(tmp_path / "runs", 2)
-    result = commands.run_process("fibseg", "compare", tmp_path / "runs", "--output", tmp_path / "out")
+    result = commands.run_process(
+        "fibseg", "compare", tmp_path / "runs", "--output", tmp_path / "out"
+    )
     assert result.returncode == 0, result.stderr
     assert "Table 1: cell, test F1" in result.stdout
     assert "unet-on scored .0" in result.stdout
