@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class RayPool:
         self.cores_needed = min(cores_per_run or 1, largest_node)
         self.where = self._describe(nodes)
         self._number_by_reference: dict[Any, int] = {}
+        self._future_by_reference: dict[Any, Future[Any]] = {}
         self._count = 0
 
     def _describe(self, nodes: list[dict[str, float]]) -> str:
@@ -162,6 +164,7 @@ class RayPool:
         self._count += 1
         reference = remote.remote(task, runs_per_gpu, self.cores_per_run)
         self._number_by_reference[reference] = self._count
+        self._future_by_reference[reference] = reference.future()
         return self._count
 
     def wait(self, seconds: float) -> dict[int, Outcome | str]:
@@ -169,13 +172,16 @@ class RayPool:
         if not self._number_by_reference:
             return {}
         self._require_ray_alive()
-        with ray_errors_as_sentences("does not answer"):
-            # One is enough to return at once, and the next call takes the others.
-            ended, _ = ray.wait(list(self._number_by_reference), num_returns=1, timeout=seconds)
-        return {
-            self._number_by_reference.pop(reference): self._outcome(reference)
-            for reference in ended
-        }
+        # Futures, since ray.wait itself waits for a minute where Ray's server was killed.
+        futures = self._future_by_reference
+        # One is enough to return at once, and the next call takes the others.
+        wait(futures.values(), timeout=seconds, return_when=FIRST_COMPLETED)
+        self._require_ray_alive()
+        outcomes: dict[int, Outcome | str] = {}
+        for reference in [reference for reference, future in futures.items() if future.done()]:
+            del futures[reference]
+            outcomes[self._number_by_reference.pop(reference)] = self._outcome(reference)
+        return outcomes
 
     def _outcome(self, reference: Any) -> Outcome | str:
         try:
@@ -200,6 +206,7 @@ class RayPool:
         if any(name in ESSENTIAL_PROCESSES for name in dead):
             # Ray can no longer cancel them.
             self._number_by_reference.clear()
+            self._future_by_reference.clear()
             kill_marked(self._mark)
             raise FibsegError(f"Ray was stopped (killed?); {RESUME_ADVICE}.")
 
