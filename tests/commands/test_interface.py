@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 import fibseg as fs
+from fibseg.config.calls import composed_run
 from fibseg.stack import open_stack, write_stack
 from tests.support import TINY, Commands
 
@@ -135,6 +137,17 @@ def test_mistakes_are_sentences(tmp_path: Path) -> None:
         fs.score(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8))
     with pytest.raises(fs.FibsegError, match="seed: -1 is impossible"):
         fs.train("phantom", seed=-1, root=tmp_path, runs=tmp_path)
+    for values, message in (
+        ({"data": "nothing"}, "Could not find 'data/nothing'"),
+        ({"data": "phantom", "model": "unett"}, "unett"),
+        ({"data": "phantom", "settings": {"training.epoch": 1}}, "Did you mean epochs"),
+        ({"data": "phantom", "settings": {"training.epochs": "abc"}}, "training.epochs"),
+    ):
+        with pytest.raises(fs.FibsegError, match=message) as caught:
+            fs.train(root=tmp_path, runs=tmp_path, **values)
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(fs.FibsegError, match="device: gpu is impossible"):
+        fs.predict(tmp_path, np.zeros((1, 4, 4), np.uint8), device="gpu")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = fs.nothing
 
@@ -146,3 +159,23 @@ def test_import_is_light() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_a_file_is_read_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file with the name of a description of the package, in a folder with odd letters."""
+    folder = tmp_path / "cell (1), 8 nm"
+    (folder / "conf").mkdir(parents=True)
+    (folder / "vnc.yaml").write_text(TINY)
+    monkeypatch.chdir(folder)
+    with composed_run("vnc.yaml", {"seed": 3}) as run:
+        assert (run.config.data.name, run.config.seed) == ("tiny", 3)
+        assert "seed" not in run.directory.path.name
+
+
+def test_hydra_of_the_caller_stays(tmp_path: Path) -> None:
+    before = GlobalHydra.instance().hydra
+    with composed_run("phantom", {"machine.runs": str(tmp_path)}):
+        assert GlobalHydra.instance().hydra is not None
+    assert GlobalHydra.instance().hydra is before

@@ -113,10 +113,10 @@ class TinyNet(nn.Module):
     def __init__(self, channels: int, classes: int, width: int):
         super().__init__()
         self.first = nn.Conv2d(channels, width, 3, padding=1)
-        self.second = nn.Conv2d(width, classes, 3, padding=1)
+        self.head = nn.Conv2d(width, classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.second(self.first(images).relu())
+        return self.head(self.first(images).relu())
 '''
 
 YAML = """

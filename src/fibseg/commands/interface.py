@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +16,13 @@ import numpy as np
 from fibseg.arrays import Pixels
 from fibseg.commands.frames import Comparison, pandas_or_error
 from fibseg.config import compose as configuration
+from fibseg.config.checks import DEVICE, WINDOWS, Check, require
 from fibseg.data import slices as data_slices
 from fibseg.data.description import DataDescription
 from fibseg.data.scoring import score_stacks
 from fibseg.errors import FibsegError
 from fibseg.runs import collection as run_collection
-from fibseg.runs.directory import RunDirectory, find_checkpoint
+from fibseg.runs.directory import find_checkpoint
 from fibseg.runs.finished import FinishedRun, read_run
 from fibseg.stack import Stack, open_stack
 
@@ -51,7 +50,7 @@ def load_slices(
     """
     description = _described(data)
     if root is not None:
-        description.root = str(root)
+        description = replace(description, root=str(root))
     return data_slices.load_slices(description)
 
 
@@ -80,9 +79,9 @@ def train(
     Raises:
         FibsegError: a mistake in the data or in a value.
     """
-    from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
+    from fibseg.config.calls import composed_run
     from fibseg.training.run import train_or_report
 
     areas = None if isinstance(filter, str) else list(filter)
@@ -94,21 +93,15 @@ def train(
     overrides |= {"machine.runs": str(runs), "machine.cache": str(Path(runs) / "cache")}
     # Last, so that settings win over the arguments.
     overrides |= dict(settings or {})
-    with _composer(data) as (name, composed_of):
-        typed = [f"data={name}", *(_override(key, value) for key, value in overrides.items())]
-        composed = composed_of(typed)
-        # The name of a run depends on the choices of groups, which Hydra keeps here.
-        HydraConfig.instance().set_config(composed)
-        config, plain = configuration.train_config(configuration.without_hydra(composed))
-        directory = RunDirectory(configuration.run_path(config, plain))
+    with composed_run(data, overrides) as composed, same_threads():
         train_or_report(
-            config=config,
-            plain=plain,
-            overrides=typed,
-            directory=directory,
+            config=composed.config,
+            plain=composed.plain,
+            overrides=composed.overrides,
+            directory=composed.directory,
             console=Console(soft_wrap=True),
         )
-    return read_run(directory.path)
+    return read_run(composed.directory.path)
 
 
 def load_model(run: str | Path) -> TrainedModel:
@@ -148,6 +141,7 @@ def predict(
     from fibseg.prediction.whole_cell import label_table
 
     # A model that is already loaded may label many stacks.
+    require(Check("windows", windows, WINDOWS), Check("device", device, DEVICE))
     trained = load_model(model) if isinstance(model, str | Path) else model
     image = _opened(stack)
     depth, height, width = image.shape
@@ -242,54 +236,19 @@ def _opened(stack: Stack | Pixels | str | Path) -> Stack:
     return open_stack(stack)
 
 
+@contextmanager
+def same_threads() -> Iterator[None]:
+    """Give torch back its number of threads at the end: a training sets its own."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _described(data: str | Path | DataDescription) -> DataDescription:
     if isinstance(data, DataDescription):
         return data
     return configuration.load_description(str(data))
-
-
-@contextmanager
-def _composer(data: str | Path) -> Iterator[tuple[str, Any]]:
-    """Name of a data description, and a function from overrides to a composed configuration."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    configuration.register()
-    # A notebook lives long, and conf/ may have been edited since the last call.
-    configuration.forget_usual_configs()
-    # Hydra's state is global: one that a notebook began is not ours to use.
-    GlobalHydra.instance().clear()
-    with tempfile.TemporaryDirectory(prefix="fibseg-") as folder:
-        # `fibseg new` writes to conf/ in the current directory.
-        users = Path("conf")
-        search = [f"file://{place.absolute()}" for place in (Path(folder), users) if place.is_dir()]
-        name = str(data)
-        if Path(name).is_file():
-            # Hydra finds a description as DIR/data/NAME.yaml only.
-            (Path(folder) / "data").mkdir()
-            shutil.copy(name, Path(folder) / "data" / Path(name).name)
-            name = Path(name).stem
-        with initialize_config_dir(str(configuration.CONF), version_base="1.3"):
-
-            def composed(overrides: list[str]) -> Any:
-                path = f"hydra.searchpath=[{','.join(search)}]"
-                return compose("train", overrides=[path, *overrides], return_hydra_config=True)
-
-            yield name, composed
-
-
-def _override(key: str, value: Any) -> str:
-    """`key=value` in Hydra's grammar."""
-    if isinstance(value, str):
-        text = value.replace("\\", "\\\\").replace("'", "\\'")
-        return (
-            # Quoted, since a path may hold what Hydra takes for grammar. Choices of groups are
-            # typed plain, as scores.json records them.
-            f"{key}='{text}'" if key not in ("model", "filter", "experiment") else f"{key}={value}"
-        )
-    # YAML spells them true, false and null.
-    if isinstance(value, bool) or value is None:
-        return f"{key}={str(value).lower() if value is not None else 'null'}"
-    if isinstance(value, list | tuple):
-        return f"{key}=[{','.join(map(str, value))}]"
-    return f"{key}={value}"

@@ -101,7 +101,7 @@ def model_checks(config: TrainConfig) -> list[Check]:
     if kind.by_gradient:
         return checks
     # A forest classifies pixels of whole slices, and scikit-learn's seeds have 32 bits.
-    whole = Rule(lambda scope: scope == "slice" or not config.filter.areas, "slice with this model")
+    whole = Rule(lambda _: not config.channels.by_patch, "slice with this model")
     nothing = Rule(lambda value: value is None, "null with this model")
     unfiltered = Rule(
         lambda areas: not areas or kind.takes_channels, "none, filter=off, with this model"

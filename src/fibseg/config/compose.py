@@ -5,6 +5,7 @@ Only commands and sweeps use this module: the rest of the package gets dataclass
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -138,12 +139,22 @@ def run_path(config: TrainConfig, plain: dict[str, Any]) -> Path:
     return Path(config.machine.runs) / config.name / name
 
 
+def quoted(text: str) -> str:
+    """Text in Hydra's grammar, where a blank, a bracket or a comma would mean something else."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def search_path(places: Sequence[str]) -> str:
+    """The override by which Hydra also looks in these places."""
+    return f"hydra.searchpath=[{','.join(quoted(place) for place in places)}]"
+
+
 @cache
 def _usual_config(choices: tuple[str, ...], search: tuple[str, ...]) -> dict[str, Any]:
     """The configuration of these choices with no key changed."""
     # Choices may stand in folders that a user added by hydra.searchpath.
-    path = [f"hydra.searchpath=[{','.join(search)}]"] if search else []
-    composed = compose("train", overrides=[*path, *choices])
+    composed = compose("train", overrides=[search_path(search), *choices])
     usual = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     # As in the run's own configuration, or "1%" would differ from 655.
     usual["filter"]["areas"] = areas_in_pixels(usual["filter"]["areas"], usual["patches"]["size"])

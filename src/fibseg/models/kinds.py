@@ -11,6 +11,9 @@ The class of a network has three attributes that predictions and starting weight
 - `halo`: how many pixels around its used part a tile must show to the network.
 - `entry`: name of the weights that see the channels first; a forest has none.
 
+Its last layer, the 1x1 convolution to the classes, is called `head`: `init_from` matches its rows
+by the names of the classes.
+
 Its module is imported when the network is made: the table alone is read without torch.
 """
 

@@ -70,6 +70,11 @@ def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:
     _check_same_network(model, source)
     random_weights = model.network.state_dict()
     weights = dict(source.network.state_dict())
+    if "head.weight" not in weights:
+        raise FibsegError(
+            f"init_from: a {source.architecture} has no layer called head, so no other run can "
+            "start from it."
+        )
     # The head has a row for each class.
     for name in ("head.weight", "head.bias"):
         weights[name] = _rows_by_name(

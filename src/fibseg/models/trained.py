@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -116,8 +116,8 @@ def load_model(path: Path) -> TrainedModel:
     network = create_model(content["architecture"], **content["arguments"])
     try:
         network.load_state_dict(content["weights"])
-        if isinstance(network, ForestNetwork):
-            network.check()
+        if kind.compiled:
+            cast(ForestNetwork, network).check()
     except (RuntimeError, TypeError, FibsegError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise FibsegError(

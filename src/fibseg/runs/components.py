@@ -55,7 +55,7 @@ def write_components(
     """
     with (
         # Whole or not at all: a comparison may read the directory while the run is written.
-        replacing(run.components) as partial,
+        replacing(run.components, durable=True) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)

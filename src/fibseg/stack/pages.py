@@ -13,7 +13,7 @@ from fibseg.files import replacing
 
 def write_pages(path: Path, pages: Sequence[UInt8]) -> None:
     """Write slices (H, W) of any sizes as the pages of one compressed TIFF, whole or not at all."""
-    with replacing(path) as partial, tifffile.TiffWriter(partial) as file:
+    with replacing(path, durable=True) as partial, tifffile.TiffWriter(partial) as file:
         # No metadata: tifffile's description states one shape for all pages of a series.
         for page in pages:
             file.write(page, compression="zlib", contiguous=False, metadata=None)

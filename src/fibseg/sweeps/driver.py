@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from fibseg.errors import FibsegError
+from fibseg.files import write_whole
 from fibseg.machine import table_console
 from fibseg.sweeps.job import Outcome, Task
 from fibseg.sweeps.plan import (
@@ -218,7 +219,7 @@ class Sweep:
             text = f"its process died {run.tries} times ({reason}); killed, or out of memory?"
             # It may have died before it made its directory.
             run.directory.path.mkdir(parents=True, exist_ok=True)
-            run.directory.error.write_text(f"{text}\n", encoding="utf-8")
+            write_whole(run.directory.error, f"{text}\n")
             result.status = JobStatus.FAILED
             self._end(index, result, text)
 

@@ -164,7 +164,8 @@ class RayPool:
         self._count += 1
         reference = remote.remote(task, runs_per_gpu, self.cores_per_run)
         self._number_by_reference[reference] = self._count
-        self._future_by_reference[reference] = reference.future()
+        with ray_errors_as_sentences("does not answer"):
+            self._future_by_reference[reference] = reference.future()
         return self._count
 
     def wait(self, seconds: float) -> dict[int, Outcome | str]:

@@ -20,7 +20,7 @@ from fibseg.data.description import class_names
 from fibseg.data.grey import to_8bit
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
-from fibseg.files import require_disk
+from fibseg.files import replacing, require_disk
 from fibseg.filters.slices import slice_channels
 from fibseg.models.features import check_size, feature_names, pixel_features
 from fibseg.models.forest import ForestNetwork
@@ -264,7 +264,7 @@ def write_importances(
     The measure is the mean decrease of impurity; all of them add up to 1.
     """
     rows = sorted(zip(names, importances.tolist(), strict=True), key=lambda row: -row[1])
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("feature", "importance"))
         writer.writerows((name, f"{value:.6f}") for name, value in rows)

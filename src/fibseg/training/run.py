@@ -12,6 +12,7 @@ from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
 from fibseg.data.grey import to_8bit
 from fibseg.data.slices import data_hash, load_slices
+from fibseg.files import write_whole
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, set_threads
 from fibseg.runs.directory import RunDirectory
@@ -80,7 +81,7 @@ def train_or_report(
             train(open_run(request, directory, console))
         # The reason stays in the directory: the sentence of a failed sweep points there.
         except (Exception, KeyboardInterrupt):
-            directory.error.write_text(traceback.format_exc(), encoding="utf-8")
+            write_whole(directory.error, traceback.format_exc())
             raise
         return report(directory, console)
 
