@@ -73,7 +73,7 @@ def add_shares(
     # The last pixel walks more than once where a group of lanes is not full.
     padded = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % _LANES)])
     _walk(
-        *trees,
+        trees=trees,
         first=first,
         end=end,
         rows=rows,
@@ -87,12 +87,7 @@ def add_shares(
 # several threads walk at one time.
 @njit(nogil=True)
 def _walk(
-    starts: Any,
-    child: Any,
-    threshold: Any,
-    feature: Any,
-    row: Any,
-    shares: Any,
+    trees: Any,
     first: int,
     end: int,
     rows: Any,
@@ -101,6 +96,7 @@ def _walk(
     sums: Any,
 ) -> None:
     """Add the shares of the leaves that the first `count` pixels arrive at."""
+    starts, child, threshold, feature, row, shares = trees
     # Indices are unsigned everywhere: of a signed one numba asks whether it is below zero.
     features = rows.ravel()
     width = np.uintp(rows.shape[1])
