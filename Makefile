@@ -26,8 +26,8 @@ lint: install
 	$(BIN)/lint-imports
 
 # A file stays with one worker, which makes its fixtures once; tests/conftest.py puts long files first.
-# Three workers on two cores: many tests wait for processes that start.
-WORKERS ?= 3
+# Four workers on two cores: many tests wait for processes that start.
+WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Before each commit: under 3 minutes on two cores.
