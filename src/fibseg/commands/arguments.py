@@ -1,4 +1,4 @@
-"""Types of command-line arguments that several commands read."""
+"""Command-line arguments that several commands read, and their types."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ def pixel_offset(text: str) -> list[int]:
     if len(numbers) != 3:
         raise argparse.ArgumentTypeError(f"{text}: expected three numbers, z,y,x")
     return numbers
+
+
+def add_offset(parser: argparse.ArgumentParser) -> None:
+    """Declare `--offset`, where labels start in their image."""
+    parser.add_argument(
+        "--offset",
+        type=pixel_offset,
+        metavar="Z,Y,X",
+        help="where the labels start in the image, in pixels",
+    )
 
 
 def nanometre_sizes(text: str) -> list[float]:

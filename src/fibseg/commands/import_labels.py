@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fibseg.arrays import IGNORE
-from fibseg.commands.arguments import parse_classes, pixel_offset
+from fibseg.commands.arguments import add_offset, parse_classes
 from fibseg.data.draft import yaml_text
 from fibseg.data.importing import (
     ImportedLabels,
@@ -59,12 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["unlabelled", "background"],
         help="meaning of slices that hold only 0",
     )
-    parser.add_argument(
-        "--offset",
-        type=pixel_offset,
-        metavar="Z,Y,X",
-        help="where the labels start in the image, in pixels",
-    )
+    add_offset(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 

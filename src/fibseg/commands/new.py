@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fibseg.arrays import IGNORE
-from fibseg.commands.arguments import nanometre_sizes, parse_classes, pixel_offset
+from fibseg.commands.arguments import add_offset, nanometre_sizes, parse_classes
 from fibseg.config.compose import CONF
 from fibseg.data.draft import Draft, DraftNames, draft_from_stacks, write_description
 from fibseg.data.importing import UNKNOWN_PROGRAM, open_labels
@@ -37,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="FILE", help="YAML file to write (default: conf/data/NAME.yaml)"
     )
-    parser.add_argument(
-        "--offset",
-        type=pixel_offset,
-        metavar="Z,Y,X",
-        help="where the labels start in the image, in pixels",
-    )
+    add_offset(parser)
     parser.add_argument(
         "--voxel-size",
         type=nanometre_sizes,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fibseg.config.schemas import MODEL_SCHEMAS, TrainConfig, TrainingConfig
+from fibseg.config.schemas import MODEL_SCHEMAS, FilterConfig, TrainConfig, TrainingConfig
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import SCOPES
 from fibseg.models.kinds import ALL_WINDOWS
@@ -136,9 +136,20 @@ def training_checks(training: TrainingConfig) -> list[Check]:
     ]
 
 
+def filter_checks(filtering: FilterConfig) -> list[Check]:
+    """Checks of the areas of the filter and of what it is applied to."""
+    positive = Rule(lambda areas: all(area >= 1 for area in areas), "areas of 1 pixel or more")
+    as_named = Rule(lambda areas: bool(areas) == (filtering.name != "off"), "areas with filter=on")
+    return [
+        # Before the rule of on and off: [0] is a wrong area and not a missing one.
+        Check("filter.areas", filtering.areas, positive),
+        Check("filter.areas", filtering.areas, as_named),
+        Check("filter.scope", filtering.scope, among(*SCOPES)),
+    ]
+
+
 def run_checks(config: TrainConfig) -> list[Check]:
     """Every check of a training run, in the order in which mistakes are reported."""
-    filtering = config.filter
     patches = config.patches
     machine = config.machine
 
@@ -152,18 +163,7 @@ def run_checks(config: TrainConfig) -> list[Check]:
         Check("seed", config.seed, NOT_NEGATIVE),
         Check("name", config.name, NAME),
         *model_checks(config),
-        Check(
-            "filter.areas",
-            filtering.areas,
-            # Before the rule of on and off: [0] is a wrong area and not a missing one.
-            Rule(lambda areas: all(area >= 1 for area in areas), "areas of 1 pixel or more"),
-        ),
-        Check(
-            "filter.areas",
-            filtering.areas,
-            Rule(lambda areas: bool(areas) == (filtering.name != "off"), "areas with filter=on"),
-        ),
-        Check("filter.scope", filtering.scope, among(*SCOPES)),
+        *filter_checks(config.filter),
         Check("patches.size", patches.size, Rule(lambda size: size >= 3, "3 or more")),
         Check("patches.class_share", patches.class_share, SHARE),
         Check("patches.validation_seed", patches.validation_seed, NOT_NEGATIVE),

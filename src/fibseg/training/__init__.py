@@ -4,7 +4,7 @@ Here: opening a run, training networks and forests, losses, callbacks, boards, e
 Not here: composing a configuration (`fibseg.commands`), many runs (`fibseg.sweeps`).
 """
 
-from fibseg.training.opened import OpenedRun, Request, check_earlier, check_model, open_run
+from fibseg.training.opened import OpenedRun, Request, check_model, open_run, read_earlier
 from fibseg.training.run import train
 
-__all__ = ["OpenedRun", "Request", "check_earlier", "check_model", "open_run", "train"]
+__all__ = ["OpenedRun", "Request", "check_model", "open_run", "read_earlier", "train"]

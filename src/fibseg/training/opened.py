@@ -87,10 +87,12 @@ class Request:
     hashes: dict[str, Any]
 
 
-def open_run(request: Request, directory: RunDirectory, console: Console) -> OpenedRun:
+def open_run(
+    request: Request, earlier: dict[str, Any] | None, directory: RunDirectory, console: Console
+) -> OpenedRun:
     """Settle what the machine decides, or keep what the directory says; write config.yaml.
 
-    The caller holds the lock of the directory.
+    The caller holds the lock of the directory; `earlier` comes from `read_earlier`.
 
     Raises:
         FibsegError: weights or project cannot be read, or do not fit.
@@ -100,7 +102,6 @@ def open_run(request: Request, directory: RunDirectory, console: Console) -> Ope
     from fibseg.training.callbacks import usable_checkpoint
 
     config = request.config
-    earlier = read_config(directory)
     training_images = [annotated.image for annotated in request.slices["train"]]
     grey = grey_range(training_images, config.data.intensity)
     resume_from = usable_checkpoint(directory)
@@ -118,14 +119,7 @@ def open_run(request: Request, directory: RunDirectory, console: Console) -> Ope
         start_hash = source.identity() if source is not None else None
         provenance = request.hashes | {"start_hash": start_hash} | settle(config)
         write_config(directory, request.plain | {"provenance": provenance})
-    counts = ", ".join(
-        f"{len(split_slices)} {split.replace('_', ' ')}"
-        for split, split_slices in request.slices.items()
-        if split_slices
-    )
-    console.print(
-        f"data {config.data.name}: {counts} slices; grey values {grey.low:g} to {grey.high:g}"
-    )
+    _print_counts(request, grey, console)
     # A resumed run has reported these doubts already.
     if resume_from is None:
         for finding in inspect(config.data, request.slices):
@@ -144,12 +138,17 @@ def open_run(request: Request, directory: RunDirectory, console: Console) -> Ope
     )
 
 
-def check_earlier(request: Request, directory: RunDirectory) -> None:
-    """Raise FibsegError where the directory holds a run of other settings, data or start."""
+def read_earlier(request: Request, directory: RunDirectory) -> dict[str, Any] | None:
+    """Read config.yaml of the run that the directory holds; None where it holds none.
+
+    Raises:
+        FibsegError: that run has other settings, data or start.
+    """
     earlier = read_config(directory)
     if earlier is not None:
         check_same(directory, earlier, request.plain | {"provenance": request.hashes})
         _check_start(request.config, earlier["provenance"].get("start_hash"), directory)
+    return earlier
 
 
 def settle(config: TrainConfig) -> dict[str, Any]:
@@ -261,6 +260,17 @@ def read_start(config: TrainConfig) -> Start | None:
     if source == IMAGENET:
         return Start(source, imagenet_weights(config.model.encoder))
     return Start(source, read_weights(Path(source)))
+
+
+def _print_counts(request: Request, grey: GreyRange, console: Console) -> None:
+    """Print how many slices each split has, and the range of grey values."""
+    counts = ", ".join(
+        f"{len(split_slices)} {split.replace('_', ' ')}"
+        for split, split_slices in request.slices.items()
+        if split_slices
+    )
+    name = request.config.data.name
+    console.print(f"data {name}: {counts} slices; grey values {grey.low:g} to {grey.high:g}")
 
 
 def _check_start(config: TrainConfig, start_hash: str | None, directory: RunDirectory) -> None:

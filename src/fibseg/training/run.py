@@ -23,9 +23,9 @@ from fibseg.training.evaluation import evaluate, report, write_results
 from fibseg.training.opened import (
     OpenedRun,
     Request,
-    check_earlier,
     check_model,
     open_run,
+    read_earlier,
 )
 
 # Lightning and scikit-learn are imported where they are needed: a forest does without the first,
@@ -71,14 +71,14 @@ def train_or_report(
         check_model(config, slices)
     with directory.lock():
         console.print(f"run {directory.path}", highlight=False)
-        check_earlier(request, directory)
+        earlier = read_earlier(request, directory)
         if directory.scores.exists():
             console.print("finished already; its scores:")
             directory.remove_state()
             return report(directory, console)
         directory.error.unlink(missing_ok=True)
         try:
-            train(open_run(request, directory, console))
+            train(open_run(request, earlier, directory, console))
         # The reason stays in the directory: the sentence of a failed sweep points there.
         except (Exception, KeyboardInterrupt):
             write_whole(directory.error, traceback.format_exc())
