@@ -32,6 +32,10 @@ class Stack:
         read: a function z -> (H, W) array of `dtype`; it raises FibsegError where the file is
             damaged.
         voxel_size: (z, y, x) in nm, None where the file does not state it.
+        origin: (z, y, x) in nm of the first voxel, None where the file states no translation.
+        slice_numbers: the number in the name of each slice's file; None where the stack is no
+            folder or glob, or its names differ in more than a whole number.
+        doubts: sentences on what is odd in the file, and still readable.
     """
 
     name: str
@@ -39,6 +43,9 @@ class Stack:
     dtype: np.dtype[Any]
     read: Callable[[int], Pixels]
     voxel_size: VoxelSize | None = None
+    origin: tuple[float, float, float] | None = None
+    slice_numbers: tuple[int, ...] | None = None
+    doubts: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Pixels]:
         return (self.read(z) for z in range(self.shape[0]))
@@ -84,7 +91,7 @@ def check_stack(stack: Stack) -> Stack:
 
 
 def part_of(stack: Stack, offset: Sequence[int], shape: tuple[int, int, int]) -> Stack:
-    """Cut a box out of a stack; pixels are still read slice by slice.
+    """Cut a box out of a stack; pixels are still read slice by slice, and the origin moves along.
 
     `offset` is the first voxel (z, y, x) of the box and `shape` its size (Z, H, W).
 
@@ -98,9 +105,28 @@ def part_of(stack: Stack, offset: Sequence[int], shape: tuple[int, int, int]) ->
                 f"{stack.name}: a box of {shape} at {(z, y, x)} leaves the stack {stack.shape} "
                 f"along {axis}."
             )
-    _, height, width = shape
+    depth, height, width = shape
     read = stack.read
-    return replace(stack, shape=shape, read=lambda k: read(z + k)[y : y + height, x : x + width])
+    numbers = stack.slice_numbers
+    return replace(
+        stack,
+        shape=shape,
+        read=lambda k: read(z + k)[y : y + height, x : x + width],
+        origin=_moved_origin(stack, (z, y, x)),
+        slice_numbers=None if numbers is None else numbers[z : z + depth],
+    )
+
+
+def _moved_origin(stack: Stack, offset: tuple[int, int, int]) -> tuple[float, float, float] | None:
+    """Return (z, y, x) in nm of the voxel at an offset; None where it is unknown."""
+    if stack.origin is None or offset == (0, 0, 0):
+        return stack.origin
+    if stack.voxel_size is None:
+        return None
+    steps = zip(stack.origin, offset, stack.voxel_size, strict=True)
+    # Nine digits: sums of decimal fractions end in digits that nobody wrote.
+    z, y, x = (float(f"{start + count * size:.9g}") for start, count, size in steps)
+    return z, y, x
 
 
 def read_finite(stack: Stack, z: int) -> Pixels:
