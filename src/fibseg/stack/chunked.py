@@ -11,7 +11,8 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, damage_named
+from fibseg.stack.base import Stack
+from fibseg.stack.failures import damage_named
 from fibseg.stack.units import VoxelSize
 
 _LAYER_BYTES = 2**29

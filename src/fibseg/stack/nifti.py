@@ -9,7 +9,8 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, damage_named
+from fibseg.stack.base import Stack
+from fibseg.stack.failures import damage_named
 from fibseg.stack.units import voxel_size_in_nm
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, damage_named
+from fibseg.stack.base import Stack
 from fibseg.stack.chunked import ChunkedArray, stack_of_array
+from fibseg.stack.failures import damage_named
 from fibseg.stack.units import VoxelSize, voxel_size_in_nm
 
 _STORE_FILES = ("zarr.json", ".zarray", ".zgroup")
