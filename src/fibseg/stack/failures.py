@@ -55,6 +55,10 @@ _CODEC = (
     "with zlib"
 )
 
+_PIXELS = (
+    "cannot be read, its type of pixels is not known here ({reason}); save it with 8 or 16 bits"
+)
+
 _WORDS: tuple[tuple[str, str], ...] = (
     # HDF5's own words; its number is 11 where somebody else locks the file, and 37 where the file
     # system has no locks.
@@ -64,6 +68,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
         r"COMPRESSION\S* (?:is )?not supported|not a known COMPRESSION|requires the 'imagecodecs",
         _CODEC,
     ),
+    (r"[Uu]nrecognised mode|does not recognise mode", _PIXELS),
     (r"codec not available|[Uu]nknown codec", _CODEC),
     (r"^Unable to allocate|[Cc]annot allocate memory", _MEANINGS[0][1]),
     (r"Cannot connect to host|Name or service not known", _DISK),
