@@ -71,6 +71,29 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def free_memory() -> int:
+    """Count the bytes of memory that a process can still take here."""
+    # In kB. What the cache of files occupies counts as free.
+    free = _numbers(Path("/proc/meminfo"))["MemAvailable:"] * 1024
+    # A container or a scheduler may grant less than the machine has (cgroup, version 2).
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        files = _numbers(group / "memory.stat")
+    # There is no group, or its limit is "max".
+    except (OSError, ValueError):
+        return free
+    cache = files.get("active_file", 0) + files.get("inactive_file", 0)
+    return max(0, min(free, limit - used + cache))
+
+
+def _numbers(table: Path) -> dict[str, int]:
+    """Read a table of the kernel: a name and a number in each line."""
+    lines = [line.split() for line in table.read_text(encoding="ascii").splitlines()]
+    return {cells[0]: int(cells[1]) for cells in lines}
+
+
 def set_threads(count: int | None) -> int:
     """Let torch use `count` cores, or all that this process may use for None; return the number."""
     import torch

@@ -5,11 +5,12 @@ with a function `path -> Stack` and a line in `opening.STACK_READERS`; its libra
 a file needs it. Not here: what pixels mean (`fibseg.data`), pictures for people (`fibseg.pages`).
 """
 
-from fibseg.stack.base import Stack, StackHeader, damage_named, part_of, read_finite
-from fibseg.stack.opening import located, open_stack, split_dataset
-from fibseg.stack.pages import count_pages, read_pages, write_pages
+from fibseg.stack.base import Stack, StackHeader, part_of, read_finite
+from fibseg.stack.failures import damage_named
+from fibseg.stack.opening import located, open_colours, open_stack, split_dataset
+from fibseg.stack.output.pages import count_pages, read_pages, write_pages
+from fibseg.stack.output.writing import StackWriter, check_output, read_notes, write_stack
 from fibseg.stack.units import VoxelSize, voxel_size_in_nm
-from fibseg.stack.writing import StackWriter, check_output, read_notes, write_stack
 
 __all__ = [
     "Stack",
@@ -20,6 +21,7 @@ __all__ = [
     "count_pages",
     "damage_named",
     "located",
+    "open_colours",
     "open_stack",
     "part_of",
     "read_finite",

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
+from fibseg.machine import free_memory
 from fibseg.stack.units import VoxelSize
 
-_MOST_PIXELS = 2**31
+MOST_PIXELS = 2**30
 """Pixels of the largest slice, and slices of the deepest stack, that a header is believed."""
+
+COLOUR_LABELS = "for labels in colours: fibseg import --class NAME=#rrggbb"
+"""What to do with pictures in colours, which have no grey values."""
 
 
 # A function reads the slices, and there is no subclass for each format: a box of a stack or a stack
@@ -32,6 +33,12 @@ class Stack:
         read: a function z -> (H, W) array of `dtype`; it raises FibsegError where the file is
             damaged.
         voxel_size: (z, y, x) in nm, None where the file does not state it.
+        origin: (z, y, x) in nm of the first voxel, None where the file states no translation.
+        slice_numbers: the number in the name of each slice's file; None where the stack is no
+            folder or glob, or its names differ in more than a whole number.
+        doubts: sentences on what is odd in the file, and still readable.
+        palette: colours of the values 0, 1, ... as bytes of red, green and blue; empty where the
+            file has none.
     """
 
     name: str
@@ -39,6 +46,10 @@ class Stack:
     dtype: np.dtype[Any]
     read: Callable[[int], Pixels]
     voxel_size: VoxelSize | None = None
+    origin: tuple[float, float, float] | None = None
+    slice_numbers: tuple[int, ...] | None = None
+    doubts: tuple[str, ...] = ()
+    palette: bytes = b""
 
     def __iter__(self) -> Iterator[Pixels]:
         return (self.read(z) for z in range(self.shape[0]))
@@ -66,14 +77,10 @@ def check_stack(stack: Stack) -> Stack:
     """Return the stack itself once its header is plausible.
 
     Raises:
-        FibsegError: the slices are empty, hold no numbers, or are larger than any real slice.
+        FibsegError: the slices are empty, hold no numbers, or are larger than the limit or the
+            memory.
     """
-    depth, height, width = stack.shape
-    if min(stack.shape) < 1:
-        raise FibsegError(f"{stack.name}: empty, its shape is {stack.shape}.")
-    # A flipped bit in a header must not lead to an allocation of terabytes.
-    if height * width > _MOST_PIXELS or depth > _MOST_PIXELS:
-        raise FibsegError(f"{stack.name}: damaged, or no stack: its shape is {stack.shape}.")
+    check_shape(stack.name, stack.shape, stack.dtype)
     # Kinds of NumPy: unsigned, signed, floating, boolean. More than 8 bytes is a long double, which
     # torch does not have.
     if stack.dtype.kind not in "uifb" or stack.dtype.itemsize > 8:
@@ -83,8 +90,40 @@ def check_stack(stack: Stack) -> Stack:
     return stack
 
 
+def check_shape(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Check the size (Z, H, W) that a header states before memory is taken for a slice.
+
+    Raises:
+        FibsegError: an axis is empty, or a slice is larger than the limit or the memory.
+    """
+    depth, height, width = shape
+    if min(shape) < 1:
+        raise FibsegError(f"{name}: empty, its shape is {shape}.")
+    # A file of kilobytes can state any size; a flipped bit in a header is enough.
+    if height * width > MOST_PIXELS or depth > MOST_PIXELS:
+        raise FibsegError(
+            f"{name}: damaged, or no stack: its shape is {shape}, and a slice has at most "
+            f"{MOST_PIXELS} pixels here (32768 x 32768)."
+        )
+    check_memory(name, height * width * dtype.itemsize, "a slice")
+
+
+def check_memory(name: str, size: int, part: str) -> None:
+    """Check that the memory bears a part of a file of `size` bytes, and a copy of it.
+
+    Raises:
+        FibsegError: it does not.
+    """
+    free = free_memory()
+    if 2 * size > free:
+        raise FibsegError(
+            f"{name}: {part} needs {2 * size / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are "
+            "free; cut the stack into smaller parts, or use a machine with more memory."
+        )
+
+
 def part_of(stack: Stack, offset: Sequence[int], shape: tuple[int, int, int]) -> Stack:
-    """Cut a box out of a stack; pixels are still read slice by slice.
+    """Cut a box out of a stack; pixels are still read slice by slice, and the origin moves along.
 
     `offset` is the first voxel (z, y, x) of the box and `shape` its size (Z, H, W).
 
@@ -98,9 +137,28 @@ def part_of(stack: Stack, offset: Sequence[int], shape: tuple[int, int, int]) ->
                 f"{stack.name}: a box of {shape} at {(z, y, x)} leaves the stack {stack.shape} "
                 f"along {axis}."
             )
-    _, height, width = shape
+    depth, height, width = shape
     read = stack.read
-    return replace(stack, shape=shape, read=lambda k: read(z + k)[y : y + height, x : x + width])
+    numbers = stack.slice_numbers
+    return replace(
+        stack,
+        shape=shape,
+        read=lambda k: read(z + k)[y : y + height, x : x + width],
+        origin=_moved_origin(stack, (z, y, x)),
+        slice_numbers=None if numbers is None else numbers[z : z + depth],
+    )
+
+
+def _moved_origin(stack: Stack, offset: tuple[int, int, int]) -> tuple[float, float, float] | None:
+    """Return (z, y, x) in nm of the voxel at an offset; None where it is unknown."""
+    if stack.origin is None or offset == (0, 0, 0):
+        return stack.origin
+    if stack.voxel_size is None:
+        return None
+    steps = zip(stack.origin, offset, stack.voxel_size, strict=True)
+    # Nine digits: sums of decimal fractions end in digits that nobody wrote.
+    z, y, x = (float(f"{start + count * size:.9g}") for start, count, size in steps)
+    return z, y, x
 
 
 def read_finite(stack: Stack, z: int) -> Pixels:
@@ -116,38 +174,3 @@ def read_finite(stack: Stack, z: int) -> Pixels:
             f"{stack.name}, slice {z}: NaN or infinite pixels; replace them in the file."
         )
     return image
-
-
-class _RaiseLoggedErrors(logging.Handler):
-    """A log handler that raises what is logged."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        raise ValueError(record.getMessage())
-
-
-@contextmanager
-def damage_named(path: Path | str, z: int | None = None) -> Iterator[None]:
-    """Turn whatever a decoder raises on damaged bytes into one sentence that names the file.
-
-    Raises:
-        FibsegError: the block raised an exception.
-    """
-    # tifffile logs damage as an error and continues with fewer slices.
-    logger = logging.getLogger("tifffile")
-    handler = _RaiseLoggedErrors(logging.ERROR)
-    logger.addHandler(handler)
-    try:
-        yield
-    except FibsegError:
-        # A reader inside has named the file already.
-        raise
-    # Decoders raise OSError, ValueError, SyntaxError, struct.error, zlib.error and more.
-    except Exception as error:
-        where = f"{path}" if z is None else f"{path}, slice {z}"
-        # Some decoders say more than a line, and some nothing at all.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FibsegError(
-            f"{where}: cannot be read, the file is damaged, cut off or no image ({reason})."
-        ) from error
-    finally:
-        logger.removeHandler(handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, damage_named
+from fibseg.stack.base import Stack, check_memory
+from fibseg.stack.failures import damage_named
 from fibseg.stack.units import VoxelSize
 
 _LAYER_BYTES = 2**29
@@ -30,6 +32,8 @@ class ChunkedArray:
         chunks: length of a chunk along each axis; None where the array is stored in one piece.
         read: a function from an index, one slice or 0 per axis, to the values there.
         voxel_size: (z, y, x) in nm, None where the file does not state it.
+        origin: (z, y, x) in nm of the first voxel, None where the file does not state it.
+        doubts: what is odd, as sentences.
     """
 
     name: str
@@ -39,6 +43,8 @@ class ChunkedArray:
     chunks: tuple[int, ...] | None
     read: Callable[[tuple[Any, ...]], Pixels]
     voxel_size: VoxelSize | None
+    origin: VoxelSize | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def stack_of_array(array: ChunkedArray) -> Stack:
@@ -48,6 +54,8 @@ def stack_of_array(array: ChunkedArray) -> Stack:
         FibsegError: an axis is missing, or an axis other than z, y and x is longer than 1.
     """
     _check_axes(array)
+    # A chunk is unpacked as a whole, however few of its slices are read.
+    check_memory(array.name, math.prod(array.chunks or (0,)) * array.dtype.itemsize, "a chunk")
     length = dict(zip(array.axes, array.shape, strict=True))
     shape = (length.get("z", 1), length["y"], length["x"])
     spatial = [axis for axis in array.axes if axis in "zyx"]
@@ -69,6 +77,16 @@ def stack_of_array(array: ChunkedArray) -> Stack:
         dtype=array.dtype,
         read=layers.read_slice,
         voxel_size=array.voxel_size,
+        origin=array.origin,
+        doubts=array.doubts,
+    )
+
+
+def absence(name: str, absent: int, total: int, fill: object) -> str:
+    """Say that chunks are not stored, and what is read in their place."""
+    return (
+        f"{name}: {absent} of {total} chunks are not stored, and read as {fill}; they were never "
+        "written, or are lost."
     )
 
 

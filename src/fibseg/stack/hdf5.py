@@ -1,8 +1,12 @@
-"""HDF5: a data set of a file, with ilastik's axis tags and Fiji's voxel sizes."""
+"""HDF5: a data set of a file, with the axes, units and types that its programs state."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +14,37 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, damage_named
-from fibseg.stack.chunked import ChunkedArray, stack_of_array
-from fibseg.stack.units import VoxelSize, voxel_size_in_nm
+from fibseg.stack.base import Stack
+from fibseg.stack.chunked import ChunkedArray, absence, stack_of_array
+from fibseg.stack.failures import damage_named
+from fibseg.stack.units import axis_letters, stated_axes, stated_place
+
+_FILTERS = {
+    4: "szip",
+    307: "bzip2",
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "Bitshuffle",
+    32013: "ZFP",
+    32015: "Zstandard",
+    32026: "Blosc2",
+}
+"""Number of a filter that h5py may lack -> its name (https://github.com/HDFGroup/hdf5_plugins)."""
+
+_MOST_LINKED = 8
+"""Files that a virtual data set may lead through, each to the next."""
 
 
 def open_hdf5(path: Path, dataset: str = "") -> Stack:
     """Open a data set of two or three dimensions; further axes must have length 1.
 
-    The order of the axes is that of the attribute "axistags" (ilastik's), else z, y, x. Without a
-    name the file must hold exactly one data set of two or more dimensions.
+    The order of the axes is that of ilastik's "axistags", of dimension labels or scales, or of
+    attributes, else z, y, x. Without a name the file must hold exactly one data set that can be a
+    stack.
 
     Raises:
-        FibsegError: the data set is missing, not unique or of other axes, or the file is damaged.
+        FibsegError: the data set is missing, not unique, of other axes, packed by a filter that is
+            not installed, or kept outside the file's folder; or the file is damaged.
     """
     import h5py
 
@@ -34,28 +56,36 @@ def open_hdf5(path: Path, dataset: str = "") -> Stack:
                 f"{path}: holds no data set {name}; it holds {_listed(_datasets(file))}."
             )
         values = file[name]
-        axes = _axes(values)
-        shape = values.shape
-        dtype = np.dtype(values.dtype)
-        chunks = values.chunks
-        size = _voxel_size(values)
+        _check_storage(path, values)
+        _check_filters(path, values)
+        attributes = dict(values.attrs)
+        axes = _axes(values, attributes)
+        size, origin = stated_place(attributes, axes)
+        array = ChunkedArray(
+            name=f"{path}:{name}",
+            axes=axes,
+            shape=values.shape,
+            dtype=_pixel_type(values),
+            chunks=values.chunks,
+            read=_reader(path, name, _pixel_type(values)),
+            voxel_size=size,
+            origin=origin,
+            doubts=_absent_doubts(f"{path}:{name}", values),
+        )
+    return stack_of_array(array)
+
+
+def _reader(path: Path, name: str, dtype: np.dtype[Any]) -> Callable[[tuple[Any, ...]], Pixels]:
+    import h5py
 
     def read(index: tuple[Any, ...]) -> Pixels:
         # Opened for each read: HDF5 locks a file against writers for as long as it is open.
         with h5py.File(path, "r") as file:
-            return np.asarray(file[name][index])
+            values = np.asarray(file[name][index])
+        # A view: the bytes are the same where a program writes them under another type.
+        return values if values.dtype == dtype else values.view(dtype)
 
-    return stack_of_array(
-        ChunkedArray(
-            name=f"{path}:{name}",
-            axes=axes,
-            shape=shape,
-            dtype=dtype,
-            chunks=chunks,
-            read=read,
-            voxel_size=size,
-        )
-    )
+    return read
 
 
 def _datasets(file: Any) -> list[str]:
@@ -65,8 +95,9 @@ def _datasets(file: Any) -> list[str]:
     names: list[str] = []
 
     def add_name(name: str, node: Any) -> None:
-        # Numbers and vectors beside an image are its metadata.
-        if isinstance(node, h5py.Dataset) and node.ndim >= 2:
+        # Numbers and vectors beside an image are its metadata, and so are BigDataViewer's tables.
+        table = re.fullmatch(r"s\d\d/(resolutions|subdivisions)", name)
+        if isinstance(node, h5py.Dataset) and node.ndim >= 2 and table is None:
             names.append(f"/{name}")
 
     file.visititems(add_name)
@@ -87,23 +118,99 @@ def _listed(names: list[str]) -> str:
     return listing or "no data set of two or more dimensions"
 
 
-def _axes(dataset: Any) -> str:
-    """Read one letter per axis; empty where nothing in the file tells the axes."""
-    if "axistags" in dataset.attrs:
+def _axes(dataset: Any, attributes: dict[str, Any]) -> str:
+    """Read one letter per axis; the usual order where nothing in the file tells them."""
+    if "axistags" in attributes:
         # JSON of vigra's AxisTags, the library of ilastik's arrays: an entry per axis in the file's
         # order.
-        tags = json.loads(dataset.attrs["axistags"])
+        tags = json.loads(attributes["axistags"])
         return "".join(str(tag["key"]) for tag in tags["axes"])
-    if dataset.ndim == 4:
+    count = dataset.ndim
+    labels = [dimension.label for dimension in dataset.dims]
+    # A scale is a data set of its own, named like the axis that it belongs to.
+    scales = [(dimension.keys() or [""])[0].rpartition("/")[2] for dimension in dataset.dims]
+    stated = axis_letters(labels, count) or axis_letters(scales, count)
+    if stated := stated or stated_axes(attributes, count):
+        return stated
+    if count == 4:
         # Both orders of a single channel are common; the axis of length 1 is the channel.
         return "zyxc" if dataset.shape[-1] == 1 else "czyx"
-    return {2: "yx", 3: "zyx"}.get(dataset.ndim, "")
+    return {2: "yx", 3: "zyx"}.get(count, "")
 
 
-def _voxel_size(dataset: Any) -> VoxelSize | None:
-    """Read "element_size_um" (z, y, x), as Fiji's HDF5 plugin and others write it."""
-    if "element_size_um" not in dataset.attrs:
-        return None
-    # Another number of sizes than three is unknown, not an error: the pixels can still be read.
-    sizes = np.ravel(dataset.attrs["element_size_um"]).tolist()
-    return voxel_size_in_nm(sizes, ["um"] * 3)
+def _pixel_type(dataset: Any) -> np.dtype[Any]:
+    """Read the type of the values, which BigDataViewer writes as int16 and means as uint16."""
+    dtype: np.dtype[Any] = np.dtype(dataset.dtype)
+    match = re.fullmatch(r"/?t\d{5}/(s\d\d)/\d+/cells", dataset.name)
+    if match is None or dtype != np.int16:
+        return dtype
+    setup = dataset.file.get(match[1])
+    stated = setup.attrs.get("dataType", "uint16") if setup is not None else "uint16"
+    return dtype if str(stated) == "int16" else np.dtype(np.uint16)
+
+
+def _check_filters(path: Path, dataset: Any) -> None:
+    """Raise a FibsegError where a filter that packed the data set is not installed."""
+    import h5py
+
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(number) for number in range(properties.get_nfilters())]
+    if all(h5py.h5z.filter_avail(code) for code, *_ in filters):
+        return
+    # The package registers its filters when it is imported.
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401
+    for code, _, _, label in filters:
+        if not h5py.h5z.filter_avail(code):
+            known = _FILTERS.get(code) or label.decode(errors="replace") or "an unknown filter"
+            raise FibsegError(
+                f"{path}: {dataset.name} is compressed by {known} (filter {code}), which h5py "
+                "cannot read here; pip install hdf5plugin, or save it with gzip."
+            )
+
+
+def _check_storage(path: Path, dataset: Any, linked: int = 0) -> None:
+    """Raise a FibsegError where pixels lie outside the folder of a file, or in a missing file.
+
+    HDF5 would read any file of the machine as pixels, and a missing one as zeros.
+    """
+    import h5py
+
+    # An external link on the way has opened another file already.
+    _check_place(path, Path(dataset.file.filename))
+    for name, _, _ in dataset.external or ():
+        # HDF5 takes such names relative to the folder that the program runs in.
+        _check_place(path, Path(name))
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        if source.file_name == ".":
+            continue
+        file = Path(dataset.file.filename).parent / source.file_name
+        _check_place(path, file)
+        if linked == _MOST_LINKED:
+            raise FibsegError(f"{path}: {dataset.name} leads through too many files; save it anew.")
+        with h5py.File(file, "r") as other:
+            if other.get(source.dset_name) is None:
+                raise FibsegError(f"{path}: its part {source.dset_name} of {file} is not there.")
+            _check_storage(path, other[source.dset_name], linked + 1)
+
+
+def _check_place(path: Path, file: Path) -> None:
+    folder = path.resolve().parent
+    if not file.resolve().is_relative_to(folder):
+        raise FibsegError(
+            f"{path}: its pixels lie in {file}, outside the folder {folder}; copy them into a file "
+            "there, for example with h5repack, or move both files into one folder."
+        )
+    if not file.is_file():
+        raise FibsegError(f"{path}: its pixels lie in {file}, which is not there; put it there.")
+
+
+def _absent_doubts(name: str, dataset: Any) -> tuple[str, ...]:
+    """Say that chunks were never written."""
+    if dataset.chunks is None:
+        stored = dataset.id.get_storage_size() > 0 or dataset.is_virtual or bool(dataset.external)
+        return () if stored else (absence(name, 1, 1, dataset.fillvalue),)
+    sides = zip(dataset.shape, dataset.chunks, strict=True)
+    total = math.prod(-(-length // side) for length, side in sides)
+    absent = total - dataset.id.get_num_chunks()
+    return (absence(name, absent, total, dataset.fillvalue),) if absent > 0 else ()

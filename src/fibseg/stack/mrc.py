@@ -12,7 +12,8 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, damage_named
+from fibseg.stack.base import Stack
+from fibseg.stack.failures import damage_named
 from fibseg.stack.units import voxel_size_in_nm
 
 _IMOD_STAMP = 1146047817
@@ -23,7 +24,9 @@ Where it stands, bit 0 of the next four bytes says whether the bytes of mode 0 a
 
 
 def open_mrc(path: Path) -> Stack:
-    """Open a volume of (z, y, x), or one slice; IMOD's unsigned bytes are read as uint8.
+    """Open a volume, or one slice; IMOD's unsigned bytes are read as uint8.
+
+    The header says which axis is the column, the row and the section: x, y, z in most files.
 
     Raises:
         FibsegError: the file is damaged, or holds a stack of volumes.
@@ -33,6 +36,7 @@ def open_mrc(path: Path) -> Stack:
         dtype = file.data.dtype
         # mrcfile gives Angstrom: the edges of the cell divided by its samples.
         sizes = [float(file.voxel_size[axis]) / 10 for axis in "zyx"]
+        codes = [int(file.header[name]) for name in ("maps", "mapr", "mapc")]
         byte_order = file.header.mode.dtype.byteorder
         # mrcfile keeps these bytes in a field without names.
         with path.open("rb") as header:
@@ -42,11 +46,15 @@ def open_mrc(path: Path) -> Stack:
         raise FibsegError(f"{path}: data of shape {shape}; expected a stack of (z, y, x).")
     # Bytes of mode 0 are signed in the standard, and unsigned in IMOD's files unless bit 0 is set.
     unsigned = dtype == np.int8 and stamp == _IMOD_STAMP and not flags & 1
-    depth, height, width = shape if len(shape) == 3 else (1, *shape)
+    # The axis of the file that is z, y and x; a header may also leave the codes out as zeros.
+    order = [codes.index(code) for code in (3, 2, 1)] if sorted(codes) == [1, 2, 3] else [0, 1, 2]
+    sides = shape if len(shape) == 3 else (1, *shape)
+    depth, height, width = (sides[axis] for axis in order)
 
     def read(z: int) -> Pixels:
         with damage_named(path, z), _opened(path) as file:
-            pixels = np.array(file.data[z] if len(shape) == 3 else file.data)
+            # A view of the mapped file, of which one slice is copied.
+            pixels = np.array(file.data.reshape(sides).transpose(order)[z])
         # torch takes arrays of the machine's byte order only.
         native = pixels.astype(pixels.dtype.newbyteorder("="))
         return native.view(np.uint8) if unsigned else native

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from fibseg.errors import FibsegError
@@ -12,8 +13,9 @@ from fibseg.stack.base import Stack, check_stack
 from fibseg.stack.hdf5 import open_hdf5
 from fibseg.stack.mrc import open_mrc
 from fibseg.stack.nifti import open_nifti
-from fibseg.stack.png import open_png
-from fibseg.stack.tiff import open_tiff
+from fibseg.stack.png import open_colour_png, open_png
+from fibseg.stack.slices import in_order, open_slices
+from fibseg.stack.tiff import open_colour_tiff, open_tiff, open_tiff_slice
 from fibseg.stack.zarr import is_zarr, open_zarr
 
 STACK_READERS: dict[str, Callable[[Path], Stack]] = {
@@ -30,8 +32,19 @@ STACK_READERS: dict[str, Callable[[Path], Stack]] = {
 }
 """File ending -> reader. A Zarr store is known by the files in its folder."""
 
-_SLICE_ENDINGS = (".tif", ".tiff", ".png")
-"""Endings of the files that are slices of a folder."""
+_SLICE_READERS: dict[str, Callable[[Path], Stack]] = {
+    ".tif": open_tiff_slice,
+    ".tiff": open_tiff_slice,
+    ".png": open_png,
+}
+"""File ending -> reader of the files that are slices of a folder."""
+
+_COLOUR_READERS: dict[str, Callable[[Path], Stack]] = {
+    ".png": open_colour_png,
+    ".tif": open_colour_tiff,
+    ".tiff": open_colour_tiff,
+}
+"""File ending -> reader of colours as numbers."""
 
 _UNREAD_FORMATS = {
     ".nrrd": "save it as NIfTI, TIFF or HDF5 (its library reads no single slice)",
@@ -75,21 +88,19 @@ def open_stack(path: str | Path) -> Stack:
         if not Path(file).is_file():
             raise FibsegError(f"{file}: no such file.")
         return check_stack(open_hdf5(Path(file), dataset))
-    paths = _slice_paths(text)
-    if len(paths) == 1:
-        return check_stack(_reader(paths[0])(paths[0]))
-    return check_stack(_open_slices(text, paths))
+    return _open_files(text, STACK_READERS, _SLICE_READERS)
 
 
-def natural_key(path: Path) -> list[tuple[int, str]]:
-    """Return a sort key that puts z2 before z10.
+def open_colours(path: str | Path) -> Stack:
+    """Open label pictures in colours as numbers 0xRRGGBB, uint32, without reading their pixels.
 
-    >>> sorted([Path("z10.png"), Path("z2.png")], key=natural_key)[0].name
-    'z2.png'
+    `path` is a PNG, a TIFF, or a folder or glob of such. Transparent pixels are 0; palettes and
+    grey values become the colours that they stand for.
+
+    Raises:
+        FibsegError: as in `open_stack`, or colours are mixed: half transparent, or JPEG.
     """
-    parts = re.split(r"(\d+)", str(path))
-    # Pairs of one type, since Python does not compare a number with a text.
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return _open_files(str(path), _COLOUR_READERS, _COLOUR_READERS)
 
 
 def located(root: str | Path, path: str) -> str:
@@ -119,68 +130,92 @@ def split_dataset(path: str) -> tuple[str, str]:
     return match[1], "/" + match[2].strip("/")
 
 
-def _slice_paths(path: str) -> list[Path]:
+def _slice_paths(path: str, endings: Iterable[str]) -> list[Path]:
     """List the files that a path, a folder or a glob stands for, in natural order."""
     if Path(path).is_dir():
+        _check_folder(path)
         files = [
             entry
             for entry in Path(path).iterdir()
             # Hidden files are no slices: macOS leaves a ._NAME beside each file on foreign disks.
-            if entry.suffix.lower() in _SLICE_ENDINGS and entry.name[0] != "."
+            if entry.suffix.lower() in endings and entry.name[0] != "."
         ]
         if not files:
-            endings = ", ".join(_SLICE_ENDINGS)
             raise FibsegError(
-                f"{path}: the folder holds no slices; expected files ending in {endings}."
+                f"{path}: the folder holds no slices; "
+                f"expected files ending in {', '.join(endings)}."
             )
-        return sorted(files, key=natural_key)
+        return in_order(files)
     # A name with brackets or a star in it may be a file all the same.
     if Path(path).exists():
         return [Path(path)]
     if not glob.has_magic(path):
         raise FibsegError(f"{path}: no such file or folder.")
-    files = [Path(entry) for entry in glob.glob(path)]
+    files = [Path(entry) for entry in _matches(path)]
     if not files:
         raise FibsegError(f"{path}: no file matches this pattern.")
-    return sorted(files, key=natural_key)
+    return in_order(files)
 
 
-def _reader(path: Path) -> Callable[[Path], Stack]:
+def _matches(pattern: str) -> list[str]:
+    """List the files of a glob; brackets in a folder that exists are letters."""
+    folders = [folder for folder in Path(pattern).parents if folder.is_dir()]
+    inside = Path(pattern).relative_to(folders[0]) if folders else Path(pattern)
+    start = f"{glob.escape(str(folders[0]))}/" if folders else ""
+    # Where nothing fits a pattern with brackets, they are letters of the files' names.
+    return glob.glob(f"{start}{inside}") or glob.glob(f"{start}{inside}".replace("[", "[[]"))
+
+
+def _check_folder(path: str) -> None:
+    """Raise a FibsegError for a folder that is a file of another format."""
+    folder = Path(path)
+    above = [folder, *folder.parents]
+    inside = any(part.suffix.lower() == ".n5" for part in above if part.is_dir())
+    if inside or any(_is_n5(part) for part in above):
+        raise FibsegError(f"{path}: the format .n5 is not read here; {_UNREAD_FORMATS['.n5']}.")
+
+
+def _is_n5(folder: Path) -> bool:
+    """Whether a folder has the attributes of an N5 container or data set."""
+    try:
+        attributes = json.loads((folder / "attributes.json").read_bytes())
+    # There is none, or it is something else.
+    except (OSError, ValueError):
+        return False
+    return isinstance(attributes, dict) and not {"n5", "blockSize"}.isdisjoint(attributes)
+
+
+def _reader(path: Path, readers: Mapping[str, Callable[[Path], Stack]]) -> Callable[[Path], Stack]:
     """Choose the reader of a file by its ending; FibsegError where there is none."""
     ending = path.suffix.lower()
-    if ending in STACK_READERS:
-        return STACK_READERS[ending]
+    if ending in readers:
+        return readers[ending]
     if ending in _UNREAD_FORMATS:
         raise FibsegError(
             f"{path}: the format {ending} is not read here; {_UNREAD_FORMATS[ending]}."
         )
-    known = ", ".join([*STACK_READERS, ".zarr"])
+    known = ", ".join(dict.fromkeys([*readers, ".zarr"] if readers is STACK_READERS else readers))
     raise FibsegError(
         f"{path}: the format {ending or '(no ending)'} is not known; expected {known}."
     )
 
 
-def _open_slices(name: str, paths: list[Path]) -> Stack:
-    """Open a stack of one file per slice; only headers are read here."""
-    # Headers are read at once, so that a slice of another size is reported before hours of work.
-    slices = [_reader(path)(path) for path in paths]
-    first = slices[0]
-    for path, opened in zip(paths, slices, strict=True):
-        if opened.shape[0] != 1:
-            raise FibsegError(
-                f"{path}: holds {opened.shape[0]} slices; "
-                "in a folder or glob every file is one slice."
-            )
-        if opened.shape != first.shape or opened.dtype != first.dtype:
-            raise FibsegError(
-                f"{path}: {_size_and_type(opened)}, but {paths[0].name} is "
-                f"{_size_and_type(first)}; all slices of a stack must have one size and type."
-            )
-    _, height, width = first.shape
-    # Each read opens its own file: thousands of open files exceed a process's limit.
-    return Stack(name, (len(slices), height, width), first.dtype, lambda z: slices[z].read(0))
-
-
-def _size_and_type(stack: Stack) -> str:
-    _, height, width = stack.shape
-    return f"{height} x {width} pixels of {stack.dtype}"
+def _open_files(
+    text: str,
+    readers: Mapping[str, Callable[[Path], Stack]],
+    slice_readers: Mapping[str, Callable[[Path], Stack]],
+) -> Stack:
+    """Open a file, or the files of a folder or a glob as slices."""
+    paths = _slice_paths(text, slice_readers)
+    # A folder or glob of a single file is a stack of files too, whose name has a number.
+    if paths == [Path(text)] or (len(paths) == 1 and paths[0].suffix.lower() not in slice_readers):
+        return check_stack(_reader(paths[0], readers)(paths[0]))
+    if len(paths) == 1:
+        opened = check_stack(_reader(paths[0], readers)(paths[0]))
+        return (
+            opened
+            if opened.shape[0] > 1
+            else check_stack(open_slices(text, paths, lambda _: opened))
+        )
+    both = {**readers, **slice_readers}
+    return check_stack(open_slices(text, paths, lambda path: _reader(path, both)(path)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,156 +14,187 @@ import tifffile
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, damage_named
-from fibseg.stack.units import VoxelSize, voxel_size_in_nm
-
-
-@dataclass(frozen=True)
-class _TiffHeader:
-    """What the pages and descriptions of a file state, read without pixels.
-
-    Attributes:
-        shapes: shape of each page.
-        dtypes: types of pixels that occur.
-        planes: whether the first page stores its channels one after another.
-        imagej_slices: slices that ImageJ's description promises, 1 without one.
-        declared: shape that tifffile's description promises, None without one.
-        extra_axes: axes besides z, y and x, with their lengths.
-        offset: byte at which the first page's pixels begin.
-        contiguous: whether the first page is stored uncompressed in one piece.
-        byte_order: "<" or ">".
-        voxel_size: (z, y, x) in nm, None where nothing states it.
-    """
-
-    shapes: list[tuple[int, ...]]
-    dtypes: set[Any]
-    planes: bool
-    imagej_slices: int
-    declared: tuple[int, ...] | None
-    extra_axes: dict[str, Any]
-    offset: int
-    contiguous: bool
-    byte_order: Any
-    voxel_size: VoxelSize | None
+from fibseg.stack.base import COLOUR_LABELS, Stack, check_shape
+from fibseg.stack.failures import damage_named
+from fibseg.stack.ome import OmePlanes, ome_planes
+from fibseg.stack.png import colour_numbers
+from fibseg.stack.tiff_header import JPEG, TiffHeader, axis_doubt, read_tiff_header
 
 
 def open_tiff(path: Path) -> Stack:
     """Open a file with a page per slice, with slices as planes, or with ImageJ's one block.
 
+    The order of slices is that of an OME description where the file has one. If it says that the
+    stack lies in several files, all of them are opened.
+
     Raises:
-        FibsegError: the file is damaged, or holds colours, channels, times or unequal slices.
+        FibsegError: the file is damaged, holds colours, channels, times or unequal slices, or
+            another file of its set is not there.
     """
-    header = _read_header(path)
+    header = read_tiff_header(path)
+    planes = ome_planes(path, header.ome) if header.ome else None
+    if planes is None:
+        return _open_pages(path, header)
+    stack = _open_set(path, planes) if planes.files else _open_planes(path, header, planes)
+    if planes.axis == "Z":
+        return stack
+    return replace(stack, doubts=(*stack.doubts, axis_doubt(path, planes.axis)))
+
+
+def open_tiff_slice(path: Path) -> Stack:
+    """Open a file of a folder: its own pages, even where it belongs to an OME set.
+
+    Raises:
+        FibsegError: as in `open_tiff`.
+    """
+    return _open_pages(path, read_tiff_header(path))
+
+
+def open_colour_tiff(path: Path) -> Stack:
+    """Open pages of colours, a palette or grey values as 0xRRGGBB, uint32.
+
+    Raises:
+        FibsegError: the file is damaged, its colours have other than 8 bits, or JPEG mixed them.
+    """
+    header = read_tiff_header(path)
+    _check_equal(path, header)
+    shape = header.shapes[0]
+    if header.dtype != np.uint8:
+        raise FibsegError(f"{path}: colours of {header.dtype}; expected 8 bits for each.")
+    if header.jpeg:
+        raise FibsegError(f"{path}: JPEG mixes the colours of labels; save it as PNG.")
+    pages = _OpenPages(path)
+
+    def read(z: int) -> Pixels:
+        pixels = pages.read(z)
+        if header.palettes[z]:
+            table = np.frombuffer(header.palettes[z], np.uint8).reshape(-1, 3)
+            return colour_numbers(str(path), table[pixels])
+        if pixels.ndim == 2:
+            return colour_numbers(str(path), np.stack([pixels] * 3, axis=-1))
+        planes = np.moveaxis(pixels, 0, -1) if header.planes else pixels
+        return colour_numbers(str(path), planes)
+
+    height, width = (shape[1:] if header.planes else shape[:2])[:2]
+    return Stack(str(path), (len(header.shapes), height, width), np.dtype(np.uint32), read)
+
+
+def _open_pages(path: Path, header: TiffHeader) -> Stack:
+    """Open the pages of a file in their order."""
     shapes = header.shapes
-    _check_header(path, header)
     if len(shapes) == 1 and header.planes:
         # tifffile stores three or four slices as the planes of one colour picture.
-        dtype = np.dtype(next(iter(header.dtypes)))
         depth, height, width = shapes[0]
         page = _OpenPages(path)
-        return Stack(
-            name=str(path),
-            shape=(depth, height, width),
-            dtype=dtype,
-            read=lambda z: page.read(0)[z],
-            voxel_size=header.voxel_size,
-        )
-    # A third axis of a page holds the samples of a colour.
-    if any(len(shape) != 2 for shape in shapes):
-        raise FibsegError(
-            f"{path}: slices of shape {shapes[0]}; expected grey slices of (height, width)."
-        )
-    if len(set(shapes)) != 1 or len(header.dtypes) != 1:
-        raise FibsegError(
-            f"{path}: its slices differ in size or type ({sorted(set(shapes))}); expected one."
-        )
-    # ImageJ promises more slices than there are pages where all lie behind one page.
-    if header.imagej_slices > len(shapes):
-        return _open_block(path, header)
+        return _stack(path, header, (depth, height, width), lambda z: page.read(0)[z])
+    _check_grey(path, header)
     height, width = shapes[0]
-    dtype = np.dtype(next(iter(header.dtypes)))
+    # A single page may be followed by more slices than it describes.
+    if header.block > len(shapes):
+        return _open_block(path, header)
     # A file of one slice may be one of thousands in a folder: it must not stay open.
-    read = _OpenPages(path).read if len(shapes) > 1 else lambda _: _read_only_page(path)
+    read = _OpenPages(path).read if len(shapes) > 1 else lambda z: _read_page(path, z)
+    return _stack(path, header, (len(shapes), height, width), read)
+
+
+def _open_planes(path: Path, header: TiffHeader, planes: OmePlanes) -> Stack:
+    """Open the pages of a file in the order of its OME description."""
+    _check_grey(path, header)
+    _check_ome_size(path, header, planes)
+    pages = [page for _, page in planes.pages]
+    if max(pages) >= len(header.shapes):
+        raise FibsegError(
+            f"{path}: the file is cut off: its OME description says {len(pages)} slices, and it "
+            f"holds {len(header.shapes)}."
+        )
+    read = _OpenPages(path).read
+    return _stack(path, header, (len(pages), *planes.size), lambda z: read(pages[z]))
+
+
+def _open_set(path: Path, planes: OmePlanes) -> Stack:
+    """Open the slices of a stack that lies in several files of one folder."""
+    absent = [name for name in planes.files if not path.with_name(name).is_file()]
+    if absent:
+        raise FibsegError(
+            f"{path}: a part of a stack of {len(planes.pages)} slices, the others lie in "
+            f"{', '.join(planes.files[:8])}, and {absent[0]} is not there; put all files into one "
+            "folder."
+        )
+    pages = [(path.with_name(name) if name else path, page) for name, page in planes.pages]
+    headers = {file: read_tiff_header(file) for file in dict.fromkeys(file for file, _ in pages)}
+    first = headers[pages[0][0]]
+    for file, page in pages:
+        header = headers[file]
+        _check_grey(file, header)
+        _check_ome_size(file, header, planes)
+        if header.dtype != first.dtype or page >= len(header.shapes):
+            raise FibsegError(
+                f"{file}: {len(header.shapes)} slices of {header.dtype}; the OME description of "
+                f"{path.name} says otherwise."
+            )
+
+    def read(z: int) -> Pixels:
+        return _read_page(*pages[z])
+
+    return _stack(path, headers[path], (len(pages), *planes.size), read)
+
+
+def _stack(
+    path: Path, header: TiffHeader, shape: tuple[int, int, int], read: Callable[[int], Pixels]
+) -> Stack:
     return Stack(
         name=str(path),
-        shape=(len(shapes), height, width),
-        dtype=dtype,
+        shape=shape,
+        dtype=header.dtype,
         read=read,
         voxel_size=header.voxel_size,
+        doubts=header.doubts,
+        palette=header.palettes[0],
     )
 
 
-def _read_header(path: Path) -> _TiffHeader:
-    with damage_named(path), tifffile.TiffFile(path) as file:
-        first = file.pages.first
-        # All pages are visited: a broken chain of pages is found here and not hours later.
-        shapes = [page.shape for page in file.pages]
-        separate = first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-        return _TiffHeader(
-            shapes=shapes,
-            dtypes={page.dtype for page in file.pages},
-            planes=len(shapes[0]) == 3 and separate,
-            imagej_slices=int((file.imagej_metadata or {}).get("images", 1)),
-            declared=_declared_shape(file),
-            extra_axes=_extra_axes(file),
-            offset=first.dataoffsets[0],
-            contiguous=bool(first.is_contiguous),
-            byte_order=file.byteorder,
-            voxel_size=_voxel_size(file),
-        )
-
-
-def _check_header(path: Path, header: _TiffHeader) -> None:
-    """Raise a FibsegError for channels, times, or slices that are missing at the end."""
-    if header.extra_axes:
+def _check_grey(path: Path, header: TiffHeader) -> None:
+    """Raise a FibsegError unless all pages are grey, of one size, type and palette."""
+    # A third axis of a page holds the samples of a colour.
+    if any(len(shape) != 2 for shape in header.shapes):
         raise FibsegError(
-            f"{path}: several channels or times ({header.extra_axes}); save one of them."
+            f"{path}: colours, slices of shape {header.shapes[0]}; expected grey slices of "
+            f"(height, width), or {COLOUR_LABELS}."
         )
-    # A file that was cut between two pages is a valid TIFF of fewer slices.
-    stored = sum(int(np.prod(shape)) for shape in header.shapes)
-    if header.declared is not None and int(np.prod(header.declared)) != stored:
+    _check_equal(path, header)
+    if len(set(header.palettes)) > 1:
+        other = next(
+            z for z, palette in enumerate(header.palettes) if palette != header.palettes[0]
+        )
         raise FibsegError(
-            f"{path}: the file is cut off: it says {header.declared} and holds "
-            f"{len(header.shapes)} slices."
+            f"{path}: slices 0 and {other} differ in their palette, so that an index means two "
+            f"colours; save all slices with a single palette, or {COLOUR_LABELS}."
         )
 
 
-def _read_only_page(path: Path) -> Pixels:
-    """Read the page (H, W) of a file that is closed again at once."""
-    with damage_named(path), tifffile.TiffFile(path) as file:
-        return np.asarray(file.pages.first.asarray())
+def _check_equal(path: Path, header: TiffHeader) -> None:
+    """Raise a FibsegError unless all pages have one size and type."""
+    if len(set(header.shapes)) != 1 or len(header.dtypes) != 1:
+        raise FibsegError(
+            f"{path}: its slices differ in size or type ({sorted(set(header.shapes))}); expected "
+            "a single size."
+        )
+    check_shape(str(path), (1, *header.shapes[0][:2]), header.dtype)
 
 
-def _declared_shape(file: tifffile.TiffFile) -> tuple[int, ...] | None:
-    """Read the shape of the whole array that tifffile writes into its own files."""
-    if not file.is_shaped or not file.shaped_metadata:
-        return None
-    return tuple(file.shaped_metadata[0]["shape"])
+def _check_ome_size(path: Path, header: TiffHeader, planes: OmePlanes) -> None:
+    if header.shapes[0] != planes.size:
+        raise FibsegError(
+            f"{path}: its pages are {header.shapes[0]} and its OME description says {planes.size}; "
+            "save it anew."
+        )
 
 
-def _extra_axes(file: tifffile.TiffFile) -> dict[str, Any]:
-    """Read the axes besides z, y and x of OME, ImageJ and tifffile's own files; {} without any."""
-    declared = _declared_shape(file)
-    if declared is not None:
-        # Up to three axes can be z, y and x; more cannot.
-        lengths = [length for length in declared if length != 1]
-        return {"axes of": lengths} if len(lengths) > 3 else {}
-    if not (file.is_ome or file.is_imagej) or not file.series:
-        return {}
-    # A file of several images does not say which one is meant.
-    if file.is_ome and len(file.series) > 1:
-        return {"pictures": len(file.series)}
-    series = file.series[0]
-    # Letters of tifffile: C for channels, T for times, S for samples of a colour.
-    axes = zip(series.axes, series.shape, strict=False)
-    return {axis: length for axis, length in axes if axis in "CTS" and length > 1}
-
-
-def _open_block(path: Path, header: _TiffHeader) -> Stack:
+def _open_block(path: Path, header: TiffHeader) -> Stack:
     """Open slices that follow each other behind a single page, as ImageJ saves above 4 GB."""
     height, width = header.shapes[0]
-    depth = header.imagej_slices
-    dtype = np.dtype(next(iter(header.dtypes)))
+    depth = header.block
+    dtype = header.dtype
     slice_bytes = height * width * dtype.itemsize
     if not header.contiguous or path.stat().st_size < header.offset + depth * slice_bytes:
         raise FibsegError(
@@ -176,15 +207,27 @@ def _open_block(path: Path, header: _TiffHeader) -> Stack:
             content = file.read(slice_bytes)
             # ImageJ writes big-endian; the cast below gives the machine's order.
             pixels = np.frombuffer(content, dtype.newbyteorder(header.byte_order))
-        return pixels.reshape(height, width).astype(dtype)
+            return pixels.reshape(height, width).astype(dtype)
 
-    return Stack(
-        name=str(path),
-        shape=(depth, height, width),
-        dtype=dtype,
-        read=read,
-        voxel_size=header.voxel_size,
-    )
+    return _stack(path, header, (depth, height, width), read)
+
+
+def _read_page(path: Path, number: int) -> Pixels:
+    """Read a page (H, W) of a file that is closed again at once."""
+    with damage_named(path), tifffile.TiffFile(path) as file:
+        return _pixels_of(file, number)
+
+
+def _pixels_of(file: tifffile.TiffFile, number: int) -> Pixels:
+    page: Any = file.pages.first if number == 0 else file.pages[number]
+    if page.compression in JPEG:
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.filehandle.seek(offset)
+            content = file.filehandle.read(count).rstrip(b"\0")
+            # Decoders fill what is missing of a JPEG with grey, without a word.
+            if content and not content.endswith(b"\xff\xd9"):
+                raise ValueError("a strip compressed as JPEG is cut off")
+    return np.asarray(page.asarray())
 
 
 class _OpenPages:
@@ -206,38 +249,4 @@ class _OpenPages:
                 self._file = tifffile.TiffFile(self._path)
                 # A stack has no `close`, so the file is closed with the last reference to it.
                 weakref.finalize(self, self._file.close)
-            return np.asarray(self._file.pages[number].asarray())
-
-
-def _voxel_size(file: tifffile.TiffFile) -> VoxelSize | None:
-    if file.is_ome:
-        return _ome_voxel_size(file.ome_metadata or "")
-    return _imagej_voxel_size(file) if file.is_imagej else None
-
-
-def _ome_voxel_size(description: str) -> VoxelSize | None:
-    """Read OME's attributes PhysicalSizeX, PhysicalSizeXUnit and so on; the default unit is um."""
-    attributes = dict(re.findall(r'\b(PhysicalSize[XYZ](?:Unit)?)="([^"]*)"', description))
-    try:
-        sizes = [float(attributes[f"PhysicalSize{axis}"]) for axis in "ZYX"]
-    except (KeyError, ValueError):
-        return None
-    units = [attributes.get(f"PhysicalSize{axis}Unit", "um") for axis in "ZYX"]
-    return voxel_size_in_nm(sizes, units)
-
-
-def _imagej_voxel_size(file: tifffile.TiffFile) -> VoxelSize | None:
-    """Read ImageJ's spacing of slices, and its pixels per unit from the resolution tags."""
-    metadata = file.imagej_metadata or {}
-    tags = file.pages.first.tags
-    try:
-        z = float(metadata["spacing"])
-        # A resolution is a fraction: pixels over units. Its inverse is the size of a pixel.
-        pixels_y, units_y = tags["YResolution"].value
-        pixels_x, units_x = tags["XResolution"].value
-        sizes = [z, units_y / pixels_y, units_x / pixels_x]
-    except (KeyError, ValueError, TypeError, ZeroDivisionError):
-        return None
-    # ImageJ writes the micro sign as the six characters of its escape.
-    unit = str(metadata.get("unit", "")).replace("\\u00B5", "u")
-    return voxel_size_in_nm(sizes, [unit] * 3)
+            return _pixels_of(self._file, number)

@@ -9,19 +9,33 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack, damage_named
-from fibseg.stack.chunked import ChunkedArray, stack_of_array
-from fibseg.stack.units import VoxelSize, voxel_size_in_nm
+from fibseg.stack.base import Stack
+from fibseg.stack.chunked import ChunkedArray, absence, stack_of_array
+from fibseg.stack.failures import damage_named
+from fibseg.stack.units import (
+    VoxelSize,
+    axis_letters,
+    lengths_in_nm,
+    stated_axes,
+    stated_place,
+    voxel_size_in_nm,
+)
 
 _STORE_FILES = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known as a Zarr array or group."""
+
+_URL_KINDS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss")
+"""Kinds of URLs; fsspec knows more, which read other files of this machine."""
 
 
 def is_zarr(path: str) -> bool:
     """Whether a path leads into a Zarr store: a folder on the way is one, or it ends in .zarr."""
     folders = (Path(path), *Path(path).parents)
-    inside = any((folder / name).is_file() for folder in folders for name in _STORE_FILES)
-    return inside or Path(path).suffix.lower() == ".zarr"
+    return any(_is_store(folder) for folder in folders) or Path(path).suffix.lower() == ".zarr"
+
+
+def _is_store(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _STORE_FILES)
 
 
 def open_zarr(path: str) -> Stack:
@@ -30,27 +44,30 @@ def open_zarr(path: str) -> Stack:
     Further axes, such as channels and times, must have length 1.
 
     Raises:
-        FibsegError: nothing is there, a group holds several arrays, the axes are others, or the
-            store is damaged.
+        FibsegError: nothing is there, a group holds several arrays, the axes are others, a link
+            leaves the store, or the store is damaged.
     """
     import zarr
 
-    if "://" not in path and not Path(path).exists():
-        raise FibsegError(f"{path}: no such array in a Zarr store.")
+    from fibseg.stack.zarr_chunks import absent_chunks, checked_array
+
+    store = _store(path)
     with damage_named(path):
-        node = zarr.open(path, mode="r")
+        node = zarr.open(store, mode="r")
         if isinstance(node, zarr.Group):
-            axes, size, name = _largest_resolution(path, node)
+            axes, size, origin, name = _largest_resolution(path, node)
             node = node[name]
         else:
-            axes, size = _axes_of_array(path, node)
+            name = ""
+            axes, size, origin = _axes_of_array(path, node)
         if isinstance(node, zarr.Group):
             raise FibsegError(f"{path}: a Zarr group and no array; name one in it, as {path}/0.")
-        array = node
-        shape = array.shape
-        dtype = np.dtype(array.dtype)
-        # A shard holds several chunks and is fetched as one.
-        chunks = array.shards or array.chunks
+        array = checked_array(path, node)
+        # NGFF's order of axes: an array without names has the last of them.
+        axes = axes or "tczyx"[-len(array.shape) :]
+        if size is None:
+            size, origin = stated_place(dict(array.attrs), axes)
+        absent, total = (0, 0) if "://" in path else absent_chunks(array, Path(path) / name)
 
     def read(index: tuple[Any, ...]) -> Pixels:
         return np.asarray(array[index])
@@ -58,55 +75,88 @@ def open_zarr(path: str) -> Stack:
     return stack_of_array(
         ChunkedArray(
             name=path,
-            # NGFF's order of axes: an array without names has the last of them.
-            axes=axes or "tczyx"[-len(shape) :],
-            shape=shape,
-            dtype=dtype,
-            chunks=chunks,
+            axes=axes,
+            shape=array.shape,
+            dtype=np.dtype(array.dtype),
+            # A shard holds several chunks and is fetched as one.
+            chunks=array.shards or array.chunks,
             read=read,
             voxel_size=size,
+            origin=origin,
+            doubts=(absence(path, absent, total, array.fill_value),) if absent else (),
         )
     )
 
 
-def _axes_of_array(path: str, array: Any) -> tuple[str, VoxelSize | None]:
-    """Read axes and voxel size of an array that was named itself.
+def _store(path: str) -> Any:
+    """Choose the store of a path or URL.
 
-    They stand in the group above where the array is a resolution of an OME-Zarr picture, else
-    Zarr 3 may name the axes in the array's own metadata.
+    Raises:
+        FibsegError: nothing is there, or the URL is of a kind that is not read.
+    """
+    if "://" in path:
+        kind = path.partition("://")[0].lower()
+        if kind not in _URL_KINDS or "::" in path:
+            raise FibsegError(
+                f"{path}: a URL of the kind {kind}; expected one of {', '.join(_URL_KINDS)}, or a "
+                "path."
+            )
+        return path
+    if not Path(path).exists():
+        raise FibsegError(f"{path}: no such array in a Zarr store.")
+    return _confined(path)
+
+
+def _confined(path: str) -> Any:
+    """Open a folder of a store so that links lead to no files elsewhere."""
+    from fibseg.stack.zarr_chunks import confined_store
+
+    folder = Path(path).absolute()
+    inside = [part for part in (folder, *folder.parents) if _is_store(part)]
+    return confined_store(folder, inside[-1] if inside else folder)
+
+
+def _axes_of_array(path: str, array: Any) -> tuple[str, VoxelSize | None, VoxelSize | None]:
+    """Read axes, voxel size and origin of an array that was named itself.
+
+    They stand in the group above where the array is a resolution of an OME-Zarr picture, else in
+    the array's own metadata (Zarr 3) or attributes.
     """
     import zarr
 
     parent, _, name = path.rstrip("/").rpartition("/")
     try:
         # A resolution's axes stand in the metadata of the group above it.
-        pictures = _pictures(zarr.open_group(parent, mode="r")) if parent else []
+        store = parent if "://" in parent else _confined(parent)
+        pictures = _pictures(zarr.open_group(store, mode="r")) if parent else []
     # There is no group above, or a server does not show it.
     except Exception:
         pictures = []
     for picture in pictures:
         for resolution in picture["datasets"]:
             if resolution["path"] == name:
-                return _axes_and_size(picture, resolution)
+                return _axes_and_place(picture, resolution)
     names = getattr(array.metadata, "dimension_names", None) or ()
-    letters = "".join(str(name)[:1].lower() for name in names)
-    # Names that are no axes of a picture, or begin with the same letter, tell nothing.
-    known = {"y", "x"} <= set(letters) and len(set(letters)) == len(letters)
-    return letters if known else "", None
+    count = len(array.shape)
+    letters = axis_letters(names, count) or stated_axes(dict(array.attrs), count)
+    return letters, None, None
 
 
-def _largest_resolution(path: str, group: Any) -> tuple[str, VoxelSize | None, str]:
-    """Find axes, voxel size and name of the largest array of a group (NGFF 0.4 and 0.5)."""
+def _largest_resolution(
+    path: str, group: Any
+) -> tuple[str, VoxelSize | None, VoxelSize | None, str]:
+    """Read axes, voxel size, origin and name of the largest array of a group (NGFF 0.4, 0.5)."""
     pictures = _pictures(group)
     if pictures:
         # Resolutions are listed from the largest on (NGFF 0.4, "multiscales").
         largest = pictures[0]["datasets"][0]
-        return *_axes_and_size(pictures[0], largest), largest["path"]
-    arrays = [name for name, _ in group.arrays()]
+        return *_axes_and_place(pictures[0], largest), largest["path"]
+    arrays = list(group.arrays())
     # A plain group with a single array leaves no doubt about what is meant.
     if len(arrays) == 1:
-        return "", None, arrays[0]
-    nodes = sorted({*arrays, *(name for name, _ in group.groups())})
+        name, array = arrays[0]
+        return *_axes_of_array(f"{path}/{name}", array), name
+    nodes = sorted({*(name for name, _ in arrays), *(name for name, _ in group.groups())})
     raise FibsegError(
         f"{path}: a Zarr group that holds {', '.join(nodes) or 'nothing'}; "
         f"name an array in it, as {path}/0."
@@ -120,22 +170,32 @@ def _pictures(group: Any) -> list[Any]:
     return list(attributes.get("ome", attributes).get("multiscales") or [])
 
 
-def _axes_and_size(picture: Any, resolution: Any) -> tuple[str, VoxelSize | None]:
-    """Read the letters of the axes, and the voxel size where z has one.
+def _axes_and_place(
+    picture: Any, resolution: Any
+) -> tuple[str, VoxelSize | None, VoxelSize | None]:
+    """Read the letters of the axes, and voxel size and origin where there is a z.
 
-    The scale of the picture and that of the resolution multiply (NGFF 0.4, "multiscales").
+    The transformations of the resolution come first, then those of the picture; each is a scale or
+    a translation (NGFF 0.4, "multiscales").
     """
     # NGFF 0.3 named its axes by letters alone.
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in picture.get("axes", [])]
-    letters = "".join(axis["name"] for axis in axes)
+    letters = "".join(axis["name"] for axis in axes).lower()
     transformations = [
         *resolution.get("coordinateTransformations", []),
         *picture.get("coordinateTransformations", []),
     ]
-    scales = [step["scale"] for step in transformations if step.get("type") == "scale"]
-    if not scales or "z" not in letters:
-        return letters, None
-    scale = np.prod(np.array(scales, float), axis=0)
+    kinds = {step.get("type") for step in transformations}
+    if "scale" not in kinds or not set("zyx") <= set(letters):
+        return letters, None, None
+    size = np.ones(len(letters))
+    origin = np.zeros(len(letters))
+    for step in transformations:
+        factors = np.array(step.get("scale", size * 0 + 1), float)
+        size = size * factors
+        origin = origin * factors + np.array(step.get("translation", origin * 0), float)
     positions = [letters.index(axis) for axis in "zyx"]
-    sizes = [float(scale[position]) for position in positions]
-    return letters, voxel_size_in_nm(sizes, [axes[k].get("unit", "") for k in positions])
+    units = [axes[position].get("unit", "") for position in positions]
+    sizes = voxel_size_in_nm(size[positions].tolist(), units)
+    place = lengths_in_nm(origin[positions].tolist(), units)
+    return letters, sizes, place if "translation" in kinds else None

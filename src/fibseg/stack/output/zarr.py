@@ -99,6 +99,8 @@ def _create_level(group: Any, name: str, step: tuple[int, int, int], header: Sta
         # Chunks in nested folders, as NGFF 0.4 recommends.
         chunk_key_encoding={"name": "v2", "separator": "/"},
         fill_value=0,
+        # Background is written too: a chunk that is not there is a chunk that was lost.
+        config={"write_empty_chunks": True},
     )
 
 

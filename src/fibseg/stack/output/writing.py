@@ -12,8 +12,8 @@ from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
 from fibseg.files import partial_path, remove, take_place
 from fibseg.stack.base import StackHeader
-from fibseg.stack.tiff_output import TiffOutput, tiff_notes
-from fibseg.stack.zarr_output import ZarrOutput, zarr_notes
+from fibseg.stack.output.tiff import TiffOutput, tiff_notes
+from fibseg.stack.output.zarr import ZarrOutput, zarr_notes
 
 _OUTPUTS: dict[str, type[TiffOutput] | type[ZarrOutput]] = {
     ".tif": TiffOutput,

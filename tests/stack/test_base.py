@@ -1,0 +1,34 @@
+"""What a stack is, apart from its file."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fibseg.stack import Stack, part_of
+
+PIXELS = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
+
+
+def test_a_box_keeps_its_place_and_the_numbers_of_its_slices() -> None:
+    whole = Stack(
+        name="here",
+        shape=(6, 4, 5),
+        dtype=np.dtype(np.uint8),
+        read=PIXELS.__getitem__,
+        voxel_size=(0.1, 4, 2),
+        origin=(8.0, 64.0, 0.0),
+        slice_numbers=(3, 4, 5, 7, 8, 9),
+        doubts=("here: odd.",),
+    )
+    box = part_of(whole, (3, 1, 2), (2, 3, 3))
+    np.testing.assert_array_equal(list(box), PIXELS[3:5, 1:, 2:])
+    assert box.origin == (8.3, 68.0, 4.0)
+    assert box.slice_numbers == (7, 8)
+    assert box.doubts == whole.doubts
+
+
+def test_a_box_of_a_stack_without_a_voxel_size_has_no_place() -> None:
+    """How far it was moved in nm is unknown, and the stack's own place would be wrong."""
+    whole = Stack("here", (6, 4, 5), np.dtype(np.uint8), PIXELS.__getitem__, origin=(8.0, 0.0, 0.0))
+    assert part_of(whole, (0, 0, 0), (1, 4, 5)).origin == (8.0, 0.0, 0.0)
+    assert part_of(whole, (1, 0, 0), (1, 4, 5)).origin is None
