@@ -15,7 +15,7 @@ import numpy as np
 
 from fibseg.arrays import IGNORE, Pixels, Place
 from fibseg.data.description import SPLITS, DataDescription, class_names
-from fibseg.data.grey import DRIFTED_SHARE, GreyRange
+from fibseg.data.grey import DRIFTED_SHARE, GreyRange, grey_sample
 from fibseg.data.leaks import SPECK_PIXELS, ObjectsAcrossSplits
 from fibseg.data.volume import AnnotatedSlice, VolumeReader
 from fibseg.errors import FibsegError
@@ -23,9 +23,6 @@ from fibseg.stack import located, open_stack
 
 _LARGEST_GAP = 5
 """Slices between two that are used, up to which a training reads them to follow objects."""
-
-_SAMPLED_PIXELS = 5_000
-"""Pixels of a slice that stand for its grey values."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class Inspector:
             shares=tuple((counts / max(counts.sum(), 1.0)).tolist()),
             annotated=float(is_annotated.mean()),
             # All pixels of a deep stack would not fit into memory.
-            grey=_sample(annotated_slice.image),
+            grey=grey_sample(annotated_slice.image).ravel(),
             specks=self._follow_objects(annotated_slice, split),
             repeated=self._repeats_last(annotated_slice) and bool(counts[1:].any()),
         )
@@ -232,15 +229,6 @@ class Inspector:
                 f"{specks} labelled spots of fewer than {SPECK_PIXELS} pixels: "
                 "accidental strokes of the brush?"
             )
-
-
-def _sample(image: Pixels) -> Pixels:
-    """Take about _SAMPLED_PIXELS pixels of an image, at equal distances."""
-    pixels = image.view(np.uint8) if image.dtype == bool else image
-    # The root, since rows and columns are both thinned out.
-    step = max(1, int((pixels.size / _SAMPLED_PIXELS) ** 0.5))
-    # ravel() copies the sampled pixels: a view would keep the whole slice in memory.
-    return pixels[::step, ::step].ravel()
 
 
 def inspect(
