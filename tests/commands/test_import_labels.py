@@ -11,7 +11,7 @@ import yaml
 import zarr
 
 from fibseg.commands.main import main
-from fibseg.data.importing import open_labels
+from fibseg.data.label_files import open_labels
 from fibseg.stack import open_stack
 from tests.support import Commands
 from tests.support.label_files import write_ilastik, write_mib
@@ -225,9 +225,10 @@ def test_classes_must_be_named(
 
 
 def test_grey_values_are_no_labels(tmp_path: Path, capsys: Capture) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros(SHAPE, np.float32), photometric="minisblack")
+    grey = np.full(SHAPE, 0.5, np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", grey, photometric="minisblack")
     error = refused(capsys, "import", tmp_path / "a.tif", tmp_path / "out.tif", "--class", "a=1")
-    assert "float32; labels are integers" in error
+    assert "slice 0: value 0.5 of type float32; labels are whole numbers" in error
     assert "written as" in refused(
         capsys, "import", tmp_path / "a.tif", tmp_path / "out.png", "--class", "a=1"
     )

@@ -166,8 +166,20 @@ def test_bad_pixels_are_named(folder: Path) -> None:
     tifffile.imwrite(folder / "nan.tif", broken)
     with pytest.raises(FibsegError, match="slice 3: NaN"):
         load_slices(crop(folder, {"image": "nan.tif"}))
-    tifffile.imwrite(folder / "float.tif", LABELS.astype(np.float32), photometric="minisblack")
-    with pytest.raises(FibsegError, match="labels of type float32"):
+
+
+def test_whole_numbers_of_a_float_file_are_labels_and_fractions_are_none(folder: Path) -> None:
+    """NIfTI, MRC and scripts keep labels as floats."""
+    labels = LABELS.astype(np.float32)
+    tifffile.imwrite(folder / "float.tif", labels, photometric="minisblack")
+    expected = load_slices(crop(folder))["train"]
+    for entry, other in zip(
+        expected, load_slices(crop(folder, {"labels": "float.tif"}))["train"], strict=True
+    ):
+        np.testing.assert_array_equal(entry.labels, other.labels)
+    labels[1, 2, 2] = 0.25
+    tifffile.imwrite(folder / "float.tif", labels, photometric="minisblack")
+    with pytest.raises(FibsegError, match=r"float.tif, slice 1: value 0.25 of type float32"):
         load_slices(crop(folder, {"labels": "float.tif"}))
 
 

@@ -66,11 +66,15 @@ class GreyRange:
 def grey_range(images: Sequence[Pixels], intensity: IntensityDescription) -> GreyRange:
     """Compute the grey range of a description from the percentiles of all training pixels.
 
+    The arrays may have any shape: those of `AnnotatedSlice.grey_values` leave out masked pixels.
+
     Raises:
-        FibsegError: the slices have one grey value only.
+        FibsegError: the slices have one grey value only, or a mask hides all of them.
     """
     # All slices together, since a mean of percentiles would depend on how slices are cut.
     pixels = np.concatenate([image.ravel() for image in images])
+    if not pixels.size:
+        raise FibsegError("data.volumes: the masks hide every pixel of the training slices.")
     # Python's floats: checkpoints hold built-in types only, which excludes NumPy's scalars.
     low, high = (float(value) for value in np.percentile(pixels, [intensity.low, intensity.high]))
     if not high > low:

@@ -72,12 +72,13 @@ def read_second_expert(description: DataDescription, index: int) -> list[Annotat
     where = f"data.volumes[{index}].second_expert"
     reader = VolumeReader(description, index, labels=expert.labels)
     positions = parse_slices(expert.slices, reader.image.shape[0], f"{where}.slices")
-    pages = reader.annotated[1] - reader.annotated[0]
+    pages = len(reader.annotated)
     if pages != len(positions):
         raise FibsegError(
             f"{where}: {pages} pages of labels for {len(positions)} slices; "
             "expected one page per slice."
         )
+    reader.check_pages(positions)
     return [reader.read(z, page) for page, z in enumerate(positions)]
 
 
@@ -197,7 +198,7 @@ def write_truth(
         # Asked under the lock: another run may have written it in the meantime.
         if (folder / "truth.json").exists():
             return
-        grey = grey_range([annotated.image for annotated in slices["train"]], _SHOWN_RANGE)
+        grey = grey_range([annotated.grey_values for annotated in slices["train"]], _SHOWN_RANGE)
         # Training slices are not shown: no run is judged by them.
         scored = {
             split: of_split for split, of_split in slices.items() if split != "train" and of_split

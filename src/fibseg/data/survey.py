@@ -116,10 +116,9 @@ class _Surveyor:
         evenly_spaced = _evenly_spaced(used, _SLICES_TO_SHOW)
         empty_slices = 0
         failed_slices = 0
-        start, stop = reader.annotated
-        for z in range(start, stop):
+        for done, z in enumerate(reader.annotated):
             if self._report is not None:
-                self._report(index, z - start, stop - start)
+                self._report(index, done, len(reader.annotated))
             split = split_of(positions, z)
             try:
                 annotated_slice = reader.read(z)
