@@ -138,7 +138,7 @@ def test_absent_classes(z: int, split: str) -> None:
     assert doubts(clean(without_b)) == [
         f"class b does not occur in the {split} slices; it has no score there."
     ]
-    assert doubts(clean(entry(split, z, painted(500, 4)))) == []
+    assert doubts(clean(entry(split, z, painted(500, 50)))) == []
     another_slice = entry(split, z + 6)
     assert doubts(clean(without_b, another_slice)) == []
 

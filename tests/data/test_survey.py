@@ -11,7 +11,7 @@ import tifffile
 
 from fibseg.arrays import Place
 from fibseg.data.description import IntensityDescription
-from fibseg.data.survey import survey
+from fibseg.data.inspection.survey import survey
 from fibseg.data.volume import read_places
 from fibseg.errors import FibsegError
 from tests.support import describe

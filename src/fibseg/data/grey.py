@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fibseg.arrays import Pixels, UInt8
+from fibseg.arrays import Mask, Pixels, UInt8
 from fibseg.data.description import IntensityDescription
 from fibseg.errors import FibsegError
 
@@ -41,8 +41,8 @@ class GreyRange:
         low: of the training slices, becomes 0.
         high: of the training slices, becomes 255.
         percentiles: where they are set, every slice has its own grey range, from these percentiles
-            of its pixels. This takes out drift of brightness and contrast. A slice of one grey
-            value takes the grey range of the training.
+            of its pixels, padding left out. This takes out drift of brightness and contrast. A
+            slice of one grey value takes the grey range of the training.
     """
 
     low: float
@@ -53,7 +53,9 @@ class GreyRange:
         """Compute the grey values that become 0 and 255 in this slice (H, W)."""
         if self.percentiles is None:
             return self.low, self.high
-        low, high = (float(value) for value in np.percentile(image, self.percentiles))
+        # Training and prediction leave out the same: a mask is known to the training alone.
+        pixels = without_padding(image)
+        low, high = (float(value) for value in np.percentile(pixels, self.percentiles))
         # A slice without contrast has no scale, and a division by zero would follow.
         return (low, high) if high > low else (self.low, self.high)
 
@@ -163,19 +165,27 @@ class GreySummary:
         `reference` and `subject` name these slices and the other ones, as "the training" and "the
         image".
         """
-        both = f"{subject} ({other.range_text()}) and {reference} ({self.range_text()})"
-        texts = []
-        ratio = other.spread / self.spread if self.spread else 1.0
-        if not 1 / _MOST_CONTRAST <= ratio <= _MOST_CONTRAST:
-            texts.append(f"{both} differ in contrast, {ratio:.2g} to 1.")
-        elif not self._at(5.0) <= other._at(50.0) <= self._at(95.0):
-            texts.append(f"{both} differ in brightness.")
-        if min(abs(self.skew), abs(other.skew)) > _CLEAR_SKEW and self.skew * other.skew < 0:
+        texts = self.doubts_of_scale(other, reference, subject)
+        if self.looks_inverted(other):
             texts.append(
-                f"{both} look inverted to each other: most pixels are bright in one and dark in "
-                "the other."
+                f"{subject} ({other.range_text()}) and {reference} ({self.range_text()}) look "
+                "inverted to each other: most pixels are bright in one and dark in the other."
             )
         return texts
+
+    def doubts_of_scale(self, other: GreySummary, reference: str, subject: str) -> list[str]:
+        """List those of the `doubts` that concern contrast and brightness: one at most."""
+        both = f"{subject} ({other.range_text()}) and {reference} ({self.range_text()})"
+        ratio = other.spread / self.spread if self.spread else 1.0
+        if not 1 / _MOST_CONTRAST <= ratio <= _MOST_CONTRAST:
+            return [f"{both} differ in contrast, {ratio:.2g} to 1."]
+        if not self._at(5.0) <= other._at(50.0) <= self._at(95.0):
+            return [f"{both} differ in brightness."]
+        return []
+
+    def looks_inverted(self, other: GreySummary) -> bool:
+        """Whether both have a clear skew, and not of the same sign."""
+        return min(abs(self.skew), abs(other.skew)) > _CLEAR_SKEW and self.skew * other.skew < 0
 
 
 def summarise_grey(images: Iterable[Pixels]) -> GreySummary:
@@ -188,14 +198,32 @@ def summarise_grey(images: Iterable[Pixels]) -> GreySummary:
     pixels = 0
     for image in images:
         sample = grey_sample(image)
-        padding = padding_value(sample)
         pixels += sample.size
-        samples.append(sample[sample != padding] if padding is not None else sample.ravel())
+        samples.append(without_padding(sample))
     return summary_of_samples(samples, pixels)
 
 
-def summary_of_samples(samples: Sequence[Pixels], pixels: int) -> GreySummary:
-    """Summarise samples without their padding; `pixels` is their number with it.
+def sample_slice(image: Pixels, seen: Mask | None) -> tuple[Pixels, Pixels]:
+    """Sample the grey values (n,) of an image (H, W), and those of them that are no padding.
+
+    `seen` (H, W) is False where a mask hides a pixel; None where there is no mask.
+    """
+    sample = grey_sample(image)
+    if seen is None:
+        return sample.ravel(), without_padding(sample)
+    # What a mask leaves is tissue.
+    values = sample[grey_sample(seen) != 0]
+    return values, values
+
+
+def without_padding(image: Pixels) -> Pixels:
+    """Take the pixels (n,) of an image (H, W) that are not of its padding."""
+    padding = padding_value(image)
+    return image.ravel() if padding is None else image[image != padding]
+
+
+def summary_of_samples(samples: Sequence[Pixels], pixels: int | None = None) -> GreySummary:
+    """Summarise samples without their padding; `pixels` is their number with it, if it is known.
 
     Raises:
         FibsegError: there is no pixel.
@@ -210,8 +238,31 @@ def summary_of_samples(samples: Sequence[Pixels], pixels: int) -> GreySummary:
         smallest=float(grey.min()),
         largest=float(grey.max()),
         commonest=float(counts.max() / grey.size),
-        padding=float(1 - grey.size / pixels),
+        padding=float(1 - grey.size / (pixels or grey.size)),
         dtype=str(grey.dtype),
+    )
+
+
+def few_levels(grey_range: GreyRange, volumes: Mapping[str, GreySummary]) -> str | None:
+    """Describe a volume to which the grey range of all volumes leaves too few grey levels.
+
+    `volumes` are summaries by the volumes' names. None where there is no such volume, or where all
+    volumes are alike.
+    """
+    if grey_range.percentiles is not None:
+        return None
+    levels = {
+        name: summary.levels(grey_range.low, grey_range.high) for name, summary in volumes.items()
+    }
+    if not levels or max(levels.values()) < FEWEST_LEVELS:
+        return None
+    name = min(levels, key=lambda name: levels[name])
+    if levels[name] >= FEWEST_LEVELS:
+        return None
+    return (
+        f"data.intensity: the grey range {grey_range.low:g} to {grey_range.high:g} of the training "
+        f"slices leaves {name} ({volumes[name].range_text()}) {levels[name]:.0f} of 256 grey "
+        "levels; save all volumes with one range of grey values, or give data.intensity.per=slice."
     )
 
 

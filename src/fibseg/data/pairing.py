@@ -13,7 +13,7 @@ import numpy as np
 from fibseg.errors import FibsegError
 from fibseg.stack import Stack, VoxelSize
 
-SAME_VOXELS = 0.01
+_ROUNDING = 0.01
 """Share by which sizes of voxels may differ: headers are rounded, and 4.999 nm is 5 nm."""
 
 _WHOLE_VOXEL = 0.1
@@ -168,9 +168,9 @@ def check_same_voxels(image: Stack, labels: Stack) -> None:
         )
 
 
-def same_sizes(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Whether two sizes of voxels (z, y, x) in nm are the same, but for rounding."""
-    return all(abs(a / b - 1) < SAME_VOXELS for a, b in zip(first, second, strict=True))
+def same_sizes(first: Sequence[float], second: Sequence[float], share: float = _ROUNDING) -> bool:
+    """Whether two sizes of voxels (z, y, x) in nm differ by less than a share."""
+    return all(abs(a / b - 1) < share for a, b in zip(first, second, strict=True))
 
 
 def size_text(size: Sequence[float]) -> str:

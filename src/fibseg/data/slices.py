@@ -17,7 +17,7 @@ from fibseg.data.description import (
     IntensityDescription,
     check_description,
 )
-from fibseg.data.grey import grey_range, to_8bit
+from fibseg.data.grey import few_levels, grey_range, sample_slice, summary_of_samples, to_8bit
 from fibseg.data.splits import parse_slices, split_positions
 from fibseg.data.volume import AnnotatedSlice, VolumeReader, image_location
 from fibseg.errors import FibsegError
@@ -55,6 +55,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
         if not slices[split]:
             raise FibsegError(f"data: no slice in the {split} split; every description needs one.")
     _check_classes_present(slices["train"], list(description.classes))
+    _check_grey_levels(description, slices)
     return slices
 
 
@@ -163,6 +164,30 @@ def _check_classes_present(train: Sequence[AnnotatedSlice], names: Sequence[str]
             f"data: class {', '.join(missing)} does not occur in the training slices; "
             "give training slices that show it, or leave it out of data.classes."
         )
+
+
+def _check_grey_levels(
+    description: DataDescription, slices: Mapping[str, Sequence[AnnotatedSlice]]
+) -> None:
+    """Refuse volumes of which one grey range leaves too little, as 8 bits beside 16."""
+    if len(description.volumes) < 2 or description.intensity.per == "slice":
+        return
+    training: list[Pixels] = []
+    tissue: dict[int, list[Pixels]] = {}
+    for split in SPLITS:
+        for annotated in slices[split]:
+            grey, without_padding = sample_slice(annotated.image, annotated.seen)
+            tissue.setdefault(annotated.volume, []).append(without_padding)
+            if split == "train":
+                training.append(grey)
+    summaries = {
+        f"volume {volume}, {description.volumes[volume].image}": summary_of_samples(samples)
+        for volume, samples in sorted(tissue.items())
+        if any(sample.size for sample in samples)
+    }
+    few = few_levels(grey_range(training, description.intensity), summaries)
+    if few is not None:
+        raise FibsegError(few)
 
 
 def data_hash(slices: Mapping[str, Sequence[AnnotatedSlice]], class_names: Sequence[str]) -> str:
