@@ -83,8 +83,8 @@ def test_mask_second_expert_and_several_volumes(folder: Path) -> None:
     tifffile.imwrite(folder / "expert.tif", LABELS[2:4], photometric="minisblack")
     expert = SecondExpert("expert.tif", [5, 0])
     description = crop(folder, {"mask": "mask.tif", "second_expert": expert})
-    tifffile.imwrite(folder / "copy.tif", IMAGE)
-    description.volumes += crop(folder, {"image": "copy.tif", "split": {"train": [4]}}).volumes
+    tifffile.imwrite(folder / "other.tif", IMAGE + 1)
+    description.volumes += crop(folder, {"image": "other.tif", "split": {"train": [4]}}).volumes
     slices = load_slices(description)
     assert [entry.place for entry in slices["train"]] == [(0, 1), (0, 2), (1, 4)]
     assert (slices["train"][0].labels[:, 7:] == IGNORE).all()
@@ -158,6 +158,53 @@ def test_a_slice_is_in_one_split_through_two_entries_too(folder: Path) -> None:
     description.volumes += crop(folder, {"split": {"test": [2]}}).volumes
     with pytest.raises(FibsegError, match=r"slice 2 of .*image.tif is in both train and test"):
         load_slices(description)
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_copy_of_an_image_is_the_same_image(folder: Path, cut: int) -> None:
+    """Under another name, whole or without its first slices: its slices are known by pixels."""
+    tifffile.imwrite(folder / "copy.tif", IMAGE[cut:])
+    description = crop(folder)
+    copied = {"image": "copy.tif", "offset": [1 - cut, 2, 3], "split": {"test": [2 - cut, 4 - cut]}}
+    description.volumes += crop(folder, copied).volumes
+    message = rf"slice {2 - cut} of copy.tif, a copy of slice 2 of image.tif, is in both train and"
+    with pytest.raises(FibsegError, match=message):
+        load_slices(description)
+    # Padding is alike in all images.
+    padded = np.where(np.arange(6)[:, None, None] == 2, 0, IMAGE)
+    for name in ("image.tif", "copy.tif"):
+        tifffile.imwrite(folder / name, padded[cut:] if name == "copy.tif" else padded)
+    assert len(load_slices(description)["test"]) == 3
+
+
+def test_masked_pixels_are_no_part_of_the_grey_range(folder: Path) -> None:
+    """A border of zeros under a mask takes no grey levels from the tissue."""
+    tissue = (30_000 + IMAGE // 4).astype(np.uint16)
+    mask = np.ones(IMAGE.shape, np.uint8)
+    mask[:, :, 8:] = 0
+    tifffile.imwrite(folder / "image.tif", np.where(mask, tissue, 0).astype(np.uint16))
+    tifffile.imwrite(folder / "mask.tif", mask)
+    slices = load_slices(crop(folder, {"mask": "mask.tif"}))["train"]
+    grey = grey_range([entry.grey_values for entry in slices], IntensityDescription(0, 100))
+    used = tissue[1:3, :, :8]
+    assert (grey.low, grey.high) == (used.min(), used.max())
+    assert len(np.unique(to_8bit(slices[0].image, grey)[:, :8])) > 60
+    mask[:] = 0
+    tifffile.imwrite(folder / "mask.tif", mask)
+    with pytest.raises(FibsegError, match="the masks hide every pixel"):
+        grey_range([slices[0].image[:0]], IntensityDescription(0, 100))
+
+
+def test_volumes_of_8_and_16_bits_in_one_grey_range_are_refused(folder: Path) -> None:
+    narrow = (IMAGE // 20).astype(np.uint8)
+    tifffile.imwrite(folder / "wide.tif", IMAGE * 16)
+    tifffile.imwrite(folder / "narrow.tif", narrow)
+    description = crop(folder, {"image": "narrow.tif"})
+    description.volumes += crop(folder, {"image": "wide.tif", "split": {"train": [4]}}).volumes
+    with pytest.raises(FibsegError, match=r"leaves volume 0, narrow.tif \(uint8, .* 1 of 256 grey"):
+        load_slices(description)
+    description.intensity.per = "slice"
+    assert len(load_slices(description)["train"]) == 3
 
 
 def test_bad_pixels_are_named(folder: Path) -> None:

@@ -183,10 +183,16 @@ def _meaning_lines(imported: ImportedLabels, meaning: LabelMeaning) -> list[str]
             f"{imported.emptied} slices of nothing but 0 became unannotated; if they are "
             "background, give --empty-slices background"
         )
-    elif not imported.marked and 0 not in meaning.unlabelled and imported.annotated > 0:
+    # Where slices of 0 are background, 0 is background in every slice.
+    elif (
+        meaning.empty_is_unlabelled
+        and not imported.marked
+        and 0 not in meaning.unlabelled
+        and imported.annotated > 0
+    ):
         lines.append(
             "0 inside an annotated slice became background; "
-            "if it means unannotated, give --unlabelled 0"
+            f"if it means unannotated, give --unlabelled {meaning.text(0)}"
         )
     return lines
 

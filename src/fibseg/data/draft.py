@@ -122,7 +122,7 @@ def draft_from_stacks(image: Stack, labels: Stack, request: DraftRequest) -> Dra
         annotated=positions,
         positions=proposed_splits(positions),
         notes=[placement.note] if placement.note else [],
-        doubts=[*image.doubts, *labels.doubts, *placement.doubts],
+        doubts=[*image.doubts, *placement.doubts],
     )
 
 

@@ -162,7 +162,7 @@ def plan_import(
         # Either file may lack it; they agree where both have it.
         voxel_size=labels.voxel_size or image.voxel_size,
         notes=[placement.note] if placement.note else [],
-        doubts=[*image.doubts, *labels.doubts, *placement.doubts],
+        doubts=[*image.doubts, *placement.doubts],
     )
 
 

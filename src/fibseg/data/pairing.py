@@ -26,8 +26,8 @@ class Placement:
 
     Attributes:
         pages: slice of the image -> page of the labels.
-        note: says that names decided, where an offset alone would have given other slices.
-        doubts: sentences on what contradicts this placement.
+        note: says that names decided where an offset alone would have given other slices.
+        doubts: sentences on what is odd in the labels, or contradicts this placement.
     """
 
     pages: dict[int, int]
@@ -65,11 +65,17 @@ def place_labels(image: Stack, labels: Stack, offset: Sequence[int]) -> Placemen
     by_offset = {offset[0] + page: page for page in range(labels.shape[0])}
     by_number = _pages_by_number(image, labels)
     if by_number is None:
-        doubts = [*_uncompared_numbers(image, labels, offset), *_other_place(image, labels, offset)]
+        doubts = [
+            *labels.doubts,
+            *_uncompared_numbers(image, labels, offset),
+            *_other_place(image, labels, offset),
+        ]
         return Placement(by_offset, doubts=tuple(doubts))
     placement = Placement(by_number)
     # The place in z is settled: only y and x are compared with the place in the file.
     doubts = _other_place(image, labels, [placement.slices[0], *offset[1:]])
+    # Numbers that are missing in the names do no harm where each file has its place.
+    doubts = doubts if placement.has_gaps else [*labels.doubts, *doubts]
     if by_number == by_offset:
         return Placement(by_offset, doubts=tuple(doubts))
     numbers = f"{labels.name}: the numbers in the names say slices {slice_list(placement.slices)}"
@@ -126,11 +132,10 @@ def offset_of_labels(image: Stack, labels: Stack) -> list[int] | None:
 
 def check_has_no_gaps(labels: Stack) -> None:
     """Raise FibsegError where labels are of single slices, whose places only an image can tell."""
-    numbers = labels.slice_numbers
-    if numbers is not None and _gaps(numbers):
+    if labels.slice_numbers is not None and _gaps(labels.slice_numbers):
         raise FibsegError(
-            f"{labels.name}: labels of single slices, {slice_list(numbers)} by their names; give "
-            "their image with --image, so that each keeps its place."
+            f"{labels.name}: labels of single slices, {slice_list(labels.slice_numbers)} by their "
+            "names; give their image with --image, so that each keeps its place."
         )
 
 
@@ -149,10 +154,6 @@ def missing_offset(image: Stack, labels: Stack) -> FibsegError:
             "their names, and the image is no folder of slices with such numbers; save it as one, "
             "or the labels as a stack with a page for each slice of the image."
         )
-    # An offset would lay every label on the wrong slice where names say that files are mixed.
-    for stack in (image, labels):
-        if stack.doubts:
-            return FibsegError(f"{sizes}: {stack.doubts[0]}")
     return FibsegError(f"{sizes}; say where the labels start in it with --offset z,y,x.")
 
 
@@ -281,8 +282,8 @@ def _offset_in_files(image: Stack, labels: Stack) -> list[float] | None:
     size: VoxelSize | None = image.voxel_size or labels.voxel_size
     if image.origin is None or labels.origin is None or size is None:
         return None
-    ends = zip(labels.origin, image.origin, size, strict=True)
-    return [(start - zero) / length for start, zero, length in ends]
+    places = zip(labels.origin, image.origin, size, strict=True)
+    return [(start - zero) / length for start, zero, length in places]
 
 
 def _other_place(image: Stack, labels: Stack, offset: Sequence[int]) -> list[str]:
@@ -294,7 +295,5 @@ def _other_place(image: Stack, labels: Stack, offset: Sequence[int]) -> list[str
     if misses <= _WHOLE_VOXEL:
         return []
     text = ", ".join(f"{place:.4g}" for place in places)
-    return [
-        f"{labels.name}: by the places in the files the labels start at [{text}] in the image, "
-        f"and the offset is {list(offset)}."
-    ]
+    start = f"{labels.name}: by the places in the files the labels start at [{text}] in the image"
+    return [f"{start}, and the offset is {list(offset)}."]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,9 +92,8 @@ class VolumeReader:
         self._page_of = placement.pages
         self.annotated = placement.slices
         self.notes = [placement.note] if placement.note else []
-        stacks = [self.image, *self._labels.values(), *([self._mask] if self._mask else [])]
-        self.doubts = [doubt for stack in stacks for doubt in stack.doubts]
-        self.doubts += placement.doubts
+        self.doubts = [*self.image.doubts, *placement.doubts]
+        self.doubts += self._mask.doubts if self._mask else ()
         self.doubts += [
             f"{path}: a prediction of fibseg; only slices that a person has corrected may be in a "
             "split."
@@ -241,6 +242,28 @@ def read_places(description: DataDescription, places: Iterable[Place]) -> Iterat
         if volume not in readers:
             readers[volume] = VolumeReader(description, volume)
         yield readers[volume].read(z)
+
+
+def image_identity(description: DataDescription, volume: int) -> str:
+    """Identify a volume's image by its pixels: the same text for a copy under another name.
+
+    It is the location where no slice can be read, or all of those that were are of one value.
+    """
+    location = image_location(description, volume)
+    with suppress(FibsegError):
+        stack = open_stack(location)
+        depth = stack.shape[0]
+        for z in dict.fromkeys((0, depth // 2, depth - 1)):
+            image = stack.read(z)
+            # Slices of padding alone are alike in many images.
+            if image.min() < image.max():
+                return f"{stack.shape} {z} {picture_digest(image)}"
+    return location
+
+
+def picture_digest(image: Pixels) -> str:
+    """Hash the grey values of a slice (H, W) and their type."""
+    return hashlib.sha256(f"{image.dtype} {image.shape}".encode() + image.tobytes()).hexdigest()
 
 
 def image_location(description: DataDescription, volume: int) -> str:

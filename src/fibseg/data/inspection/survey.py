@@ -18,7 +18,7 @@ from fibseg.data.inspection.inspector import Inspector
 from fibseg.data.pairing import same_sizes, size_text
 from fibseg.data.slices import SliceOwners, provide_phantom, read_second_expert
 from fibseg.data.splits import split_of, split_positions
-from fibseg.data.volume import AnnotatedSlice, VolumeReader
+from fibseg.data.volume import AnnotatedSlice, VolumeReader, image_identity
 from fibseg.errors import FibsegError
 
 _LARGEST_GAP = 5
@@ -109,13 +109,6 @@ class _Surveyor:
         except FibsegError as error:
             self._errors.append(str(error))
             return
-        for split, split_slices in positions.items():
-            for z in split_slices:
-                owner = self._owners.conflict(Place(index, z), split)
-                if owner is not None:
-                    self._errors.append(
-                        f"data: slice {z} of {volume.image} is in both {owner} and {split}."
-                    )
         self._read_slices(index, reader, positions)
 
     def _read_slices(
@@ -143,6 +136,9 @@ class _Surveyor:
                     self._errors[-1] += " Further slices were not read."
                     return
                 continue
+            conflict = self._owners.conflict(annotated_slice, split) if split else None
+            if conflict is not None:
+                self._errors.append(conflict)
             facts = self._inspector.add(annotated_slice, split)
             # The slices that a person has to judge: unannotated, or really without organelles?
             is_empty = bool(split) and facts.foreground == 0
@@ -160,6 +156,7 @@ class _Surveyor:
         findings = [Finding("error", text) for text in errors]
         findings += _volume_findings(self._description)
         findings += inspector.findings()
+        findings += _copied_images(self._description, inspector.slices)
         return Survey(
             findings=findings,
             names=inspector.names,
@@ -220,7 +217,8 @@ def inspect(
                 _add_between(inspector, last, place)
         inspector.add(annotated_slice, split)
         last = place
-    return _volume_findings(description) + inspector.findings()
+    findings = _volume_findings(description) + inspector.findings()
+    return findings + _copied_images(description, inspector.slices)
 
 
 def _add_between(inspector: Inspector, first: Place, second: Place) -> None:
@@ -258,3 +256,26 @@ def _volume_findings(description: DataDescription) -> list[Finding]:
             )
             findings.append(Finding("warning", text))
     return findings
+
+
+def _copied_images(description: DataDescription, slices: Sequence[SliceFacts]) -> list[Finding]:
+    """Report test slices beside training slices of another entry of the same image."""
+    volumes = sorted({facts.volume for facts in slices})
+    if len(volumes) < 2:
+        return []
+    identity = {volume: image_identity(description, volume) for volume in volumes}
+    training = {(identity[f.volume], f.z): f.volume for f in slices if f.split == "train"}
+    beside: dict[tuple[int, int], int] = {}
+    for facts in slices:
+        for z in (facts.z - 1, facts.z + 1):
+            neighbour = training.get((identity[facts.volume], z), facts.volume)
+            if facts.split == "test" and neighbour != facts.volume:
+                beside[facts.volume, neighbour] = beside.get((facts.volume, neighbour), 0) + 1
+    return [
+        Finding(
+            "warning",
+            f"volumes {first} and {second} are the same image, and {count} test slices of volume "
+            f"{first} lie beside training slices of volume {second}; leave slices between.",
+        )
+        for (first, second), count in beside.items()
+    ]
