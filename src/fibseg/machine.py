@@ -13,7 +13,7 @@ import platform
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,6 +180,13 @@ def table_console(width: int = TABLE_WIDTH, **options: Any) -> Console:
 def print_line(console: Console, text: str) -> None:
     """Print a line as it is: a path is not coloured, broken or taken for markup."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_warnings(console: Console, doubts: Iterable[str]) -> None:
+    """Print each doubt about a file or a result as a line that begins with "warning: "."""
+    # Image and labels in one store may have the same doubt.
+    for doubt in dict.fromkeys(doubts):
+        print_line(console, f"warning: {doubt}")
 
 
 def start_workers(count: int) -> ProcessPoolExecutor:

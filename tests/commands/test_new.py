@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from fibseg.commands.main import main
 from fibseg.config.compose import load_description
@@ -50,7 +51,7 @@ def check(folder: Path) -> int:
 @pytest.mark.parametrize(
     ("slices", "train", "validation", "test"),
     [
-        (list(range(12)), [0, 1, 2, 3, 4, 5, 6, 7], [8, 9], [10, 11]),
+        (list(range(12)), [0, 1, 2, 3, 4, 5], [7, 8], [10, 11]),
         ([0, 2, 4, 6, 8, 10], [0, 2, 4, 6], [8], [10]),
         ([0, 1, 5, 6, 11], [0, 1, 5], [6], [11]),
         ([3, 4], [3], [4], []),
@@ -245,3 +246,109 @@ def test_the_next_command_fits_where_the_description_lies(
     result = commands.run("fibseg", *arguments, cwd=folder)
     assert (result.returncode, result.stderr) == (0, "")
     assert command in result.stdout
+
+
+def test_a_negative_value_is_unannotated(write: Write, tmp_path: Path, capsys: Capture) -> None:
+    image, labels = painted_stacks([1, 2, 3, 4])
+    signed = labels.astype(np.int16)
+    signed[:, :, 20:] = -1
+    arguments = write(image, signed)
+    assert main(arguments) == 0
+    assert "value -1: unannotated pixels" in capsys.readouterr().out
+    description = load_description(description_path(tmp_path))
+    assert description.ignore == -1
+    assert -1 not in [entry.label for entry in description.classes.values()]
+    assert check(tmp_path) == 0
+    # A name makes a class of it.
+    assert main([*arguments, "--class", "er=-1", "--overwrite"]) == 0
+    description = load_description(description_path(tmp_path))
+    assert (description.classes["er"].label, description.ignore) == (-1, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({-1: (0, 0), 255: (0, 1)}, "-1 and 255 both mean unannotated"),
+        ({-1: (0, 0), -2: (0, 1)}, "-2 and -1 both mean unannotated"),
+        ({65535: (0, 0)}, "value 65535 is -1 in unsigned numbers: unannotated?"),
+    ],
+)
+def test_values_that_a_person_has_to_explain(
+    values: dict[int, tuple[int, int]], message: str, write: Write, capsys: Capture
+) -> None:
+    image, labels = painted_stacks([1, 2, 3, 4])
+    wide = labels.astype(np.int32)
+    for value, place in values.items():
+        wide[(slice(None), *place)] = value
+    assert main(write(image, wide)) == 2
+    assert message in capsys.readouterr().err
+
+
+def write_numbered(folder: Path, slices: dict[int, np.ndarray]) -> str:
+    folder.mkdir()
+    for z, pixels in slices.items():
+        tifffile.imwrite(folder / f"slice_{z:03d}.tif", pixels)
+    return str(folder)
+
+
+def test_labels_of_single_slices_lie_where_their_names_say(tmp_path: Path, capsys: Capture) -> None:
+    image, labels = painted_stacks(range(12))
+    raw = write_numbered(tmp_path / "raw", dict(enumerate(image)))
+    some = write_numbered(tmp_path / "labels", {z: labels[z] for z in (0, 3, 6, 9)})
+    arguments = ["new", "mine", raw, some, "--voxel-size", "20,5,5"]
+    arguments += ["--output", description_path(tmp_path)]
+    assert main(arguments) == 0
+    assert "the numbers in the names say slices 0, 3, 6, 9" in capsys.readouterr().out
+    slices = load_slices(load_description(description_path(tmp_path)))
+    places = {split: [entry.z for entry in slices[split]] for split in slices if slices[split]}
+    assert places == {"train": [0, 3], "validation": [6], "test": [9]}
+    np.testing.assert_array_equal(slices["test"][0].image, image[9])
+    np.testing.assert_array_equal(slices["test"][0].labels, labels[9])
+    # An offset of 0 is that of the description, and no other pairing.
+    assert main([*arguments, "--offset", "0,0,0", "--overwrite"]) == 0
+    assert main([*arguments, "--offset", "1,0,0", "--overwrite"]) == 2
+    assert "give an offset of 0 along z" in capsys.readouterr().err
+    stack = tmp_path / "stack.tif"
+    write_stack(stack, image)
+    assert main(["new", "mine", str(stack), some, "--output", str(tmp_path / "o.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert "the labels are of single slices, 0, 3, 6, 9" in error and "--offset" not in error
+
+
+def write_crop(path: Path, size: float, start: float, pixels: np.ndarray) -> str:
+    """Write an OME-Zarr of cubic voxels that begins at a place in nm."""
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    group.create_array("s0", data=pixels, chunks=(4, 32, 32))
+    steps = [
+        {"type": "scale", "scale": [size] * 3},
+        {"type": "translation", "translation": [start] * 3},
+    ]
+    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+    datasets = [{"path": "s0", "coordinateTransformations": steps}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    return str(path)
+
+
+def test_an_offset_from_places_in_nm(tmp_path: Path, capsys: Capture) -> None:
+    image, labels = painted_stacks(range(12))
+    whole = write_crop(tmp_path / "em.zarr", 4.0, 100.0, image)
+    crop = write_crop(tmp_path / "gt.zarr", 4.0, 108.0, labels[2:8, 2:22, 2:22])
+    arguments = ["new", "mine", whole, crop, "--output", description_path(tmp_path)]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "offset: the labels start at [2, 2, 2] in the image" in text and "warning" not in text
+    (volume,) = load_description(description_path(tmp_path)).volumes
+    assert (volume.offset, volume.voxel_size) == ([2, 2, 2], [4, 4, 4])
+    assert main([*arguments, "--offset", "2,2,0", "--overwrite"]) == 0
+    doubt = "warning: " + crop + ": by the places in the files the labels start at [2, 2, 2]"
+    assert doubt in capsys.readouterr().out
+    assert check(tmp_path) == 0
+    assert doubt in capsys.readouterr().out
+    # The size of a voxel of the labels is not that of the image.
+    fine = write_crop(tmp_path / "fine.zarr", 2.0, 108.0, labels)
+    assert main(["new", "mine", whole, fine, "--output", str(tmp_path / "f.yaml")]) == 2
+    assert "2 x 2 x 2 nm" in capsys.readouterr().err
+    content = Path(description_path(tmp_path)).read_text()
+    Path(description_path(tmp_path)).write_text(content.replace(crop, fine))
+    assert check(tmp_path) == 2
+    assert "bring them to one size" in capsys.readouterr().out

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import yaml
 from sklearn.metrics import f1_score
 
 from fibseg.commands.main import main
-from tests.support import Commands, printed_rows
+from fibseg.stack import StackHeader, StackWriter
+from tests.support import TINY, Commands, printed_rows
 
 Capture = pytest.CaptureFixture[str]
 
@@ -90,3 +92,125 @@ def test_labels_of_a_part_of_the_prediction(tmp_path: Path, capsys: Capture) -> 
     with pytest.raises(SystemExit):
         main([*arguments, "--offset", "4,0"])
     assert "4,0: expected three numbers, z,y,x" in capsys.readouterr().err
+
+
+def write(path: Path, labels: np.ndarray, classes: dict[str, str] | None = None) -> str:
+    """Write a label stack, with names of its classes as fibseg writes them."""
+    notes = None if classes is None else {"classes": classes}
+    with StackWriter(path, StackHeader(labels.shape, str(labels.dtype), None, notes)) as writer:
+        for page in labels:
+            writer.write(page)
+    return str(path)
+
+
+MASK = np.zeros((4, 64, 64), np.uint8)
+MASK[:, 10:30, 10:30] = 1
+
+
+@pytest.mark.parametrize("masked", ["prediction", "truth", "both"])
+def test_masks_of_0_and_255_have_no_score_before_they_are_imported(
+    masked: str, tmp_path: Path, capsys: Capture
+) -> None:
+    truth = write(tmp_path / "t.tif", MASK * (1 if masked == "prediction" else 255))
+    prediction = write(tmp_path / "p.tif", MASK * (1 if masked == "truth" else 255))
+    assert main(["score", prediction, truth]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "nothing but" in error and "255" in error and "fibseg import" in error
+
+
+def test_255_as_a_class_by_a_description_and_by_an_import(tmp_path: Path, capsys: Capture) -> None:
+    predicted = MASK.copy()
+    predicted[:, :, 29] = 0
+    prediction = write(tmp_path / "p.tif", predicted)
+    truth = write(tmp_path / "t.tif", MASK * 255)
+    imported = str(tmp_path / "imported.tif")
+    assert main(["import", truth, imported, "--class", "mito=255"]) == 0
+    capsys.readouterr()
+    assert main(["score", prediction, imported]) == 0
+    # By hand: 2 * 1520 / (1520 + 1600) in each slice.
+    assert printed_rows(capsys.readouterr().out)["mito"][0] == "0.974"
+
+
+def test_a_truth_without_the_class_has_no_score(tmp_path: Path, capsys: Capture) -> None:
+    truth = write(tmp_path / "t.tif", MASK * 0)
+    assert main(["score", write(tmp_path / "p.tif", MASK), truth]) == 2
+    assert "t.tif: no pixel of any class in these slices" in capsys.readouterr().err
+    # A class of some slices alone is scored there, and one that the truth lacks has no F1.
+    other = MASK.copy()
+    other[0, 40:50, 40:50] = 2
+    truth = write(tmp_path / "t2.tif", MASK)
+    assert main(["score", write(tmp_path / "p2.tif", other), truth]) == 0
+    rows = printed_rows(capsys.readouterr().out)
+    assert (rows["1"][0], rows["2"][:3]) == ("1.000", ["-", "0", "-"])
+
+
+def test_negative_and_large_values(tmp_path: Path, capsys: Capture) -> None:
+    """-1 is unannotated; ids of a segmentation may need all 64 bits."""
+    signed = MASK.astype(np.int16)
+    signed[:, :, 40:] = -1
+    prediction = MASK.copy()
+    prediction[:, :, 40:] = 1
+    assert (
+        main(["score", write(tmp_path / "p.tif", prediction), write(tmp_path / "t.tif", signed)])
+        == 0
+    )
+    assert printed_rows(capsys.readouterr().out)["1"][0] == "1.000"
+    large = MASK.astype(np.uint64) * np.uint64(2**63 + 5)
+    stacks = [tmp_path / "a.zarr", tmp_path / "b.zarr"]
+    for path in stacks:
+        write(path, large)
+    assert main(["score", *map(str, stacks)]) == 0
+    assert printed_rows(capsys.readouterr().out)[str(2**63 + 5)][0] == "1.000"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"1": "membrane"}, "value 1 is membrane, but mito in"),
+        ({"2": "mito"}, "class mito has the value 2, and 1 in"),
+    ],
+)
+def test_names_of_two_files_that_disagree(
+    names: dict[str, str], message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    background = {"0": "background"}
+    prediction = write(tmp_path / "p.tif", MASK, background | {"1": "mito"})
+    same = write(tmp_path / "t.tif", MASK, background | {"1": "mito"})
+    assert main(["score", prediction, same]) == 0
+    assert printed_rows(capsys.readouterr().out)["mito"][0] == "1.000"
+    other = write(tmp_path / "o.tif", MASK, background | names)
+    assert main(["score", prediction, other]) == 2
+    assert f"o.tif: {message}" in capsys.readouterr().err
+
+
+def test_names_of_a_description_that_a_prediction_does_not_have(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    content = yaml.safe_load(TINY) | {"ignore": 255}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    truth = write(tmp_path / "t.tif", MASK)
+    arguments = [truth, "--data", str(tmp_path / "tiny.yaml")]
+    renamed = write(tmp_path / "p.tif", MASK, {"1": "mito"})
+    assert main(["score", renamed, *arguments]) == 0
+    assert "warning: " in capsys.readouterr().out
+    # The er of the prediction is the mitochondrion of the description.
+    moved = write(tmp_path / "m.tif", MASK, {"1": "er", "3": "mitochondrion"})
+    assert main(["score", moved, *arguments]) == 2
+    assert (
+        "m.tif: class er has the value 1, and 3 in the data description" in capsys.readouterr().err
+    )
+
+
+def test_sparse_slices_are_scored_by_their_names(tmp_path: Path, capsys: Capture) -> None:
+    moving = np.zeros((12, 40, 90), np.uint8)
+    for z in range(12):
+        moving[z, 10:20, 5 * z : 5 * z + 10] = 1
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "predicted").mkdir()
+    for z in range(12):
+        tifffile.imwrite(tmp_path / "predicted" / f"s{z}.tif", moving[z])
+        if z % 3 == 0:
+            tifffile.imwrite(tmp_path / "truth" / f"s{z:03d}.tif", moving[z])
+    assert main(["score", str(tmp_path / "predicted"), str(tmp_path / "truth")]) == 0
+    assert printed_rows(capsys.readouterr().out)["1"][:2] == ["1.000", "4"]

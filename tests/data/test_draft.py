@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import yaml
 
-from fibseg.data.draft import (
-    MOST_LABEL_VALUES,
-    Draft,
-    compact_slices,
-    draft_from_stacks,
-    proposed_splits,
-)
-from fibseg.data.splits import parse_slices
+from fibseg.data.draft import MOST_LABEL_VALUES, Draft, DraftRequest, draft_from_stacks
+from fibseg.data.splits import compact_slices, parse_slices, proposed_splits
 from fibseg.errors import FibsegError
 from fibseg.stack import Stack
 from tests.support.painted import painted_stacks
@@ -27,7 +23,8 @@ def stack(pixels: np.ndarray, voxel_size: tuple[float, float, float] | None = No
 
 def draft(labels: np.ndarray, offset: list[int] | None = None) -> Draft:
     """A draft of labels in an empty image of (12, 32, 32)."""
-    return draft_from_stacks(stack(EMPTY), stack(labels), offset or [0, 0, 0], None)
+    request = DraftRequest(offset or [0, 0, 0])
+    return draft_from_stacks(stack(EMPTY), stack(labels), request)
 
 
 @pytest.mark.parametrize("count", range(2, 40))
@@ -39,6 +36,16 @@ def test_splits_share_the_slices_out_in_order(count: int) -> None:
     assert all(splits.values())
     assert abs(len(splits["validation"]) - 0.2 * count) <= 0.6
     assert len(splits["train"]) >= len(splits["validation"])
+
+
+@pytest.mark.parametrize("count", range(2, 120))
+def test_slices_between_the_splits_are_left_out_where_they_follow_each_other(count: int) -> None:
+    splits = list(proposed_splits(range(count)).values())
+    gaps = [second[0] - first[-1] - 1 for first, second in pairwise(splits)]
+    # Fewer than eight slices are all needed.
+    expected = 0 if count < 8 else max(1, round(0.05 * count))
+    assert set(gaps) == {expected}
+    assert (splits[0][0], splits[-1][-1]) == (0, count - 1)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +96,6 @@ def test_stacks_that_are_no_labels() -> None:
     for labels, message in (
         (unannotated, "nothing but 0 and 255; there is no annotation"),
         (painted_stacks([5])[1], "one annotated slice; at least two are needed"),
-        (np.ones((12, 32, 32), np.float32), "float32; labels are integers"),
     ):
         with pytest.raises(FibsegError, match=message) as raised:
             draft(labels)
@@ -97,7 +103,7 @@ def test_stacks_that_are_no_labels() -> None:
 
 
 IMAGE_SIZE = (8.0, 4.0, 4.0)
-LABEL_SIZE = (20.0, 5.0, 5.0)
+LABEL_SIZE = (8.01, 4.0, 4.0)
 
 
 @pytest.mark.parametrize(
@@ -117,4 +123,4 @@ def test_voxel_size_is_given_or_of_the_image_or_of_the_labels(
 ) -> None:
     image, labels = painted_stacks([1, 2])
     stacks = stack(image, image_size), stack(labels, label_size)
-    assert draft_from_stacks(*stacks, [0, 0, 0], given).voxel_size == expected
+    assert draft_from_stacks(*stacks, DraftRequest(voxel_size=given)).voxel_size == expected

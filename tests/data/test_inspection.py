@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fibseg.data.description import (
     ClassDescription,
     DataDescription,
     IntensityDescription,
+    PhantomDescription,
     VolumeDescription,
 )
 from fibseg.data.inspection import Inspector, inspect
@@ -138,7 +140,7 @@ def test_absent_classes(z: int, split: str) -> None:
     assert doubts(clean(without_b)) == [
         f"class b does not occur in the {split} slices; it has no score there."
     ]
-    assert doubts(clean(entry(split, z, painted(500, 4)))) == []
+    assert doubts(clean(entry(split, z, painted(500, 50)))) == []
     another_slice = entry(split, z + 6)
     assert doubts(clean(without_b, another_slice)) == []
 
@@ -172,6 +174,78 @@ def test_slices_of_one_grey_value_do_not_drift() -> None:
     flat = np.full((40, 40), 7, np.uint16)
     slices = [entry(split, 2 * k, image=flat) for k, split in enumerate(SPLITS)]
     assert doubts(slices) == []
+
+
+def contrasted(class_grey: float, z: int, volume: int, split: str = "train") -> Labelled:
+    """A slice of noise around 150, in which class a has another grey value."""
+    noise = np.random.default_rng(z).normal(150, 10, (40, 40))
+    image = np.where(painted() == 1, noise - 150 + class_grey, noise).astype(np.uint8)
+    return entry(split, z, image=image, volume=volume)
+
+
+def volumes_of(first: float, second: float) -> list[Labelled]:
+    """Two volumes with these grey values of class a, two slices of each split in each."""
+    slices = [contrasted(first, 2 * k, 0, split) for k, split in enumerate(SPLITS)]
+    return slices + [contrasted(second, 2 * k, 1, split) for k, split in enumerate(SPLITS)]
+
+
+def inverted(slices: Sequence[Labelled]) -> list[str]:
+    """Doubts about the contrast of a class, in two volumes."""
+    return [text for text in doubts(slices, volumes=2) if "class a is" in text]
+
+
+def test_a_class_that_is_darker_in_one_volume_and_brighter_in_another() -> None:
+    (text,) = inverted(volumes_of(90, 210))
+    assert text == (
+        "in volume 0 class a is darker than the rest, in volume 1 brighter: are the grey values of "
+        "one of them inverted?"
+    )
+    assert inverted(volumes_of(90, 110)) == []
+    # As bright as the rest: nothing is inverted.
+    assert inverted(volumes_of(90, 150)) == []
+
+
+def test_a_slice_whose_contrast_is_inverted() -> None:
+    slices = [contrasted(90, z, 0) for z in (8, 10, 12)]
+    assert inverted([*volumes_of(90, 90), *slices]) == []
+    (text,) = inverted([*volumes_of(90, 90), *slices, contrasted(210, 14, 0)])
+    assert text.startswith("volume 0, train slice 14: class a is brighter than the rest, unlike in")
+
+
+def test_volumes_and_splits_of_other_grey_values() -> None:
+    wide = [entry(split, 2 * k, image=GREY * 4, volume=1) for k, split in enumerate(SPLITS)]
+    texts = doubts([*clean(), *wide], volumes=2)
+    assert any("volume 1, image.tif (uint16, 400 to 800) and volume 0" in text for text in texts)
+    assert doubts([*clean(), *wide], volumes=2, per="slice") == []
+    dark = (GREY // 4).astype(np.uint16)
+    texts = doubts(clean(entry("test", 6, image=dark)))
+    assert any("the test slices (uint16, 25 to 50)" in text for text in texts)
+
+
+def test_shares_of_a_class_that_differ_between_splits() -> None:
+    assert doubts(clean(entry("test", 6, painted(400, 250)))) == []
+    assert doubts(clean(entry("test", 6, painted(400, 251)))) == [
+        "class b fills 15.69% of the test slices and 6.25% of the training slices; their scores "
+        "will differ for that alone."
+    ]
+
+
+def test_padding_that_takes_grey_levels() -> None:
+    padded = GREY.astype(np.uint16) + 30_000
+    padded[:, 30:] = 0
+    texts = doubts([(split, replace(item, image=padded)) for split, item in clean()])
+    assert len(texts) == 1
+    assert texts[0].startswith("padding of one grey value leaves the tissue 0% of the grey range 0")
+    seen = padded > 0
+    hidden = [(split, replace(item, image=padded, seen=seen)) for split, item in clean()]
+    assert doubts(hidden) == []
+
+
+def test_spots_of_a_phantom_are_no_strokes_of_a_brush() -> None:
+    inspector = Inspector(replace(description(), phantom=PhantomDescription([8, 40, 40], 0)))
+    for split, annotated_slice in clean(entry("train", 2, spots((20, 20)))):
+        inspector.add(annotated_slice, split)
+    assert inspector.findings() == []
 
 
 def test_copied_labels() -> None:

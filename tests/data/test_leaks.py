@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from fibseg.data.leaks import ObjectsAcrossSplits, SharedObjects
+from fibseg.data.inspection.leaks import ObjectsAcrossSplits, SharedObjects
 
 
 def with_overlaps(volume: NDArray[np.bool_]) -> NDArray[np.bool_]:

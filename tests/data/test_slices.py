@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from fibseg.data.description import (
     class_weights,
     label_values,
 )
-from fibseg.data.slices import data_hash, load_slices
+from fibseg.data.grey import grey_range, to_8bit
+from fibseg.data.slices import data_hash, load_slices, write_truth
 from fibseg.data.splits import parse_slices
 from fibseg.errors import FibsegError
+from fibseg.stack import read_pages
 from tests.support import SHAPE, describe
 
 IMAGE = np.random.default_rng(1).integers(0, 4000, (6, 10, 12)).astype(np.uint16)
@@ -80,8 +83,8 @@ def test_mask_second_expert_and_several_volumes(folder: Path) -> None:
     tifffile.imwrite(folder / "expert.tif", LABELS[2:4], photometric="minisblack")
     expert = SecondExpert("expert.tif", [5, 0])
     description = crop(folder, {"mask": "mask.tif", "second_expert": expert})
-    tifffile.imwrite(folder / "copy.tif", IMAGE)
-    description.volumes += crop(folder, {"image": "copy.tif", "split": {"train": [4]}}).volumes
+    tifffile.imwrite(folder / "other.tif", IMAGE + 1)
+    description.volumes += crop(folder, {"image": "other.tif", "split": {"train": [4]}}).volumes
     slices = load_slices(description)
     assert [entry.place for entry in slices["train"]] == [(0, 1), (0, 2), (1, 4)]
     assert (slices["train"][0].labels[:, 7:] == IGNORE).all()
@@ -157,14 +160,73 @@ def test_a_slice_is_in_one_split_through_two_entries_too(folder: Path) -> None:
         load_slices(description)
 
 
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_copy_of_an_image_is_the_same_image(folder: Path, cut: int) -> None:
+    """Under another name, whole or without its first slices: its slices are known by pixels."""
+    tifffile.imwrite(folder / "copy.tif", IMAGE[cut:])
+    description = crop(folder)
+    copied = {"image": "copy.tif", "offset": [1 - cut, 2, 3], "split": {"test": [2 - cut, 4 - cut]}}
+    description.volumes += crop(folder, copied).volumes
+    message = rf"slice {2 - cut} of copy.tif, a copy of slice 2 of image.tif, is in both train and"
+    with pytest.raises(FibsegError, match=message):
+        load_slices(description)
+    # Padding is alike in all images.
+    padded = np.where(np.arange(6)[:, None, None] == 2, 0, IMAGE)
+    for name in ("image.tif", "copy.tif"):
+        tifffile.imwrite(folder / name, padded[cut:] if name == "copy.tif" else padded)
+    assert len(load_slices(description)["test"]) == 3
+
+
+def test_masked_pixels_are_no_part_of_the_grey_range(folder: Path) -> None:
+    """A border of zeros under a mask takes no grey levels from the tissue."""
+    tissue = (30_000 + IMAGE // 4).astype(np.uint16)
+    mask = np.ones(IMAGE.shape, np.uint8)
+    mask[:, :, 8:] = 0
+    tifffile.imwrite(folder / "image.tif", np.where(mask, tissue, 0).astype(np.uint16))
+    tifffile.imwrite(folder / "mask.tif", mask)
+    slices = load_slices(crop(folder, {"mask": "mask.tif"}))["train"]
+    grey = grey_range([entry.grey_values for entry in slices], IntensityDescription(0, 100))
+    used = tissue[1:3, :, :8]
+    assert (grey.low, grey.high) == (used.min(), used.max())
+    assert len(np.unique(to_8bit(slices[0].image, grey)[:, :8])) > 60
+    mask[:] = 0
+    tifffile.imwrite(folder / "mask.tif", mask)
+    with pytest.raises(FibsegError, match="the masks hide every pixel"):
+        grey_range([slices[0].image[:0]], IntensityDescription(0, 100))
+
+
+def test_volumes_of_8_and_16_bits_in_one_grey_range_are_refused(folder: Path) -> None:
+    narrow = (IMAGE // 20).astype(np.uint8)
+    tifffile.imwrite(folder / "wide.tif", IMAGE * 16)
+    tifffile.imwrite(folder / "narrow.tif", narrow)
+    description = crop(folder, {"image": "narrow.tif"})
+    description.volumes += crop(folder, {"image": "wide.tif", "split": {"train": [4]}}).volumes
+    with pytest.raises(FibsegError, match=r"leaves volume 0, narrow.tif \(uint8, .* 1 of 256 grey"):
+        load_slices(description)
+    description.intensity.per = "slice"
+    assert len(load_slices(description)["train"]) == 3
+
+
 def test_bad_pixels_are_named(folder: Path) -> None:
     broken = IMAGE.astype(np.float32)
     broken[3, 5, 5] = np.nan
     tifffile.imwrite(folder / "nan.tif", broken)
     with pytest.raises(FibsegError, match="slice 3: NaN"):
         load_slices(crop(folder, {"image": "nan.tif"}))
-    tifffile.imwrite(folder / "float.tif", LABELS.astype(np.float32), photometric="minisblack")
-    with pytest.raises(FibsegError, match="labels of type float32"):
+
+
+def test_whole_numbers_of_a_float_file_are_labels_and_fractions_are_none(folder: Path) -> None:
+    """NIfTI, MRC and scripts keep labels as floats."""
+    labels = LABELS.astype(np.float32)
+    tifffile.imwrite(folder / "float.tif", labels, photometric="minisblack")
+    expected = load_slices(crop(folder))["train"]
+    for entry, other in zip(
+        expected, load_slices(crop(folder, {"labels": "float.tif"}))["train"], strict=True
+    ):
+        np.testing.assert_array_equal(entry.labels, other.labels)
+    labels[1, 2, 2] = 0.25
+    tifffile.imwrite(folder / "float.tif", labels, photometric="minisblack")
+    with pytest.raises(FibsegError, match=r"float.tif, slice 1: value 0.25 of type float32"):
         load_slices(crop(folder, {"labels": "float.tif"}))
 
 
@@ -198,3 +260,23 @@ def test_parse_slices() -> None:
     for wrong in ("1:1", "0:3:0", "-1", "5", "1:2:3:4", None, 1.5):
         with pytest.raises(FibsegError, match="x: "):
             parse_slices([wrong], 5, "x")
+
+
+def test_truth_is_written_once_page_by_page(phantom_folder: Path, tmp_path: Path) -> None:
+    slices = load_slices(describe(phantom_folder))
+    class_names = ["background", "mitochondrion", "membrane", "er"]
+    write_truth(tmp_path, slices, class_names)
+    content = json.loads((tmp_path / "truth.json").read_text())
+    assert content["classes"] == class_names
+    assert content["splits"]["test"] == [{"volume": 0, "slice": z} for z in (7, 8)]
+    assert "train" not in content["splits"]
+    training_images = [annotated.image for annotated in slices["train"]]
+    shown = grey_range(training_images, IntensityDescription(0.1, 99.9))
+    pages = read_pages(tmp_path / "test-images.tif")
+    for page, annotated in zip(pages, slices["test"], strict=True):
+        np.testing.assert_array_equal(page, to_8bit(annotated.image, shown))
+    labels = [annotated.labels for annotated in slices["test"]]
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "test-labels.tif"), labels)
+    modified = (tmp_path / "test-images.tif").stat().st_mtime_ns
+    write_truth(tmp_path, slices, [])
+    assert (tmp_path / "test-images.tif").stat().st_mtime_ns == modified

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fibseg.data.grey import GreyRange
 from fibseg.data.inspection import Finding, Inspector
-from fibseg.data.survey import Survey
+from fibseg.data.inspection.survey import Survey
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.pages.check import THUMBNAIL_SIDE, write_check_page
 from tests.support import describe

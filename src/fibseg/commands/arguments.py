@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 
+from fibseg.data.label_files import is_prediction
+from fibseg.data.splits import parse_slices
 from fibseg.errors import FibsegError
 
 
@@ -45,6 +48,41 @@ def add_offset(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def slice_items(text: str) -> list[str]:
+    """Slices with commas between them: positions, or first:stop, or first:stop:step.
+
+    >>> slice_items("8,15,20:24")
+    ['8', '15', '20:24']
+    """
+    return [item.strip() for item in text.split(",")]
+
+
+def add_annotated_slices(parser: argparse.ArgumentParser) -> None:
+    """Declare `--slices`, the slices of labels that a person has annotated."""
+    parser.add_argument(
+        "--slices",
+        type=slice_items,
+        metavar="A,B:C",
+        help="slices of LABELS that a person annotated or corrected; the rest are left out",
+    )
+
+
+def annotated_slices(path: str, items: Sequence[str] | None, depth: int) -> list[int] | None:
+    """Positions of `--slices` in a label file of `depth` slices; None for all of them.
+
+    Raises:
+        FibsegError: the file is a prediction, and nobody says which slices were corrected.
+    """
+    if items is not None:
+        return sorted(set(parse_slices(items, depth, "--slices")))
+    if is_prediction(path):
+        raise FibsegError(
+            f"{path}: a prediction of fibseg and no annotation; name the slices that a person has "
+            "corrected, as --slices 8,15, and only those are taken."
+        )
+    return None
+
+
 def nanometre_sizes(text: str) -> list[float]:
     """The size of a voxel in nm, as z,y,x.
 
@@ -74,23 +112,35 @@ def crop_corner(text: str) -> list[int]:
     return numbers
 
 
+def label_value(text: str) -> int:
+    """A label value as a number: a whole number, or a colour as #rrggbb.
+
+    >>> label_value("-1"), label_value("#fa3253") == 0xFA3253
+    (-1, True)
+    """
+    colour = re.fullmatch(r"#([0-9a-fA-F]{6})", text.strip())
+    return int(colour[1], 16) if colour else int(text)
+
+
 def parse_classes(entries: Sequence[str] | None) -> dict[str, list[int]]:
-    """Class -> label values, from the texts of `--class`.
+    """Class -> label values, from the texts of `--class`; a name alone has none.
 
     Raises:
-        FibsegError: a text is not NAME=VALUE or NAME=VALUE,VALUE.
+        FibsegError: a text is not NAME, NAME=VALUE or NAME=VALUE,VALUE.
 
-    >>> parse_classes(["mitochondrion=1", "er=3,4"])
-    {'mitochondrion': [1], 'er': [3, 4]}
+    >>> parse_classes(["mitochondrion=1", "er=3,4", "golgi"])
+    {'mitochondrion': [1], 'er': [3, 4], 'golgi': []}
     """
     values_of_class: dict[str, list[int]] = {}
     for entry in entries or []:
-        name, _, values = entry.partition("=")
+        # The last sign: values have none, and a name may have.
+        name, sign, values = entry.rpartition("=") if "=" in entry else (entry, "", "")
         try:
-            numbers = [int(value) for value in values.split(",")]
+            numbers = [label_value(value) for value in values.split(",")] if sign else []
         except ValueError:
             raise FibsegError(
-                f"--class {entry}: expected NAME=VALUE, as mitochondrion=1 or er=3,4."
+                f"--class {entry}: expected NAME=VALUE, as mitochondrion=1 or er=3,4, or for "
+                "labels in colours er=#33ddff."
             ) from None
         # A class may be given twice, as --class er=3 --class er=4.
         values_of_class.setdefault(name.strip(), []).extend(numbers)

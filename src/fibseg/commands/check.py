@@ -15,7 +15,8 @@ from rich.table import Column, Table
 from fibseg.config.compose import load_description
 from fibseg.data.description import SPLITS, DataDescription
 from fibseg.data.inspection import SliceFacts
-from fibseg.data.survey import Survey, survey
+from fibseg.data.inspection.survey import Survey, survey
+from fibseg.data.pairing import slice_list
 from fibseg.data.volume import read_places
 from fibseg.errors import FibsegError
 from fibseg.machine import print_line, table_console
@@ -113,7 +114,5 @@ def _split_table(description: DataDescription, data_survey: Survey) -> Table:
 
 
 def _slice_range(slices: Sequence[SliceFacts]) -> str:
-    """How many slices, the first and the last: 40 (0 to 39)."""
-    first = min(facts.z for facts in slices)
-    last = max(facts.z for facts in slices)
-    return f"{len(slices)} ({first} to {last})" if len(slices) > 1 else f"1 ({first})"
+    """How many slices, and which: 40 (0 to 39)."""
+    return f"{len(slices)} ({slice_list(sorted(facts.z for facts in slices))})"

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from fibseg.errors import FibsegError
 from fibseg.filters.grain import grain_filter
-from fibseg.machine import print_line
+from fibseg.machine import print_line, print_warnings
 from fibseg.stack import StackHeader, StackWriter, check_output, open_stack
 
 
@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     header = StackHeader(stack.shape, str(stack.dtype), stack.voxel_size)
     # Progress goes to stderr, so that stdout can be a pipe.
     console = Console(stderr=True)
+    print_warnings(console, stack.doubts)
     # As many writers as areas, all of which drop their partial files if one slice fails.
     with ExitStack() as files:
         writers = [StackWriter(path, header) for path in outputs]

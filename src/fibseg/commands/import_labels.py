@@ -10,17 +10,24 @@ from pathlib import Path
 from rich.console import Console
 
 from fibseg.arrays import IGNORE
-from fibseg.commands.arguments import add_offset, parse_classes
+from fibseg.commands.arguments import (
+    add_annotated_slices,
+    add_offset,
+    annotated_slices,
+    label_value,
+    parse_classes,
+)
 from fibseg.data.draft import yaml_text
-from fibseg.data.importing import (
-    ImportedLabels,
-    LabelMeaning,
+from fibseg.data.importing import ImportedLabels, LabelMeaning, import_labels, plan_import
+from fibseg.data.label_files import (
     LabelSource,
-    import_labels,
+    open_coloured_labels,
     open_labels,
+    read_label_map,
 )
 from fibseg.errors import FibsegError
-from fibseg.stack import check_output, open_stack, part_of
+from fibseg.machine import print_warnings
+from fibseg.stack import check_output, open_stack
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,22 +44,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="classes",
         action="append",
         metavar="NAME=VALUES",
-        help="values of a class, as in er=3 or er=3,4",
+        help="values of a class, as in er=3 or er=3,4; its colour, as in er=#33ddff; or its name "
+        "alone, which a labelmap.txt beside the pictures gives a colour",
     )
     parser.add_argument(
         "--background",
-        type=int,
+        type=label_value,
         action="append",
         default=[],
         metavar="VALUE",
-        help="value of annotated pixels that belong to no class",
+        help="value or colour of annotated pixels that belong to no class",
     )
     parser.add_argument(
         "--unlabelled",
-        type=int,
+        type=label_value,
         action="append",
+        default=[],
         metavar="VALUE",
-        help="value of unannotated pixels",
+        help="value or colour of unannotated pixels (255 is always one)",
     )
     parser.add_argument(
         "--empty-slices",
@@ -60,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="meaning of slices that hold only 0",
     )
     add_offset(parser)
+    add_annotated_slices(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
@@ -69,49 +79,78 @@ def run(options: argparse.Namespace) -> None:
     output = Path(options.output)
     # Before anything is read: reading a large stack takes minutes.
     check_output(output, options.overwrite, "--overwrite")
-    # It tells by the file itself which program wrote it.
-    source = open_labels(options.labels)
-    offset = options.offset or [0, 0, 0]
-    voxel_size = source.stack.voxel_size
-    if options.image:
-        image = open_stack(options.image)
-        # Raises where the labels leave the image, before anything is written.
-        part_of(image, offset, source.stack.shape)
-        # Either file may lack it; where both have one, that of the labels counts.
-        voxel_size = voxel_size or image.voxel_size
-    # --background 0 overrides that 0 means unannotated in ilastik.
-    unlabelled = [value for value in source.unlabelled if value not in options.background]
-    meaning = LabelMeaning(
-        classes=_classes(parse_classes(options.classes), source, options.background),
-        background=options.background,
-        unlabelled=[*(options.unlabelled or []), *unlabelled],
-        empty_is_unlabelled=(options.empty_slices or source.empty_slices) == "unlabelled",
+    source = _open_source(options)
+    labels = source.stack
+    kept = annotated_slices(options.labels, options.slices, labels.shape[0])
+    image = open_stack(options.image) if options.image else None
+    plan = plan_import(image, labels, options.offset, kept)
+    print_warnings(console, plan.doubts)
+    meaning = _meaning(options, source)
+    imported = import_labels(
+        stack=labels, meaning=meaning, output=output, pages=plan.pages, voxel_size=plan.voxel_size
     )
-    imported = import_labels(source.stack, meaning, output)
-    console.print(f"{source.program}: {source.stack.name}, {source.stack.shape}")
-    console.print(
-        f"{output}: {imported.annotated} of {source.stack.shape[0]} slices annotated; values"
-    )
+    console.print(f"{source.program}: {labels.name}, {labels.shape}")
+    for note in plan.notes:
+        console.print(note)
+    console.print(f"{output}: {imported.annotated} of {imported.depth} slices annotated; values")
     for line in _meaning_lines(imported, meaning):
         console.print(f"  {line}")
-    size = list(voxel_size) if voxel_size else "???"
+    size = list(plan.voxel_size) if plan.voxel_size else "???"
     console.print(
         f"\n{_class_entry(meaning.classes)}volumes:\n"
         f"  - image: {options.image or '???'}\n"
         f"    labels: {output}\n"
-        f"    offset: {offset}\n"
+        f"    offset: {plan.offset}\n"
         f"    voxel_size: {size}\n"
         "    split: ???"
     )
-    if options.image:
+    if image is not None:
         files = shlex.join([options.image, str(output)])
-        console.print(f"\nOr let fibseg write it: fibseg new NAME {files}")
+        # As `fibseg new` asks for it.
+        needs_offset = image.shape != (imported.depth, *labels.shape[1:])
+        offset = f" --offset {','.join(map(str, plan.offset))}" if needs_offset else ""
+        console.print(f"\nOr let fibseg write it: fibseg new NAME {files}{offset}")
+
+
+def _open_source(options: argparse.Namespace) -> LabelSource:
+    """Open the labels, in colours where the classes have colours or stand in a labelmap.txt."""
+    entries: list[str] = options.classes or []
+    by_name = not all("=" in entry for entry in entries)
+    if any("=#" in entry for entry in entries) or (
+        (by_name or not entries) and read_label_map(options.labels)
+    ):
+        return open_coloured_labels(options.labels)
+    # It tells by the file itself which program wrote it.
+    return open_labels(options.labels)
+
+
+def _meaning(options: argparse.Namespace, source: LabelSource) -> LabelMeaning:
+    """What the values mean, as the user says it, else as the file does."""
+    background = [*options.background, *source.background]
+    # --background 0 overrides that 0 means unannotated in ilastik.
+    unlabelled = [value for value in source.unlabelled if value not in background]
+    return LabelMeaning(
+        classes=_classes(parse_classes(options.classes), source, background),
+        background=background,
+        unlabelled=[*options.unlabelled, *unlabelled],
+        empty_is_unlabelled=(options.empty_slices or source.empty_slices) == "unlabelled",
+        coloured=source.coloured,
+    )
 
 
 def _classes(
     named: dict[str, list[int]], source: LabelSource, background: Sequence[int]
 ) -> dict[str, list[int]]:
     """Class -> values in the file, as the user names them, else as the file does."""
+    for name, values in named.items():
+        if not values and name in source.names:
+            values.append(source.names[name])
+        elif not values and name:
+            known = ", ".join(source.names) or "no labelmap.txt beside the labels"
+            raise FibsegError(
+                f"--class {name}: expected NAME=VALUE, as mitochondrion=1 or er=#33ddff, or a name "
+                f"of the file (there are: {known})."
+            )
     classes = named or {
         name: [value] for name, value in source.names.items() if value not in background
     }
@@ -132,16 +171,28 @@ def _meaning_lines(imported: ImportedLabels, meaning: LabelMeaning) -> list[str]
     """A line for each value that was written."""
     shares = imported.shares
     lines = [
-        f"{number}  {name} (was {', '.join(map(str, values))}): "
+        f"{number}  {name} (was {', '.join(map(meaning.text, values))}): "
         f"{shares[number]:.2%} of the annotated pixels"
         for number, (name, values) in enumerate(meaning.classes.items(), 1)
     ]
     lines.append(f"0  background: {shares[0]:.2%} of the annotated pixels")
     lines.append(f"{IGNORE}  unannotated: {imported.ignored:.2%} of all pixels")
-    if 0 not in meaning.unlabelled and imported.annotated > 0:
+    # Where the file marks what is unannotated, 0 cannot mean that as well.
+    if imported.marked and imported.emptied:
+        lines.append(
+            f"{imported.emptied} slices of nothing but 0 became unannotated; if they are "
+            "background, give --empty-slices background"
+        )
+    # Where slices of 0 are background, 0 is background in every slice.
+    elif (
+        meaning.empty_is_unlabelled
+        and not imported.marked
+        and 0 not in meaning.unlabelled
+        and imported.annotated > 0
+    ):
         lines.append(
             "0 inside an annotated slice became background; "
-            "if it means unannotated, give --unlabelled 0"
+            f"if it means unannotated, give --unlabelled {meaning.text(0)}"
         )
     return lines
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,9 +12,11 @@ from rich.table import Table
 from fibseg.arrays import IGNORE
 from fibseg.commands.arguments import nanometre_sizes
 from fibseg.config.compose import load_description
+from fibseg.data.label_files import label_notes, open_label_stack
+from fibseg.data.scoring import agreed_names
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
-from fibseg.machine import print_line, table_console
+from fibseg.machine import print_line, print_warnings, table_console
 from fibseg.scores.label_values import (
     annotated_values,
     class_reader,
@@ -24,7 +25,7 @@ from fibseg.scores.label_values import (
 )
 from fibseg.scores.measures import ClassMeasures, measure_classes, objects_csv
 from fibseg.scores.objects import StackObjects, find_objects
-from fibseg.stack import Stack, StackHeader, StackWriter, check_output, open_stack, read_notes
+from fibseg.stack import Stack, StackHeader, StackWriter, check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,8 @@ def run(options: argparse.Namespace) -> None:
     labels = Path(options.labels)
     output = Path(options.output or f"{labels.stem}-objects.csv")
     instances = None if options.instances is None else Path(options.instances)
-    stack = open_stack(labels)
+    stack = open_label_stack(labels)
+    print_warnings(console, stack.doubts)
     spacing = _spacing(stack, options.voxel_size)
     if options.smallest < 1:
         raise FibsegError(f"--smallest: {options.smallest}; expected 1 voxel or more.")
@@ -104,16 +106,14 @@ def _class_names(
     stack: Stack, path: Path, description: str | None, console: Console
 ) -> dict[int, str]:
     """Label value -> name: from a description, else the notes of predict.py, else every value."""
-    names = _known_names(path, description)
+    names = _known_names(path, description, console)
     if names is None:
-        # Unsigned, signed and boolean; grey values of a float image are no labels.
-        if stack.dtype.kind not in "uib":
-            raise FibsegError(f"{stack.name}: values of type {stack.dtype}; expected labels.")
         values = distinct_values(stack)
         classes = annotated_values(values)
         if classes != values:
+            left_out = ", ".join(str(value) for value in values if value not in classes)
             console.print(
-                f"{IGNORE} is left out, as it marks unannotated pixels; "
+                f"{left_out} is left out, as it marks unannotated pixels; "
                 "a description (--data) may name it as a class"
             )
         names = {value: str(value) for value in classes}
@@ -125,15 +125,14 @@ def _class_names(
     return names
 
 
-def _known_names(path: Path, description: str | None) -> dict[int, str] | None:
-    if description is not None:
-        classes = load_description(description).classes
-        return {of_class.label: name for name, of_class in classes.items()}
-    notes: dict[str, Any] | None = read_notes(path)
-    # A level of an OME-Zarr may be named; the notes are those of the whole file.
-    if not notes and path.parent.suffix == ".zarr":
-        notes = read_notes(path.parent)
-    return noted_names(notes or {})
+def _known_names(path: Path, description: str | None, console: Console) -> dict[int, str] | None:
+    noted = noted_names(label_notes(path))
+    if description is None:
+        return noted
+    loaded = load_description(description)
+    _, doubts = agreed_names({str(path): noted}, loaded)
+    print_warnings(console, doubts)
+    return {of_class.label: name for name, of_class in loaded.classes.items()}
 
 
 def _write_instances(

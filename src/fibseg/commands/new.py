@@ -10,12 +10,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fibseg.arrays import IGNORE
-from fibseg.commands.arguments import add_offset, nanometre_sizes, parse_classes
+from fibseg.commands.arguments import (
+    add_annotated_slices,
+    add_offset,
+    annotated_slices,
+    nanometre_sizes,
+    parse_classes,
+)
 from fibseg.config.compose import CONF
-from fibseg.data.draft import Draft, DraftNames, draft_from_stacks, write_description
-from fibseg.data.importing import UNKNOWN_PROGRAM, open_labels
+from fibseg.data.draft import (
+    Draft,
+    DraftNames,
+    DraftRequest,
+    draft_from_stacks,
+    write_description,
+)
+from fibseg.data.label_files import UNKNOWN_PROGRAM, open_labels
 from fibseg.errors import FibsegError
+from fibseg.machine import print_warnings
 from fibseg.stack import Stack, open_stack
 
 _DESCRIPTIONS = Path("conf", "data")
@@ -44,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Z,Y,X",
         help="voxel size in nm, if the files have none",
     )
+    add_annotated_slices(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
@@ -63,19 +76,14 @@ def run(options: argparse.Namespace) -> None:
     classes = _class_names(parse_classes(options.classes))
     image = open_stack(options.image)
     labels = _open_class_numbers(options.labels)
-    # Smaller labels fit in many places, and a wrong one would be trained on without an error.
-    if labels.shape != image.shape and options.offset is None:
-        raise FibsegError(
-            f"{labels.name} is {labels.shape} and the image {image.shape}; "
-            "say where the labels start in it with --offset z,y,x."
-        )
-    draft = draft_from_stacks(
-        image=image,
-        labels=labels,
-        offset=options.offset or [0, 0, 0],
+    request = DraftRequest(
+        offset=options.offset,
         voxel_size=options.voxel_size,
         named_values=classes,
+        slices=annotated_slices(options.labels, options.slices, labels.shape[0]),
     )
+    draft = draft_from_stacks(image, labels, request)
+    print_warnings(console, draft.doubts)
     # A typing error in a value would give a class without a pixel.
     unknown = sorted(set(classes) - set(draft.values))
     if unknown:
@@ -120,6 +128,8 @@ def _class_names(values_of_class: Mapping[str, list[int]]) -> dict[int, str]:
     """
     names: dict[int, str] = {}
     for name, values in values_of_class.items():
+        if not values:
+            raise FibsegError(f"--class {name}: expected NAME=VALUE, as mitochondrion=1.")
         if not name or name == "background":
             raise FibsegError(
                 f"--class {name}={values[0]}: no name of a class; give another, as in er=3."
@@ -138,18 +148,29 @@ def _summary(draft: Draft) -> list[str]:
     # Shares help to tell which value is which organelle.
     values = ", ".join(f"{value} ({share:.2%})" for value, share in draft.values.items())
     splits = ", ".join(f"{len(slices)} {split}" for split, slices in draft.positions.items())
+    left_out = f", {draft.left_out} left out between them" if draft.left_out else ""
     annotated = len(draft.annotated)
     lines = [
         f"label values: {values}",
-        f"slices with labels: {annotated} of {draft.depth}; {splits}",
+        f"slices with labels: {annotated} of {draft.depth}; {splits}{left_out}",
+        *draft.notes,
     ]
+    if draft.ignore is not None:
+        lines.append(f"value {draft.ignore}: unannotated pixels")
+    if any(draft.offset):
+        lines.append(f"offset: the labels start at {draft.offset} in the image")
+    if "test" not in draft.positions:
+        lines.append(
+            "one slice to train on, one to validate and none to test: label more before you trust "
+            "a score"
+        )
     if draft.voxel_size is None:
         lines.append(
             "voxel size: neither file has one; write it in place of ???, "
             "or give --voxel-size z,y,x in nm"
         )
     # Labels without a value for unannotated pixels: an empty slice is either.
-    if IGNORE not in draft.values and annotated < draft.label_depth:
+    if draft.ignore is None and annotated < draft.label_depth:
         lines.append(
             f"{draft.label_depth - annotated} slices are all 0 and left out of the splits: "
             "not annotated?"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from fibseg.commands.arguments import pixel_offset
 from fibseg.config.compose import load_description
-from fibseg.data.scoring import score_stacks
+from fibseg.data.label_files import label_notes, open_label_stack
+from fibseg.data.scoring import agreed_names, score_stacks
 from fibseg.data.splits import parse_slices
-from fibseg.machine import table_console
+from fibseg.machine import print_warnings, table_console
+from fibseg.scores.label_values import noted_names
 from fibseg.scores.slices import ClassScore
-from fibseg.stack import open_stack
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,20 +46,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print F1 of each class, and how many of its components were detected."""
-    labels = open_stack(options.labels)
+    console = table_console()
+    prediction = open_label_stack(options.prediction)
+    labels = open_label_stack(options.labels)
+    print_warnings(console, [*prediction.doubts, *labels.doubts])
     depth = labels.shape[0]
     # Positions in LABELS, which may cover a part of PREDICTION.
     slices = list(range(depth))
     if options.slices:
         slices = parse_slices(options.slices, depth, "--slices")
+    description = None if options.data is None else load_description(options.data)
+    paths = (options.prediction, options.labels)
+    named = {path: noted_names(label_notes(path)) for path in paths}
+    names, doubts = agreed_names(named, description)
+    print_warnings(console, doubts)
     scores = score_stacks(
-        prediction=open_stack(options.prediction),
+        prediction=prediction,
         labels=labels,
-        description=None if options.data is None else load_description(options.data),
+        description=description,
         slices=slices,
         offset=options.offset,
+        names=names,
     )
-    table_console().print(_score_table(scores, len(slices)))
+    console.print(_score_table(scores, len(slices)))
 
 
 def _score_table(scores: Sequence[ClassScore], slices: int) -> Table:
@@ -75,10 +87,15 @@ def _score_table(scores: Sequence[ClassScore], slices: int) -> Table:
     for class_score in scores:
         detection = class_score.detection
         table.add_row(
-            class_score.name,
-            f"{class_score.f1:.3f}",
+            escape(class_score.name),
+            _f1_text(class_score.f1),
             str(class_score.slices),
-            f"{class_score.pooled_f1:.3f}",
+            _f1_text(class_score.pooled_f1),
             *(str(detection[kind]) for kind in ("tp", "fn", "ud", "fp")),
         )
     return table
+
+
+def _f1_text(f1: float) -> str:
+    """An F1; a class that occurs nowhere has none."""
+    return "-" if math.isnan(f1) else f"{f1:.3f}"

@@ -5,7 +5,7 @@ docs/ARCHITECTURE.md shows a full example.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,30 +121,43 @@ class DataDescription:
     phantom: PhantomDescription | None
 
 
-def describe_labels(slices: Iterable[Pixels]) -> DataDescription:
-    """Describe label files alone: every value but 0 and 255 is a class named by it.
+def describe_labels(
+    slices: Iterable[Pixels], names: Mapping[int, str] | None = None
+) -> DataDescription:
+    """Describe label files alone: every value but 0, 255 and negative ones is a class.
 
     Args:
         slices: label values (H, W), read once.
+        names: label value -> class name; a class without one is named by its value.
 
     Raises:
-        FibsegError: there is no value but 0 and 255.
+        FibsegError: there is no such value, or several that mean unannotated.
     """
     values = set[int]()
     for labels in slices:
         values.update(np.unique(labels).tolist())
-    # 0 is the background, and 255 means unannotated after `fibseg import`.
-    values -= {0, IGNORE}
-    if not values:
+    # 0 is the background; 255 means unannotated after `fibseg import`, as do negative values of
+    # other programs.
+    unannotated = sorted(value for value in values if value < 0 or value == IGNORE)
+    classes = sorted(values - {0, *unannotated})
+    if not classes:
+        held = " and ".join(map(str, sorted({0, *unannotated})))
         raise FibsegError(
-            "both stacks hold nothing but 0 in these slices; there is nothing to score."
+            f"both stacks hold nothing but {held} in these slices; there is nothing to score"
+            + (f" (a mask of 0 and {IGNORE}: fibseg import)." if IGNORE in values else ".")
         )
+    if len(unannotated) > 1:
+        raise FibsegError(
+            f"the labels hold {unannotated[0]} and {unannotated[1]}, which both mean unannotated "
+            "without a name; make them one by fibseg import --unlabelled."
+        )
+    named = names or {}
     description = DataDescription(
         name="labels",
         root=".",
-        classes={str(value): ClassDescription(value, 1.0) for value in sorted(values)},
+        classes={named.get(value, str(value)): ClassDescription(value, 1.0) for value in classes},
         background=BackgroundDescription([0], 1.0),
-        ignore=IGNORE,
+        ignore=unannotated[0] if unannotated else IGNORE,
         intensity=IntensityDescription(0.0, 100.0),
         volumes=[],
         phantom=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,18 @@ import numpy as np
 import yaml
 
 from fibseg.arrays import IGNORE
+from fibseg.data.pairing import missing_offset, offset_of_labels, place_labels
+from fibseg.data.splits import compact_slices, proposed_splits
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
 from fibseg.stack import Stack
 
-_SPLIT_SHARES = {"validation": 0.2, "test": 0.2}
-"""Share of the annotated slices that is proposed for a split; the rest are for training."""
-
 MOST_LABEL_VALUES = 24
 """Labels with more values than this hold objects with a number each, not classes."""
+
+
+_UNSIGNED_MINUS_ONE = {2**bits - 1 for bits in (16, 32, 64)}
+"""What -1 for unannotated pixels becomes where a program saves unsigned numbers."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,15 @@ class Draft:
 
     Attributes:
         depth: slices of the image.
-        label_depth: slices of the labels.
+        label_depth: slices of the labels that were read.
         offset: (z, y, x) in pixels where the labels start in the image.
         voxel_size: (z, y, x) in nm, None where neither file has it.
         values: label value -> its share of all label pixels.
+        ignore: label value of unannotated pixels; None where there is none.
         annotated: slices of the image in which there is a class.
         positions: split -> proposed slices.
+        notes: sentences on what the files decided.
+        doubts: sentences on what is odd in the files, or contradicts them.
     """
 
     depth: int
@@ -42,61 +48,88 @@ class Draft:
     offset: list[int]
     voxel_size: list[float] | None
     values: dict[int, float]
+    ignore: int | None
     annotated: list[int]
     positions: dict[str, list[int]]
+    notes: list[str]
+    doubts: list[str]
+
+    @property
+    def left_out(self) -> int:
+        """Annotated slices that lie between the splits."""
+        return len(self.annotated) - sum(map(len, self.positions.values()))
+
+    @property
+    def class_values(self) -> list[int]:
+        """Label values of the classes, in ascending order."""
+        return [value for value in self.values if value not in (0, self.ignore)]
 
 
-def draft_from_stacks(
-    image: Stack,
-    labels: Stack,
-    offset: Sequence[int],
-    voxel_size: Sequence[float] | None,
-    named_values: Container[int] = (),
-) -> Draft:
+@dataclass(frozen=True)
+class DraftRequest:
+    """What a person says of the files of a draft.
+
+    Attributes:
+        offset: (z, y, x) in pixels where the labels start in the image; None where the files or
+            the shapes tell it.
+        voxel_size: (z, y, x) in nm; without it, that of the image, else that of the labels.
+        named_values: label values that have a class name. Every other value is a class, too, but
+            for 0, 255 and negative ones.
+        slices: slices of the labels that are annotated; None for all that hold a class.
+    """
+
+    offset: Sequence[int] | None = None
+    voxel_size: Sequence[float] | None = None
+    named_values: Container[int] = ()
+    slices: Sequence[int] | None = None
+
+
+def draft_from_stacks(image: Stack, labels: Stack, request: DraftRequest) -> Draft:
     """Read labels slice by slice and propose splits.
 
     A slice counts as annotated where any class is in it.
 
-    Args:
-        image: stack of grey values.
-        labels: stack of label values; it may be smaller than the image.
-        offset: (z, y, x) in pixels where the labels start in the image.
-        voxel_size: (z, y, x) in nm; without it, that of the image, else that of the labels.
-        named_values: label values that have a class name. Every value but 0 and 255 is a class, and
-            255 if it is named.
-
-    Returns:
-        What a description of these files says.
-
     Raises:
-        FibsegError: the labels lie outside the image, hold nothing, or hold instances.
+        FibsegError: nothing says where the labels lie in the image, or they lie outside it, hold
+            nothing, or hold instances.
     """
+    voxel_size = request.voxel_size
     # NaN fails this as well: it compares false with everything.
     if voxel_size is not None and not all(0 < size < float("inf") for size in voxel_size):
         raise FibsegError(f"--voxel-size: {list(voxel_size)}; expected three sizes above 0, in nm.")
-    if labels.dtype.kind not in "uib":
-        raise FibsegError(f"{labels.name}: values of type {labels.dtype}; labels are integers.")
-    _check_inside_image(image, labels, offset)
-    values, annotated = _read_values(labels, named_values)
+    offset = request.offset
+    if offset is None:
+        offset = offset_of_labels(image, labels)
+    # Smaller labels fit in many places, and a wrong one would be trained on without an error.
+    if offset is None:
+        raise missing_offset(image, labels)
+    placement = place_labels(image, labels, offset)
+    _check_inside_image(image, labels, offset, "yx" if placement.note else "zyx")
+    pages = range(labels.shape[0]) if request.slices is None else request.slices
+    values, annotated = _read_values(labels, request.named_values, pages)
     # Slices are counted in the image from here on, as in a description.
-    annotated = [z + offset[0] for z in annotated]
+    slice_of = {page: z for z, page in placement.pages.items()}
+    positions = sorted(slice_of[page] for page in annotated)
     # Label programs often lose the voxel size, so the image's goes first.
     known_size = voxel_size or image.voxel_size or labels.voxel_size
     return Draft(
         depth=image.shape[0],
-        label_depth=labels.shape[0],
+        label_depth=len(pages),
         offset=list(offset),
         voxel_size=list(known_size) if known_size else None,
         values=values,
-        annotated=annotated,
-        positions=proposed_splits(annotated),
+        ignore=_unannotated_value(values, request.named_values, labels.name),
+        annotated=positions,
+        positions=proposed_splits(positions),
+        notes=[placement.note] if placement.note else [],
+        doubts=[*image.doubts, *placement.doubts],
     )
 
 
-def _check_inside_image(image: Stack, labels: Stack, offset: Sequence[int]) -> None:
+def _check_inside_image(image: Stack, labels: Stack, offset: Sequence[int], axes: str) -> None:
     sides = zip("zyx", offset, labels.shape, image.shape, strict=True)
     for axis, start, size, image_size in sides:
-        if start < 0 or start + size > image_size:
+        if axis in axes and (start < 0 or start + size > image_size):
             raise FibsegError(
                 f"{labels.name}: shape {labels.shape} at offset {list(offset)} lies outside "
                 f"the image {image.shape} along {axis}; say where the labels start with "
@@ -104,11 +137,13 @@ def _check_inside_image(image: Stack, labels: Stack, offset: Sequence[int]) -> N
             )
 
 
-def _read_values(labels: Stack, named_values: Container[int]) -> tuple[dict[int, float], list[int]]:
-    """Read the share of each label value, and the slices of the labels that hold a class."""
+def _read_values(
+    labels: Stack, named_values: Container[int], pages: Iterable[int]
+) -> tuple[dict[int, float], list[int]]:
+    """Read the share of each label value, and the pages of the labels that hold a class."""
     counts: dict[int, int] = {}
     annotated = []
-    for z in range(labels.shape[0]):
+    for z in pages:
         values, numbers = np.unique(labels.read(z), return_counts=True)
         slice_counts = {
             int(value): count
@@ -116,7 +151,7 @@ def _read_values(labels: Stack, named_values: Container[int]) -> tuple[dict[int,
         }
         for value, count in slice_counts.items():
             counts[value] = counts.get(value, 0) + count
-        if _class_values(slice_counts, named_values):
+        if any(_is_class(value, named_values) for value in slice_counts):
             annotated.append(z)
         # Within the loop: labels with millions of objects would fill the memory.
         if len(counts) > MOST_LABEL_VALUES:
@@ -125,10 +160,11 @@ def _read_values(labels: Stack, named_values: Container[int]) -> tuple[dict[int,
                 "objects with a number each, not classes?"
             )
     if not annotated:
-        hint = f"; if {IGNORE} is a class, give --class NAME={IGNORE}" if IGNORE in counts else ""
-        raise FibsegError(
-            f"{labels.name}: nothing but 0 and {IGNORE}; there is no annotation{hint}."
-        )
+        # Negative numbers, and 255 after an import, mean that nobody looked.
+        unnamed = [value for value in counts if value]
+        hint = f"; if {unnamed[0]} is a class, give --class NAME={unnamed[0]}" if unnamed else ""
+        held = " and ".join(map(str, sorted({0, IGNORE, *counts})))
+        raise FibsegError(f"{labels.name}: nothing but {held}; there is no annotation{hint}.")
     if len(annotated) < 2:
         raise FibsegError(
             f"{labels.name}: one annotated slice; "
@@ -138,46 +174,35 @@ def _read_values(labels: Stack, named_values: Container[int]) -> tuple[dict[int,
     return {value: counts[value] / total for value in sorted(counts)}, annotated
 
 
-def _class_values(values: Mapping[int, float], named_values: Container[int]) -> list[int]:
-    """Keep the values of classes: 0 is background, and 255 is unannotated unless it has a name."""
-    return [value for value in values if value != 0 and (value != IGNORE or IGNORE in named_values)]
+def _is_class(value: int, named_values: Container[int]) -> bool:
+    """Whether a value is a class: 0 is background, and 255 and negative values need a name."""
+    return value in named_values or (value > 0 and value != IGNORE)
 
 
-def proposed_splits(annotated: Sequence[int]) -> dict[str, list[int]]:
-    """Divide slices into blocks along z: training, validation, and test from three slices on.
+def _unannotated_value(
+    values: Iterable[int], named_values: Container[int], name: str
+) -> int | None:
+    """Find the value of unannotated pixels: 255 or a negative one that has no class name.
 
-    >>> proposed_splits([0, 5, 10, 15, 20])
-    {'train': [0, 5, 10], 'validation': [15], 'test': [20]}
+    Raises:
+        FibsegError: there are several, or a value that may be -1 in unsigned numbers.
     """
-    # Blocks and not every third slice: neighbours look alike, so mixed splits would leak.
-    count = len(annotated)
-    # At least one slice to validate on, since a training keeps the weights of its best validation.
-    validation = max(1, round(_SPLIT_SHARES["validation"] * count))
-    test = max(1, round(_SPLIT_SHARES["test"] * count)) if count > 2 else 0
-    train = count - validation - test
-    positions = {
-        "train": list(annotated[:train]),
-        "validation": list(annotated[train : train + validation]),
-    }
-    if test:
-        positions["test"] = list(annotated[train + validation :])
-    return positions
-
-
-def compact_slices(positions: Sequence[int]) -> str:
-    """Write slices as YAML, as short as a description allows.
-
-    >>> compact_slices([0, 5, 10]), compact_slices([3, 4, 5])
-    ('["0:11:5"]', '["3:6"]')
-    >>> compact_slices([7]), compact_slices([1, 2, 9])
-    ('[7]', '[1, 2, 9]')
-    """
-    # Two slices are shorter as a list than as a range.
-    steps = set(np.diff(positions).tolist())
-    if len(positions) < 3 or len(steps) != 1:
-        return str(list(positions))
-    (step,) = steps
-    return f'["{positions[0]}:{positions[-1] + 1}{"" if step == 1 else f":{step}"}"]'
+    unnamed = [value for value in values if value and value not in named_values]
+    unannotated = [value for value in unnamed if not _is_class(value, named_values)]
+    if len(unannotated) > 1:
+        first, second = unannotated[:2]
+        raise FibsegError(
+            f"{name}: {first} and {second} both mean unannotated, unless they have a class name, "
+            "and a description has one such value; make them one by fibseg import --unlabelled."
+        )
+    odd = [value for value in unnamed if value in _UNSIGNED_MINUS_ONE]
+    # The only value of a mask is its class, whatever it is.
+    if odd and len(unnamed) > 1:
+        raise FibsegError(
+            f"{name}: value {odd[0]} is -1 in unsigned numbers: unannotated? Then write it as 255 "
+            f"by fibseg import with --unlabelled {odd[0]}; else give --class NAME={odd[0]}."
+        )
+    return unannotated[0] if unannotated else None
 
 
 @dataclass(frozen=True)
@@ -202,16 +227,21 @@ def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
 
     Paths of image and labels are made absolute, since the description may lie anywhere.
     """
-    values = _class_values(draft.values, names.classes)
     classes = "".join(
         f"  {yaml_text(names.classes.get(value, f'class{number}'))}: "
         f"{{label: {value}, weight: 1.0}}   # {draft.values[value]:.2%} of all label pixels\n"
-        for number, value in enumerate(values, 1)
+        for number, value in enumerate(draft.class_values, 1)
     )
     split = ", ".join(
         f"{split}: {compact_slices(slices)}" for split, slices in draft.positions.items()
     )
-    has_unannotated = IGNORE in draft.values and IGNORE not in names.classes
+    ignore = "null" if draft.ignore is None else draft.ignore
+    by_names = "; the numbers in the names of labels and image say which" if draft.notes else ""
+    between = (
+        f"{draft.left_out} of them between the splits are in none"
+        if draft.left_out
+        else "leave slices between the splits where you can"
+    )
     # Written as text, since yaml.dump writes no comments.
     write_whole(
         path,
@@ -223,7 +253,7 @@ def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
         f"{classes}"
         "background: {labels: [0], weight: 0.1}     "
         "# annotated values that are none of the classes\n"
-        f"ignore: {IGNORE if has_unannotated else 'null'}                      "
+        f"ignore: {ignore}                      "
         "# value of unannotated pixels, or null\n"
         "intensity: {low: 0.1, high: 99.9, per: stack}   "
         "# per: slice where brightness drifts along z\n"
@@ -232,8 +262,8 @@ def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
         f"    labels: {_absolute(names.labels)}\n"
         f"    offset: {draft.offset}           # where the labels start in the image: z, y, x\n"
         f"    voxel_size: {draft.voxel_size or '???'}       # z, y, x in nm\n"
-        f"    # {len(draft.annotated)} slices hold labels. "
-        "Neighbours look alike: leave slices between the splits.\n"
+        f"    # {len(draft.annotated)} slices hold labels{by_names}. "
+        f"Neighbours look alike: {between}.\n"
         f"    split: {{{split}}}\n"
         "phantom: null\n",
     )

@@ -8,46 +8,22 @@ on nor scored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fibseg.arrays import IGNORE, Pixels, UInt8
-from fibseg.errors import FibsegError
-from fibseg.stack import (
-    Stack,
-    StackHeader,
-    StackWriter,
-    VoxelSize,
-    damage_named,
-    open_stack,
-    split_dataset,
-    voxel_size_in_nm,
+from fibseg.data.label_files import colour_text
+from fibseg.data.pairing import (
+    check_has_no_gaps,
+    missing_offset,
+    offset_of_labels,
+    place_labels,
 )
-
-UNKNOWN_PROGRAM = "napari or a plain stack"
-"""The program of labels whose file does not name it."""
-
-
-@dataclass(frozen=True)
-class LabelSource:
-    """Labels as another program left them.
-
-    Attributes:
-        program: that wrote them, as far as the file shows.
-        stack: label values.
-        names: class -> value, where the file has names.
-        unlabelled: values of unannotated pixels.
-        empty_slices: what a slice of nothing but 0 means: "unlabelled" or "background".
-    """
-
-    program: str
-    stack: Stack
-    names: dict[str, int] = field(default_factory=dict)
-    unlabelled: list[int] = field(default_factory=list)
-    empty_slices: str = "unlabelled"
+from fibseg.errors import FibsegError
+from fibseg.stack import Stack, StackHeader, StackWriter, VoxelSize, part_of
 
 
 @dataclass(frozen=True)
@@ -59,17 +35,20 @@ class LabelMeaning:
         background: values that are annotated and none of the classes.
         unlabelled: values of unannotated pixels; 0 is background unless it is among them.
         empty_is_unlabelled: whether a slice of nothing but 0 is unannotated.
+        coloured: whether the values are colours, red * 65536 + green * 256 + blue.
     """
 
     classes: Mapping[str, Sequence[int]]
     background: Sequence[int]
     unlabelled: Sequence[int]
     empty_is_unlabelled: bool
+    coloured: bool = False
 
     def numbers(self) -> dict[int, int]:
         """Label value -> class number.
 
-        The classes are 1, 2, ... in their order, background is 0, and unannotated pixels are 255.
+        The classes are 1, 2, ... in their order, background is 0, and unannotated pixels are 255,
+        as in labels that were imported before.
 
         Raises:
             FibsegError: a value is claimed twice.
@@ -82,11 +61,23 @@ class LabelMeaning:
         numbers: dict[int, int] = {}
         for value, number in claims:
             if value in numbers:
-                raise FibsegError(f"value {value} is claimed twice; every value means one thing.")
+                raise FibsegError(
+                    f"value {self.text(value)} is claimed twice; every value means one thing."
+                )
             numbers[value] = number
         # Most programs write 0 where nothing is painted, so users rarely name it.
         numbers.setdefault(0, 0)
+        if not self.coloured:
+            numbers.setdefault(IGNORE, IGNORE)
         return numbers
+
+    def text(self, value: int) -> str:
+        """Write a value as the command line has it: a colour as #rrggbb."""
+        return colour_text(value) if self.coloured else str(value)
+
+    def notes(self) -> dict[str, Any]:
+        """Name the class numbers in the notes of the file that holds them."""
+        return {"classes": {"0": "background"} | {str(k): c for k, c in enumerate(self.classes, 1)}}
 
 
 @dataclass(frozen=True)
@@ -94,182 +85,186 @@ class ImportedLabels:
     """Counts over the labels that were written.
 
     Attributes:
+        depth: slices that were written.
         annotated: slices with any annotation.
         shares: of each class number among the annotated pixels.
         ignored: share of unannotated pixels.
+        marked: whether the file itself marked unannotated pixels.
+        emptied: slices of nothing but 0 that became unannotated.
     """
 
+    depth: int
     annotated: int
     shares: list[float]
     ignored: float
+    marked: bool
+    emptied: int
 
 
-def open_labels(path: str) -> LabelSource:
-    """Open labels and detect their program: ilastik, MIB, else napari or a plain stack.
+@dataclass(frozen=True)
+class ImportPlan:
+    """Which pages of labels become which slices, and where these lie in the image.
 
-    ilastik writes HDF5 with axis tags, MIB files that end in .model.
+    Attributes:
+        pages: the page that becomes each slice that is written, None for an unannotated slice.
+        offset: (z, y, x) in pixels where the slices start in the image.
+        voxel_size: (z, y, x) in nm, None where no file has it.
+        notes: sentences on what the files decided.
+        doubts: sentences on what is odd in the files, or contradicts them.
+    """
+
+    pages: list[int | None]
+    offset: list[int]
+    voxel_size: VoxelSize | None
+    notes: list[str]
+    doubts: list[str]
+
+
+def plan_import(
+    image: Stack | None,
+    labels: Stack,
+    offset: Sequence[int] | None,
+    annotated: Sequence[int] | None,
+) -> ImportPlan:
+    """Place labels in their image; slices between labels of single slices are unannotated.
+
+    `annotated` are the pages that a person has annotated; None for all.
 
     Raises:
-        FibsegError: the file cannot be read, or holds no labels.
+        FibsegError: nothing says where the labels lie, or they leave the image.
     """
-    # open_stack knows no .model, though it is HDF5 inside.
-    if Path(path).suffix.lower() == ".model":
-        return _open_mib(Path(path))
-    stack = open_stack(path)
-    if stack.dtype.kind not in "uib":
-        raise FibsegError(f"{stack.name}: values of type {stack.dtype}; labels are integers.")
-    # ilastik writes 0 where nothing is painted; background is a label of its own there.
-    if _is_ilastik(path):
-        # Background is a label of its own in ilastik; 0 is what nobody has painted.
-        return LabelSource("ilastik", stack, unlabelled=[0])
-    return LabelSource(UNKNOWN_PROGRAM, stack)
-
-
-def _is_ilastik(path: str) -> bool:
-    """Whether an HDF5 data set has axis tags, as ilastik writes them."""
-    import h5py
-
-    file, dataset = split_dataset(path)
-    if not Path(file).is_file() or not h5py.is_hdf5(file):
-        return False
-    with damage_named(path), h5py.File(file, "r") as content:
-        if dataset:
-            return "axistags" in content[dataset].attrs
-
-        def has_axis_tags(_: str, item: Any) -> bool | None:
-            # h5py goes on to the next item only after None.
-            return (isinstance(item, h5py.Dataset) and "axistags" in item.attrs) or None
-
-        return bool(content.visititems(has_axis_tags))
-
-
-def _open_mib(path: Path) -> LabelSource:
-    """Open a model of Microscopy Image Browser.
-
-    It is a MATLAB 7.3 file, which is HDF5. MATLAB stores columns first, so the axes are z, x, y for
-    Python.
-    """
-    import h5py
-
-    if not path.is_file():
-        raise FibsegError(f"{path}: no such file.")
-    # Before Matlab 7.3 the files had a format of their own, which h5py cannot read.
-    if not h5py.is_hdf5(path):
-        raise FibsegError(
-            f"{path}: an older .model of MIB; save it there as Matlab 7.3, or as TIFF."
+    kept = set(range(labels.shape[0]) if annotated is None else annotated)
+    in_order = [page if page in kept else None for page in range(labels.shape[0])]
+    if image is None:
+        check_has_no_gaps(labels)
+        start = [0, 0, 0] if offset is None else list(offset)
+        return ImportPlan(
+            pages=in_order,
+            offset=start,
+            voxel_size=labels.voxel_size,
+            notes=[],
+            doubts=list(labels.doubts),
         )
-    with damage_named(path), h5py.File(path, "r") as file:
-        # The variable that holds the labels is not called the same in every model.
-        variable = _matlab_text(file["modelVariable"]) if "modelVariable" in file else "mibModel"
-        if variable not in file:
-            raise FibsegError(f"{path}: no model of MIB: it holds no {variable}.")
-        shape = file[variable].shape
-        dtype = np.dtype(file[variable].dtype)
-        names = _mib_names(file)
-        voxel_size = _mib_voxel_size(file, shape)
-    if len(shape) not in (2, 3) or dtype.kind not in "ui":
-        raise FibsegError(
-            f"{path}: a model of shape {shape} and type {dtype}; expected labels of three axes."
-        )
-    depth, width, height = shape if len(shape) == 3 else (1, *shape)
-
-    def read(z: int) -> Pixels:
-        with damage_named(path, z), h5py.File(path, "r") as file:
-            page = file[variable][z] if len(shape) == 3 else file[variable]
-            return np.ascontiguousarray(np.asarray(page).T)
-
-    stack = Stack(
-        name=str(path),
-        shape=(depth, height, width),
-        dtype=dtype,
-        read=read,
-        voxel_size=voxel_size,
+    place = offset_of_labels(image, labels) if offset is None else offset
+    if place is None:
+        raise missing_offset(image, labels)
+    placement = place_labels(image, labels, place)
+    # Single slices are written with all slices of the image, so that no offset is needed.
+    first = 0 if placement.has_gaps else placement.slices[0]
+    depth = image.shape[0] if placement.has_gaps else labels.shape[0]
+    start = [first, *place[1:]]
+    # Raises where the labels leave the image, before anything is written.
+    part_of(image, start, (depth, *labels.shape[1:]))
+    page_of = {z - first: page for z, page in placement.pages.items() if page in kept}
+    return ImportPlan(
+        pages=[page_of.get(k) for k in range(depth)],
+        offset=start,
+        # Either file may lack it; they agree where both have it.
+        voxel_size=labels.voxel_size or image.voxel_size,
+        notes=[placement.note] if placement.note else [],
+        doubts=[*image.doubts, *placement.doubts],
     )
-    return LabelSource("MIB", stack, {name: value for value, name in enumerate(names, 1)})
 
 
-def _matlab_text(data: Any) -> str:
-    """Read the text of a MATLAB variable, which is stored as the numbers of its letters."""
-    return "".join(chr(int(letter)) for letter in np.ravel(data[()]))
-
-
-def _mib_names(file: Any) -> list[str]:
-    """Read the names of the materials in order; MATLAB's cell array refers to the texts."""
-    if "modelMaterialNames" not in file:
-        return []
-    names = [
-        _matlab_text(file[reference]).strip()
-        for reference in np.ravel(file["modelMaterialNames"][()])
-    ]
-    # Materials that share a name, or have none, are numbered: they are different classes.
-    return [
-        name if name and names.count(name) == 1 else f"{name or 'material'}_{number}"
-        for number, name in enumerate(names, 1)
-    ]
-
-
-def _mib_voxel_size(file: Any, shape: tuple[int, ...]) -> VoxelSize | None:
-    """Compute the voxel size in nm from the bounding box.
-
-    The box gives x, y, z from and to, in micrometres, between the centres of the outer voxels: one
-    voxel less than there are along an axis.
-    """
-    # Along an axis of one voxel there is no distance between centres.
-    if "BoundingBox" not in file or len(shape) != 3 or min(shape) < 2:
-        return None
-    box = np.ravel(file["BoundingBox"][()]).astype(float)
-    if box.size != 6:
-        return None
-    x_from, x_to, y_from, y_to, z_from, z_to = box
-    depth, width, height = shape
-    # In Python's order: z, y, x.
-    sizes = [
-        (z_to - z_from) / (depth - 1),
-        (y_to - y_from) / (height - 1),
-        (x_to - x_from) / (width - 1),
-    ]
-    return voxel_size_in_nm(sizes, ["um"] * 3)
-
-
-def import_labels(stack: Stack, meaning: LabelMeaning, output: Path) -> ImportedLabels:
+def import_labels(
+    stack: Stack,
+    meaning: LabelMeaning,
+    output: Path,
+    pages: Sequence[int | None] | None = None,
+    voxel_size: VoxelSize | None = None,
+) -> ImportedLabels:
     """Write class numbers, slice by slice, as TIFF or Zarr.
 
+    Args:
+        stack: labels of another program.
+        meaning: of their values.
+        output: TIFF or Zarr to write.
+        pages: the page of `stack` that becomes each slice, None for an unannotated slice; without
+            it, all pages in order.
+        voxel_size: (z, y, x) in nm; without it, that of the stack.
+
     Raises:
-        FibsegError: a value is claimed twice or by nothing.
+        FibsegError: a value is claimed by nothing, or twice, or the labels hold no class.
     """
-    numbers = meaning.numbers()
-    # Class numbers are uint8, so 256 counters hold them all.
-    counts = np.zeros(256, np.int64)
-    annotated = 0
-    with StackWriter(output, StackHeader(stack.shape, "uint8", stack.voxel_size)) as writer:
-        for z in range(stack.shape[0]):
-            labels = stack.read(z)
-            classes = _class_numbers(labels, numbers, f"{stack.name}, slice {z}")
-            # In napari and MIB only whole slices tell unpainted pixels from background.
-            if meaning.empty_is_unlabelled and not (labels != 0).any():
-                classes[:] = IGNORE
-            annotated += bool((classes != IGNORE).any())
-            counts += np.bincount(classes.ravel(), minlength=256)
-            writer.write(classes)
-    # At least 1, for labels without any annotation.
-    annotated_pixels = max(1, int(counts[:IGNORE].sum()))
-    return ImportedLabels(
-        annotated=annotated,
-        shares=(counts / annotated_pixels).tolist(),
-        ignored=float(counts[IGNORE] / counts.sum()),
-    )
+    pages = range(stack.shape[0]) if pages is None else pages
+    shape = (len(pages), *stack.shape[1:])
+    header = StackHeader(shape, "uint8", voxel_size or stack.voxel_size, meaning.notes())
+    counter = _Counter(meaning, stack.name)
+    with StackWriter(output, header) as writer:
+        for page in pages:
+            if page is None:
+                writer.write(np.full(shape[1:], IGNORE, np.uint8))
+                continue
+            writer.write(counter.class_numbers(stack.read(page), page))
+        # Inside the block: nothing is left where the labels hold none of the classes.
+        return counter.result(pages)
 
 
-def _class_numbers(labels: Pixels, numbers: Mapping[int, int], where: str) -> UInt8:
-    """Number the classes (H, W) of label values; FibsegError on a value without a number."""
-    # Values may be large, so the table is indexed by their rank and not by themselves.
-    values, inverse = np.unique(labels, return_inverse=True)
-    unknown = [int(value) for value in values if int(value) not in numbers]
-    if unknown:
-        known = ", ".join(map(str, sorted(numbers)))
-        raise FibsegError(
-            f"{where}: value {unknown[0]} belongs to no class (known: {known}); "
-            f"give --class NAME={unknown[0]}, --background or --unlabelled."
+class _Counter:
+    """Numbers the classes of slices, and counts what they hold."""
+
+    def __init__(self, meaning: LabelMeaning, name: str):
+        self._meaning = meaning
+        self._numbers = meaning.numbers()
+        self._name = name
+        # Class numbers are uint8, so 256 counters hold them all.
+        self._counts = np.zeros(256, np.int64)
+        self._annotated = 0
+        self._emptied = 0
+        self._values = set[int]()
+
+    def class_numbers(self, labels: Pixels, page: int) -> UInt8:
+        """Number the classes (H, W) of label values; FibsegError on a value without a number."""
+        # Values may be large, so the table is indexed by their rank and not by themselves.
+        values, inverse = np.unique(labels, return_inverse=True)
+        unknown = [int(value) for value in values if int(value) not in self._numbers]
+        if unknown:
+            raise FibsegError(self._unknown_value(unknown, f"{self._name}, slice {page}"))
+        self._values.update(int(value) for value in values)
+        table = np.array([self._numbers[int(value)] for value in values], np.uint8)
+        classes = table[inverse].reshape(labels.shape)
+        # In napari and MIB only whole slices tell unpainted pixels from background.
+        if self._meaning.empty_is_unlabelled and not (labels != 0).any():
+            classes[:] = IGNORE
+            self._emptied += 1
+        self._annotated += bool((classes != IGNORE).any())
+        self._counts += np.bincount(classes.ravel(), minlength=256)
+        return classes
+
+    def _unknown_value(self, unknown: Sequence[int], where: str) -> str:
+        text = self._meaning.text
+        known = ", ".join(text(value) for value in sorted(self._numbers))
+        values = ", ".join(text(value) for value in unknown[:8])
+        example = text(unknown[0])
+        # A negative value is no class of any program: it says that nobody looked.
+        hint = (
+            f"give --unlabelled {example}, or --class NAME={example}"
+            if unknown[0] < 0
+            else f"give --class NAME={example}, --background {example} or --unlabelled {example}"
         )
-    table = np.array([numbers[int(value)] for value in values], np.uint8)
-    return table[inverse].reshape(labels.shape)
+        which = f"value {values} belongs" if len(unknown) == 1 else f"values {values} belong"
+        return f"{where}: {which} to no class (known: {known}); {hint}."
+
+    def result(self, pages: Sequence[int | None]) -> ImportedLabels:
+        """Give the counts; FibsegError where the labels hold none of the classes."""
+        classes = {value for values in self._meaning.classes.values() for value in values}
+        held = sorted(self._values)
+        if not classes & self._values and self._values - {0}:
+            raise FibsegError(
+                f"{self._name}: holds none of the classes' values, but "
+                f"{', '.join(map(self._meaning.text, held[:8]))}; name a class by --class "
+                f"NAME={self._meaning.text(held[-1])}."
+            )
+        ignored = self._counts[IGNORE]
+        written = int(self._counts.sum())
+        # At least 1, for labels without any annotation.
+        annotated_pixels = max(1, written - int(ignored))
+        skipped = sum(page is None for page in pages) / len(pages)
+        return ImportedLabels(
+            depth=len(pages),
+            annotated=self._annotated,
+            shares=(self._counts / annotated_pixels).tolist(),
+            ignored=float(ignored / max(1, written)) * (1 - skipped) + skipped,
+            marked=any(self._numbers[value] == IGNORE for value in held),
+            emptied=self._emptied,
+        )

@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from fibseg.arrays import UInt8
-from fibseg.data.augmentation import turned
 from fibseg.data.grey import GreyRange, to_8bit
-from fibseg.data.sampling import Patches, PatchSampler
+from fibseg.data.sampling import Patches, PatchSampler, turned
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.channels import Channels
 from fibseg.filters.patches import PatchFilter, channels_of

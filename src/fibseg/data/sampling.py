@@ -1,4 +1,4 @@
-"""Where training patches lie: 80 % around a class and 20 % at random; coordinates only.
+"""Where training patches lie, 80 % around a class and 20 % at random, and how they are turned.
 
 Meyer et al., ISBI 2021, section 2.3.
 """
@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fibseg.arrays import IGNORE, Ints, UInt8
 from fibseg.errors import FibsegError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -161,3 +165,20 @@ def _pixels_of_class(index: int, labels: Sequence[UInt8]) -> tuple[Ints, Ints]:
 def _centred(position: Ints, length: Ints, size: int) -> Ints:
     """Compute the start of a patch of `size` around a position, shifted inside [0, length)."""
     return np.clip(position - size // 2, 0, length - size)
+
+
+def turned(pixels: Tensor, quarter_turns: int, flip_columns: bool, flip_rows: bool) -> Tensor:
+    """Turn (..., h, w) by quarters, counter-clockwise, then mirror columns and rows.
+
+    Microscopes have no up or down, so that all eight flips and quarter turns of a patch are as
+    likely. Nothing elastic.
+
+    Args:
+        pixels: of a square patch.
+        quarter_turns: 0 to 3.
+        flip_columns: whether left and right change places.
+        flip_rows: whether top and bottom change places.
+    """
+    # The turn comes before the flips, as in the authors' code: it is part of the patch stream.
+    mirrored = [axis for axis, flip in ((-1, flip_columns), (-2, flip_rows)) if flip]
+    return pixels.rot90(quarter_turns, (-2, -1)).flip(mirrored)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
-from fibseg.arrays import Place
+import numpy as np
+
+from fibseg.arrays import IGNORE, Place, UInt8
 from fibseg.data.description import (
     DataDescription,
     check_description,
     class_names,
     describe_labels,
 )
+from fibseg.data.label_files import whole_numbers_of
+from fibseg.data.pairing import Placement, check_same_voxels, offset_of_labels, place_labels
 from fibseg.data.volume import to_classes
 from fibseg.errors import FibsegError
 from fibseg.scores.slices import ClassScore, score_slices, summarise
@@ -23,47 +28,141 @@ def score_stacks(
     description: DataDescription | None = None,
     slices: Sequence[int] | None = None,
     offset: Sequence[int] | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> list[ClassScore]:
     """Score a prediction against labels, slice by slice: F1 and components.
 
     Args:
         prediction: label values of a prediction, or of another person.
         labels: label values that are taken as the truth.
-        description: says which value is which class. Without it, every value but 0 and 255 is a
-            class.
+        description: says which value is which class. Without it, every value but 0, 255 and
+            negative ones is a class.
         slices: of `labels` that are compared; without them, all.
-        offset: (z, y, x) in pixels where `labels` lie in `prediction`, if they are smaller.
+        offset: (z, y, x) in pixels where `labels` lie in `prediction`, if they are smaller and
+            neither names of slices nor places in the files say it.
+        names: label value -> class name, used without a description.
 
     Returns:
         An entry per class, without the background.
 
     Raises:
-        FibsegError: the stacks differ in shape, or a value is claimed by no class.
+        FibsegError: the stacks differ in shape, a value is claimed by no class, or there is nothing
+            to score.
     """
-    # The offset cuts the prediction, since annotation usually covers a part of a stack.
-    if offset is not None:
-        prediction = part_of(prediction, offset, labels.shape)
-    if prediction.shape != labels.shape:
+    labels = whole_numbers_of(labels)
+    prediction, slice_of = _paired(whole_numbers_of(prediction), labels, offset)
+    # Slices are counted in `labels`, which may be a part of the prediction's stack.
+    positions = range(labels.shape[0]) if slices is None else slices
+    if description is None:
+        label_slices = (labels.read(z) for z in positions)
+        predicted_slices = (prediction.read(slice_of[z]) for z in positions)
+        description = describe_labels(chain(label_slices, predicted_slices), names or {})
+    check_description(description)
+    class_list = class_names(description)
+    truth = _Classes(labels, description)
+    predicted_classes = _Classes(prediction, description)
+    # Generators, so that one slice of each stack is in memory at a time.
+    split_score = score_slices(
+        [Place(0, z) for z in positions],
+        truth.read(positions),
+        predicted_classes.read(slice_of[z] for z in positions),
+        len(class_list),
+    )
+    truth.check_holds_a_class()
+    # A prediction without any class is a bad one; where all of it is ignored, it is none.
+    if IGNORE in predicted_classes.indices:
+        predicted_classes.check_holds_a_class()
+    return summarise(split_score, class_list)
+
+
+class _Classes:
+    """Reads slices of a label stack as class indices, and notes which indices occur."""
+
+    def __init__(self, stack: Stack, description: DataDescription):
+        self._stack = stack
+        self._description = description
+        self.indices = set[int]()
+
+    def read(self, positions: Iterable[int]) -> Iterator[UInt8]:
+        """Read class indices (H, W), slice by slice."""
+        for z in positions:
+            where = f"{self._stack.name}, slice {z}"
+            classes = to_classes(self._stack.read(z), self._description, where)
+            self.indices.update(np.unique(classes).tolist())
+            yield classes
+
+    def check_holds_a_class(self) -> None:
+        """Raise FibsegError where the slices that were read hold no class."""
+        if self.indices - {0, IGNORE}:
+            return
+        name = self._stack.name
+        ignore = self._description.ignore
+        if IGNORE in self.indices:
+            raise FibsegError(
+                f"{name}: nothing but background and {ignore} in these slices, and {ignore} means "
+                f"unannotated; there is nothing to score. If it is a class, import it first: "
+                f"fibseg import {name} labels.tif --class NAME={ignore}"
+            )
+        raise FibsegError(
+            f"{name}: no pixel of any class in these slices; there is nothing to score."
+        )
+
+
+def _paired(
+    prediction: Stack, labels: Stack, offset: Sequence[int] | None
+) -> tuple[Stack, dict[int, int]]:
+    """Cut the prediction to the labels, and find its slice for each slice of the labels."""
+    check_same_voxels(prediction, labels)
+    start = offset_of_labels(prediction, labels) if offset is None else offset
+    if start is None:
         raise FibsegError(
             f"{prediction.name} is {prediction.shape}, {labels.name} is {labels.shape}; "
             "they must have one shape, or say where the second lies in the first with "
             "--offset z,y,x."
         )
-    # Slices are counted in `labels`, which may be a part of the prediction's stack.
-    positions = range(labels.shape[0]) if slices is None else slices
-    if description is None:
-        stacks = (labels, prediction)
-        description = describe_labels(stack.read(z) for stack in stacks for z in positions)
-    check_description(description)
-    names = class_names(description)
-    # Generators, so that one slice of each stack is in memory at a time.
-    split_score = score_slices(
-        [Place(0, z) for z in positions],
-        (to_classes(labels.read(z), description, f"{labels.name}, slice {z}") for z in positions),
-        (
-            to_classes(prediction.read(z), description, f"{prediction.name}, slice {z}")
-            for z in positions
-        ),
-        len(names),
-    )
-    return summarise(split_score, names)
+    if offset is not None:
+        # The offset cuts the prediction, since annotation usually covers a part of a stack.
+        part = part_of(prediction, offset, labels.shape)
+        return part, {page: page for page in range(labels.shape[0])}
+    placement: Placement = place_labels(prediction, labels, start)
+    depth = prediction.shape[0]
+    plane = part_of(prediction, [0, *start[1:]], (depth, *labels.shape[1:]))
+    return plane, {page: z for z, page in placement.pages.items()}
+
+
+def agreed_names(
+    named: Mapping[str, Mapping[int, str] | None], description: DataDescription | None
+) -> tuple[dict[int, str], list[str]]:
+    """Bring class names of several files together: label value -> name, and doubts.
+
+    `named` has the names of each file by its path, None where it has none.
+
+    Raises:
+        FibsegError: files give a value two names, or the numbers of a description are others.
+    """
+    sources = {path: names for path, names in named.items() if names}
+    if description is not None:
+        classes = {entry.label: name for name, entry in description.classes.items()}
+        sources = {"the data description": classes} | sources
+    agreed: dict[int, str] = {}
+    doubts = []
+    for path, names in sources.items():
+        for value, name in names.items():
+            known = agreed.setdefault(value, name)
+            moved = next((v for v, n in agreed.items() if n == name and v != value), None)
+            if known == name and moved is None:
+                continue
+            text = (
+                f"{path}: value {value} is {name}, but {known} in {next(iter(sources))}"
+                if moved is None
+                else f"{path}: class {name} has the value {value}, and {moved} in "
+                f"{next(iter(sources))}"
+            )
+            # A person who gives a description may call a class by another name.
+            if description is None or moved is not None:
+                raise FibsegError(
+                    f"{text}; bring both to one numbering by fibseg import --class "
+                    f"{name}={value}, or name the values by a description (--data)."
+                )
+            doubts.append(f"{text}.")
+    return agreed, doubts

@@ -1,8 +1,9 @@
-"""From a data description to annotated slices: which pixels are which class."""
+"""From a data description to annotated slices, and the scored ones kept beside all runs."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,11 +11,22 @@ import numpy as np
 from filelock import FileLock
 
 from fibseg.arrays import Pixels, Place
-from fibseg.data.description import SPLITS, DataDescription, check_description
+from fibseg.data.description import (
+    SPLITS,
+    DataDescription,
+    IntensityDescription,
+    check_description,
+)
+from fibseg.data.grey import few_levels, grey_range, sample_slice, summary_of_samples, to_8bit
 from fibseg.data.splits import parse_slices, split_positions
-from fibseg.data.volume import AnnotatedSlice, VolumeReader, image_location
+from fibseg.data.volume import AnnotatedSlice, VolumeReader, image_location, picture_digest
 from fibseg.errors import FibsegError
-from fibseg.stack import open_stack, write_stack
+from fibseg.files import write_whole
+from fibseg.stack import open_stack, write_pages, write_stack
+
+_SHOWN_RANGE = IntensityDescription(0.1, 99.9)
+"""Percentiles that become black and white: the images of all runs look alike, whatever the grey
+range that a run was trained with."""
 
 
 def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]:
@@ -43,6 +55,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
         if not slices[split]:
             raise FibsegError(f"data: no slice in the {split} split; every description needs one.")
     _check_classes_present(slices["train"], list(description.classes))
+    _check_grey_levels(description, slices)
     return slices
 
 
@@ -60,12 +73,13 @@ def read_second_expert(description: DataDescription, index: int) -> list[Annotat
     where = f"data.volumes[{index}].second_expert"
     reader = VolumeReader(description, index, labels=expert.labels)
     positions = parse_slices(expert.slices, reader.image.shape[0], f"{where}.slices")
-    pages = reader.annotated[1] - reader.annotated[0]
+    pages = len(reader.annotated)
     if pages != len(positions):
         raise FibsegError(
             f"{where}: {pages} pages of labels for {len(positions)} slices; "
             "expected one page per slice."
         )
+    reader.check_pages(positions)
     return [reader.read(z, page) for page, z in enumerate(positions)]
 
 
@@ -110,19 +124,39 @@ def _holds(path: Path, pixels: Pixels) -> bool:
 class SliceOwners:
     """Which split has which slice of which image, to find a slice that two splits share.
 
-    Two entries of data.volumes may name the same image, so slices are known by the image's
-    location.
+    Two entries of data.volumes may name the same image, or copies of it or of a part of it, so
+    slices are known by the image's location and, of several volumes, by their pixels.
     """
 
     def __init__(self, description: DataDescription):
         self._description = description
-        self._split_of: dict[tuple[str, int], str] = {}
+        self._of_place: dict[tuple[str, int], tuple[Place, str]] = {}
+        self._of_picture: dict[str, tuple[Place, str]] = {}
 
-    def conflict(self, place: Place, split: str) -> str | None:
-        """Note a slice of a split; gives the other split that has it already."""
+    def conflict(self, annotated: AnnotatedSlice, split: str) -> str | None:
+        """Note a slice of a split; gives a sentence if another split has it already."""
+        place = annotated.place
         key = image_location(self._description, place.volume), place.z
-        owner = self._split_of.setdefault(key, split)
-        return None if owner == split else owner
+        owner, owner_split = self._of_place.setdefault(key, (place, split))
+        if owner_split != split:
+            return self._sentence(owner, owner_split, place, split)
+        # A slice of one value is padding, and alike in many images.
+        if len(self._description.volumes) < 2 or annotated.image.min() == annotated.image.max():
+            return None
+        digest = picture_digest(annotated.image)
+        owner, owner_split = self._of_picture.setdefault(digest, (place, split))
+        # A microscope may repeat a slice: its copies in one volume are neighbours, no leak.
+        if owner_split != split and owner.volume != place.volume:
+            return self._sentence(owner, owner_split, place, split)
+        return None
+
+    def _sentence(self, owner: Place, owner_split: str, place: Place, split: str) -> str:
+        volumes = self._description.volumes
+        image = volumes[place.volume].image
+        owner_image = volumes[owner.volume].image
+        same = (image, place.z) == (owner_image, owner.z)
+        copy = "" if same else f", a copy of slice {owner.z} of {owner_image},"
+        return f"data: slice {place.z} of {image}{copy} is in both {owner_split} and {split}."
 
 
 def _check_shared_slices(
@@ -131,12 +165,9 @@ def _check_shared_slices(
     owners = SliceOwners(description)
     for split in SPLITS:
         for annotated_slice in slices[split]:
-            owner = owners.conflict(annotated_slice.place, split)
-            if owner is not None:
-                location = image_location(description, annotated_slice.volume)
-                raise FibsegError(
-                    f"data: slice {annotated_slice.z} of {location} is in both {owner} and {split}."
-                )
+            conflict = owners.conflict(annotated_slice, split)
+            if conflict is not None:
+                raise FibsegError(conflict)
 
 
 def _check_classes_present(train: Sequence[AnnotatedSlice], names: Sequence[str]) -> None:
@@ -150,6 +181,30 @@ def _check_classes_present(train: Sequence[AnnotatedSlice], names: Sequence[str]
             f"data: class {', '.join(missing)} does not occur in the training slices; "
             "give training slices that show it, or leave it out of data.classes."
         )
+
+
+def _check_grey_levels(
+    description: DataDescription, slices: Mapping[str, Sequence[AnnotatedSlice]]
+) -> None:
+    """Refuse volumes of which one grey range leaves too little, as 8 bits beside 16."""
+    if len(description.volumes) < 2 or description.intensity.per == "slice":
+        return
+    training: list[Pixels] = []
+    tissue: dict[int, list[Pixels]] = {}
+    for split in SPLITS:
+        for annotated in slices[split]:
+            grey, without_padding = sample_slice(annotated.image, annotated.seen)
+            tissue.setdefault(annotated.volume, []).append(without_padding)
+            if split == "train":
+                training.append(grey)
+    summaries = {
+        f"volume {volume}, {description.volumes[volume].image}": summary_of_samples(samples)
+        for volume, samples in sorted(tissue.items())
+        if any(sample.size for sample in samples)
+    }
+    few = few_levels(grey_range(training, description.intensity), summaries)
+    if few is not None:
+        raise FibsegError(few)
 
 
 def data_hash(slices: Mapping[str, Sequence[AnnotatedSlice]], class_names: Sequence[str]) -> str:
@@ -166,3 +221,40 @@ def data_hash(slices: Mapping[str, Sequence[AnnotatedSlice]], class_names: Seque
             digest.update(annotated_slice.labels.tobytes())
     # 64 bits tell data sets apart, and fit into the name of a folder.
     return digest.hexdigest()[:16]
+
+
+def write_truth(
+    folder: Path, slices: dict[str, list[AnnotatedSlice]], class_names: Sequence[str]
+) -> None:
+    """Write the scored slices of a data set once for all of its runs; do nothing if they exist.
+
+    Args:
+        folder: gets 8-bit images and class indices of each split, a page per slice, and truth.json
+            with the class names and the volume and slice of each page.
+        slices: of every split; those of "train" give the grey range and are not written.
+        class_names: background first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Runs of a sweep may finish at the same time.
+    with FileLock(folder / ".lock"):
+        # Asked under the lock: another run may have written it in the meantime.
+        if (folder / "truth.json").exists():
+            return
+        grey = grey_range([annotated.grey_values for annotated in slices["train"]], _SHOWN_RANGE)
+        # Training slices are not shown: no run is judged by them.
+        scored = {
+            split: of_split for split, of_split in slices.items() if split != "train" and of_split
+        }
+        for split, of_split in scored.items():
+            images = [to_8bit(annotated.image, grey) for annotated in of_split]
+            write_pages(folder / f"{split}-images.tif", images)
+            write_pages(
+                folder / f"{split}-labels.tif", [annotated.labels for annotated in of_split]
+            )
+        places = {
+            split: [{"volume": annotated.volume, "slice": annotated.z} for annotated in of_split]
+            for split, of_split in scored.items()
+        }
+        content = {"classes": list(class_names), "splits": places}
+        # Last: with it the folder is complete.
+        write_whole(folder / "truth.json", json.dumps(content) + "\n")

@@ -1,13 +1,25 @@
-"""Which slices of a volume are for training, validation and test."""
+"""Which slices of a volume are for training, validation and test, and which are proposed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fibseg.data.description import SPLITS, VolumeDescription
+from fibseg.data.pairing import slice_list
 from fibseg.data.volume import VolumeReader
 from fibseg.errors import FibsegError
+
+_SPLIT_SHARES = {"validation": 0.2, "test": 0.2}
+"""Share of the annotated slices that is proposed for a split; the rest are for training."""
+
+_FEWEST_DENSE_SLICES = 8
+"""Of slices that follow each other, from which on some are left out between the splits."""
+
+_GAP_SHARE = 0.05
+"""Share of such slices that is left out at each border of two splits."""
 
 
 def parse_slices(items: Iterable[Any], depth: int, where: str) -> list[int]:
@@ -57,16 +69,16 @@ def split_positions(
         raise FibsegError(
             f"{where}.split: '{unknown[0]}' is no split; expected {', '.join(SPLITS)}."
         )
-    start, stop = reader.annotated
+    annotated = set(reader.annotated)
     split_of_slice: dict[int, str] = {}
     positions: dict[str, list[int]] = {}
     for split, items in volume.split.items():
         positions[split] = parse_slices(items, reader.image.shape[0], f"{where}.split.{split}")
         for z in positions[split]:
-            if not start <= z < stop:
+            if z not in annotated:
                 raise FibsegError(
                     f"{where}.split.{split}: slice {z} has no labels; "
-                    f"they cover slices {start} to {stop - 1}."
+                    f"they cover slices {slice_list(reader.annotated)}."
                 )
             # A slice in two splits would be tested on what was learned from it.
             if z in split_of_slice:
@@ -81,3 +93,47 @@ def split_positions(
 def split_of(positions: Mapping[str, Sequence[int]], z: int) -> str:
     """Find the split of a slice, "" where it is in none."""
     return next((split for split, slices in positions.items() if z in slices), "")
+
+
+def proposed_splits(annotated: Sequence[int]) -> dict[str, list[int]]:
+    """Divide slices into blocks along z: training, validation, and test from three slices on.
+
+    Where slices follow each other, some are left out between the blocks, unless there are few.
+
+    >>> proposed_splits([0, 5, 10, 15, 20])
+    {'train': [0, 5, 10], 'validation': [15], 'test': [20]}
+    >>> proposed_splits(range(10))
+    {'train': [0, 1, 2, 3], 'validation': [5, 6], 'test': [8, 9]}
+    """
+    # Blocks and not every third slice: neighbours look alike, so mixed splits would leak.
+    dense = len(annotated) >= _FEWEST_DENSE_SLICES and float(np.median(np.diff(annotated))) == 1
+    gap = max(1, round(_GAP_SHARE * len(annotated))) if dense else 0
+    count = len(annotated) - 2 * gap
+    # At least one slice to validate on, since a training keeps the weights of its best validation.
+    validation = max(1, round(_SPLIT_SHARES["validation"] * count))
+    test = max(1, round(_SPLIT_SHARES["test"] * count)) if count > 2 else 0
+    train = count - validation - test
+    first = train + gap
+    positions = {
+        "train": list(annotated[:train]),
+        "validation": list(annotated[first : first + validation]),
+    }
+    if test:
+        positions["test"] = list(annotated[first + validation + gap :])
+    return positions
+
+
+def compact_slices(positions: Sequence[int]) -> str:
+    """Write slices as YAML, as short as a description allows.
+
+    >>> compact_slices([0, 5, 10]), compact_slices([3, 4, 5])
+    ('["0:11:5"]', '["3:6"]')
+    >>> compact_slices([7]), compact_slices([1, 2, 9])
+    ('[7]', '[1, 2, 9]')
+    """
+    # Two slices are shorter as a list than as a range.
+    steps = set(np.diff(positions).tolist())
+    if len(positions) < 3 or len(steps) != 1:
+        return str(list(positions))
+    (step,) = steps
+    return f'["{positions[0]}:{positions[-1] + 1}{"" if step == 1 else f":{step}"}"]'

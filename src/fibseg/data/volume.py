@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import IGNORE, Pixels, Place, UInt8
+from fibseg.arrays import IGNORE, Mask, Pixels, Place, UInt8
 from fibseg.data.description import DataDescription, VolumeDescription
+from fibseg.data.label_files import is_prediction, open_label_stack
+from fibseg.data.pairing import Placement, check_order, place_labels
 from fibseg.errors import FibsegError
 from fibseg.stack import Stack, located, open_stack, read_finite
 
@@ -24,17 +28,25 @@ class AnnotatedSlice:
         z: slice of the image.
         image: (H, W), as in the file.
         labels: (H, W) uint8 class indices, IGNORE where the slice is unannotated.
+        seen: (H, W), whether a pixel belongs to the tissue; None where there is no mask.
     """
 
     volume: int
     z: int
     image: Pixels
     labels: UInt8
+    seen: Mask | None = None
 
     @property
     def place(self) -> Place:
         """Where the slice lies."""
         return Place(self.volume, self.z)
+
+    @property
+    def grey_values(self) -> Pixels:
+        """Pixels that a grey range is made of: (H, W), or (n,) of those that no mask hides."""
+        # What a mask hides is padding or resin, and would take grey levels from the tissue.
+        return self.image if self.seen is None else self.image[self.seen]
 
 
 class VolumeReader:
@@ -42,7 +54,9 @@ class VolumeReader:
 
     Attributes:
         image: the stack.
-        annotated: slices of the image, [start, stop), that the labels cover.
+        annotated: slices of the image that the labels cover, in order.
+        notes: sentences on what was decided by the files.
+        doubts: sentences on what is odd in the files, and on what they contradict.
     """
 
     def __init__(self, description: DataDescription, index: int, labels: Any = None):
@@ -64,12 +78,28 @@ class VolumeReader:
         self._index = index
         self._offset = volume.offset
         self.image = open_stack(located(description.root, volume.image))
-        self._labels = self._open_labels(volume.labels if labels is None else labels, where)
+        paths = self._label_paths(volume.labels if labels is None else labels, where)
+        self._labels = _open_labels(paths, where)
         self._mask = self._open_mask(volume, where)
         shape = next(iter(self._labels.values())).shape
-        # The pages of a second expert are placed by its list of slices, not by the offset in z.
-        self._check_inside(shape, "zyx" if labels is None else "yx", where)
-        self.annotated = (volume.offset[0], volume.offset[0] + shape[0])
+        if labels is None:
+            placement = self._placement(where)
+        else:
+            # The pages of a second expert are placed by its list of slices, not by the offset in z.
+            placement = Placement({page: page for page in range(shape[0])})
+        is_placed = labels is not None or placement.note
+        self._check_inside(shape, "yx" if is_placed else "zyx", where)
+        self._page_of = placement.pages
+        self.annotated = placement.slices
+        self.notes = [placement.note] if placement.note else []
+        self.doubts = [*self.image.doubts, *placement.doubts]
+        self.doubts += self._mask.doubts if self._mask else ()
+        self.doubts += [
+            f"{path}: a prediction of fibseg; only slices that a person has corrected may be in a "
+            "split."
+            for path in paths.values()
+            if is_prediction(path)
+        ]
 
     def read(self, z: int, page: int | None = None) -> AnnotatedSlice:
         """Read a slice of the image with its class indices.
@@ -78,19 +108,30 @@ class VolumeReader:
         labels; without it, the one that lies at `z`.
         """
         image = read_finite(self.image, z)
-        page = z - self._offset[0] if page is None else page
-        classes = self._read_classes(page)
+        if page is None and z not in self._page_of:
+            raise FibsegError(f"{self.image.name}, slice {z}: there are no labels of it.")
+        classes = self._read_classes(self._page_of[z] if page is None else page)
         # Labels may cover a part of the image; nothing is known about the rest.
         labels = np.full(image.shape, IGNORE, np.uint8)
         _, y, x = self._offset
         labels[y : y + classes.shape[0], x : x + classes.shape[1]] = classes
+        seen = None
         if self._mask is not None:
             # The mask has the shape of the image, not that of the labels.
-            labels[self._mask.read(z) == 0] = IGNORE
-        return AnnotatedSlice(self._index, z, image, labels)
+            seen = self._mask.read(z) != 0
+            labels[~seen] = IGNORE
+        return AnnotatedSlice(volume=self._index, z=z, image=image, labels=labels, seen=seen)
 
-    def _open_labels(self, labels: Any, where: str) -> dict[str, Stack]:
-        """Open class -> mask, or "" -> integer labels."""
+    def check_pages(self, positions: Sequence[int]) -> None:
+        """Raise FibsegError where names say that a page is of another slice than of its position.
+
+        `positions` are the slices of the image of each page.
+        """
+        for labels in self._labels.values():
+            check_order(self.image, labels, positions)
+
+    def _label_paths(self, labels: Any, where: str) -> dict[str, str]:
+        """Locate class -> mask, or "" -> integer labels."""
         # One file of integers and a file for each class are read alike from here on.
         paths = {"": labels} if isinstance(labels, str) else labels
         if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
@@ -100,14 +141,19 @@ class VolumeReader:
         unknown = [name for name in paths if name and name not in self._description.classes]
         if unknown:
             raise FibsegError(f"{where}.labels: {unknown[0]} is none of data.classes.")
-        root = self._description.root
-        stacks = {name: open_stack(located(root, path)) for name, path in paths.items()}
-        for stack in stacks.values():
-            if stack.dtype.kind not in "uib":
-                raise FibsegError(f"{stack.name}: labels of type {stack.dtype}; expected integers.")
-        if len({stack.shape for stack in stacks.values()}) != 1:
-            raise FibsegError(f"{where}.labels: the masks differ in shape, or there is none.")
-        return stacks
+        return {name: located(self._description.root, path) for name, path in paths.items()}
+
+    def _placement(self, where: str) -> Placement:
+        """Place the labels in the image; masks of several classes have to be of the same slices."""
+        placements = [
+            place_labels(self.image, labels, self._offset) for labels in self._labels.values()
+        ]
+        if any(placement.pages != placements[0].pages for placement in placements):
+            raise FibsegError(
+                f"{where}.labels: by the numbers in their names the masks are of different slices."
+            )
+        doubts = dict.fromkeys(doubt for placement in placements for doubt in placement.doubts)
+        return replace(placements[0], doubts=tuple(doubts))
 
     def _open_mask(self, volume: VolumeDescription, where: str) -> Stack | None:
         if volume.mask is None:
@@ -117,6 +163,7 @@ class VolumeReader:
             raise FibsegError(
                 f"{where}.mask: shape {mask.shape}, but the image is {self.image.shape}."
             )
+        check_order(self.image, mask, range(mask.shape[0]))
         return mask
 
     def _check_inside(self, shape: tuple[int, int, int], axes: str, where: str) -> None:
@@ -142,6 +189,14 @@ class VolumeReader:
             if name in self._labels:
                 labels[self._labels[name].read(page) != 0] = names.index(name) + 1
         return labels
+
+
+def _open_labels(paths: Mapping[str, str], where: str) -> dict[str, Stack]:
+    """Open class -> mask, or "" -> integer labels."""
+    stacks = {name: open_label_stack(path) for name, path in paths.items()}
+    if len({stack.shape for stack in stacks.values()}) != 1:
+        raise FibsegError(f"{where}.labels: the masks differ in shape, or there is none.")
+    return stacks
 
 
 def _check_numbers(volume: VolumeDescription, where: str) -> None:
@@ -187,6 +242,28 @@ def read_places(description: DataDescription, places: Iterable[Place]) -> Iterat
         if volume not in readers:
             readers[volume] = VolumeReader(description, volume)
         yield readers[volume].read(z)
+
+
+def image_identity(description: DataDescription, volume: int) -> str:
+    """Identify a volume's image by its pixels: the same text for a copy under another name.
+
+    It is the location where no slice can be read, or all of those that were are of one value.
+    """
+    location = image_location(description, volume)
+    with suppress(FibsegError):
+        stack = open_stack(location)
+        depth = stack.shape[0]
+        for z in dict.fromkeys((0, depth // 2, depth - 1)):
+            image = stack.read(z)
+            # Slices of padding alone are alike in many images.
+            if image.min() < image.max():
+                return f"{stack.shape} {z} {picture_digest(image)}"
+    return location
+
+
+def picture_digest(image: Pixels) -> str:
+    """Hash the grey values of a slice (H, W) and their type."""
+    return hashlib.sha256(f"{image.dtype} {image.shape}".encode() + image.tobytes()).hexdigest()
 
 
 def image_location(description: DataDescription, volume: int) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from fibseg.arrays import Pixels, UInt8
 from fibseg.data.grey import GreyRange, to_8bit
 from fibseg.data.inspection import Finding, SliceFacts
-from fibseg.data.survey import Survey
+from fibseg.data.inspection.survey import Survey
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.files import write_whole
 from fibseg.pages.figures import class_color, overlay

@@ -24,15 +24,15 @@ def distinct_values(slices: Iterable[Pixels]) -> list[int]:
 
 
 def annotated_values(values: Sequence[int]) -> list[int]:
-    """Choose the values that are classes where nothing names them: all but 255 for unannotated.
+    """Choose the values that are classes where nothing names them.
 
-    A mask of 0 and 255 keeps its only value.
+    All but 255 and negative ones, which mean unannotated. A mask of a single value keeps it.
 
-    >>> annotated_values([3, 7, 255]), annotated_values([255])
-    ([3, 7], [255])
+    >>> annotated_values([-1, 3, 7, 255]), annotated_values([255]), annotated_values([-8])
+    ([3, 7], [255], [-8])
     """
     annotated = [value for value in values if value != IGNORE]
-    return annotated or list(values)
+    return [value for value in annotated if value > 0] or annotated or list(values)
 
 
 def noted_names(notes: Mapping[str, Any]) -> dict[int, str] | None:
@@ -56,13 +56,22 @@ def class_reader(read: Callable[[int], Pixels], values: Iterable[int]) -> ReadCl
     >>> class_reader(lambda z: np.array([[0, 9, 7, 8]]), [7, 9])(0).tolist()
     [[0, 2, 1, 0]]
     """
-    # Sorted and searched: a table indexed by value would be huge for 32-bit labels.
-    ordered = np.array(sorted(values), np.int64)
+    classes = list(enumerate(sorted(values), 1))
 
     def read_classes(z: int) -> UInt8:
-        labels = read(z).astype(np.int64)
+        labels = read(z)
+        # 64 bits with the labels' sign hold negative values, and ids above 2^63.
+        wide = np.uint64 if labels.dtype.kind == "u" else np.int64
+        limits = np.iinfo(wide)
+        held = [(index, v) for index, v in classes if limits.min <= v <= limits.max]
+        # Sorted and searched: a table indexed by value would be huge for 32-bit labels. The last
+        # entry is a class of no value, for labels that hold none of the others.
+        indices = np.array([*(index for index, _ in held), 0], np.uint8)
+        ordered = np.array([value for _, value in held], wide)
+        labels = labels.astype(wide)
         # Where a value would be inserted is its place if it is there at all, which is checked.
-        places = np.searchsorted(ordered, labels).clip(0, len(ordered) - 1)
-        return np.where(ordered[places] == labels, places + 1, 0).astype(np.uint8)
+        places = np.searchsorted(ordered, labels)
+        is_held = np.isin(labels, ordered)
+        return indices[np.where(is_held, places, len(held))]
 
     return read_classes

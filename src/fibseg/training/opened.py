@@ -102,7 +102,7 @@ def open_run(
     from fibseg.training.callbacks import usable_checkpoint
 
     config = request.config
-    training_images = [annotated.image for annotated in request.slices["train"]]
+    training_images = [annotated.grey_values for annotated in request.slices["train"]]
     grey = grey_range(training_images, config.data.intensity)
     resume_from = usable_checkpoint(directory)
     # A resumed run has left its start behind, and the file may be gone.
