@@ -5,6 +5,16 @@ class FibsegError(Exception):
     """A mistake that the user can mend: the value, what was expected, what to do."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, by which schedulers and `kill` end a program: it is Ctrl-C with another exit code.
+
+    Attributes:
+        exit_code: 128 plus the number of the signal, as shells report it.
+    """
+
+    exit_code = 143
+
+
 class RunTakenError(FibsegError):
     """Another process is in the run."""
 

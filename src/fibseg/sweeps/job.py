@@ -136,6 +136,9 @@ def write_error(directory: RunDirectory, error: BaseException, started: float) -
 def output_to(path: Path) -> Iterator[None]:
     """Append what this process and its children print to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # What is buffered was printed before, and belongs to where it was printed.
+    sys.stdout.flush()
+    sys.stderr.flush()
     # File descriptors are redirected and not sys.stdout: libraries in C and children write there.
     kept_descriptors = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
     # Appended, so that the log of a resumed run keeps its earlier attempts.

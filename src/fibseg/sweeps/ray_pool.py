@@ -5,18 +5,19 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import secrets
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fibseg.errors import FibsegError
-from fibseg.sweeps.job import Outcome, Task, failed_outcome
+from fibseg.errors import FibsegError, Terminated
+from fibseg.sweeps.job import Outcome, Task, failed_outcome, output_to
 from fibseg.sweeps.pool import require_at_least
+from fibseg.sweeps.ray_session import MARK_VARIABLE, RaySession, kill_marked
 from fibseg.sweeps.ray_worker import run_in_worker
 
 # Ray reads these when it is imported: no telemetry, and no change of CUDA_VISIBLE_DEVICES for
@@ -30,9 +31,6 @@ except ImportError as error:
     raise FibsegError(
         f"hydra/launcher=ray needs Ray ({error}); `pip install ray`, or use hydra/launcher=basic."
     ) from error
-
-MARK_VARIABLE = "FIBSEG_SWEEP"
-"""Environment variable by which the processes of one sweep are recognized."""
 
 ESSENTIAL_PROCESSES = ("raylet", "gcs_server")
 """Processes of Ray without which no run starts or ends; its monitors may die."""
@@ -80,8 +78,11 @@ class RayPool:
         self.cores_per_run = cores_per_run
         self.local = address is None
         self._requested_gpus = gpus
-        # Random, so that a sweep never kills the processes of another one.
-        self._mark = secrets.token_hex(8)
+        # Only a Ray that is started here has processes to end and a folder to remove.
+        self._session: RaySession | None = None
+        self._number_by_reference: dict[Any, int] = {}
+        self._future_by_reference: dict[Any, Future[Any]] = {}
+        self._count = 0
         self._connect(address, gpus)
         nodes = self._nodes()
         self.on_gpu = bool(gpus if gpus is not None else sum(node.get("GPU", 0) for node in nodes))
@@ -89,9 +90,6 @@ class RayPool:
         largest_node = int(max(node.get("CPU", 1) for node in nodes))
         self.cores_needed = min(cores_per_run or 1, largest_node)
         self.where = self._describe(nodes)
-        self._number_by_reference: dict[Any, int] = {}
-        self._future_by_reference: dict[Any, Future[Any]] = {}
-        self._count = 0
 
     def _describe(self, nodes: list[dict[str, float]]) -> str:
         """As "8 GPUs, an even share of the cores a run"."""
@@ -106,27 +104,17 @@ class RayPool:
     def _connect(self, address: str | None, gpus: int | None) -> None:
         quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
         if address is not None:
-            _connect_to_cluster(address, quiet)
+            with ray_subdued():
+                _connect_to_cluster(address, quiet)
             return
-        # Every process that Ray starts inherits the mark. SPT_NOENV: Ray otherwise writes the title
-        # of a process over its environment, where `kill_marked` reads the mark.
-        os.environ |= {MARK_VARIABLE: self._mark, "SPT_NOENV": "1"}
+        self._session = RaySession()
         try:
-            ray.init(
-                address="local",
-                # Not the cores of the machine, of which a container or a scheduler may grant a
-                # part.
-                num_cpus=len(os.sched_getaffinity(0)),
-                num_gpus=gpus,
-                # The dashboard would cost a process and open a port.
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **quiet,
-            )
-        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-            raise FibsegError(
-                f"hydra/launcher=ray: Ray does not start ({_first_sentence(error)})."
-            ) from error
+            with ray_subdued():
+                _start_ray(self._session, gpus, quiet)
+        # Whatever ends the start, nothing else would end this session.
+        except BaseException:
+            self.close()
+            raise
 
     def _nodes(self) -> list[dict[str, float]]:
         """Resources of each node at this moment: nodes come and go."""
@@ -208,7 +196,8 @@ class RayPool:
             # Ray can no longer cancel them.
             self._number_by_reference.clear()
             self._future_by_reference.clear()
-            kill_marked(self._mark)
+            assert self._session is not None
+            kill_marked(self._session.mark)
             raise FibsegError(f"Ray was stopped (killed?); {RESUME_ADVICE}.")
 
     def _require_not_lost(self, error: Exception) -> None:
@@ -225,12 +214,61 @@ class RayPool:
     def close(self) -> None:
         """End Ray and everything that it started here; on a cluster, the tasks of this sweep."""
         try:
-            for reference in self._number_by_reference:
-                ray.cancel(reference, force=True)
-            ray.shutdown()
+            with ray_subdued():
+                for reference in self._number_by_reference:
+                    ray.cancel(reference, force=True)
+                ray.shutdown()
         finally:
-            if self.local:
-                kill_marked(self._mark)
+            if self._session is not None:
+                self._session.close()
+
+
+@contextmanager
+def ray_subdued() -> Iterator[None]:
+    """Keep Ray from the terminal and from SIGTERM in a block in which it starts or ends.
+
+    Its answer to SIGTERM is a dump of the stack and an abort; what it warns of is of no use here.
+    """
+    with output_to(Path(os.devnull)):
+        if threading.current_thread() is not threading.main_thread():
+            # Python allows handlers in the main thread alone, and Ray sets none elsewhere.
+            yield
+            return
+        answer = signal.getsignal(signal.SIGTERM)
+        try:
+            yield
+        # Ray's answer while it starts.
+        except SystemExit as end:
+            if end.code in (signal.SIGTERM, 1):
+                raise Terminated from None
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, answer)
+
+
+def _start_ray(session: RaySession, gpus: int | None, options: dict[str, Any]) -> None:
+    """Start a Ray on this machine for one sweep."""
+    # Every process that Ray starts inherits the mark. SPT_NOENV: Ray otherwise writes the title of
+    # a process over its environment, where `kill_marked` reads the mark.
+    os.environ |= {MARK_VARIABLE: session.mark, "SPT_NOENV": "1"}
+    try:
+        ray.init(
+            address="local",
+            # Not the cores of the machine, of which a container or a scheduler may grant a part.
+            num_cpus=len(os.sched_getaffinity(0)),
+            num_gpus=gpus,
+            # The dashboard would cost a process and open a port.
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(session.folder),
+            # Not /dev/shm, which containers make tiny or not at all, and others may fill.
+            _plasma_directory=str(session.folder),
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise FibsegError(
+            f"hydra/launcher=ray: Ray does not start ({_first_sentence(error)})."
+        ) from error
 
 
 def _connect_to_cluster(address: str, options: dict[str, Any]) -> None:
@@ -249,21 +287,6 @@ def _connect_to_cluster(address: str, options: dict[str, Any]) -> None:
         raise FibsegError(
             f"hydra.launcher.address: no Ray cluster at {address} ({_first_sentence(error)})."
         ) from error
-
-
-def kill_marked(mark: str) -> None:
-    """Kill every process with this mark: Ray leaves some behind if a part of it died."""
-    line = f"{MARK_VARIABLE}={mark}".encode()
-    # More than one pass, since a process may start another one in the meantime.
-    for _ in range(3):
-        for environment in list(Path("/proc").glob("[0-9]*/environ")):
-            process = int(environment.parent.name)
-            try:
-                if process != os.getpid() and line in environment.read_bytes().split(b"\0"):
-                    os.kill(process, signal.SIGKILL)
-            # It ended in the meantime, or belongs to another user.
-            except OSError:
-                continue
 
 
 def _first_sentence(error: Exception) -> str:
