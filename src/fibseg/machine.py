@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from fibseg.errors import FibsegError
+from fibseg.errors import FibsegError, Terminated
 
 # Results are read, and `--help` is printed, without the seconds that importing torch takes.
 if TYPE_CHECKING:
@@ -187,6 +187,26 @@ def print_warnings(console: Console, doubts: Iterable[str]) -> None:
     # Image and labels in one store may have the same doubt.
     for doubt in dict.fromkeys(doubts):
         print_line(console, f"warning: {doubt}")
+
+
+def raise_terminated(*_: object) -> NoReturn:
+    """Answer SIGTERM by an exception, so that files are removed as after Ctrl-C."""
+    raise Terminated
+
+
+@contextmanager
+def sigterm_is_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated` in a block; a process that has its own answer keeps it."""
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    # Python allows handlers in the main thread alone.
+    if not is_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def start_workers(count: int) -> ProcessPoolExecutor:

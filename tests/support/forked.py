@@ -27,6 +27,9 @@ _CONTEXT.set_forkserver_preload(
         "fibseg.training.network",
         "fibseg.pages.figures",
         "fibseg.prediction.exactness",
+        "fibseg.commands.measure",
+        "fibseg.commands.filter",
+        "fibseg.commands.compare",
     ]
 )
 
@@ -50,9 +53,18 @@ def start_training(
     )
 
 
-def start_prediction(arguments: Sequence[str], log: Path) -> BaseProcess:
+def start_prediction(
+    arguments: Sequence[str], log: Path, before: Callable[[], None] | None = None
+) -> BaseProcess:
     """Start predict.py, whose output goes to the file `log`; the caller joins the process."""
-    return start_function(_run_program, "predict", list(arguments), str(log), None, {})
+    return start_function(_run_program, "predict", list(arguments), str(log), before, {})
+
+
+def start_command(
+    arguments: Sequence[str], log: Path, before: Callable[[], None] | None = None
+) -> BaseProcess:
+    """Start `fibseg` with arguments, as `start_training` does; the caller joins the process."""
+    return start_function(_run_program, "main", list(arguments), str(log), before, {})
 
 
 def start_function(function: Callable[..., None], *arguments: object) -> BaseProcess:

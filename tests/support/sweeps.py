@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,11 +78,13 @@ class Sweeps:
         self.drivers: list[subprocess.Popen[str]] = []
         self.held: set[int] = set()
 
-    def start(self, *overrides: str) -> subprocess.Popen[str]:
-        """Start a sweep in its own process group."""
+    def start(
+        self, *overrides: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start a sweep in its own process group; some variables may be given."""
         line = self.commands.line("train.py", "-m", *self.commands.recipe, *overrides)
         search_path = [str(self.temporary), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
+        variables = {
             "TMPDIR": str(self.temporary),
             "WANDB_MODE": "offline",
             "DISTURBANCE": str(self.temporary),
@@ -94,16 +96,16 @@ class Sweeps:
                 stdout=out,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=environment,
+                env=os.environ | variables | dict(environment or {}),
                 start_new_session=True,
                 preexec_fn=hear_the_keyboard,
             )
         self.drivers.append(driver)
         return driver
 
-    def run(self, *overrides: str) -> tuple[int, str]:
+    def run(self, *overrides: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Run a sweep to its end; gives its exit code and stderr."""
-        driver = self.start(*overrides)
+        driver = self.start(*overrides, environment=environment)
         _, errors = driver.communicate(timeout=300)
         return driver.returncode, errors
 
@@ -178,6 +180,18 @@ def temporary_sweeps(commands: Commands, parent: str = "/tmp") -> Iterator[Sweep
     finally:
         sweeps.end()
         shutil.rmtree(temporary)
+
+
+def processes_with(temporary: Path) -> list[int]:
+    """Living processes whose temporary folder this is."""
+    line = f"TMPDIR={temporary}".encode()
+    processes = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        # It may end meanwhile.
+        with suppress(OSError):
+            if line in environment.read_bytes().split(b"\0"):
+                processes.append(int(environment.parent.name))
+    return [process for process in processes if is_alive(process)]
 
 
 def processes_of(run: Path) -> list[int]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from fibseg.errors import FibsegError
+from fibseg.files import clear_leftovers, replacing_together
 from fibseg.filters.grain import grain_filter
 from fibseg.machine import print_line, print_warnings
 from fibseg.stack import StackHeader, StackWriter, check_output, open_stack
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> None:
     if len(set(areas)) < len(areas):
         raise FibsegError(f"--area: {areas} names an area twice.")
     outputs = _output_paths(Path(options.output), areas)
+    clear_leftovers(outputs)
     for path in outputs:
         # Every output before the first slice is filtered, since a stack takes minutes.
         check_output(path, options.overwrite, "--overwrite")
@@ -48,10 +50,11 @@ def run(options: argparse.Namespace) -> None:
     console = Console(stderr=True)
     print_warnings(console, stack.doubts)
     # As many writers as areas, all of which drop their partial files if one slice fails.
-    with ExitStack() as files:
-        writers = [StackWriter(path, header) for path in outputs]
-        for writer in writers:
-            files.enter_context(writer)
+    with replacing_together(outputs) as partials, ExitStack() as files:
+        writers = [
+            files.enter_context(StackWriter(path, header, partial))
+            for path, partial in zip(outputs, partials, strict=True)
+        ]
         slices = track(
             stack,
             description="filtering",

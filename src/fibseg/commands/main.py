@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from fibseg.errors import FibsegError
+from fibseg.errors import FibsegError, Terminated
+from fibseg.machine import sigterm_is_ctrl_c
 
 
 class Command(NamedTuple):
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0, 2 with one sentence on stderr after a user's mistake, 130 after Ctrl-C.
+        The exit code: 0, 2 with one sentence on stderr after a user's mistake, 130 after Ctrl-C,
+        143 after SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words[0] if words else ""
@@ -58,11 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Unknown names, and options such as --help, are left to the parser of `fibseg`.
     options = command_parser(name).parse_args(words)
     try:
-        _module(name).run(options)
+        with sigterm_is_ctrl_c():
+            _module(name).run(options)
     # An OSError names its file and its reason; other errors are defects and show a traceback.
     except (FibsegError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Terminated as end:
+        print("terminated.", file=sys.stderr)
+        return end.exit_code
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         # 128 plus the number of SIGINT, as shells report it.

@@ -15,7 +15,7 @@ from fibseg.config.compose import load_description
 from fibseg.data.label_files import label_notes, open_label_stack
 from fibseg.data.scoring import agreed_names
 from fibseg.errors import FibsegError
-from fibseg.files import write_whole
+from fibseg.files import clear_leftovers, replacing_together, writing
 from fibseg.machine import print_line, print_warnings, table_console
 from fibseg.scores.label_values import (
     annotated_values,
@@ -68,10 +68,7 @@ def run(options: argparse.Namespace) -> None:
     if options.smallest < 1:
         raise FibsegError(f"--smallest: {options.smallest}; expected 1 voxel or more.")
     # Before the work, since it may take an hour.
-    if output.exists() and not options.overwrite:
-        raise FibsegError(f"{output}: exists already; give another --output, or --overwrite.")
-    if instances is not None:
-        check_output(instances, options.overwrite, "--overwrite")
+    _check_outputs(output, instances, options.overwrite)
     names = _class_names(stack, labels, options.data, console)
     objects = find_objects(
         read=class_reader(stack.read, names),
@@ -82,11 +79,12 @@ def run(options: argparse.Namespace) -> None:
     )
     # Classes are numbered by their label values in ascending order, as `class_reader` does.
     class_names = [names[value] for value in sorted(names)]
-    write_whole(output, objects_csv(objects.measures, class_names, spacing))
+    table = objects_csv(objects.measures, class_names, spacing)
+    header = StackHeader(stack.shape, "uint32", list(spacing))
+    _write_outputs((output, table), instances, header, objects)
     console.print(_summary(measure_classes(objects.measures, class_names, spacing, stack.shape)))
     print_line(console, f"{output}: {len(objects.measures.voxels)} objects")
     if instances is not None:
-        _write_instances(instances, objects, stack.shape, spacing)
         print_line(console, f"{instances}: the number of its object at each voxel")
 
 
@@ -135,15 +133,30 @@ def _known_names(path: Path, description: str | None, console: Console) -> dict[
     return {of_class.label: name for name, of_class in loaded.classes.items()}
 
 
-def _write_instances(
-    path: Path,
-    objects: StackObjects,
-    shape: tuple[int, int, int],
-    spacing: tuple[float, float, float],
+def _check_outputs(output: Path, instances: Path | None, overwrite: bool) -> None:
+    """Check that both files can be written; what a killed process left of them is removed."""
+    if output == instances:
+        raise FibsegError(f"{output}: is given twice; give --instances another name.")
+    clear_leftovers([output] if instances is None else [output, instances])
+    if output.exists() and not overwrite:
+        raise FibsegError(f"{output}: exists already; give another --output, or --overwrite.")
+    if instances is not None:
+        check_output(instances, overwrite, "--overwrite")
+
+
+def _write_outputs(
+    table: tuple[Path, str], instances: Path | None, header: StackHeader, objects: StackObjects
 ) -> None:
-    with StackWriter(path, StackHeader(shape, "uint32", list(spacing))) as writer:
-        for numbers in objects.instances():
-            writer.write(numbers)
+    """Write the table, a path and its text, and the stack: both appear, or neither does."""
+    output, text = table
+    outputs = [output] if instances is None else [output, instances]
+    with replacing_together(outputs) as partials:
+        with writing(output):
+            partials[0].write_text(text, encoding="utf-8")
+        if instances is not None:
+            with StackWriter(instances, header, partials[1]) as writer:
+                for numbers in objects.instances():
+                    writer.write(numbers)
 
 
 def _summary(summaries: Sequence[ClassMeasures]) -> Table:

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fibseg.config.schemas import SCHEMAS
-from fibseg.errors import FibsegError
+from fibseg.errors import FibsegError, Terminated
+from fibseg.machine import sigterm_is_ctrl_c
 
 
 def sentence(error: BaseException) -> str:
@@ -107,7 +108,7 @@ def run_with_sentences(main: Callable[[], Any]) -> int:
     # Hydra otherwise prints the error of a job itself, and leaves the program with exit code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with redirect_stderr(cast(TextIO, _WithoutHydraLine(sys.stderr))):
+        with sigterm_is_ctrl_c(), redirect_stderr(cast(TextIO, _WithoutHydraLine(sys.stderr))):
             main()
     except FibsegError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -116,7 +117,7 @@ def run_with_sentences(main: Callable[[], Any]) -> int:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     # 128 plus the number of SIGINT, as shells report it.
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         print("interrupted; the same command goes on where it stopped.", file=sys.stderr)
-        return 130
+        return Terminated.exit_code if isinstance(end, Terminated) else 130
     return 0

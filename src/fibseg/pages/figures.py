@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fibseg.arrays import IGNORE, UInt8
+from fibseg.files import replacing
 
 _CLASS_COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
 """Colors of the foreground classes, in order; they repeat after ten."""
@@ -84,8 +85,8 @@ def save_panels(
     ]
     columns = max(1, len(patches))
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_SCREEN_DOTS)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=_SCREEN_DOTS, format=path.suffix[1:])
 
 
 def _draw_panel_row(panels: Sequence[Axes], row: PanelRow, opacity: float) -> None:
@@ -127,5 +128,5 @@ def save_curves(path: Path, metrics: Path, class_names: Sequence[str]) -> None:
         axes.set_xlabel("epoch")
         axes.set_title(title, fontsize=10)
         axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_SCREEN_DOTS)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=_SCREEN_DOTS, format=path.suffix[1:])

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 
 from fibseg.arrays import Place, UInt8
 from fibseg.errors import FibsegError
+from fibseg.files import replacing
 
 _PRINT_DOTS = 300
 """Dots per inch of the PNG."""
@@ -112,9 +113,9 @@ def write_figure(figure: Figure, name: str) -> list[Path]:
     stem = Path(name)
     if stem.suffix.lower() in (".pdf", ".png"):
         stem = stem.with_suffix("")
-    stem.parent.mkdir(parents=True, exist_ok=True)
     # Not with_suffix: a name such as figure.3 has a dot that is no ending.
     paths = [stem.parent / f"{stem.name}.{kind}" for kind in ("pdf", "png")]
     for path in paths:
-        figure.savefig(path, dpi=_PRINT_DOTS)
+        with replacing(path) as partial:
+            figure.savefig(partial, dpi=_PRINT_DOTS, format=path.suffix[1:])
     return paths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from rich.console import Console
@@ -217,9 +217,11 @@ class Sweep:
             self.waiting.append(index)
         else:
             text = f"its process died {run.tries} times ({reason}); killed, or out of memory?"
-            # It may have died before it made its directory.
-            run.directory.path.mkdir(parents=True, exist_ok=True)
-            write_whole(run.directory.error, f"{text}\n")
+            # On a full disk the sweep goes on, and its tables give the reason.
+            with suppress(OSError):
+                # It may have died before it made its directory.
+                run.directory.path.mkdir(parents=True, exist_ok=True)
+                write_whole(run.directory.error, f"{text}\n")
             result.status = JobStatus.FAILED
             self._end(index, result, text)
 

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from fibseg.config.messages import sentence
 from fibseg.errors import FibsegError, RunTakenError
-from fibseg.files import write_whole
+from fibseg.files import write_whole, writing
 from fibseg.runs.directory import RunDirectory
 from fibseg.sweeps.progress import begin_line
 
@@ -91,7 +91,7 @@ def run_task(task: Task, slot: AbstractContextManager[str]) -> Outcome:
                 return _run(task)
     # Without a slot or a log, another attempt would fail in the same way: this is no death.
     except Exception as error:
-        return failed_outcome(error)
+        return failed_outcome(_named(error, task.directory))
 
 
 def _run(task: Task) -> Outcome:
@@ -116,26 +116,41 @@ def _run(task: Task) -> Outcome:
         taken = isinstance(error, RunTakenError)
         if not taken:
             write_error(task.directory, error, started)
-        result.return_value = FibsegError(sentence(error))
+        result.return_value = FibsegError(sentence(_named(error, task.directory)))
     return Outcome(result, taken, finished_before, time.time() - started)
+
+
+def _named(error: Exception, directory: RunDirectory) -> Exception:
+    """The error of a run; one of a full disk names a file, be it the log that was printed to."""
+    try:
+        with writing(directory.log):
+            raise error
+    except Exception as named:
+        return named
 
 
 def write_error(directory: RunDirectory, error: BaseException, started: float) -> None:
     """Print the traceback, and write error.txt unless the run has written it since `started`."""
     # To log.txt: an error in a worker would reach no terminal.
     text = "".join(traceback.format_exception(error))
-    print(text, file=sys.stderr, flush=True)
+    # On a full disk, this error is the cause of those of writing it down; the driver gets it.
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
     is_written = (
         directory.error.exists() and directory.error.stat().st_mtime >= started - CLOCK_TOLERANCE
     )
     if not is_written and not directory.scores.exists():
-        write_whole(directory.error, text)
+        with suppress(OSError):
+            write_whole(directory.error, text)
 
 
 @contextmanager
 def output_to(path: Path) -> Iterator[None]:
     """Append what this process and its children print to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # What is buffered was printed before, and belongs to where it was printed.
+    sys.stdout.flush()
+    sys.stderr.flush()
     # File descriptors are redirected and not sys.stdout: libraries in C and children write there.
     kept_descriptors = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
     # Appended, so that the log of a resumed run keeps its earlier attempts.
@@ -145,9 +160,11 @@ def output_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before the descriptors are put back, or buffered text would go to the wrong file.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # Before the descriptors are put back, or buffered text would go to the wrong file. A full
+        # disk costs lines of the log, not a run that is finished.
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         for descriptor, kept_descriptor in kept_descriptors.items():
             os.dup2(kept_descriptor, descriptor)
             os.close(kept_descriptor)

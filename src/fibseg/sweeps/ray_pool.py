@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
-import secrets
-import signal
-import socket
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from fibseg.errors import FibsegError
 from fibseg.sweeps.job import Outcome, Task, failed_outcome
 from fibseg.sweeps.pool import require_at_least
+from fibseg.sweeps.ray_session import RaySession, kill_marked
+from fibseg.sweeps.ray_start import (
+    RESUME_ADVICE,
+    connect_to_cluster,
+    first_sentence,
+    ray,
+    ray_errors_as_sentences,
+    ray_subdued,
+    start_ray,
+)
 from fibseg.sweeps.ray_worker import run_in_worker
-
-# Ray reads these when it is imported: no telemetry, and no change of CUDA_VISIBLE_DEVICES for
-# tasks without a GPU.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-try:
-    ray: Any = importlib.import_module("ray")
-except ImportError as error:
-    raise FibsegError(
-        f"hydra/launcher=ray needs Ray ({error}); `pip install ray`, or use hydra/launcher=basic."
-    ) from error
-
-MARK_VARIABLE = "FIBSEG_SWEEP"
-"""Environment variable by which the processes of one sweep are recognized."""
 
 ESSENTIAL_PROCESSES = ("raylet", "gcs_server")
 """Processes of Ray without which no run starts or ends; its monitors may die."""
 
-OBJECT_STORE_BYTES = 78_643_200
-"""The minimum that Ray accepts: only configurations and results pass through the object store."""
-
 SHARE_STEPS = 10_000
 """Ray counts shares of a GPU in steps of 1/10,000."""
-
-CONNECT_SECONDS = 10
-
-RESUME_ADVICE = "run the same command again to resume the sweep"
 
 
 class RayPool:
@@ -80,8 +60,11 @@ class RayPool:
         self.cores_per_run = cores_per_run
         self.local = address is None
         self._requested_gpus = gpus
-        # Random, so that a sweep never kills the processes of another one.
-        self._mark = secrets.token_hex(8)
+        # Only a Ray that is started here has processes to end and a folder to remove.
+        self._session: RaySession | None = None
+        self._number_by_reference: dict[Any, int] = {}
+        self._future_by_reference: dict[Any, Future[Any]] = {}
+        self._count = 0
         self._connect(address, gpus)
         nodes = self._nodes()
         self.on_gpu = bool(gpus if gpus is not None else sum(node.get("GPU", 0) for node in nodes))
@@ -89,9 +72,6 @@ class RayPool:
         largest_node = int(max(node.get("CPU", 1) for node in nodes))
         self.cores_needed = min(cores_per_run or 1, largest_node)
         self.where = self._describe(nodes)
-        self._number_by_reference: dict[Any, int] = {}
-        self._future_by_reference: dict[Any, Future[Any]] = {}
-        self._count = 0
 
     def _describe(self, nodes: list[dict[str, float]]) -> str:
         """As "8 GPUs, an even share of the cores a run"."""
@@ -106,27 +86,17 @@ class RayPool:
     def _connect(self, address: str | None, gpus: int | None) -> None:
         quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
         if address is not None:
-            _connect_to_cluster(address, quiet)
+            with ray_subdued():
+                connect_to_cluster(address, quiet)
             return
-        # Every process that Ray starts inherits the mark. SPT_NOENV: Ray otherwise writes the title
-        # of a process over its environment, where `kill_marked` reads the mark.
-        os.environ |= {MARK_VARIABLE: self._mark, "SPT_NOENV": "1"}
+        self._session = RaySession()
         try:
-            ray.init(
-                address="local",
-                # Not the cores of the machine, of which a container or a scheduler may grant a
-                # part.
-                num_cpus=len(os.sched_getaffinity(0)),
-                num_gpus=gpus,
-                # The dashboard would cost a process and open a port.
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **quiet,
-            )
-        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-            raise FibsegError(
-                f"hydra/launcher=ray: Ray does not start ({_first_sentence(error)})."
-            ) from error
+            with ray_subdued():
+                start_ray(self._session, gpus, quiet)
+        # Whatever ends the start, nothing else would end this session.
+        except BaseException:
+            self.close()
+            raise
 
     def _nodes(self) -> list[dict[str, float]]:
         """Resources of each node at this moment: nodes come and go."""
@@ -195,7 +165,7 @@ class RayPool:
             return failed_outcome(error)
         except ray.exceptions.RayError as error:
             self._require_not_lost(error)
-            return _first_sentence(error)
+            return first_sentence(error)
         return outcome
 
     def _require_ray_alive(self) -> None:
@@ -208,7 +178,8 @@ class RayPool:
             # Ray can no longer cancel them.
             self._number_by_reference.clear()
             self._future_by_reference.clear()
-            kill_marked(self._mark)
+            assert self._session is not None
+            kill_marked(self._session.mark)
             raise FibsegError(f"Ray was stopped (killed?); {RESUME_ADVICE}.")
 
     def _require_not_lost(self, error: Exception) -> None:
@@ -220,60 +191,15 @@ class RayPool:
         if self.local:
             lost.append(ray.exceptions.NodeDiedError)
         if isinstance(error, tuple(lost)):
-            raise FibsegError(f"Ray was stopped ({_first_sentence(error)}); {RESUME_ADVICE}.")
+            raise FibsegError(f"Ray was stopped ({first_sentence(error)}); {RESUME_ADVICE}.")
 
     def close(self) -> None:
         """End Ray and everything that it started here; on a cluster, the tasks of this sweep."""
         try:
-            for reference in self._number_by_reference:
-                ray.cancel(reference, force=True)
-            ray.shutdown()
+            with ray_subdued():
+                for reference in self._number_by_reference:
+                    ray.cancel(reference, force=True)
+                ray.shutdown()
         finally:
-            if self.local:
-                kill_marked(self._mark)
-
-
-def _connect_to_cluster(address: str, options: dict[str, Any]) -> None:
-    try:
-        if ":" in address:
-            # Ray itself would try for minutes where no port is open.
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-        ray.init(address=address, **options)
-    except ray.exceptions.AuthenticationError as error:
-        raise FibsegError(
-            f"hydra.launcher.address: the Ray cluster at {address} asks for a token; set "
-            "RAY_AUTH_MODE=token, and copy the cluster's token to ~/.ray/auth_token."
-        ) from error
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise FibsegError(
-            f"hydra.launcher.address: no Ray cluster at {address} ({_first_sentence(error)})."
-        ) from error
-
-
-def kill_marked(mark: str) -> None:
-    """Kill every process with this mark: Ray leaves some behind if a part of it died."""
-    line = f"{MARK_VARIABLE}={mark}".encode()
-    # More than one pass, since a process may start another one in the meantime.
-    for _ in range(3):
-        for environment in list(Path("/proc").glob("[0-9]*/environ")):
-            process = int(environment.parent.name)
-            try:
-                if process != os.getpid() and line in environment.read_bytes().split(b"\0"):
-                    os.kill(process, signal.SIGKILL)
-            # It ended in the meantime, or belongs to another user.
-            except OSError:
-                continue
-
-
-def _first_sentence(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).partition(". ")[0].splitlines()[0]
-
-
-@contextmanager
-def ray_errors_as_sentences(failure: str) -> Iterator[None]:
-    """Turn an error of Ray itself, not of a task, into a FibsegError."""
-    try:
-        yield
-    except ray.exceptions.RayError as error:
-        raise FibsegError(f"Ray {failure} ({_first_sentence(error)}); {RESUME_ADVICE}.") from error
+            if self._session is not None:
+                self._session.close()

@@ -31,6 +31,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fibseg.machine import raise_terminated
 from fibseg.models.checkpoints import is_whole, load_whole, save_whole
 from fibseg.models.trained import TrainedModel, save_model
 from fibseg.runs.directory import RunDirectory
@@ -91,7 +92,9 @@ class RunCheckpoints(Callback):
         self._start = 0.0
         self._stopping = False
         earlier_handler = signal.getsignal(signal.SIGTERM)
-        self._handler = earlier_handler if callable(earlier_handler) else self._stop
+        # That of the program would lose the epoch that has begun.
+        is_own = callable(earlier_handler) and earlier_handler is not raise_terminated
+        self._handler = earlier_handler if is_own else self._stop
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Resume the count of seconds, and handle SIGTERM in place of Lightning."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.files import partial_path, remove, take_place
+from fibseg.files import clear_leftovers, partial_path, remove, take_place, writing
 from fibseg.stack.base import StackHeader
 from fibseg.stack.output.tiff import TiffOutput, tiff_notes
 from fibseg.stack.output.zarr import ZarrOutput, zarr_notes
@@ -27,20 +27,33 @@ class StackWriter:
     """Writes a stack slice by slice; it appears under its name only when it is whole.
 
     A context whose `write` takes (H, W) slices of the header's type, from the first to the last.
+    On a full disk, a FibsegError names the stack.
     """
 
-    def __init__(self, path: str | Path, header: StackHeader):
-        """Nothing is written before the context is entered; `check_output` checks the name."""
+    def __init__(self, path: str | Path, header: StackHeader, partial: Path | None = None):
+        """Nothing is written before the context is entered; `check_output` checks the name.
+
+        `partial` is given by `replacing_together`, which then renames it and removes leftovers.
+        """
         self.path = Path(path)
         self.header = header
+        self._takes_name = partial is None
         # Several processes may write this name at one time; each needs its own partial file.
-        self._partial = partial_path(self.path, shared=True)
+        self._partial = partial or partial_path(self.path, shared=True)
         self._written = 0
 
     def __enter__(self) -> StackWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._takes_name:
+            clear_leftovers([self.path])
         open_output = _OUTPUTS[self.path.suffix.lower()]
-        self._output = open_output(self._partial, self.header, self.path.stem)
+        try:
+            with writing(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._output = open_output(self._partial, self.header, self.path.stem)
+        # The context is not entered then, so that nothing else would remove it.
+        except BaseException:
+            remove(self._partial)
+            raise
         return self
 
     def write(self, pixels: Pixels) -> None:
@@ -51,24 +64,31 @@ class StackWriter:
             raise ValueError(
                 f"slice is {pixels.shape} {pixels.dtype}, expected {size} {self.header.dtype}"
             )
-        self._output.write(self._written, pixels)
+        with writing(self.path):
+            self._output.write(self._written, pixels)
         self._written += 1
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            # Closed before the rename: what is still buffered belongs to the file.
-            self._output.close()
+            with writing(self.path):
+                # Closed before the rename: what is still buffered belongs to the file.
+                self._output.close()
+                self._require_whole()
+                if self._takes_name:
+                    take_place(self._partial, self.path)
+        # After an error a file cannot always be closed; the first error is the one to tell.
+        except Exception:
             if kind is None:
-                self._take_name()
+                raise
         finally:
             # Nothing is left there after a success.
-            remove(self._partial)
+            if self._takes_name:
+                remove(self._partial)
 
-    def _take_name(self) -> None:
+    def _require_whole(self) -> None:
         depth = self.header.shape[0]
         if self._written != depth:
             raise ValueError(f"{self._written} slices written, expected {depth}")
-        take_place(self._partial, self.path)
 
 
 def write_stack(
