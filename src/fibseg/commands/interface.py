@@ -16,11 +16,12 @@ import numpy as np
 from fibseg.arrays import Pixels
 from fibseg.commands.frames import Comparison, pandas_or_error
 from fibseg.config import compose as configuration
-from fibseg.config.checks import DEVICE, WINDOWS, Check, require
+from fibseg.config.checks import DEVICE, WINDOWS
 from fibseg.data import slices as data_slices
 from fibseg.data.description import DataDescription
 from fibseg.data.scoring import score_stacks
 from fibseg.errors import FibsegError
+from fibseg.rules import Check, require
 from fibseg.runs import collection as run_collection
 from fibseg.runs.directory import find_checkpoint
 from fibseg.runs.finished import FinishedRun, read_run

@@ -11,6 +11,7 @@ import hydra
 from omegaconf import DictConfig
 
 from fibseg.config import compose as configuration
+from fibseg.config.command_line import readable
 from fibseg.config.messages import run_with_sentences
 
 # At import: Hydra needs the schemas before it composes.
@@ -31,7 +32,7 @@ def run(composed: DictConfig) -> None:
 
 def main() -> int:
     """Run the program on `sys.argv`; gives its exit code."""
-    return run_with_sentences(run)
+    return run_with_sentences(run, readable)
 
 
 if __name__ == "__main__":
