@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from fibseg.config import compose as configuration
 from fibseg.config.command_line import readable
 from fibseg.config.messages import run_with_sentences
+from fibseg.machine import plain_console
 
 # At import: Hydra needs the schemas before it composes.
 configuration.register()
@@ -22,12 +23,10 @@ configuration.register()
 def run(composed: DictConfig) -> None:
     """Label the slices that are not labelled yet, write the outputs, and say what to doubt."""
     # torch is imported here, so that --help answers at once.
-    from rich.console import Console
-
     from fibseg.prediction.job import predict_stack
 
     config = configuration.predict_config(composed)
-    predict_stack(config, Console(soft_wrap=True, highlight=False, markup=False))
+    predict_stack(config, plain_console(soft_wrap=True, highlight=False))
 
 
 def main() -> int:

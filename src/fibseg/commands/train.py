@@ -15,6 +15,7 @@ from fibseg.config import compose as configuration
 from fibseg.config.command_line import readable
 from fibseg.config.descriptions import require_plain_descriptions
 from fibseg.config.messages import run_with_sentences
+from fibseg.machine import plain_console
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.secrets import without_secrets
 
@@ -26,8 +27,6 @@ configuration.register()
 def run(composed: DictConfig) -> float:
     """Train and score one run; gives the mean F1 of the classes over the validation slices."""
     # torch and Lightning are imported here, so that --help answers at once.
-    from rich.console import Console
-
     from fibseg.training.run import train_or_report
 
     config, plain = configuration.train_config(composed)
@@ -39,7 +38,7 @@ def run(composed: DictConfig) -> float:
         plain=plain,
         overrides=overrides,
         directory=directory,
-        console=Console(soft_wrap=True),
+        console=plain_console(soft_wrap=True),
     )
 
 
