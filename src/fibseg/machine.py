@@ -169,12 +169,20 @@ def table_console(width: int = TABLE_WIDTH, **options: Any) -> Console:
     Rich takes 80 columns for a file, into which most tables do not fit. `options` are those of
     `rich.console.Console`.
     """
-    from rich.console import Console
-
-    console = Console(**options)
+    console = plain_console(**options)
     if not console.is_terminal:
         console.width = width
     return console
+
+
+def plain_console(**options: Any) -> Console:
+    """A Rich console that prints a text as it is: names of users may look like its markup.
+
+    `options` are those of `rich.console.Console`.
+    """
+    from rich.console import Console
+
+    return Console(**{"markup": False, **options})
 
 
 def print_line(console: Console, text: str) -> None:

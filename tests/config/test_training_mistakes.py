@@ -55,7 +55,8 @@ OVERRIDES = {
     "data=nothing": ["nothing", "phantom"],
     "data=lw4": ["data.volumes[0].labels: must be given"],
     "data=template data.root=here": ["data.volumes[0].image: must be given"],
-    "data.root=a=b": ["a=b"],
+    "training.epochs=(3)": ["cannot be read", """'training.epochs="(3)"'"""],
+    "training.epochs": ["cannot be read", "expected KEY=VALUE"],
 }
 
 

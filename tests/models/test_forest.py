@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
 from fibseg.machine import Compute
+from fibseg.models.checkpoints import save_arrays
 from fibseg.models.features import feature_names
-from fibseg.models.forest import ForestNetwork
+from fibseg.models.forest import DEEPEST, ForestNetwork
 from fibseg.models.trained import load_model, save_model
 from fibseg.prediction.ensemble import common_precision, common_windows
 from fibseg.prediction.slices import WindowedNetwork, deciding
@@ -131,7 +132,7 @@ DAMAGES: dict[str, tuple[Callable[[Arrays], object], str]] = {
     "starts out of order": (move_a_start, "do not fit their nodes"),
     "a huge start": (set_value("starts", 1, 2**62), "do not fit their"),
     "a negative start": (set_value("starts", 2, -(2**63)), "not fit their nodes"),
-    "a threshold of NaN": (set_value("threshold", 0, float("nan")), "is no number"),
+    "a threshold of NaN": (set_value("threshold", 0, float("nan")), "no number"),
     "a share above 1": (set_value("shares", (0, 0), 1.5), "more than a whole"),
     "a share below 0": (set_value("shares", (0, 0), -0.1), "than a whole"),
     "an infinite share": (set_value("shares", (0, 0), float("inf")), "no number"),
@@ -149,9 +150,10 @@ def test_a_forest_that_leads_out_of_its_trees_is_refused(
     """Compiled code would follow an index anywhere."""
     save_model(forest.model, path)
     arrays = load_file(path)
-    content = metadata(path)
+    content = json.loads(metadata(path)["fibseg"])
     damage(arrays)
-    save_file(arrays, path, content)
+    # With a checksum that fits: what is made to do harm has one.
+    save_arrays(arrays, content, path)
     with pytest.raises(FibsegError, match=message):
         load_model(path)
 
@@ -167,8 +169,12 @@ def test_other_arrays_and_other_features(forest: PhantomForest) -> None:
 
 
 def metadata(path: Path) -> dict[str, str]:
-    (size,) = struct.unpack("<Q", path.read_bytes()[:8])
-    return dict(json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"])
+    return load_metadata(path.read_bytes())
+
+
+def load_metadata(content: bytes) -> dict[str, str]:
+    (size,) = struct.unpack("<Q", content[:8])
+    return dict(json.loads(content[8 : 8 + size])["__metadata__"])
 
 
 def test_a_file_that_is_no_forest_is_refused(forest: PhantomForest, path: Path) -> None:
@@ -185,7 +191,7 @@ def test_a_file_that_is_no_forest_is_refused(forest: PhantomForest, path: Path) 
         load_model(path)
     save_model(forest.model, path)
     content = json.loads(metadata(path)["fibseg"]) | {"architecture": "unet"}
-    save_file(load_file(path), path, {"fibseg": json.dumps(content)})
+    save_arrays(load_file(path), content, path)
     with pytest.raises(FibsegError, match="a unet is not kept in such a file"):
         load_model(path)
 
@@ -196,9 +202,14 @@ def test_a_file_whose_parts_do_not_fit_is_refused(forest: PhantomForest, path: P
     with pytest.raises(FibsegError, match="a network of 1 channels, but filter areas"):
         load_model(path)
     # No memory is taken for what a file claims.
-    for arguments in ({**model.arguments, "nodes": 10**15}, {**model.arguments, "nodes": -1}, [1]):
+    for arguments, message in (
+        ({**model.arguments, "nodes": 10**9}, "do not fit each other"),
+        ({**model.arguments, "nodes": 10**15}, "arguments.nodes is 1000000000000000; expected a"),
+        ({**model.arguments, "nodes": -1}, "arguments.nodes is -1; expected a whole number"),
+        ([1], r"arguments is \[1\]; expected values by name"),
+    ):
         save_model(replace(model, arguments=arguments), path)
-        with pytest.raises(FibsegError, match="do not fit each other"):
+        with pytest.raises(FibsegError, match=message):
             load_model(path)
     save_model(replace(model, class_names=model.class_names[:2]), path)
     with pytest.raises(FibsegError, match="do not fit each other"):
@@ -208,9 +219,72 @@ def test_a_file_whose_parts_do_not_fit_is_refused(forest: PhantomForest, path: P
     content = json.loads(metadata(path)["fibseg"])
     assert content["features"] == feature_names([])
     for names in (content["features"][::-1], None):
-        save_file(arrays, path, {"fibseg": json.dumps(content | {"features": names})})
+        save_arrays(arrays, content | {"features": names}, path)
         with pytest.raises(FibsegError, match="its features are not those that this fibseg"):
             load_model(path)
+
+
+def test_flipped_bits_are_found_and_files_without_a_checksum_are_read(
+    forest: PhantomForest, path: Path
+) -> None:
+    save_model(forest.model, path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for offset in rng.integers(0, len(whole), 60):
+        flipped = bytearray(whole)
+        flipped[offset] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        with pytest.raises(FibsegError, match=r"damaged|format"):
+            load_model(path)
+    content = json.loads(load_metadata(whole)["fibseg"])
+    path.write_bytes(whole)
+    arrays = load_file(path)
+    save_file(arrays, path, {"fibseg": json.dumps(content | {"format": 4})})
+    assert torch.equal(load_model(path).network.shares, forest.network.shares)
+    save_file(arrays, path, {"fibseg": json.dumps(content | {"format": 5})})
+    with pytest.raises(FibsegError, match=r"no checksum|format 5, but"):
+        load_model(path)
+
+
+def chained(nodes: int) -> Arrays:
+    """A tree whose nodes lead to one after the other."""
+    inner = np.arange(0, nodes - 1, 2)
+    left = np.full(nodes, -1, np.int32)
+    right = left.copy()
+    left[inner] = inner + 1
+    right[inner] = inner + 2
+    return {
+        "starts": torch.tensor([0, nodes]),
+        "left": torch.from_numpy(left),
+        "right": torch.from_numpy(right),
+        "feature": torch.zeros(nodes, dtype=torch.int32),
+        "threshold": torch.zeros(nodes),
+        "row": torch.zeros(nodes, dtype=torch.int32),
+        "shares": torch.full((1, 4), 0.25, dtype=torch.float64),
+        "importances": torch.zeros(49, dtype=torch.float64),
+    }
+
+
+def test_a_forest_that_would_be_walked_for_ever_is_refused(
+    forest: PhantomForest, path: Path
+) -> None:
+    save_model(forest.model, path)
+    content = json.loads(metadata(path)["fibseg"])
+
+    def load(arrays: Arrays) -> None:
+        save_arrays(arrays, content | {"arguments": ForestNetwork.sizes(arrays)}, path)
+        load_model(path)
+
+    load(chained(2 * DEEPEST + 1))
+    for nodes in (2 * DEEPEST + 3, 200_001):
+        with pytest.raises(FibsegError, match=f"a tree of more than {DEEPEST} levels"):
+            load(chained(nodes))
+    for child in (4, 6):
+        # Two ways to one node, and none to another.
+        arrays = chained(9)
+        arrays["left"][2] = child
+        with pytest.raises(FibsegError, match="a node has no parent, or several"):
+            load(arrays)
 
 
 def test_a_network_that_needs_the_papers_windows_and_a_forest(forest: PhantomForest) -> None:

@@ -69,9 +69,12 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
         ({"format": 99}, "format 99, but this fibseg reads up to 4"),
         ({"format": None}, "not of fibseg"),
         ({"areas": [650, 3200]}, r"network of 1 channels, but filter areas \[650, 3200\] make 3"),
-        ({"architecture": "os.system"}, "model 'os.system' is not known"),
+        (
+            {"architecture": "os.system"},
+            "architecture is os.system; expected unet",
+        ),
         ({"weights": {}}, "weights do not fit"),
-        ({"weights": None}, "weights do not fit"),
+        ({"weights": None}, "weights is None; expected arrays by name"),
         ({"window": ...}, "no window"),
     ],
 )

@@ -28,6 +28,17 @@ LOCAL = {
 """What differs from machine to machine and from version to version, and what the page has there."""
 
 
+TABLE_HEAD = "| mistake | sentence |"
+SECTIONS = {
+    "data:": "A data description and its files",
+    "`train.py": "The command line of a training",
+    "`predict.py`": "A prediction",
+    "model:": "A model file",
+    "`fibseg": "The commands of `fibseg`",
+}
+"""How the mistakes of a section of the page begin -> its title, in the order of the page."""
+
+
 def check_row(mistake: str, sentence: str) -> None:
     """The page has the sentence that a command printed after this mistake."""
     for pattern, replacement in LOCAL.items():
@@ -41,31 +52,40 @@ def check_row(mistake: str, sentence: str) -> None:
 
 
 def check_mistakes(section: str, mistakes: Iterable[str]) -> None:
-    """The rows of the page that begin with `section` are these mistakes, in this order."""
+    """The rows of a section are these mistakes, in this order."""
     head, rows = _read_page()
     in_section = [mistake for mistake in rows if mistake.startswith(section)]
     wanted = list(mistakes)
     if WRITES:
-        before = list(rows)[: list(rows).index(in_section[0])]
-        after = [mistake for mistake in rows if mistake not in (*before, *in_section)]
-        _write_page(head, {mistake: rows[mistake] for mistake in (*before, *wanted, *after)})
+        others = {mistake: rows[mistake] for mistake in rows if mistake not in in_section}
+        _write_page(head, others | {mistake: rows[mistake] for mistake in wanted})
     else:
         assert in_section == wanted
 
 
 def _read_page() -> tuple[str, dict[str, str]]:
-    """The page up to its table, and the sentence of each mistake."""
-    head, rule, table = PAGE.read_text(encoding="utf-8").partition("|---|---|\n")
+    """The page up to its first section, and the sentence of each mistake."""
+    page = PAGE.read_text(encoding="utf-8")
     rows = {}
-    for line in table.splitlines():
-        mistake, sentence = line.removeprefix("| ").removesuffix(" |").split(" | ", 1)
-        rows[mistake] = sentence
-    return head + rule, rows
+    for line in page.splitlines():
+        if line.startswith("| ") and line != TABLE_HEAD:
+            mistake, sentence = line.removeprefix("| ").removesuffix(" |").split(" | ", 1)
+            rows[mistake] = sentence
+    return page.partition("\n## ")[0], rows
 
 
 def _write_page(head: str, rows: dict[str, str]) -> None:
-    table = [f"| {mistake} | {sentence} |\n" for mistake, sentence in rows.items()]
-    PAGE.write_text(head + "".join(table), encoding="utf-8")
+    """Write the sections in the order of SECTIONS, and in each the rows in their order."""
+    parts = [head]
+    for start, title in SECTIONS.items():
+        table = [
+            f"| {mistake} | {sentence} |\n"
+            for mistake, sentence in rows.items()
+            if mistake.startswith(start)
+        ]
+        if table:
+            parts.append(f"\n## {title}\n\n{TABLE_HEAD}\n|---|---|\n{''.join(table)}")
+    PAGE.write_text("".join(parts), encoding="utf-8")
 
 
 def change_data(commands: Commands, change: Callable[[Path], None]) -> None:

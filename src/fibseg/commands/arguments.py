@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fibseg.data.label_files import is_prediction
 from fibseg.data.splits import parse_slices
 from fibseg.errors import FibsegError
+from fibseg.rules import CLASS_NAME, Check, require
 
 
 def whole_numbers(text: str) -> list[int]:
@@ -144,4 +145,5 @@ def parse_classes(entries: Sequence[str] | None) -> dict[str, list[int]]:
             ) from None
         # A class may be given twice, as --class er=3 --class er=4.
         values_of_class.setdefault(name.strip(), []).extend(numbers)
+    require(*(Check("--class", name, CLASS_NAME) for name in values_of_class))
     return values_of_class

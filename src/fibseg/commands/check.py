@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Column, Table
 
@@ -87,9 +86,8 @@ def _survey_with_progress(description: DataDescription, console: Console) -> Sur
 
 def _split_table(description: DataDescription, data_survey: Survey) -> Table:
     """A row per volume and split."""
-    # A name may hold brackets, which Rich would take for markup.
-    names = [Column(escape(name), overflow="fold") for name in data_survey.names]
-    title = escape(f"data {description.name}; shares of the annotated pixels")
+    names = [Column(name, overflow="fold") for name in data_survey.names]
+    title = f"data {description.name}; shares of the annotated pixels"
     table = Table("vol.", "split", "slices", "annotated", *names, title=title)
     for index in range(len(description.volumes)):
         # The last row is for slices in no split, which may be annotated by oversight.

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from fibseg.commands.arguments import crop_corner
 from fibseg.comparison.dataset import datasets_of
 from fibseg.errors import FibsegError
-from fibseg.machine import print_line
+from fibseg.machine import plain_console, print_line
 from fibseg.pages.panels import Crop, write_figure
 from fibseg.pages.paper import comparison_figure, draw_crops, filter_figure
 from fibseg.runs.collection import collect
@@ -119,7 +117,7 @@ def _check_positive(**numbers: float) -> None:
 
 def _print_paths(paths: Sequence[object]) -> None:
     text = ", ".join(map(str, paths))
-    print_line(Console(), text)
+    print_line(plain_console(), text)
 
 
 def crop_of(numbers: Sequence[int]) -> Crop:

@@ -6,13 +6,12 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import track
 
 from fibseg.errors import FibsegError
 from fibseg.files import clear_leftovers, replacing_together
 from fibseg.filters.grain import grain_filter
-from fibseg.machine import print_line, print_warnings
+from fibseg.machine import plain_console, print_line, print_warnings
 from fibseg.stack import StackHeader, StackWriter, check_output, open_stack
 
 
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     stack = open_stack(options.input)
     header = StackHeader(stack.shape, str(stack.dtype), stack.voxel_size)
     # Progress goes to stderr, so that stdout can be a pipe.
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     print_warnings(console, stack.doubts)
     # As many writers as areas, all of which drop their partial files if one slice fails.
     with replacing_together(outputs) as partials, ExitStack() as files:

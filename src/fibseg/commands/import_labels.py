@@ -7,8 +7,6 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from fibseg.arrays import IGNORE
 from fibseg.commands.arguments import (
     add_annotated_slices,
@@ -26,7 +24,7 @@ from fibseg.data.label_files import (
     read_label_map,
 )
 from fibseg.errors import FibsegError
-from fibseg.machine import print_warnings
+from fibseg.machine import plain_console, print_warnings
 from fibseg.stack import check_output, open_stack
 
 
@@ -75,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write class numbers, and print what they are and their entry for a data description."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = plain_console(soft_wrap=True, highlight=False)
     output = Path(options.output)
     # Before anything is read: reading a large stack takes minutes.
     check_output(output, options.overwrite, "--overwrite")

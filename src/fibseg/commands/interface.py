@@ -16,11 +16,13 @@ import numpy as np
 from fibseg.arrays import Pixels
 from fibseg.commands.frames import Comparison, pandas_or_error
 from fibseg.config import compose as configuration
-from fibseg.config.checks import DEVICE, WINDOWS, Check, require
+from fibseg.config.checks import DEVICE, WINDOWS
 from fibseg.data import slices as data_slices
 from fibseg.data.description import DataDescription
 from fibseg.data.scoring import score_stacks
 from fibseg.errors import FibsegError
+from fibseg.machine import plain_console
+from fibseg.rules import Check, require
 from fibseg.runs import collection as run_collection
 from fibseg.runs.directory import find_checkpoint
 from fibseg.runs.finished import FinishedRun, read_run
@@ -79,8 +81,6 @@ def train(
     Raises:
         FibsegError: a mistake in the data or in a value.
     """
-    from rich.console import Console
-
     from fibseg.config.calls import composed_run
     from fibseg.training.run import train_or_report
 
@@ -99,7 +99,7 @@ def train(
             plain=composed.plain,
             overrides=composed.overrides,
             directory=composed.directory,
-            console=Console(soft_wrap=True),
+            console=plain_console(soft_wrap=True),
         )
     return read_run(composed.directory.path)
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-
-from rich.console import Console
 
 from fibseg.commands.arguments import (
     add_annotated_slices,
@@ -27,7 +24,8 @@ from fibseg.data.draft import (
 )
 from fibseg.data.label_files import UNKNOWN_PROGRAM, open_labels
 from fibseg.errors import FibsegError
-from fibseg.machine import print_warnings
+from fibseg.machine import plain_console, print_warnings
+from fibseg.rules import NAME, Check, require
 from fibseg.stack import Stack, open_stack
 
 _DESCRIPTIONS = Path("conf", "data")
@@ -62,12 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write a commented data description from what is in the files, and print what to do next."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = plain_console(soft_wrap=True, highlight=False)
     # The name becomes a file name, and a value on Hydra's command line.
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", options.name):
-        raise FibsegError(
-            f"{options.name}: no name for a data description; expected letters, digits, . _ and -."
-        )
+    require(Check("NAME", options.name, NAME))
     path = Path(options.output or _DESCRIPTIONS / f"{options.name}.yaml")
     if path.exists() and not options.overwrite:
         raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")

@@ -7,9 +7,11 @@ import io
 import unicodedata
 from dataclasses import dataclass, field
 
-from rich.markup import escape
 from rich.table import Column
 from rich.table import Table as RichTable
+from rich.text import Text
+
+from fibseg.spreadsheets import text_cell
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,12 @@ class Table:
 
     def rich(self) -> RichTable:
         """The table for a terminal."""
-        # A name of a configuration may hold brackets, which Rich would take for markup.
-        columns = [Column(escape(name), overflow="fold") for name in self.columns]
-        table = RichTable(
-            *columns, title=escape(self.title), caption=escape("\n".join(self.notes)) or None
-        )
+        # As Text: a name may hold brackets, which Rich would take for markup in a string.
+        columns = [Column(Text(name), overflow="fold") for name in self.columns]
+        caption = Text("\n".join(self.notes)) if self.notes else None
+        table = RichTable(*columns, title=Text(self.title), caption=caption)
         for row in self.rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*map(Text, row))
         return table
 
     def csv(self) -> str:
@@ -46,8 +47,8 @@ class Table:
         text = io.StringIO()
         # The line end of the csv module is \r\n unless it is told otherwise.
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([_no_formula(name) for name in self.columns])
-        writer.writerows([_no_formula(cell) for cell in row] for row in self.rows)
+        writer.writerow([text_cell(name) for name in self.columns])
+        writer.writerows([text_cell(cell) for cell in row] for row in self.rows)
         return text.getvalue()
 
     def markdown(self) -> str:
@@ -82,17 +83,6 @@ class Table:
 
 _LATEX_LINE = 75
 """Letters of a line of LaTeX's article in footnotesize."""
-
-
-def _no_formula(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula; a number stays a number."""
-    try:
-        float(cell)
-    except ValueError:
-        # A name such as "=cmd" would run as a formula where the CSV is opened. The quote in front
-        # makes it text, as OWASP recommends against CSV injection.
-        return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") and len(cell) > 1 else cell
-    return cell
 
 
 def escape_markdown(text: str) -> str:

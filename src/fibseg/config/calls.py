@@ -17,12 +17,14 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from fibseg.config import compose as configuration
+from fibseg.config.command_line import quoted
+from fibseg.config.descriptions import require_plain
 from fibseg.config.messages import sentence
-from fibseg.config.schemas import TrainConfig
+from fibseg.config.schemas import GROUPS, TrainConfig
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.secrets import without_secrets
 
-_GROUPS = ("data", "model", "filter", "experiment")
 _FILE = "description"
 """Name under which Hydra finds a description that a caller gave as a file.
 
@@ -84,9 +86,12 @@ def _compose(data: str | Path, overrides: Mapping[str, Any], folder: Path) -> Co
     name = str(data)
     if Path(name).is_file():
         # Hydra finds a description as DIR/data/NAME.yaml only.
+        require_plain([Path(name)])
         (folder / "data").mkdir()
         shutil.copy(name, folder / "data" / f"{_FILE}.yaml")
         name = _FILE
+    else:
+        require_plain([Path("conf", "data", f"{name}.yaml")])
     # `fibseg new` writes to conf/ in the current directory.
     folders = [place.absolute() for place in (folder, Path("conf")) if place.is_dir()]
     search = configuration.search_path([f"file://{place}" for place in folders])
@@ -97,19 +102,26 @@ def _compose(data: str | Path, overrides: Mapping[str, Any], folder: Path) -> Co
     HydraConfig.instance().set_config(composed)
     config, plain = configuration.train_config(configuration.without_hydra(composed))
     directory = RunDirectory(configuration.run_path(config, plain))
-    return ComposedRun(config, plain, typed, directory)
+    return ComposedRun(config, plain, without_secrets(typed), directory)
 
 
 def _override(key: str, value: Any) -> str:
     """`key=value` in Hydra's grammar."""
     if isinstance(value, str):
         # Choices of groups are typed plain, as scores.json records them.
-        return f"{key}={value}" if key in _GROUPS else f"{key}={configuration.quoted(value)}"
+        return f"{key}={value}" if key in GROUPS else f"{key}={_in_grammar(value)}"
+    return f"{key}={_in_grammar(value)}"
+
+
+def _in_grammar(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if isinstance(value, str):
+        return quoted(value)
     # YAML spells them true, false and null.
     if value is None:
-        return f"{key}=null"
+        return "null"
     if isinstance(value, bool):
-        return f"{key}={str(value).lower()}"
+        return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"{key}=[{','.join(map(str, value))}]"
-    return f"{key}={value}"
+        return f"[{','.join(map(_in_grammar, value))}]"
+    return str(value)

@@ -3,79 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from fibseg.config.schemas import MODEL_SCHEMAS, FilterConfig, TrainConfig, TrainingConfig
-from fibseg.errors import FibsegError
 from fibseg.filters.channels import SCOPES
-from fibseg.models.kinds import ALL_WINDOWS
-
-
-# Rules are data and not code, so that one function says every mistake in the same sentence.
-class Rule(NamedTuple):
-    """A condition on a value, and what a user is told to give instead."""
-
-    holds: Callable[[Any], bool]
-    expected: str
-
-
-class Check(NamedTuple):
-    """A rule for the value of a key."""
-
-    key: str
-    value: Any
-    rule: Rule
-
-
-def among(*choices: str) -> Rule:
-    """The rule that a value is one of these."""
-    # As a sentence needs it: auto, 32 or bf16.
-    words = f"{', '.join(choices[:-1])} or {choices[-1]}"
-    return Rule(lambda value: value in choices, words)
-
-
-# Names become folders, and values on Hydra's command line, whose grammar = and , would break.
-NAME = Rule(
-    lambda value: bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value)),
-    "letters, digits, . _ and -",
+from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES
+from fibseg.rules import (
+    COUNT,
+    NAME,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Check,
+    Rule,
+    among,
 )
-COUNT = Rule(lambda value: value >= 1, "1 or more")
-NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
-# Comparisons with NaN are false, so that NaN fails every rule of a range.
-POSITIVE = Rule(lambda value: 0 < value < float("inf"), "above 0")
-SHARE = Rule(lambda value: 0 <= value <= 1, "0 to 1")
-BELOW_ONE = Rule(lambda value: 0 <= value < 1, "0 to below 1")
+
 PRECISION = among("auto", "32", "bf16")
 DEVICE = Rule(
     lambda value: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)), "auto, cpu, cuda or cuda:0"
 )
 CORES = Rule(lambda value: value is None or value >= 1, "1 or more, or null for all")
 WINDOWS = among("auto", *ALL_WINDOWS)
-
-ARGUMENT_RULES = {
-    "width": COUNT,
-    "norm_momentum": Rule(lambda value: 0 < value <= 1, "above 0, to 1"),
-    "norm_eps": POSITIVE,
-    "dropout": BELOW_ONE,
-    "drop_path": BELOW_ONE,
-    "trees": COUNT,
-    "pixels": COUNT,
-    "balance": SHARE,
-    "slices": among("every_other", "all"),
-}
-"""Rule of each key in conf/model that has one, whatever the kind of model."""
-
-
-def require(*checks: Check) -> None:
-    """Check values in the given order.
-
-    Raises:
-        FibsegError: the first one that is impossible, with what is expected.
-    """
-    for key, value, rule in checks:
-        if not rule.holds(value):
-            raise FibsegError(f"{key}: {value} is impossible; expected {rule.expected}.")
 
 
 def model_checks(config: TrainConfig) -> list[Check]:

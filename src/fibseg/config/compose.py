@@ -6,7 +6,7 @@ Only commands and sweeps use this module: the rest of the package gets dataclass
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,24 +17,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from fibseg.config.checks import (
-    CORES,
-    COUNT,
-    DEVICE,
-    PRECISION,
-    WINDOWS,
-    Check,
-    Rule,
-    among,
-    require,
-    run_checks,
-)
+from fibseg.config.checks import CORES, DEVICE, PRECISION, WINDOWS, run_checks
+from fibseg.config.command_line import quoted, text_in_grammar, with_home
 from fibseg.config.derived import areas_in_pixels
-from fibseg.config.messages import refuse_additions, sentence
-from fibseg.config.schemas import MODEL_SCHEMAS, PredictConfig, TrainConfig
-from fibseg.data.description import DataDescription
+from fibseg.config.descriptions import FOLDER_FLAGS, read_plain, with_homes
+from fibseg.config.interpolations import refuse_resolvers
+from fibseg.config.messages import require_values, sentence
+from fibseg.config.schemas import MODEL_SCHEMAS, PATHS, PredictConfig, TrackingConfig, TrainConfig
+from fibseg.data.description import DataDescription, check_names
 from fibseg.errors import FibsegError
+from fibseg.rules import COUNT, Check, Rule, among, require
 from fibseg.runs.identity import run_name
+from fibseg.runs.secrets import without_secrets
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 """The project's own YAML files."""
@@ -56,7 +50,9 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     Raises:
         FibsegError: a value is impossible.
     """
-    # First, since a missing value would raise an error of OmegaConf below.
+    # Before anything is resolved, and so could be read or sent somewhere.
+    _refuse_resolvers(composed)
+    # A missing value would raise an error of OmegaConf below.
     require_values(composed)
     config = cast(TrainConfig, OmegaConf.to_object(composed))
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
@@ -65,7 +61,32 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     config.filter.areas = areas
     plain["filter"]["areas"] = areas
     require(*run_checks(config))
+    check_names(config.data)
+    # What a secret is needed for, as the path of an image, keeps it in the dataclass alone.
+    plain = without_secrets(plain)
+    config.tracking = TrackingConfig(**plain["tracking"])
+    _expand_homes(config)
+    with_homes(config.data)
     return config, plain
+
+
+def _refuse_resolvers(composed: DictConfig) -> None:
+    """Refuse texts that OmegaConf would compute; a description may not even read a variable."""
+    content = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False))
+    description = content.pop("data", None)
+    refuse_resolvers(content, "", allowed=None)
+    refuse_resolvers({"data": description}, "", allowed=HydraConfig.get().overrides.task)
+
+
+def _expand_homes(config: Any) -> None:
+    """Put the home directory in place of the leading `~` of every path in a configuration."""
+    for key in PATHS:
+        *groups, name = key.split(".")
+        holder = reduce(lambda node, group: getattr(node, group, None), groups, config)
+        path = getattr(holder, name, None)
+        # Kinds of models, and the two programs, have some of these keys each.
+        if isinstance(path, str):
+            setattr(holder, name, with_home(path))
 
 
 def predict_config(composed: DictConfig) -> PredictConfig:
@@ -74,6 +95,8 @@ def predict_config(composed: DictConfig) -> PredictConfig:
     Raises:
         FibsegError: a value is impossible.
     """
+    content = OmegaConf.to_container(composed, resolve=False)
+    refuse_resolvers(content, "", allowed=None)
     require_values(composed)
     config = cast(PredictConfig, OmegaConf.to_object(composed))
     voxel = Rule(
@@ -93,22 +116,8 @@ def predict_config(composed: DictConfig) -> PredictConfig:
         Check("shard", config.shard, shard),
         *(Check(key, getattr(config, key), COUNT) for key in counts),
     )
+    _expand_homes(config)
     return config
-
-
-def require_values(composed: DictConfig) -> None:
-    """Check that every key is known and has a value.
-
-    Raises:
-        FibsegError: a key that must be given is not, or no schema knows it.
-    """
-    # Before missing keys: a misspelled key is often the reason why another one is missing.
-    refuse_additions(composed)
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        # Entries of a list have no name on the command line: volumes[0].image is given in YAML.
-        how = "in its file, in place of ???" if "[" in missing[0] else f"as in {missing[0]}=..."
-        raise FibsegError(f"{missing[0]}: must be given, {how}")
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:
@@ -132,17 +141,11 @@ def run_path(config: TrainConfig, plain: dict[str, Any]) -> Path:
     # A run is named after what differs from these choices alone.
     usual = _usual_config(
         # Tuples, because a cache needs arguments that can be hashed.
-        tuple(f"{group}={choice}" for group, choice in choices.items()),
+        tuple(f"{group}={text_in_grammar(choice)}" for group, choice in choices.items()),
         tuple(hydra_config.searchpath),
     )
     name = run_name(plain, choices.get("experiment"), usual)
     return Path(config.machine.runs) / config.name / name
-
-
-def quoted(text: str) -> str:
-    """Text in Hydra's grammar, where a blank, a bracket or a comma would mean something else."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def search_path(places: Sequence[str]) -> str:
@@ -173,20 +176,17 @@ def predict_defaults() -> dict[str, Any]:
 
 
 def with_user_folder(arguments: list[str]) -> list[str]:
-    """Command line of a Hydra program that also finds configurations in ./conf, where there is one.
+    """Arguments of a Hydra program that also finds configurations in ./conf, where there is one.
 
     `fibseg new` writes there. A folder that the user names, and the package's own, need no help.
     """
     folder = Path("conf")
-    # All spellings by which Hydra takes a folder.
-    named = ("--config-dir", "-cd", "--config-path", "-cp")
-    if any(argument.split("=")[0] in named for argument in arguments):
+    if any(argument.split("=")[0] in FOLDER_FLAGS for argument in arguments):
         return arguments
     if not folder.is_dir() or folder.resolve() == CONF.resolve():
         return arguments
     # In front of the rest, which may begin with -m.
-    program, *rest = arguments
-    return [program, f"--config-dir={folder.absolute()}", *rest]
+    return [f"--config-dir={folder.absolute()}", *arguments]
 
 
 def load_description(name_or_path: str) -> DataDescription:
@@ -204,11 +204,9 @@ def load_description(name_or_path: str) -> DataDescription:
             f"{name_or_path}: no such data description; "
             f"expected a YAML file or one of {', '.join(sorted(names))}."
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FibsegError(f"{path}: {sentence(error)}") from error
-    return description_of(content, str(path))
+    description = description_of(read_plain(path), str(path))
+    check_names(description)
+    return description
 
 
 def description_of(content: Any, where: str) -> DataDescription:
@@ -217,10 +215,12 @@ def description_of(content: Any, where: str) -> DataDescription:
     Raises:
         FibsegError: a key or a value does not fit.
     """
+    refuse_resolvers(content, f"{where}: ", allowed=())
     try:
         # Merged into the schema, so that types are checked and unknown keys are refused.
         merged = OmegaConf.merge(OmegaConf.structured(DataDescription), content)
+        require_values(cast(DictConfig, merged))
+        description = cast(DataDescription, OmegaConf.to_object(merged))
     except (ValueError, OmegaConfBaseException) as error:
         raise FibsegError(f"{where}: {sentence(error)}") from error
-    require_values(cast(DictConfig, merged))
-    return cast(DataDescription, OmegaConf.to_object(merged))
+    return with_homes(description)

@@ -16,6 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fibseg.config.command_line import what_to_type
 from fibseg.config.schemas import SCHEMAS
 from fibseg.errors import FibsegError, Terminated
 from fibseg.machine import sigterm_is_ctrl_c
@@ -27,11 +28,10 @@ def sentence(error: BaseException) -> str:
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OverrideParseException):
-        quoted = "'key=\"a=b\"'"
-        return (
-            f"{error.override}: cannot be read; put values with = , {{ [ or blanks in quotes: "
-            f"{quoted}."
-        )
+        word = error.override
+        if "=" not in word:
+            return f"{word}: cannot be read; expected KEY=VALUE, as in seed=1."
+        return f"{word}: cannot be read; type it in quotes: {what_to_type(word)}."
     if isinstance(error, PermissionError) and error.filename:
         return f"{error.filename}: no permission to read or write there; give another place."
     key = getattr(error, "full_key", None)
@@ -85,6 +85,21 @@ def refuse_additions(node: Any, place: str = "") -> None:
         refuse_additions(child, f"{place}{name!s}.")
 
 
+def require_values(composed: DictConfig) -> None:
+    """Check that every key is known and has a value.
+
+    Raises:
+        FibsegError: a key that must be given is not, or no schema knows it.
+    """
+    # Before missing keys: a misspelled key is often the reason why another one is missing.
+    refuse_additions(composed)
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        # Entries of a list have no name on the command line: volumes[0].image is given in YAML.
+        how = "in its file, in place of ???" if "[" in missing[0] else f"as in {missing[0]}=..."
+        raise FibsegError(f"{missing[0]}: must be given, {how}")
+
+
 # Hydra writes "Error executing job with overrides" even where it raises the error.
 class _WithoutHydraLine:
     """stderr less the line that Hydra writes before it raises the error of a job."""
@@ -103,11 +118,21 @@ class _WithoutHydraLine:
         return getattr(self._stream, name)
 
 
-def run_with_sentences(main: Callable[[], Any]) -> int:
-    """Call a Hydra main; a user's mistake becomes one sentence on stderr. Returns the exit code."""
+def run_with_sentences(main: Callable[[], Any], prepare: Callable[[list[str]], list[str]]) -> int:
+    """Call a Hydra main; a user's mistake becomes one sentence on stderr.
+
+    Args:
+        main: reads its arguments from `sys.argv`.
+        prepare: makes them from those that were typed.
+
+    Returns:
+        The exit code.
+    """
     # Hydra otherwise prints the error of a job itself, and leaves the program with exit code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        program, *typed = sys.argv
+        sys.argv = [program, *prepare(typed)]
         with sigterm_is_ctrl_c(), redirect_stderr(cast(TextIO, _WithoutHydraLine(sys.stderr))):
             main()
     except FibsegError as error:

@@ -157,6 +157,25 @@ class PredictConfig:
     window_batch: int
 
 
+GROUPS = ("data", "filter", "size", "model", "model_size", "experiment")
+"""Groups of conf/, of which a command line chooses entries by name."""
+
+PATHS = (
+    "checkpoint",
+    "image",
+    "output",
+    "probabilities",
+    "disagreement",
+    "data.root",
+    "init_from",
+    "machine.runs",
+    "machine.cache",
+    "model.weights",
+    "model.project",
+    "model.executable",
+)
+"""Keys whose values are paths: any letter may be in them, and `~` begins the home directory."""
+
 SCHEMAS: dict[str, type] = {
     schema.__name__: schema
     for schema in (

@@ -13,6 +13,7 @@ import numpy as np
 
 from fibseg.arrays import IGNORE, Pixels
 from fibseg.errors import FibsegError
+from fibseg.rules import CLASS_NAME, NAME, Check, require
 
 SPLITS = ("train", "validation", "test")
 
@@ -182,6 +183,18 @@ def label_values(description: DataDescription) -> list[int]:
     values = [entry.label for entry in description.classes.values()]
     # A prediction writes one value for the background, whichever of them the training read.
     return [description.background.labels[0], *values]
+
+
+def check_names(description: DataDescription) -> None:
+    """Check the names that become parts of files, tables and pages.
+
+    Raises:
+        FibsegError: the name of the data set or of a class cannot be such a part.
+    """
+    require(
+        Check("data.name", description.name, NAME),
+        *(Check("data.classes", name, CLASS_NAME) for name in description.classes),
+    )
 
 
 def check_description(description: DataDescription) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -19,6 +20,13 @@ METADATA_KEY = "fibseg"
 """Key in the metadata of a safetensors file that holds, as JSON, what stands beside the arrays."""
 
 
+CHECKSUM_KEY = "sha256"
+"""Key in the metadata of a safetensors file for the checksum of its content and its arrays."""
+
+_CHECKSUMS_SINCE = 5
+"""Format of a model file since which arrays have a checksum; older files are read without."""
+
+
 def save_whole(content: dict[str, Any], path: Path) -> None:
     """Save by torch, so that a kill or a full disk leaves the old file or the whole new one.
 
@@ -32,7 +40,8 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
 def save_arrays(arrays: dict[str, torch.Tensor], content: dict[str, Any], path: Path) -> None:
     """Save arrays as safetensors, with `content` as JSON in the metadata, whole or not at all."""
     # safetensors keeps texts only in its metadata.
-    metadata = {METADATA_KEY: json.dumps(content)}
+    text = json.dumps(content)
+    metadata = {METADATA_KEY: text, CHECKSUM_KEY: _checksum(text, arrays)}
     _write(path, lambda file: file.write(save(arrays, metadata)))
 
 
@@ -62,6 +71,7 @@ def load_whole(path: Path) -> dict[str, Any]:
     try:
         # torch.load accepts a flipped byte in silence; the zip's own checksums find it.
         with zipfile.ZipFile(path) as archive:
+            require_stored(path, archive)
             damaged = archive.testzip()
         if damaged is not None:
             raise FibsegError(f"{path}: damaged checkpoint: {damaged} does not fit its checksum.")
@@ -80,6 +90,22 @@ def load_whole(path: Path) -> dict[str, Any]:
     return content
 
 
+def require_stored(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse a zip that holds more than its own size; torch packs nothing.
+
+    Raises:
+        FibsegError: its parts are packed, or overlap.
+    """
+    entries = archive.infolist()
+    unpacked = sum(entry.file_size for entry in entries)
+    is_packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if is_packed or unpacked > path.stat().st_size:
+        raise FibsegError(
+            f"{path}: no checkpoint of fibseg: its {path.stat().st_size / 1e6:.3g} MB unpack to "
+            f"{unpacked / 1e6:.3g} MB, and checkpoints are not packed."
+        )
+
+
 def load_arrays(path: Path) -> dict[str, Any]:
     """Read what `save_arrays` wrote: its content, and the arrays as "weights".
 
@@ -90,11 +116,31 @@ def load_arrays(path: Path) -> dict[str, Any]:
         raise FibsegError(f"{path}: no such checkpoint.")
     try:
         with safe_open(path, "pt") as file:
-            content = json.loads((file.metadata() or {})[METADATA_KEY])
+            metadata = file.metadata() or {}
+            content = dict(json.loads(metadata[METADATA_KEY]))
             names = file.keys()
-            return dict(content) | {"weights": {name: file.get_tensor(name) for name in names}}
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+            arrays = {name: file.get_tensor(name) for name in names}
+    # JSON may be nested deeper than Python's stack.
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise FibsegError(f"{path}: no forest of fibseg, or a damaged one ({error}).") from error
+    checksum = metadata.get(CHECKSUM_KEY)
+    number = content.get("format")
+    if checksum is None and isinstance(number, int) and number >= _CHECKSUMS_SINCE:
+        raise FibsegError(f"{path}: a damaged forest: it has no checksum.")
+    if checksum is not None and checksum != _checksum(metadata[METADATA_KEY], arrays):
+        raise FibsegError(f"{path}: a damaged forest: it does not fit its checksum.")
+    return content | {"weights": arrays}
+
+
+def _checksum(text: str, arrays: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of a text and of arrays: their names, types, shapes and bytes."""
+    digest = hashlib.sha256(text.encode())
+    # Sorted, since a file may list its arrays in any order.
+    for name, array in sorted(arrays.items()):
+        values = array.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
+        digest.update(values.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def is_whole(path: Path) -> bool:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fibseg.arrays import Floats
+from fibseg.arrays import Floats, Ints
 from fibseg.errors import FibsegError
 from fibseg.models.features import FEATURES_PER_CHANNEL, REACH, SCALES, pixel_features
 
@@ -35,6 +35,9 @@ _NODE_BYTES = 60
 
 _MOST_NODES = 2**32 - 1
 """Nodes of a forest that 32 bits can number."""
+
+DEEPEST = 2000
+"""Levels of a tree; trees of real stacks have 20 to 60, and every level costs a pixel a step."""
 
 _SMALLEST_SHARE = 1e-9
 """Stands for a share of 0, whose logarithm would be infinite."""
@@ -218,15 +221,19 @@ class ForestNetwork(nn.Module):
         starts = self.starts.cpu().numpy()
         _check_starts(starts, nodes)
         left = self.left.cpu().numpy()
+        right = self.right.cpu().numpy()
         inner = left >= 0
         counts = np.diff(starts)
         tree_nodes = np.repeat(counts, counts)
         position = np.arange(nodes) - np.repeat(starts[:-1], counts)
-        for children in (left, self.right.cpu().numpy()):
+        for children in (left, right):
             # Children come after their parent, so that a walk cannot turn in a circle.
             wrong = (children >= tree_nodes) | (inner & (children <= position))
             if (wrong | (~inner & (children != -1))).any():
                 raise FibsegError("a node leads out of its tree")
+        first_nodes = np.repeat(starts[:-1], counts)[inner]
+        sides = [children[inner] + first_nodes for children in (left, right)]
+        _check_depth(starts[:-1], np.flatnonzero(inner), np.stack(sides), nodes)
         self._check_values(inner)
 
     def _check_values(self, inner: NDArray[np.bool_]) -> None:
@@ -250,6 +257,31 @@ def _check_starts(starts: NDArray[Any], nodes: int) -> None:
     fits = fits and starts[0] == 0 and starts[-1] == nodes
     if not fits or (starts[1:] <= starts[:-1]).any():
         raise FibsegError("trees do not fit their nodes")
+
+
+def _check_depth(roots: Ints, inner: Ints, children: Ints, nodes: int) -> None:
+    """Check that every node has one parent, and that no way down is too long to be walked.
+
+    Args:
+        roots: (T,) first node of each tree.
+        inner: (I,) nodes that have children, in their order.
+        children: (2, I) left and right child of each of them.
+        nodes: number of nodes.
+    """
+    parents = np.bincount(children.ravel(), minlength=nodes)
+    parents[roots] += 1
+    if (parents != 1).any():
+        raise FibsegError("a node has no parent, or several")
+    position = np.full(nodes, -1)
+    position[inner] = np.arange(len(inner))
+    level = roots
+    for _ in range(DEEPEST + 1):
+        # Leaves have no place among the inner nodes.
+        inside = position[level]
+        level = children[:, inside[inside >= 0]].ravel()
+        if not len(level):
+            return
+    raise FibsegError(f"a tree of more than {DEEPEST} levels")
 
 
 def _forget_trees(network: ForestNetwork, _: object) -> None:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fibseg.errors import FibsegError
+from fibseg.rules import BELOW_ONE, COUNT, MOMENTUM, POSITIVE, SHARE, among
 
 if TYPE_CHECKING:
     from fibseg.models.efficient_unet import EfficientUNet
@@ -39,6 +40,19 @@ BYTES_PER_NUMBER = 4
 NETWORK_FILE = "best.ckpt"
 FOREST_FILE = "forest.safetensors"
 ALL_WINDOWS = ("paper", "whole", "tiles", "blend")
+
+ARGUMENT_RULES = {
+    "width": COUNT,
+    "norm_momentum": MOMENTUM,
+    "norm_eps": POSITIVE,
+    "dropout": BELOW_ONE,
+    "drop_path": BELOW_ONE,
+    "trees": COUNT,
+    "pixels": COUNT,
+    "balance": SHARE,
+    "slices": among("every_other", "all"),
+}
+"""Rule of each key in conf/model, and argument of a network, that has one."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fibseg.errors import FibsegError
+from fibseg.models.checkpoints import require_stored
 from fibseg.models.efficient_unet import EfficientUNet
 
 Weights = dict[str, Tensor]
@@ -47,6 +49,10 @@ def read_weights(path: Path) -> Weights:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        # Files of older versions of torch are no zips.
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                require_stored(path, archive)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise FibsegError(f"model.weights: {path} does not exist.") from error

@@ -13,6 +13,7 @@ from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
 from fibseg.models.checkpoints import load_arrays, load_whole, save_arrays, save_whole
+from fibseg.models.entries import check_entries, check_weights
 from fibseg.models.features import feature_names
 from fibseg.models.forest import ForestNetwork
 from fibseg.models.kinds import Kind, create_model, model_kind
@@ -109,20 +110,17 @@ def load_model(path: Path) -> TrainedModel:
     """
     content = load_arrays(path) if path.suffix == ".safetensors" else load_whole(path)
     content = _current_format(path, content)
+    check_entries(path, content)
     kind = model_kind(content["architecture"])
     if kind.file is None or path.suffix != Path(kind.file).suffix:
         raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
     _check_sizes(path, kind, content)
-    network = create_model(content["architecture"], **content["arguments"])
-    try:
-        network.load_state_dict(content["weights"])
-        if kind.compiled:
+    network = _network(path, content)
+    if kind.compiled:
+        try:
             cast(ForestNetwork, network).check()
-    except (RuntimeError, TypeError, FibsegError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise FibsegError(
-            f"{path}: its weights do not fit its {content['architecture']} ({reason})."
-        ) from error
+        except FibsegError as error:
+            raise FibsegError(f"{path}: its weights do not fit its forest ({error}).") from error
     return TrainedModel(
         # As in training, where it is the faster order.
         network=network.eval().to(memory_format=torch.channels_last),
@@ -132,9 +130,29 @@ def load_model(path: Path) -> TrainedModel:
     )
 
 
+def _network(path: Path, content: dict[str, Any]) -> Model:
+    """Make the network of a file and give it its weights, once these are known to fit."""
+    architecture = content["architecture"]
+    weights = content["weights"]
+    try:
+        # Without memory: a file of a few bytes may ask for a network of any size.
+        with torch.device("meta"):
+            network = create_model(architecture, **content["arguments"])
+    # torch refuses impossible arguments by several kinds of exceptions.
+    except (FibsegError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise FibsegError(
+            f"{path}: no {architecture} can be made of its arguments ({reason})."
+        ) from error
+    check_weights(path, architecture, network.state_dict(), weights)
+    network.to_empty(device="cpu")
+    network.load_state_dict(weights)
+    return network
+
+
 def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Complete the content of a file of any format up to FORMAT with what older ones lack."""
-    if not isinstance(content.get("format"), int):
+    if type(content.get("format")) is not int or content["format"] < 1:
         raise FibsegError(
             f"{path}: a checkpoint, but not of fibseg; expected best.ckpt of a run directory."
         )
@@ -149,7 +167,7 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     missing = [name for name in _IN_FILE if name not in content]
     if missing:
         raise FibsegError(f"{path}: incomplete checkpoint: no {missing[0]}.")
-    if content["format"] == 1:
+    if content["format"] == 1 and isinstance(content["arguments"], dict):
         # The only order that there was.
         content["arguments"] = {"block_order": "relu_norm", **content["arguments"]}
     return content
@@ -159,7 +177,7 @@ def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:
     """Refuse a file whose parts do not fit each other, before memory is taken for them."""
     arguments = content["arguments"]
     count = len(content["class_names"])
-    fits = isinstance(arguments, dict) and arguments.get("classes") == count
+    fits = arguments.get("classes") == count
     fits = fits and len(content["label_values"]) == count
     if fits and kind.compiled:
         # Compiled code follows indices in these arrays without looking.

@@ -18,6 +18,7 @@ from fibseg.prediction.ensemble import common_precision, common_windows
 from fibseg.prediction.stack import DISAGREEMENT, Labeller, labeller_identity, slice_digest
 from fibseg.prediction.staging import Output, Staging, same_image
 from fibseg.prediction.whole_cell import Shard, label_stack_into, label_table
+from fibseg.rules import file_name_part
 from fibseg.runs.collection import collect, configurations
 from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
 from fibseg.stack import Stack, check_output, open_stack, read_notes
@@ -179,7 +180,7 @@ def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
             path = Path(config.disagreement or "")
         else:
             template = Path(config.probabilities or "")
-            path = template.with_stem(f"{template.stem}-{name}")
+            path = template.with_stem(f"{template.stem}-{file_name_part(name)}")
         outputs.append(Output(path, "uint8", notes | {"holds": name, "times": 255}))
     paths = [output.path.absolute() for output in outputs]
     if len(set(paths)) < len(paths):

@@ -21,6 +21,7 @@ from fibseg.arrays import Floats, Ints, Mask, Place
 from fibseg.errors import FibsegError
 from fibseg.files import replacing
 from fibseg.runs.directory import RunDirectory
+from fibseg.spreadsheets import text_cell, text_of_cell
 
 if TYPE_CHECKING:
     from fibseg.scores.slices import SplitScore
@@ -67,7 +68,7 @@ def write_components(
                         **component,
                         **of_slice,
                         "split": split,
-                        "class": class_names[component["class_index"]],
+                        "class": text_cell(class_names[component["class_index"]]),
                     }
                     writer.writerow([values[column] for column in COMPONENT_COLUMNS])
 
@@ -148,7 +149,8 @@ def _read(path: Path, _modified: int) -> dict[tuple[str, str], Components]:
                 raise FibsegError(f"{path}: not the components of a run.")
             for row in reader:
                 split, class_name, *values = (row[k] for k in wanted)
-                groups.setdefault((split, class_name), []).append(tuple(values))
+                key = (split, text_of_cell(class_name))
+                groups.setdefault(key, []).append(tuple(values))
         return {key: _columns(rows) for key, rows in groups.items()}
     except _DAMAGE as error:
         raise FibsegError(f"{path}: damaged ({error}).") from error

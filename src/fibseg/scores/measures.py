@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fibseg.arrays import Floats, Ints, Mask
+from fibseg.spreadsheets import text_cell
 
 OBJECT_COLUMNS = (
     "object",
@@ -77,7 +78,7 @@ def objects_csv(
             [
                 k + 1,
                 # Class indices begin with 1, the names with the first foreground class.
-                class_names[int(measures.class_index[k]) - 1],
+                text_cell(class_names[int(measures.class_index[k]) - 1]),
                 int(measures.voxels[k]),
                 f"{volume[k]:.6g}",
                 f"{measures.surface[k] / _NM2_PER_UM2:.6g}",

@@ -54,7 +54,7 @@ def launch_sweep(
     """
     setup_globals()
     configure_log(program.config.hydra.hydra_logging, program.config.hydra.verbose)
-    console = table_console(LOG_WIDTH, soft_wrap=True, highlight=False, markup=False)
+    console = table_console(LOG_WIDTH, soft_wrap=True, highlight=False)
     jobs = [
         plan_run(program, overrides, first_number + index)
         for index, overrides in enumerate(job_overrides)

@@ -26,6 +26,7 @@ from fibseg.models.features import check_size, feature_names, pixel_features
 from fibseg.models.forest import ForestNetwork
 from fibseg.models.kinds import BYTES_PER_NUMBER
 from fibseg.models.trained import save_model
+from fibseg.spreadsheets import text_cell
 from fibseg.training.opened import OpenedRun, check_model, describe_model
 
 Sample = tuple[Ints, UInt8]
@@ -267,5 +268,5 @@ def write_importances(
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("feature", "importance"))
-        writer.writerows((name, f"{value:.6f}") for name, value in rows)
+        writer.writerows((text_cell(name), f"{value:.6f}") for name, value in rows)
     return rows

@@ -1,0 +1,116 @@
+"""Which values are possible, as data: a condition, and what a user is told to give instead.
+
+Here: rules for numbers, choices and names, wherever they enter: a configuration, a data
+description, a model file, an argument. Not here: which key has which rule.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fibseg.errors import FibsegError
+
+
+# Rules are data and not code, so that one function says every mistake in the same sentence.
+class Rule(NamedTuple):
+    """A condition on a value, and what a user is told to give instead."""
+
+    holds: Callable[[Any], bool]
+    expected: str
+
+
+class Check(NamedTuple):
+    """A rule for the value of a key."""
+
+    key: str
+    value: Any
+    rule: Rule
+
+
+def among(*choices: str) -> Rule:
+    """The rule that a value is one of these."""
+    # As a sentence needs it: auto, 32 or bf16.
+    words = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return Rule(lambda value: value in choices, words)
+
+
+def require(*checks: Check) -> None:
+    """Check values in the given order.
+
+    Raises:
+        FibsegError: the first one that is impossible, with what is expected.
+    """
+    for key, value, rule in checks:
+        if not rule.holds(value):
+            raise FibsegError(f"{key}: {brief(value)} is impossible; expected {rule.expected}.")
+
+
+def brief(value: Any) -> str:
+    """Write a value as part of a sentence: on one line, and cut where it is long.
+
+    >>> brief([1, 2])
+    '[1, 2]'
+    """
+    text = str(value)
+    # Control characters would break the sentence, or colour the terminal.
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def file_name_part(name: str) -> str:
+    """Write a name as part of a file name; a model from elsewhere may have any text for one.
+
+    >>> file_name_part("ER/Golgi"), file_name_part("Müller glia (a+b)")
+    ('ER_Golgi', 'Müller glia (a+b)')
+    """
+    kept = (letter if _is_letter(letter) or letter in _OTHERS else "_" for letter in name)
+    return "".join(kept)[:_LONGEST_NAME]
+
+
+def _is_letter(letter: str) -> bool:
+    """Whether this is a letter, digit or mark of any script, or an underscore."""
+    return letter == "_" or unicodedata.category(letter)[0] in "LNM"
+
+
+def _is_class_name(value: str) -> bool:
+    if not 0 < len(value) <= _LONGEST_NAME:
+        return False
+    # Windows drops blanks and dots at the end of a file name.
+    ends_fit = _is_letter(value[0]) and value[-1] not in " ."
+    return ends_fit and all(_is_letter(letter) or letter in _OTHERS for letter in value)
+
+
+_OTHERS = " .+-()"
+"""What a name of a class may hold beside letters and digits."""
+
+_LONGEST_VALUE = 120
+"""Letters of a value that a sentence repeats."""
+
+_LONGEST_NAME = 100
+"""Letters of a name: names become parts of file names, which have 255 bytes at most."""
+
+COUNT = Rule(lambda value: value >= 1, "1 or more")
+NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
+# Comparisons with NaN are false, so that NaN fails every rule of a range.
+POSITIVE = Rule(lambda value: 0 < value < float("inf"), "above 0")
+SHARE = Rule(lambda value: 0 <= value <= 1, "0 to 1")
+BELOW_ONE = Rule(lambda value: 0 <= value < 1, "0 to below 1")
+MOMENTUM = Rule(lambda value: 0 < value <= 1, "above 0, to 1")
+
+_FOLDER_NAME = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{_LONGEST_NAME - 1}}}")
+
+# Names of data sets and runs become folders and values on Hydra's command line.
+NAME = Rule(
+    lambda value: _FOLDER_NAME.fullmatch(value) is not None,
+    f"letters, digits, . _ and -, {_LONGEST_NAME} at most",
+)
+
+# Names of classes become parts of file names, headings, cells and keys: a slash would be a folder,
+# a bracket a colour of the terminal, a sign at the start a formula of a spreadsheet.
+CLASS_NAME = Rule(
+    _is_class_name,
+    f"letters, digits, blanks and . _ + - ( ), a letter or digit first, {_LONGEST_NAME} at most",
+)
