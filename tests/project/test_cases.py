@@ -180,12 +180,12 @@ CASES = [
         ("filter", "cell.h5", *FILTER_ONE),
         either(equals("truth.npy"), refused("Zstandard", "32015", "hdf5plugin")),
     ),
-    Case("13", ("filter", "cell.n5/em/s0", *FILTER_ONE), refused("N5", "Zarr")),
-    Case("13", ("filter", "cell.n5", *FILTER_ONE), refused("N5", "Zarr")),
+    Case("13", ("filter", "cell.n5/em/s0", *FILTER_ONE), refused(".n5", "Zarr")),
+    Case("13", ("filter", "cell.n5", *FILTER_ONE), refused(".n5", "Zarr")),
     Case(
         "14",
         ("score", "prediction.tif", "truth.tif"),
-        either(scored_as_255, refused("truth.tif", "0 and 255")),
+        either(scored_as_255, refused("truth.tif", "255")),
     ),
     Case(
         "16",
@@ -257,7 +257,7 @@ def test_a_path_that_people_have_is_predicted_as_it_is_or_as_the_sentence_says(
 ) -> None:
     folder = case("12")
     typed = f"image={name}/cell.tif"
-    words = [f"checkpoint={finished.run_directory()}", "output=x.tif", "machine.device=cpu"]
+    words = [f"checkpoint={finished.run_directory()}", "output=x.tif", "device=cpu"]
     result = finished.run("predict.py", *words, typed, cwd=folder)
     if result.returncode:
         # The sentence shows between two quotes of the shell what works in place of it.
