@@ -303,7 +303,7 @@ def test_what_is_not_damage_is_not_called_damage(error: Exception, words: str) -
 def test_a_file_of_another_format_and_one_of_several_pictures(tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").rename(tmp_path / "a.png")
-    with pytest.raises(FibsegError, match="no PNG, whatever its ending says"):
+    with pytest.raises(FibsegError, match="no image of the kind PNG"):
         open_stack(tmp_path / "a.png")
     frames = [Image.new("L", (4, 4), 3)]
     Image.new("L", (4, 4)).save(tmp_path / "b.png", save_all=True, append_images=frames)

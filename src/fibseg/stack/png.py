@@ -123,8 +123,8 @@ def _read_header(path: Path) -> _PngHeader:
         if start and not start.startswith(_SIGNATURE[:4]):
             # Whatever Pillow would make of the content.
             raise FibsegError(
-                f"{path}: no PNG, whatever its ending says, the file is of another format or "
-                "damaged; name it by its format."
+                f"{path}: cannot be read, the file is damaged, cut off or no image of the kind "
+                "PNG; name a file by its format."
             )
         if start[:8] != _SIGNATURE or start[12:16] != b"IHDR":
             raise ValueError("it does not begin as a PNG")
