@@ -94,7 +94,7 @@ DATA_MISTAKES = {
     "cut png": (lambda c: change_data(c, cut_png), ["z2.png", "cut off"]),
     "rgb": (
         lambda c: change_data(c, change_pixels("image.tif", lambda p: np.stack([p] * 3, -1))),
-        ["several channels", "[9, 96, 96, 3]"],
+        ["colours", "--class NAME=#rrggbb"],
     ),
     "broken YAML": (lambda c: edit(c, "[0]", "[0"), ["expected", "line"]),
     "empty labels": (
