@@ -54,7 +54,8 @@ def brief(value: Any) -> str:
     >>> brief([1, 2])
     '[1, 2]'
     """
-    text = str(value)
+    # An empty text would not be seen.
+    text = str(value) or "''"
     # Control characters would break the sentence, or colour the terminal.
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

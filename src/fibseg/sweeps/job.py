@@ -21,6 +21,7 @@ from fibseg.config.messages import sentence
 from fibseg.errors import FibsegError, RunTakenError
 from fibseg.files import write_whole
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.secrets import without_secrets
 from fibseg.sweeps.progress import begin_line
 
 CLOCK_TOLERANCE = 1
@@ -123,7 +124,7 @@ def _run(task: Task) -> Outcome:
 def write_error(directory: RunDirectory, error: BaseException, started: float) -> None:
     """Print the traceback, and write error.txt unless the run has written it since `started`."""
     # To log.txt: an error in a worker would reach no terminal.
-    text = "".join(traceback.format_exception(error))
+    text = without_secrets("".join(traceback.format_exception(error)))
     print(text, file=sys.stderr, flush=True)
     is_written = (
         directory.error.exists() and directory.error.stat().st_mtime >= started - CLOCK_TOLERANCE
