@@ -77,15 +77,12 @@ def _is_letter(letter: str) -> bool:
 
 
 def _is_class_name(value: str) -> bool:
-    if not 0 < len(value) <= _LONGEST_NAME:
-        return False
-    # Windows drops blanks and dots at the end of a file name.
-    ends_fit = _is_letter(value[0]) and value[-1] not in " ."
-    return ends_fit and all(_is_letter(letter) or letter in _OTHERS for letter in value)
+    fits = 0 < len(value) <= _LONGEST_NAME and value.isprintable() and value == value.strip()
+    return fits and not any(sign in value for sign in "/\\")
 
 
 _OTHERS = " .+-()"
-"""What a name of a class may hold beside letters and digits."""
+"""Signs that any file system takes in a name."""
 
 _LONGEST_VALUE = 120
 """Letters of a value that a sentence repeats."""
@@ -109,9 +106,8 @@ NAME = Rule(
     f"letters, digits, . _ and -, {_LONGEST_NAME} at most",
 )
 
-# Names of classes become parts of file names, headings, cells and keys: a slash would be a folder,
-# a bracket a colour of the terminal, a sign at the start a formula of a spreadsheet.
+# Names of classes become headings, cells, keys and parts of file names, each of which has its own
+# way to write any sign; but a slash names a folder for people, too.
 CLASS_NAME = Rule(
-    _is_class_name,
-    f"letters, digits, blanks and . _ + - ( ), a letter or digit first, {_LONGEST_NAME} at most",
+    _is_class_name, f"1 to {_LONGEST_NAME} letters or signs, no slash, and no blank at the ends"
 )

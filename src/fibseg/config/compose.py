@@ -28,7 +28,7 @@ from fibseg.data.description import DataDescription, check_names
 from fibseg.errors import FibsegError
 from fibseg.rules import COUNT, Check, Rule, among, require
 from fibseg.runs.identity import run_name
-from fibseg.runs.secrets import without_secrets
+from fibseg.runs.masking import without_secrets
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 """The project's own YAML files."""

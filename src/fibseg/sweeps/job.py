@@ -21,7 +21,7 @@ from fibseg.config.messages import sentence
 from fibseg.errors import FibsegError, RunTakenError
 from fibseg.files import write_whole
 from fibseg.runs.directory import RunDirectory
-from fibseg.runs.secrets import without_secrets
+from fibseg.runs.masking import without_secrets
 from fibseg.sweeps.progress import begin_line
 
 CLOCK_TOLERANCE = 1

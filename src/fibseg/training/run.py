@@ -17,7 +17,7 @@ from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, set_threads
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.identity import config_hash
-from fibseg.runs.secrets import without_secrets
+from fibseg.runs.masking import without_secrets
 from fibseg.scores.pixels import f1_by_class
 from fibseg.scores.slices import confusions_of
 from fibseg.training.evaluation import evaluate, report, write_results

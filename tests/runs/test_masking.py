@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fibseg.runs.secrets import is_secret_name, without_secrets
-from tests.support import Commands
+from fibseg.runs.components import components_of
+from fibseg.runs.masking import is_secret_name, without_secrets
+from tests.support import TINY, Commands
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -35,12 +36,21 @@ def test_values_of_secrets_are_replaced_wherever_they_are(
 
 
 @pytest.mark.slow(seconds=5)
-def test_no_file_of_a_run_holds_a_key(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_of_a_run_holds_a_key_whatever_its_classes_are_called(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
+    description = commands.folder / "conf" / "data" / "tiny.yaml"
+    names = TINY.replace("  mitochondrion:", "  '[/b]':").replace("  er:", "  '=cmd|x':")
+    description.write_text(names)
     # As a shell puts it in, and as OmegaConf would.
     result = commands.train("training.epochs=1", f"tracking.tags=[{KEY}]")
     assert result.returncode == 0, result.stderr
+    # Markup of the terminal and a formula, as names of classes.
+    assert "[/b]" in result.stdout
     run = commands.run_directory()
+    assert components_of(run, "test", "=cmd|x").area.size
+    assert b",'=cmd|x," in (run / "components.csv").read_bytes()
     files = [path for path in run.rglob("*") if path.is_file()]
     assert len(files) > 5
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
