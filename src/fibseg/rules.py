@@ -77,8 +77,7 @@ def _is_letter(letter: str) -> bool:
 
 
 def _is_class_name(value: str) -> bool:
-    fits = 0 < len(value) <= _LONGEST_NAME and value.isprintable() and value == value.strip()
-    return fits and not any(sign in value for sign in "/\\")
+    return 0 < len(value) <= _LONGEST_NAME and value.isprintable() and value == value.strip()
 
 
 _OTHERS = " .+-()"
@@ -106,8 +105,8 @@ NAME = Rule(
     f"letters, digits, . _ and -, {_LONGEST_NAME} at most",
 )
 
-# Names of classes become headings, cells, keys and parts of file names, each of which has its own
-# way to write any sign; but a slash names a folder for people, too.
+# Names of classes become headings, cells, keys and, by `file_name_part`, parts of file names: each
+# of these has its own way to write a sign. A line end or a colour of the terminal has none.
 CLASS_NAME = Rule(
-    _is_class_name, f"1 to {_LONGEST_NAME} letters or signs, no slash, and no blank at the ends"
+    _is_class_name, f"1 to {_LONGEST_NAME} letters, digits or signs, without blanks at the ends"
 )

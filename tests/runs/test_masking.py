@@ -36,7 +36,7 @@ def test_values_of_secrets_are_replaced_wherever_they_are(
 
 
 @pytest.mark.slow(seconds=5)
-def test_no_file_of_a_run_holds_a_key_whatever_its_classes_are_called(
+def test_no_file_holds_a_key_whatever_classes_are_called(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
