@@ -54,7 +54,8 @@ def brief(value: Any) -> str:
     >>> brief([1, 2])
     '[1, 2]'
     """
-    text = str(value)
+    # An empty text would not be seen.
+    text = str(value) or "''"
     # Control characters would break the sentence, or colour the terminal.
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
@@ -76,15 +77,11 @@ def _is_letter(letter: str) -> bool:
 
 
 def _is_class_name(value: str) -> bool:
-    if not 0 < len(value) <= _LONGEST_NAME:
-        return False
-    # Windows drops blanks and dots at the end of a file name.
-    ends_fit = _is_letter(value[0]) and value[-1] not in " ."
-    return ends_fit and all(_is_letter(letter) or letter in _OTHERS for letter in value)
+    return 0 < len(value) <= _LONGEST_NAME and value.isprintable() and value == value.strip()
 
 
 _OTHERS = " .+-()"
-"""What a name of a class may hold beside letters and digits."""
+"""Signs that any file system takes in a name."""
 
 _LONGEST_VALUE = 120
 """Letters of a value that a sentence repeats."""
@@ -108,9 +105,8 @@ NAME = Rule(
     f"letters, digits, . _ and -, {_LONGEST_NAME} at most",
 )
 
-# Names of classes become parts of file names, headings, cells and keys: a slash would be a folder,
-# a bracket a colour of the terminal, a sign at the start a formula of a spreadsheet.
+# Names of classes become headings, cells, keys and, by `file_name_part`, parts of file names: each
+# of these has its own way to write a sign. A line end or a colour of the terminal has none.
 CLASS_NAME = Rule(
-    _is_class_name,
-    f"letters, digits, blanks and . _ + - ( ), a letter or digit first, {_LONGEST_NAME} at most",
+    _is_class_name, f"1 to {_LONGEST_NAME} letters, digits or signs, without blanks at the ends"
 )

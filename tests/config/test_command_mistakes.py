@@ -66,8 +66,31 @@ def test_mistakes_in_a_prediction(finished: Commands, tmp_path: Path, case: str)
     assert not list(tmp_path.glob("*out.tif*"))
 
 
+MODELS = {
+    "precision": ({"precision": "fp8"}, ["precision is fp8; expected 32 or bf16"]),
+    "side of its patches": ({"patch_size": 0}, ["patch_size is 0; expected a whole number"]),
+    "voxels": ({"voxel_sizes": [[0, 5, 5]]}, ["voxel_sizes is [[0, 5, 5]]"]),
+    "windows": ({"windows": {"kind": "spiral"}}, ["windows is a dict; expected null, or kind"]),
+    "classes": ({"class_names": [1, 2, 3, 4]}, ["class_names is [1, 2, 3, 4]"]),
+    "weights": ({"weights": {}}, ["its weights do not fit its unet"]),
+}
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_mistakes_in_a_model(finished: Commands, tmp_path: Path, case: str) -> None:
+    change, fragments = MODELS[case]
+    changed_checkpoint(finished, tmp_path / "changed.ckpt", **change)
+    image = finished.data / "image.tif"
+    result = finished.run(
+        "predict.py", "checkpoint=changed.ckpt", f"image={image}", "output=out.tif", cwd=tmp_path
+    )
+    check_row(f"model: {case}", finished.refused(result, *fragments))
+    assert not list(tmp_path.glob("*out.tif*"))
+
+
 def test_the_docs_have_these_mistakes() -> None:
     check_mistakes("`predict.py`", [f"`predict.py`: {case}" for case in PREDICT])
+    check_mistakes("model:", [f"model: {case}" for case in MODELS])
 
 
 def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> None:
@@ -108,6 +131,8 @@ def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> N
         f"new cell {image} nothing.tif --output c.yaml": ["there is no annotation"],
         f"new cell small.tif {labels} --output c.yaml": ["say where the labels start", "--offset"],
         f"new cell {image} {labels} --class er=77 --output c.yaml": ["no label has this value"],
+        f"new ../cell {image} {labels}": ["NAME: ../cell is impossible", "letters, digits"],
+        f"new cell {image} {labels} --class {'x' * 101}=1": ["--class: xxx", "100"],
     }
     mistakes: list[str] = []
     for line, fragments in cases.items():

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import string
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,9 @@ def test_predictions_in_folders_that_people_have(
     monkeypatch.setenv("HOME", str(tmp_path))
     pixels = np.random.default_rng(0).integers(0, 255, (1, 32, 32)).astype(np.uint8)
     model = tmp_path / "modèle (1).ckpt"
-    save_model(trained([], 1), model)
+    # A model from elsewhere has any names of classes.
+    names = ["background", "ER/Golgi", "../../er"]
+    save_model(replace(trained([], 1), class_names=names), model)
     first: bytes | None = None
     for folder in ("Müllerzellen", "day 1,2 & it's (1)", "~"):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -133,12 +136,15 @@ def test_predictions_in_folders_that_people_have(
                 f"checkpoint={model.name}",
                 f"image={folder}/cell.tif",
                 f"output={folder}/labels, é (1).tif",
+                f"probabilities={folder}/share.tif",
                 "threads=1",
                 "device=cpu",
             ],
             cwd=tmp_path,
         )
         assert result.returncode == 0, (folder, result.stderr)
+        shares = {path.name for path in place.glob("share*")}
+        assert shares == {"share-background.tif", "share-ER_Golgi.tif", "share-.._.._er.tif"}
         labels = tifffile.imread(place / "labels, é (1).tif").tobytes()
         first = first or labels
         assert labels == first
@@ -169,11 +175,8 @@ def test_quotes_and_folders_change_no_name_of_a_run() -> None:
         "machine.cache=cache & co",
     )
     assert same == usual
-    (start, quoted_start) = (
-        run_path_of("init_from=runs/a (1),b"),
-        run_path_of("init_from='other/a (1),b'"),
-    )
-    assert start == quoted_start
+    start = run_path_of("init_from=runs/a (1),b")
+    assert start == run_path_of("init_from='other/a (1),b'")
     assert run_path_of("machine.runs=~/é").parts[0] == "/"
 
 

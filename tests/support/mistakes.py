@@ -31,6 +31,7 @@ LOCAL = {
 TABLE_HEAD = "| mistake | sentence |"
 SECTIONS = {
     "data:": "A data description and its files",
+    "description:": "A data description from elsewhere",
     "`train.py": "The command line of a training",
     "`predict.py`": "A prediction",
     "model:": "A model file",

@@ -145,5 +145,5 @@ def parse_classes(entries: Sequence[str] | None) -> dict[str, list[int]]:
             ) from None
         # A class may be given twice, as --class er=3 --class er=4.
         values_of_class.setdefault(name.strip(), []).extend(numbers)
-    require(*(Check("--class", name, CLASS_NAME) for name in values_of_class))
+    require(*(Check("--class", name, CLASS_NAME) for name in values_of_class if name))
     return values_of_class

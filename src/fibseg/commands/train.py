@@ -17,7 +17,7 @@ from fibseg.config.descriptions import require_plain_descriptions
 from fibseg.config.messages import run_with_sentences
 from fibseg.machine import plain_console
 from fibseg.runs.directory import RunDirectory
-from fibseg.runs.secrets import without_secrets
+from fibseg.runs.masking import without_secrets
 
 # At import: Hydra needs the schemas before it composes.
 configuration.register()

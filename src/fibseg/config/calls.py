@@ -23,7 +23,7 @@ from fibseg.config.messages import sentence
 from fibseg.config.schemas import GROUPS, TrainConfig
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory
-from fibseg.runs.secrets import without_secrets
+from fibseg.runs.masking import without_secrets
 
 _FILE = "description"
 """Name under which Hydra finds a description that a caller gave as a file.

@@ -79,7 +79,9 @@ def _readable_word(word: str, is_sweep: bool) -> str:
 
 def typed_texts(arguments: Sequence[str], key: str) -> list[str]:
     """The values that a command line gives to a key, those of a sweep one by one."""
-    values = [word.partition("=")[2] for word in arguments if word.startswith(f"{key}=")]
+    words = [word.partition("=") for word in arguments]
+    # As +data=NAME and data@data=NAME, too.
+    values = [value for name, _, value in words if name.lstrip("+").split("@")[0] == key]
     texts = []
     for part in itertools.chain.from_iterable(map(_parts, values)):
         override = _parsed(part)

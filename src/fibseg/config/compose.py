@@ -28,7 +28,7 @@ from fibseg.data.description import DataDescription, check_names
 from fibseg.errors import FibsegError
 from fibseg.rules import COUNT, Check, Rule, among, require
 from fibseg.runs.identity import run_name
-from fibseg.runs.secrets import without_secrets
+from fibseg.runs.masking import without_secrets
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 """The project's own YAML files."""
@@ -60,8 +60,9 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, dict[str, Any]]:
     areas = areas_in_pixels(config.filter.areas, config.patches.size)
     config.filter.areas = areas
     plain["filter"]["areas"] = areas
-    require(*run_checks(config))
+    # First: `name` is that of the data set, unless another is given.
     check_names(config.data)
+    require(*run_checks(config))
     # What a secret is needed for, as the path of an image, keeps it in the dataclass alone.
     plain = without_secrets(plain)
     config.tracking = TrackingConfig(**plain["tracking"])

@@ -17,6 +17,7 @@ from fibseg.config.command_line import typed_texts, with_home
 from fibseg.config.messages import sentence
 from fibseg.data.description import DataDescription
 from fibseg.errors import FibsegError
+from fibseg.rules import brief
 
 _LARGEST_FILE = 1_000_000
 """Bytes of a description; 10,000 slices named by their numbers are 70,000 bytes."""
@@ -24,8 +25,26 @@ _LARGEST_FILE = 1_000_000
 _MOST_VALUES = 200_000
 """Values of a description with every alias written out."""
 
+_DEEPEST = 20
+"""Levels of a description; an image of a volume stands on the third."""
+
 FOLDER_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp")
 """All spellings by which Hydra takes a folder."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of built-in types alone, in which a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make a mapping; of two keys of one name the first would be passed over in silence."""
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        names = [key.value for key in keys]
+        for key in keys:
+            if names.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value} stands there twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def require_plain_descriptions(arguments: Sequence[str]) -> None:
@@ -70,15 +89,21 @@ def read_plain(path: Path) -> Any:
         )
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-        values = _count(content, {})
+        content = yaml.load(text, _Loader)
+        values = _count(path, content, {}, depth=0)
     except yaml.MarkedYAMLError as error:
         raise FibsegError(_broken_yaml(path, error)) from error
-    # A whole number of 5,000 digits is a ValueError of Python's.
+    except UnicodeDecodeError as error:
+        raise FibsegError(f"{path}: no text in UTF-8, and so no data description.") from error
+    # Python reads no whole number of 5,000 digits.
     except (yaml.YAMLError, ValueError) as error:
-        raise FibsegError(f"{path}: {sentence(error)}") from error
+        raise FibsegError(f"{path}: a value cannot be read ({sentence(error)}).") from error
     except RecursionError as error:
-        raise FibsegError(f"{path}: nested too deeply for a data description.") from error
+        raise FibsegError(_too_deep(path)) from error
+    if not isinstance(content, dict):
+        raise FibsegError(
+            f"{path}: no data description; expected keys and values, as name: mycell."
+        )
     if values > _MOST_VALUES:
         raise FibsegError(
             f"{path}: more than {_MOST_VALUES} values once its aliases (*) are written out; write "
@@ -87,7 +112,7 @@ def read_plain(path: Path) -> Any:
     # What Hydra would obey: a header that places keys outside of data, and other files to read.
     if re.search(r"^\s*#\s*@package\b", text, re.MULTILINE):
         raise FibsegError(f"{path}: '# @package' has no place in a data description; delete it.")
-    if isinstance(content, dict) and "defaults" in content:
+    if "defaults" in content:
         raise FibsegError(f"{path}: defaults: no key of a data description; write all keys in it.")
     return content
 
@@ -100,14 +125,34 @@ def _broken_yaml(path: Path, error: yaml.MarkedYAMLError) -> str:
     return f"{path}{place}: no YAML ({'; '.join(reasons)})."
 
 
-def _count(node: Any, counts: dict[int, int]) -> int:
-    """Count the values below a node with aliases written out; RecursionError for a circle."""
+def _too_deep(path: Path) -> str:
+    return f"{path}: nested deeper than a data description is, or its aliases (*) turn in a circle."
+
+
+def _count(path: Path, node: Any, counts: dict[int, int], depth: int) -> int:
+    """Count the values below a node with aliases written out.
+
+    Args:
+        path: of the file, for messages.
+        node: of the file.
+        counts: of nodes that were walked before, by their identity.
+        depth: of the node.
+
+    Raises:
+        FibsegError: the node is nested too deeply, as in a circle, or a key is no text.
+    """
     if not isinstance(node, dict | list):
         return 1
+    if depth > _DEEPEST:
+        raise FibsegError(_too_deep(path))
     # A node that several aliases name is walked once.
     if id(node) not in counts:
-        children = [*node, *node.values()] if isinstance(node, dict) else node
-        counts[id(node)] = 1 + sum(_count(child, counts) for child in children)
+        for key in node if isinstance(node, dict) else ():
+            if not isinstance(key, str):
+                raise FibsegError(f"{path}: the key {brief(key)} is no text; put it in quotes.")
+        children = node.values() if isinstance(node, dict) else node
+        below = [_count(path, child, counts, depth + 1) for child in children]
+        counts[id(node)] = 1 + sum(below)
     return counts[id(node)]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fibseg.errors import FibsegError
 from fibseg.rules import brief
-from fibseg.runs.secrets import is_secret_name
+from fibseg.runs.masking import is_secret_name
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z0-9_.\[\]]+\}")
 """The value of another key."""

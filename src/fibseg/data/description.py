@@ -5,6 +5,7 @@ docs/ARCHITECTURE.md shows a full example.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,13 @@ import numpy as np
 
 from fibseg.arrays import IGNORE, Pixels
 from fibseg.errors import FibsegError
-from fibseg.rules import CLASS_NAME, NAME, Check, require
+from fibseg.rules import CLASS_NAME, NAME, Check, brief, require
+
+_LARGEST_VOXEL = 1e9
+"""Side of a voxel in nm: a metre."""
+
+_LARGEST_PHANTOM = 10**9
+"""Voxels of a phantom, which is made in memory."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -200,6 +207,7 @@ def check_names(description: DataDescription) -> None:
 def check_description(description: DataDescription) -> None:
     """Raise FibsegError if the description contradicts itself; opens no file."""
     _check_classes(description)
+    _check_sizes(description)
     _check_label_values(description)
     _check_intensity(description.intensity)
     weights = class_weights(description)
@@ -221,6 +229,30 @@ def _check_classes(description: DataDescription) -> None:
     if not description.background.labels:
         raise FibsegError(
             "data.background.labels: empty; name the label values that are none of the classes."
+        )
+
+
+def _check_sizes(description: DataDescription) -> None:
+    """Check sizes of voxels and of a phantom, before anything is computed or made of them."""
+    for index, volume in enumerate(description.volumes):
+        if any(size > _LARGEST_VOXEL for size in volume.voxel_size):
+            raise FibsegError(
+                f"data.volumes[{index}].voxel_size: {volume.voxel_size} is impossible; expected "
+                f"nm, {_LARGEST_VOXEL:g} at most."
+            )
+    if description.phantom is None:
+        return
+    shape = description.phantom.shape
+    fits = len(shape) == 3 and min(shape) >= 1 and math.prod(shape) <= _LARGEST_PHANTOM
+    if not fits:
+        raise FibsegError(
+            f"data.phantom.shape: {brief(shape)} is impossible; expected [z, y, x], each 1 or "
+            f"more, and {_LARGEST_PHANTOM / 1e9:g} billion voxels at most."
+        )
+    if not 0 <= description.phantom.seed < 2**63:
+        raise FibsegError(
+            f"data.phantom.seed: {brief(description.phantom.seed)} is impossible; expected 0 or "
+            "more, below 2^63."
         )
 
 

@@ -30,7 +30,7 @@ _LARGEST_WIDTH = 4096
 
 _MOST_AREAS = 64
 _MOST_VOLUMES = 100_000
-_MOST_VALUES = 1_000_000
+_MOST_VALUES = 10_000
 """Values of an entry that has no rule of its own."""
 
 _LONGEST_LIST = 8
@@ -183,7 +183,7 @@ def _argument_rule(name: str, kind: type | None) -> Rule:
     """The rule of a network's argument: its type, and what conf/model allows."""
     if kind is None or kind is int:
         # An int of a file has any number of digits.
-        return whole(0, _LARGEST_WIDTH if name == "width" else 2**32)
+        return whole(1, _LARGEST_WIDTH) if name == "width" else whole(0, 2**32)
     fits = _ARGUMENT_TYPES[kind]
     rule = ARGUMENT_RULES.get(name)
     if rule is None:
@@ -239,8 +239,8 @@ def check_weights(
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise FibsegError(
-                f"{path}: its weights are no numbers (NaN or infinite in {name}): its training "
-                "diverged, or the file is damaged; take another model."
+                f"{path}: weights that are no finite numbers ({name}): its training diverged; "
+                "train again with a lower training.learning_rate."
             )
 
 

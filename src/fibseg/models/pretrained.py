@@ -56,6 +56,8 @@ def read_weights(path: Path) -> Weights:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise FibsegError(f"model.weights: {path} does not exist.") from error
+    except FibsegError:
+        raise
     # torch, pickle and safetensors raise many kinds of exceptions on bytes that they did not write.
     except Exception as error:
         raise FibsegError(

@@ -17,6 +17,7 @@ from fibseg.models.entries import check_entries, check_weights
 from fibseg.models.features import feature_names
 from fibseg.models.forest import ForestNetwork
 from fibseg.models.kinds import Kind, create_model, model_kind
+from fibseg.rules import brief
 
 if TYPE_CHECKING:
     from fibseg.models.kinds import Model
@@ -158,7 +159,8 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         )
     if content["format"] > FORMAT:
         raise FibsegError(
-            f"{path}: format {content['format']}, but this fibseg reads up to {FORMAT}; update it."
+            f"{path}: format {brief(content['format'])}, but this fibseg reads up to {FORMAT}; "
+            "update it."
         )
     # What an older format lacks comes first, so that the file's own values win.
     content = {"windows": None, **content}

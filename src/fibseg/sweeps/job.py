@@ -21,6 +21,7 @@ from fibseg.config.messages import sentence
 from fibseg.errors import FibsegError, RunTakenError
 from fibseg.files import write_whole, writing
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.masking import without_secrets
 from fibseg.sweeps.progress import begin_line
 
 CLOCK_TOLERANCE = 1
@@ -132,7 +133,7 @@ def _named(error: Exception, directory: RunDirectory) -> Exception:
 def write_error(directory: RunDirectory, error: BaseException, started: float) -> None:
     """Print the traceback, and write error.txt unless the run has written it since `started`."""
     # To log.txt: an error in a worker would reach no terminal.
-    text = "".join(traceback.format_exception(error))
+    text = without_secrets("".join(traceback.format_exception(error)))
     # On a full disk, this error is the cause of those of writing it down; the driver gets it.
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)

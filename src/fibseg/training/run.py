@@ -17,6 +17,7 @@ from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, set_threads
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.identity import config_hash
+from fibseg.runs.masking import without_secrets
 from fibseg.scores.pixels import f1_by_class
 from fibseg.scores.slices import confusions_of
 from fibseg.training.evaluation import evaluate, report, write_results
@@ -81,7 +82,7 @@ def train_or_report(
             train(open_run(request, earlier, directory, console))
         # The reason stays in the directory: the sentence of a failed sweep points there.
         except (Exception, KeyboardInterrupt):
-            write_whole(directory.error, traceback.format_exc())
+            write_whole(directory.error, without_secrets(traceback.format_exc()))
             raise
         return report(directory, console)
 
