@@ -192,6 +192,13 @@ def remove_partials(path: Path) -> None:
             remove(leftover)
 
 
+def remove_all_partials(folder: Path) -> None:
+    """Delete what killed processes left in a folder whose files several could write."""
+    for partial in folder.glob(".*.partial"):
+        if _PROCESS.search(partial.name) and not _is_being_written(partial):
+            remove(partial)
+
+
 _PROCESS = re.compile(r"\.([0-9a-f]{8})-([0-9]+)-([0-9]+)(\.old)?\.partial$")
 """End of the name of a partial file: machine, process, and when that process was started."""
 

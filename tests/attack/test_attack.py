@@ -27,17 +27,18 @@ POINTS = int(os.environ.get("FIBSEG_ATTACK_POINTS", "2"))
 pytestmark = pytest.mark.slow(seconds=6)
 
 
-def prepared(commands: Commands, program: str, line: list[str], *outputs: str) -> Target:
-    """A target whose undisturbed outputs are kept."""
+def prepared(commands: Commands, program: str, line: list[str]) -> Target:
+    """A target whose undisturbed outputs are kept; the inputs lie in its folder already."""
+    inputs = [path.name for path in commands.folder.iterdir()]
     expected = commands.folder.with_name(f"{commands.folder.name}-expected")
-    target = Target(commands, program, line, outputs, expected)
+    target = Target(commands, program, line, inputs, expected)
     target.keep_as_expected()
     return target
 
 
 def test_training(commands: Commands) -> None:
     line = [*commands.recipe, "training.epochs=2", "filter=on", "filter.areas=[20]"]
-    target = prepared(commands, "train.py", [*line, "machine.processes=1"], "runs", "cache")
+    target = prepared(commands, "train.py", [*line, "machine.processes=1"])
     assert attack(target, POINTS) == []
 
 
@@ -51,10 +52,7 @@ def test_prediction(commands: Commands, finished: Commands, phantom_folder: Path
         "threads=1",
         "processes=1",
     ]
-    outputs = [path.name for path in commands.folder.iterdir()]
-    target = prepared(commands, "predict.py", line, "out.zarr", "probabilities.tif")
-    assert outputs == ["conf"]
-    assert attack(target, POINTS) == []
+    assert attack(prepared(commands, "predict.py", line), POINTS) == []
 
 
 def labels_of_blobs(folder: Path) -> Path:
@@ -79,9 +77,7 @@ def measure_line(commands: Commands) -> list[str]:
 
 
 def test_measure(commands: Commands) -> None:
-    line = measure_line(commands)
-    target = prepared(commands, "fibseg", line, "objects.csv", "objects.zarr")
-    assert attack(target, POINTS) == []
+    assert attack(prepared(commands, "fibseg", measure_line(commands)), POINTS) == []
 
 
 def test_filter(commands: Commands, phantom_folder: Path) -> None:
@@ -92,15 +88,14 @@ def test_filter(commands: Commands, phantom_folder: Path) -> None:
         "--area=20",
         "--area=200",
     ]
-    outputs = ("filtered-20.zarr", "filtered-200.zarr")
-    assert attack(prepared(commands, "fibseg", line, *outputs), POINTS) == []
+    assert attack(prepared(commands, "fibseg", line), POINTS) == []
 
 
 def test_compare(commands: Commands, finished: Commands) -> None:
     """Files of an earlier comparison are replaced, so that nothing is in the way."""
     output = f"--output={commands.folder / 'comparison'}"
     line = ["compare", str(finished.run_directory()), output]
-    assert attack(prepared(commands, "fibseg", line, "comparison"), POINTS) == []
+    assert attack(prepared(commands, "fibseg", line), POINTS) == []
 
 
 @dataclass(frozen=True)
@@ -127,7 +122,7 @@ class Planted:
 
 def test_a_planted_fault_is_noticed(commands: Commands) -> None:
     """A kill at any operation but the first leaves half an output, which is in the way."""
-    target = prepared(commands, "fibseg", measure_line(commands), "objects.csv", "objects.zarr")
+    target = prepared(commands, "fibseg", measure_line(commands))
     order = target.order("tear", 2)
     code, _ = target.disturb(order, Planted(order))
     assert code < 0

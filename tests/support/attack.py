@@ -1,8 +1,8 @@
 """Programs that are disturbed at a file operation with a chosen number.
 
 Operations are those by which a program changes files below a folder: opening for writing, syncing,
-renaming, deleting, making a folder, changing a length. They are counted in one process, and the
-deed is done at one of them:
+renaming, deleting, making a folder, changing a length; not those that change nothing. They are
+counted in one process, and the deed is done at one of them:
 
 - "kill": the process is killed before the operation.
 - "tear": the file that was opened by the operation before, or that is synced or renamed by this
@@ -24,6 +24,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Order:
     Attributes:
         deed: one of DEEDS, or "count".
         number: of the operation, from 1 on.
-        folder: operations on other files are not counted.
+        folders: operations on other files are not counted.
         report: file that takes a line for each operation that is counted.
         program: part of the command line of the process; others are left alone.
         unless: file that keeps a process alone once it exists; made by the deed.
@@ -55,7 +56,7 @@ class Order:
 
     deed: str
     number: int
-    folder: str
+    folders: Sequence[str]
     report: str
     program: str = ""
     unless: str = ""
@@ -70,7 +71,7 @@ class Attack:
 
     def __init__(self, order: Order):
         self.order = order
-        self.folder = os.path.realpath(order.folder) + os.sep
+        self.folders = tuple(os.path.realpath(folder) + os.sep for folder in order.folders)
         self.count = 0
         self.last_opened: str | None = None
         self.is_full = False
@@ -112,14 +113,17 @@ class Attack:
         """Count an operation, and do the deed where it is the one."""
         full_path = os.path.realpath(os.fsdecode(path))
         # A forked child has this hook, too.
-        if not full_path.startswith(self.folder) or os.getpid() != self.process:
+        if not full_path.startswith(self.folders) or os.getpid() != self.process:
+            return
+        # Programs like to make folders that exist, and to delete files that do not.
+        if name == "mkdir" if os.path.lexists(full_path) else name == "remove":
             return
         if self.is_full and name in NEEDS_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.count += 1
         # The limit on files holds for the report, too.
         with suppress(OSError):
-            os.write(self.report, f"{name} {full_path.removeprefix(self.folder)}\n".encode())
+            os.write(self.report, f"{name} {full_path}\n".encode())
         before = self.last_opened
         self.last_opened = full_path if name == "open" else None
         if self.count != self.order.number or not self._is_first():

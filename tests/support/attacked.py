@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 from collections import Counter
@@ -36,14 +37,14 @@ class Target:
         commands: the folder of the command, which also holds its input.
         program: a key of PROGRAMS.
         line: the arguments of the command; it is the same when it is repeated.
-        outputs: names of files and folders that the command makes there.
+        inputs: names of what lies there before the command.
         expected: a folder with the outputs of a command that nothing disturbed.
     """
 
     commands: Commands
     program: str
     line: Sequence[str]
-    outputs: Sequence[str]
+    inputs: Sequence[str]
     expected: Path
 
     @property
@@ -54,7 +55,7 @@ class Target:
     def forget(self) -> None:
         """Remove what the command made, and what it left."""
         for path in self.folder.iterdir():
-            if path.name in self.outputs or path.name.startswith("."):
+            if path.name not in self.inputs:
                 files.remove(path)
 
     def repeat(self) -> tuple[int, str]:
@@ -90,7 +91,7 @@ class Target:
         """An order for this command."""
         report = self.expected.with_name(f"{self.expected.name}-operations")
         report.unlink(missing_ok=True)
-        return Order(deed, number, str(self.folder), str(report))
+        return Order(deed, number, [str(self.folder)], str(report))
 
     def operations(self) -> int:
         """How many operations the undisturbed command does."""
@@ -114,12 +115,13 @@ def _content(reader: int) -> str:
 
 
 def chosen(total: int, points: int) -> list[int]:
-    """Numbers of operations, spread evenly over all of them; fewer where there are fewer.
+    """Numbers of operations, of each equal share one at random; fewer where there are fewer.
 
-    >>> chosen(10, 3), chosen(2, 5)
-    ([2, 5, 9], [1, 2])
+    At random, since programs repeat themselves, and the same of a few operations would be met.
     """
-    return sorted({1 + (2 * k + 1) * total // (2 * points) for k in range(points)})
+    chance = random.Random(total)
+    shares = [(k * total // points, (k + 1) * total // points) for k in range(points)]
+    return [chance.randint(first + 1, last) for first, last in shares if first < last]
 
 
 def attack(target: Target, points: int) -> list[str]:

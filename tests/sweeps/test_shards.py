@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ import pytest
 from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
-from fibseg.errors import FibsegError
+from fibseg.errors import FibsegError, Terminated
+from fibseg.machine import sigterm_is_ctrl_c
 from fibseg.sweeps import shards
-from fibseg.sweeps.shards import launch_shards
+from fibseg.sweeps.shards import ShardProcesses, launch_shards
 from tests.support import Commands
 
 CONFIG = OmegaConf.create(
@@ -41,14 +45,19 @@ class Processes:
         self.lines: list[list[str]] = []
         self.devices: list[str | None] = []
 
-    def run(self, name: str, line: list[str], environment: dict[str, str]) -> Any:
+    def start(self, line: list[str], environment: dict[str, str]) -> None:
         self.lines.append(line)
         self.devices.append(environment.get("CUDA_VISIBLE_DEVICES"))
+
+    def run(self, *_: Any) -> Any:
         return self.ends.pop(0) if self.ends else (0, [])
 
 
 def replace_processes(monkeypatch: pytest.MonkeyPatch, *ends: tuple[int, list[str]]) -> Processes:
     processes = Processes(*ends)
+    monkeypatch.setattr(
+        ShardProcesses, "start", lambda _, line, environment: processes.start(line, environment)
+    )
     monkeypatch.setattr(shards, "_run_process", processes.run)
     return processes
 
@@ -111,6 +120,31 @@ def test_a_shard_that_dies_is_started_again_and_one_that_fails_is_not(
         assert len(processes.lines) == len(ends)
         with pytest.raises(FibsegError, match=f"^{message}$"):
             result.return_value  # noqa: B018
+
+
+def test_shards_end_with_a_launcher_that_is_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those at work are told, too, and those that wait do not start."""
+    started = []
+    start = ShardProcesses.start
+    begun = threading.Event()
+
+    def start_sleep(self: ShardProcesses, _: Any, environment: dict[str, str]) -> Any:
+        process = start(self, ["sleep", "600"], environment)
+        started.append(process)
+        begun.set()
+        return process
+
+    def terminate_when_begun() -> None:
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ShardProcesses, "start", start_sleep)
+    killer = threading.Thread(target=terminate_when_begun)
+    killer.start()
+    with pytest.raises(Terminated), sigterm_is_ctrl_c():
+        launch_shards(CONFIG, [[f"shard={k}"] for k in range(4)], at_once=1, retries=3)
+    killer.join()
+    assert [process.returncode for process in started] == [-signal.SIGTERM]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock
 
 from fibseg.arrays import Pixels
-from fibseg.files import replacing
+from fibseg.files import remove_all_partials, replacing
 
 _CACHE_FORMAT = 1
 """Part of every key: raise it when the filter's result or the format of the files changes."""
@@ -95,6 +95,8 @@ def turn_to_fill(
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 locks.enter_context(FileLock(folder / f".{name}.lock"))
+                # Here and not with each slice: a cache may hold thousands of files.
+                remove_all_partials(folder)
             except OSError:
                 # A cache that cannot be written; `write_to_cache` will say so.
                 break

@@ -1,7 +1,7 @@
 """The folder and the processes of a Ray that a sweep starts: both end with the sweep, however.
 
-As a program (`python -m fibseg.sweeps.ray_session MARK FOLDER`) it waits for the end of the sweep
-that started it.
+As a program (`python -m fibseg.sweeps.ray_session MARK`) it waits for the end of the sweep that
+started it; from its input it reads the folders that it then removes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,56 +55,68 @@ class RaySession:
         """
         # Random, so that a sweep never kills the processes of another one.
         self.mark = secrets.token_hex(4)
-        self.folder, self._lock = _make_folder(self.mark)
-        # A session of its own: neither Ctrl-C nor a kill of the driver's group reaches it.
+        # Before the folder is made, so that no kill leaves it behind. A session of its own: neither
+        # Ctrl-C nor a kill of the driver's group reaches it.
         self._watcher = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, self.mark, str(self.folder)],
+            [sys.executable, "-P", "-m", __name__, self.mark],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            text=True,
             start_new_session=True,
             env={name: value for name, value in os.environ.items() if name != MARK_VARIABLE},
         )
+        try:
+            self.folder, self._lock = self._make_folder()
+        except BaseException:
+            self._end_watcher()
+            raise
 
     def close(self) -> None:
         """End what is left of Ray, and remove the folder."""
         # Here too, in case somebody has killed the watcher.
-        end_session(self.mark, self.folder)
+        end_session(self.mark, [self.folder])
         self._lock.release()
+        self._end_watcher()
+
+    def _end_watcher(self) -> None:
         assert self._watcher.stdin is not None
-        self._watcher.stdin.close()
+        with suppress(BrokenPipeError):
+            self._watcher.stdin.close()
         self._watcher.wait()
 
+    def _make_folder(self) -> tuple[Path, FileLock]:
+        """A folder in the first place that suits Ray, with a lock that this process holds."""
+        system = [os.environ.get(name) for name in ("RAY_TMPDIR", "XDG_RUNTIME_DIR")]
+        # Clusters like to give a TMPDIR with a long name.
+        places = [system[0], tempfile.gettempdir(), "/tmp", system[1], "/var/tmp"]
+        for place in dict.fromkeys(Path(place) for place in places if place):
+            with suppress(OSError):
+                remove_stale(place)
+                if shutil.disk_usage(place).free < ROOM_BYTES:
+                    continue
+                folder, lock = self._locked_folder(place)
+                if _bears_sockets(folder):
+                    return folder, lock
+                lock.release()
+                shutil.rmtree(folder, ignore_errors=True)
+        raise FibsegError(
+            f"hydra/launcher=ray: Ray needs a folder with {ROOM_BYTES / 1e9} GB of room and a path "
+            "of at most 23 letters, as /tmp; set TMPDIR to such a folder."
+        )
 
-def _make_folder(mark: str) -> tuple[Path, FileLock]:
-    """A folder in the first place that suits Ray, with a lock that its owner holds."""
-    variables = [os.environ.get(name) for name in ("RAY_TMPDIR", "XDG_RUNTIME_DIR")]
-    # Clusters like to give a TMPDIR with a long name.
-    places = [variables[0], tempfile.gettempdir(), "/tmp", variables[1], "/var/tmp"]
-    for place in dict.fromkeys(Path(place) for place in places if place):
-        with suppress(OSError):
-            remove_stale(place)
-            if shutil.disk_usage(place).free < ROOM_BYTES:
-                continue
-            folder, lock = _locked_folder(place, mark)
-            if _bears_sockets(folder):
-                return folder, lock
-            lock.release()
-            shutil.rmtree(folder, ignore_errors=True)
-    raise FibsegError(
-        f"hydra/launcher=ray: Ray needs a folder with {ROOM_BYTES / 1e9} GB of room and a path of "
-        "at most 23 letters, as /tmp; set TMPDIR to such a folder."
-    )
-
-
-def _locked_folder(place: Path, mark: str) -> tuple[Path, FileLock]:
-    """A folder for this user alone; without its lock it never has the name of a session."""
-    unnamed = Path(tempfile.mkdtemp(prefix=".fibseg-", dir=place))
-    lock = FileLock(unnamed / _lock_name())
-    lock.acquire()
-    folder = place / f"{FOLDER_PREFIX}{mark}"
-    unnamed.rename(folder)
-    return folder, lock
+    def _locked_folder(self, place: Path) -> tuple[Path, FileLock]:
+        """A folder for this user alone; without its lock it never has the name of a session."""
+        folder = place / f"{FOLDER_PREFIX}{self.mark}"
+        unnamed = place / f".{folder.name}"
+        assert self._watcher.stdin is not None
+        with suppress(BrokenPipeError):
+            print(unnamed, folder, sep="\n", file=self._watcher.stdin, flush=True)
+        unnamed.mkdir(mode=0o700)
+        lock = FileLock(unnamed / _lock_name())
+        lock.acquire()
+        unnamed.rename(folder)
+        return folder, lock
 
 
 def _lock_name() -> str:
@@ -135,16 +148,17 @@ def remove_stale(place: Path) -> None:
             if names - {_lock_name()}:
                 continue
             with FileLock(folder / _lock_name(), timeout=0):
-                end_session(folder.name.removeprefix(FOLDER_PREFIX), folder)
+                end_session(folder.name.removeprefix(FOLDER_PREFIX), [folder])
 
 
-def end_session(mark: str, folder: Path) -> None:
-    """Kill every process with this mark and remove the folder of its Ray."""
+def end_session(mark: str, folders: Sequence[Path]) -> None:
+    """Kill every process with this mark and remove the folders of its Ray."""
     kill_marked(mark)
     end = time.monotonic() + REMOVE_SECONDS
     # A process that was killed may still write a file into a folder that is being removed.
-    while folder.exists() and time.monotonic() < end:
-        shutil.rmtree(folder, ignore_errors=True)
+    while any(folder.exists() for folder in folders) and time.monotonic() < end:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.05)
 
 
@@ -163,14 +177,14 @@ def kill_marked(mark: str) -> None:
                 continue
 
 
-def watch(mark: str, folder: Path) -> None:
+def watch(mark: str) -> None:
     """Wait until the driver has ended, then end its Ray."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # The pipe has no other end than the driver's, which the system closes however it ends.
-    sys.stdin.buffer.read()
-    end_session(mark, folder)
+    folders = sys.stdin.read().splitlines()
+    end_session(mark, [Path(folder) for folder in folders])
 
 
 if __name__ == "__main__":
-    watch(sys.argv[1], Path(sys.argv[2]))
+    watch(sys.argv[1])

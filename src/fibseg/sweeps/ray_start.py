@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fibseg.errors import FibsegError, Terminated
+from fibseg.errors import DiskFullError, FibsegError, Terminated
+from fibseg.files import writing
 from fibseg.sweeps.job import output_to
 from fibseg.sweeps.ray_session import MARK_VARIABLE, RaySession
 
@@ -65,19 +66,22 @@ def start_ray(session: RaySession, gpus: int | None, options: dict[str, Any]) ->
     # a process over its environment, where `kill_marked` reads the mark.
     os.environ |= {MARK_VARIABLE: session.mark, "SPT_NOENV": "1"}
     try:
-        ray.init(
-            address="local",
-            # Not the cores of the machine, of which a container or a scheduler may grant a part.
-            num_cpus=len(os.sched_getaffinity(0)),
-            num_gpus=gpus,
-            # The dashboard would cost a process and open a port.
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=str(session.folder),
-            # Not /dev/shm, which containers make tiny or not at all, and others may fill.
-            _plasma_directory=str(session.folder),
-            **options,
-        )
+        with writing(session.folder):
+            ray.init(
+                address="local",
+                # Not those of the machine, of which a container or a scheduler may grant a part.
+                num_cpus=len(os.sched_getaffinity(0)),
+                num_gpus=gpus,
+                # The dashboard would cost a process and open a port.
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(session.folder),
+                # Not /dev/shm, which containers make tiny or not at all, and others may fill.
+                _plasma_directory=str(session.folder),
+                **options,
+            )
+    except DiskFullError:
+        raise
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise FibsegError(
             f"hydra/launcher=ray: Ray does not start ({first_sentence(error)})."

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Queue
-from threading import Thread
+from threading import Lock, Thread
 from typing import IO
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -27,6 +27,39 @@ PR_SET_PDEATHSIG = 1
 """Number of an operation of Linux's prctl, from <sys/prctl.h>."""
 
 
+class ShardProcesses:
+    """The processes of the shards, which end together once the launcher is told to end."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._processes: list[subprocess.Popen[str]] = []
+        self.is_stopped = False
+
+    def start(self, line: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+        """Start a process; FibsegError after `stop`."""
+        # Under the lock, so that none starts after `stop` has gone through all of them.
+        with self._lock:
+            if self.is_stopped:
+                raise FibsegError("the launcher was stopped.")
+            process = subprocess.Popen(
+                line,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+                preexec_fn=_end_with_parent,
+            )
+            self._processes.append(process)
+            return process
+
+    def stop(self) -> None:
+        """End all of them, each with its slices kept."""
+        with self._lock:
+            self.is_stopped = True
+            for process in self._processes:
+                process.terminate()
+
+
 @dataclass(frozen=True)
 class ShardCommand:
     """How the process of a shard is started.
@@ -35,11 +68,13 @@ class ShardCommand:
         line: the command line without the overrides of the shard.
         threads: cores of a shard, unless its overrides name a number.
         retries: how often a shard is started again after its process died.
+        processes: those of the shards.
     """
 
     line: list[str]
     threads: int
     retries: int
+    processes: ShardProcesses = field(default_factory=ShardProcesses)
 
 
 def launch_shards(
@@ -73,7 +108,12 @@ def launch_shards(
 
     # Threads suffice, since each one only waits for a process.
     with ThreadPoolExecutor(slots) as pool:
-        return list(pool.map(run, job_overrides))
+        try:
+            return list(pool.map(run, job_overrides))
+        # SIGTERM reaches this process alone, and the pool would wait for shards that go on.
+        except BaseException:
+            command.processes.stop()
+            raise
 
 
 def _configuration_flags(config: DictConfig) -> list[str]:
@@ -104,7 +144,7 @@ def _run_shard(command: ShardCommand, overrides: Sequence[str], gpu: int | None)
         environment["CUDA_VISIBLE_DEVICES"] = _visible_device(gpu)
     result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
     for attempt in range(command.retries + 1):
-        code, errors = _run_process(name, line, environment)
+        code, errors = _run_process(name, command.processes.start(line, environment))
         if code == 0:
             result.status = JobStatus.COMPLETED
             result.return_value = None
@@ -114,31 +154,22 @@ def _run_shard(command: ShardCommand, overrides: Sequence[str], gpu: int | None)
         reason = errors[-1].removeprefix("error: ") if errors else f"ended with exit code {code}"
         result.return_value = FibsegError(f"{name}: {'killed by a signal' if has_died else reason}")
         # An error would come again with every attempt.
-        if not has_died or attempt == command.retries:
+        if not has_died or command.processes.is_stopped or attempt == command.retries:
             break
         print(f"{name}: its process died; it is started again", flush=True)
     return result
 
 
-def _run_process(
-    name: str, line: Sequence[str], environment: dict[str, str]
-) -> tuple[int, list[str]]:
+def _run_process(name: str, process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     """Exit code and lines of stderr; lines of stdout are printed with the name before them."""
-    process = subprocess.Popen(
-        line,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=_end_with_parent,
-    )
     assert process.stdout is not None and process.stderr is not None
-    # Both pipes are read at once: a process stops when one of them is full.
-    printer = Thread(target=_print_lines, args=(name, process.stdout))
-    printer.start()
-    errors = process.stderr.read().splitlines()
-    printer.join()
-    return process.wait(), errors
+    with process:
+        # Both pipes are read at once: a process stops when one of them is full.
+        printer = Thread(target=_print_lines, args=(name, process.stdout))
+        printer.start()
+        errors = process.stderr.read().splitlines()
+        printer.join()
+    return process.returncode, errors
 
 
 def _end_with_parent() -> None:
