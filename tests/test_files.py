@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fibseg.errors import FibsegError
+from fibseg.errors import DiskFullError, FibsegError
 from fibseg.files import (
     partial_path,
     remove_partials,
@@ -17,6 +17,7 @@ from fibseg.files import (
     require_disk,
     take_place,
     write_whole,
+    writing,
 )
 from tests.support.processes import start_python
 
@@ -85,18 +86,66 @@ def test_a_kill_leaves_the_old_file_and_one_partial(tmp_path: Path, end: str, wr
     assert path.read_text() == "new"
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "quota"),
+        (errno.EFBIG, "ulimit -f"),
+    ],
+)
+def test_a_full_disk_leaves_the_old_file_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
     def is_full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        # The system names no file here.
+        raise OSError(number, os.strerror(number))
 
     path = tmp_path / "a.txt"
     path.write_text("old")
     # File systems that allocate late report a full disk when the bytes are synced.
     monkeypatch.setattr(os, "fsync", is_full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFullError) as caught:
         write_whole(path, "new")
+    assert str(caught.value).startswith(f"{path}: cannot be written: ")
+    assert reason in str(caught.value)
+    # Who can do without the file goes on after any failed write.
+    assert isinstance(caught.value, OSError) and isinstance(caught.value, FibsegError)
     assert names(tmp_path) == ["a.txt"]
     assert path.read_text() == "old"
+
+
+def test_the_innermost_file_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DiskFullError, match="inner: cannot"),
+        writing(tmp_path / "outer"),
+        writing(tmp_path / "inner"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_another_error_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), writing(tmp_path / "a"):
+        raise PermissionError(errno.EACCES, "no", "b")
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from fibseg.files import write_whole
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_whole(Path(sys.argv[1]), b"a" * 2000)
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_limit_of_the_system(tmp_path: Path) -> None:
+    output, _ = start_python(LIMITED, tmp_path / "a").communicate()
+    assert output.startswith(f"{tmp_path}/a: cannot be written: files may not")
+    assert names(tmp_path) == []
 
 
 def test_bytes_are_synced_before_the_name_changes(

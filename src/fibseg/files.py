@@ -6,6 +6,7 @@ is in a run directory (`fibseg.runs`).
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -13,7 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fibseg.errors import FibsegError
+from fibseg.errors import DiskFullError, FibsegError
+
+_NO_ROOM = {
+    errno.ENOSPC: "the disk is full; make room",
+    errno.EDQUOT: "the quota of this account is used up; make room",
+    errno.EFBIG: "files may not become that large here; raise the limit (ulimit -f)",
+}
+"""Number of an error that a lack of room causes -> the reason, and what to do."""
 
 
 def partial_path(path: Path, shared: bool = False) -> Path:
@@ -30,6 +38,28 @@ def partial_path(path: Path, shared: bool = False) -> Path:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name `path` in the error of a block that writes it and finds no room.
+
+    The system's own error says "No space left on device", and no file.
+
+    Raises:
+        DiskFullError: the disk is full, a quota is used up, or a file grew beyond a limit.
+    """
+    try:
+        yield
+    # A block within this one knows its file better.
+    except DiskFullError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise DiskFullError(
+            f"{path}: cannot be written: {_NO_ROOM[error.errno]}, then give the same command again."
+        ) from error
+
+
+@contextmanager
 def replacing(path: Path, shared: bool = False, durable: bool = False) -> Iterator[Path]:
     """Give a path to write to; the file there takes the name `path` at the end of the block.
 
@@ -41,26 +71,34 @@ def replacing(path: Path, shared: bool = False, durable: bool = False) -> Iterat
         shared: as in `partial_path`.
         durable: whether the bytes must be on the disk before the name changes, which outlives a
             loss of power.
+
+    Raises:
+        DiskFullError: there is no room for the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path, shared)
-    try:
-        yield partial
-        if durable:
-            with partial.open("rb") as file:
-                # Else the new name may reach the disk before the bytes, and name an empty file.
-                os.fsync(file.fileno())
-        os.replace(partial, path)
-    # KeyboardInterrupt too: a program that is stopped leaves nothing half-written.
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            if durable:
+                with partial.open("rb") as file:
+                    # Else the new name may reach the disk before the bytes, and name an empty file.
+                    os.fsync(file.fileno())
+            os.replace(partial, path)
+        # KeyboardInterrupt too: a program that is stopped leaves nothing half-written.
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 so that it appears whole or not at all."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that it appears whole or not at all; a text in UTF-8.
+
+    Raises:
+        DiskFullError: there is no room for the file.
+    """
     with replacing(path, durable=True) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def take_place(partial: Path, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fibseg.errors import FibsegError
+from fibseg.errors import DiskFullError, FibsegError
 from fibseg.models.checkpoints import is_whole, load_whole, save_whole
 from fibseg.models.trained import load_model, save_model
 from tests.support.models import trained
@@ -37,18 +39,46 @@ def test_every_flipped_byte_of_the_weights_is_found(tmp_path: Path) -> None:
         assert not is_whole(path)
 
 
+class Failing(io.BytesIO):
+    """A file of which a write fails."""
+
+    def __init__(self, number: int, error: BaseException):
+        super().__init__()
+        self.left = number
+        self.error = error
+
+    def write(self, content: Any) -> int:
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+        return super().write(content)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize(
+    ("error", "expected", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), DiskFullError, r"last\.ckpt: cannot be written: "),
+        (OSError(errno.EIO, "Input/output error"), FibsegError, r"last\.ckpt: .*output error"),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+    ],
+    ids=["full", "broken", "ctrl-c"],
+)
 def test_a_failed_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    error: BaseException,
+    expected: type[BaseException],
+    text: str | None,
 ) -> None:
+    """torch raises an error of its own after the first one, at some of the writes."""
     path = tmp_path / "last.ckpt"
     save_whole({"epoch": 1}, path)
-
-    def full(_: object, file: Any) -> None:
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(FibsegError, match="is the disk full"):
-        save_whole({"epoch": 2}, path)
+    save = torch.save
+    content = {"epoch": 2, "weights": torch.zeros(1000)}
+    monkeypatch.setattr(torch, "save", lambda *_: save(content, Failing(number, error)))
+    with pytest.raises(expected, match=text):
+        save_whole(content, path)
     assert load_whole(path) == {"epoch": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fibseg.config.schemas import MODEL_SCHEMAS, FilterConfig, TrainConfig, TrainingConfig
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import SCOPES
-from fibseg.models.kinds import ALL_WINDOWS
+from fibseg.models.kinds import ALL_WINDOWS, INTENSITIES
 
 
 # Rules are data and not code, so that one function says every mistake in the same sentence.
@@ -51,6 +51,7 @@ DEVICE = Rule(
     lambda value: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)), "auto, cpu, cuda or cuda:0"
 )
 CORES = Rule(lambda value: value is None or value >= 1, "1 or more, or null for all")
+INTENSITY = among(*INTENSITIES)
 WINDOWS = among("auto", *ALL_WINDOWS)
 
 ARGUMENT_RULES = {

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from fibseg.errors import FibsegError
+from fibseg.errors import DiskFullError, FibsegError
 from fibseg.files import replacing
 
 METADATA_KEY = "fibseg"
@@ -24,6 +24,7 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
 
     Raises:
         FibsegError: the file cannot be written.
+        KeyboardInterrupt: Ctrl-C within the write.
     """
     _write(path, lambda file: torch.save(content, file))
 
@@ -38,11 +39,16 @@ def save_arrays(arrays: dict[str, torch.Tensor], content: dict[str, Any], path: 
 def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     try:
         with replacing(path, durable=True) as partial, partial.open("wb") as file:
-            write(file)
+            try:
+                write(file)
+            except RuntimeError as error:
+                # torch closes its archive after Ctrl-C or a failed write, too, and then raises an
+                # error of its own, about a position in the file.
+                raise error.__context__ or error from None
+    except DiskFullError:
+        raise
     except (OSError, RuntimeError) as error:
-        raise FibsegError(
-            f"{path}: the checkpoint could not be written ({error}); is the disk full?"
-        ) from error
+        raise FibsegError(f"{path}: the checkpoint could not be written ({error}).") from error
 
 
 def load_whole(path: Path) -> dict[str, Any]:
