@@ -169,7 +169,7 @@ def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[
         models = [load_model(find_checkpoint(run.path)) for run in runs]
         compute = Compute(
             device=device,
-            precision=common_precision(models),
+            precision=common_precision(models, device),
             batch_size=BATCH_SIZE,
             processes=cores(),
         )

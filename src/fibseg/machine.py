@@ -122,6 +122,22 @@ def choose_precision(setting: str, device: torch.device, depthwise: bool) -> str
     return "bf16" if fast and not depthwise else "32"
 
 
+def arithmetic(device: torch.device, precision: str) -> str:
+    """Say with what numbers a network computes: "32" may be less than 32 bits on a GPU.
+
+    cuDNN's convolutions round their inputs to TF32, 10 bits of mantissa, on GPUs that have it: this
+    is torch's default. Products of matrices keep 32 bits.
+    """
+    import torch
+
+    # The variable tells NVIDIA's libraries what torch's setting cannot.
+    allowed = torch.backends.cudnn.allow_tf32 and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+    if precision == "32" and device.type == "cuda" and allowed:
+        has_tf32 = torch.cuda.get_device_capability(device) >= (8, 0)
+        return "32, convolutions in TF32" if has_tf32 else "32"
+    return precision
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that results depend on.
 

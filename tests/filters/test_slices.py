@@ -174,6 +174,21 @@ def test_a_file_of_another_slice_is_not_taken(stack: list[np.ndarray], tmp_path:
     assert equal(filter_slices(stack[1:2], [3], tmp_path, 1), stack[1:2], [3])
 
 
+def test_files_that_were_swapped_are_computed_again(tmp_path: Path) -> None:
+    """Of one size and type, and whole: only the key inside tells them apart."""
+    images = list(np.random.default_rng(6).integers(0, 256, (2, 24, 30), dtype=np.uint8))
+    filter_slices(images, [3, 7], tmp_path, 1)
+    names = [cache_key(images[0], 3), cache_key(images[1], 3), cache_key(images[0], 7)]
+    first, second, third = (tmp_path / f"{name}.npy" for name in names)
+    contents = [path.read_bytes() for path in (first, second, third)]
+    first.write_bytes(contents[1])
+    second.write_bytes(contents[2])
+    third.write_bytes(contents[0])
+    assert equal(filter_slices(images, [3, 7], tmp_path, 1), images, [3, 7])
+    # What was computed again replaces the wrong files.
+    assert [path.read_bytes() for path in (first, second, third)] == contents
+
+
 def test_a_folder_that_cannot_be_written(stack, tmp_path, caplog) -> None:
     (tmp_path / "file").touch()
     results = filter_slices(stack, [3], tmp_path / "file" / "cache", 1)

@@ -21,7 +21,7 @@ from fibseg.models.checkpoints import save_arrays
 from fibseg.models.features import feature_names
 from fibseg.models.forest import DEEPEST, ForestNetwork
 from fibseg.models.trained import load_model, save_model
-from fibseg.prediction.ensemble import common_precision, common_windows
+from fibseg.prediction.ensemble import common_windows
 from fibseg.prediction.slices import WindowedNetwork, deciding
 from fibseg.prediction.windows import windows_of
 from tests.support.forests import PhantomForest, phantom_forest
@@ -294,7 +294,6 @@ def test_a_network_that_needs_the_papers_windows_and_a_forest(forest: PhantomFor
     assert str(common_windows([model, whole], "auto", 0, 100)) == "tiles 1024"
     with pytest.raises(FibsegError, match="needs windows=paper, by which a forest cannot be cut"):
         common_windows([model, network], "auto", 0, 100)
-    assert common_precision([model, replace(network, precision="bf16")]) == "bf16"
 
 
 def test_the_estimate_of_memory_is_near_what_numpy_takes(forest: PhantomForest) -> None:

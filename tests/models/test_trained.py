@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from fibseg.data.grey import GreyRange
+from fibseg.data.grey import GreyRange, summarise_grey
 from fibseg.errors import FibsegError
 from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.models.trained import load_model, save_model
@@ -66,7 +67,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99, but this fibseg reads up to 4"),
+        ({"format": 99}, "format 99, but this fibseg reads up to 5"),
         ({"format": None}, "not of fibseg"),
         ({"areas": [650, 3200]}, r"network of 1 channels, but filter areas \[650, 3200\] make 3"),
         (
@@ -126,3 +127,39 @@ def test_format_1_is_read(tmp_path: Path) -> None:
     save_whole(content | {"format": 2}, tmp_path / "cut.ckpt")
     with pytest.raises(FibsegError, match="incomplete checkpoint: no filter_scope"):
         load_model(tmp_path / "cut.ckpt")
+
+
+REFERENCE = {"shares": {"background": [0.5, 0.9], "a": [0.1, 0.4]}, "confidence": [0.8, 0.9]}
+
+
+def test_what_the_training_looks_like_comes_back_and_format_4_knew_none(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    summary = summarise_grey(np.random.default_rng(0).integers(0, 256, (2, 40, 40)))
+    known = {"grey_summary": summary, "reference": REFERENCE, "grey_percentiles": [0.0, 100.0]}
+    save_model(replace(trained([], 1), **known), path)
+    back = load_model(path)
+    assert {name: getattr(back, name) for name in known} == known
+    content = load_whole(path)
+    older = {key: value for key, value in content.items() if key not in known}
+    save_whole(older | {"format": 4}, path)
+    assert all(getattr(load_model(path), name) is None for name in known)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reference": {"shares": {"a": [0.9, 0.1]}, "confidence": None}},
+        {"reference": {"shares": {"a": ["x", "y"]}, "confidence": None}},
+        {"reference": ["shares"]},
+        {"reference": {"shares": {"a": [float("nan"), 0.5]}, "confidence": None}},
+        {"grey_percentiles": [99.9, 0.1]},
+        {"grey_percentiles": "0.1"},
+        {"grey_summary": {"quantiles": []}},
+    ],
+    ids=str,
+)
+def test_nonsense_about_the_training_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    save_model(trained([], 1), tmp_path / "best.ckpt")
+    save_whole(load_whole(tmp_path / "best.ckpt") | change, tmp_path / "best.ckpt")
+    with pytest.raises(FibsegError, match=r"best\.ckpt: damaged: "):
+        load_model(tmp_path / "best.ckpt")

@@ -78,12 +78,21 @@ def test_windows_of_several_are_those_of_the_most_careful() -> None:
         auto_windows(whole, replace(whole, voxel_sizes=[[1, 2, 3]]))
 
 
-def test_precision_of_several_is_theirs_or_32_bits() -> None:
+@pytest.mark.parametrize(("gains", "expected"), [(True, "bf16"), (False, "32")])
+def test_half_precision_is_kept_where_the_device_gains_from_it(
+    monkeypatch: pytest.MonkeyPatch, gains: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": gains})
+    cpu = torch.device("cpu")
     model = trained([], 1)
     half = replace(model, precision="bf16")
-    assert common_precision([model, model]) == "32"
-    assert common_precision([half, half]) == "bf16"
-    assert common_precision([model, half]) == "32"
+    assert common_precision([half, half], cpu) == expected
+    assert common_precision([model, model], cpu) == "32"
+    assert common_precision([model, half], cpu) == "32"
+    # Depthwise convolutions are slow in half precision on any processor.
+    assert common_precision([half, replace(half, architecture="eunet")], cpu) == "32"
+    forest = replace(model, architecture="forest")
+    assert common_precision([forest, half], cpu) == expected
 
 
 def test_members_must_fit() -> None:

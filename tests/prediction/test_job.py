@@ -5,16 +5,21 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from rich.console import Console
 
+from fibseg.config.compose import predict_defaults
+from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.models.trained import load_model
-from fibseg.prediction.job import pixel_scale
+from fibseg.prediction.job import refuse_place_of_image
+from fibseg.prediction.voxels import known_voxel_size, pixel_scale
 from fibseg.stack import open_stack, write_stack
 from tests.support import Commands
 from tests.support.labelling import random_image
@@ -44,6 +49,7 @@ def test_an_unknown_voxel_size_is_not_compared() -> None:
     scale, text = scale_of(None, [[20, 5, 5]], resample=False)
     assert scale == (1.0, 1.0)
     assert "does not tell its voxel size; it was not compared" in text
+    assert "the training had [20,5,5])" in text
     with pytest.raises(
         FibsegError, match=r"does not tell its voxel size; give voxel_size=\[z,y,x\] in nm"
     ):
@@ -87,6 +93,73 @@ def test_prediction_of_a_stack_of_larger_pixels(finished: Commands, tmp_path: Pa
     assert labels.shape == image.shape == (2, 48, 48)
     result = finished.run("predict.py", *fixed, f"output={tmp_path / 'c.tif'}", size)
     assert "resample=true brings them together" in result.stdout
+
+
+def test_an_image_of_the_training_has_its_voxel_size(finished: Commands, tmp_path: Path) -> None:
+    """The data description states it; another image without one stays without one."""
+    run = finished.run_directory()
+    copy = tmp_path / "runs" / run.name
+    shutil.copytree(run, copy)
+    plain = tifffile.imread(finished.data / "image.tif")
+    (tmp_path / "data").mkdir()
+    for name in ("image.tif", "other.tif"):
+        tifffile.imwrite(tmp_path / "data" / name, plain)
+    config = (copy / "config.yaml").read_text()
+    root = str(tmp_path / "data")
+    (copy / "config.yaml").write_text(config.replace(str(finished.data), root))
+    config_of = replace_config(image=f"{root}/../data/image.tif")
+    stack = open_stack(tmp_path / "data" / "image.tif")
+    checkpoint = [copy / "checkpoints" / "best.ckpt"]
+    stream = io.StringIO()
+    console = Console(file=stream, width=300)
+    assert known_voxel_size(config_of, stack, checkpoint, console) == [20, 5, 5]
+    assert "voxel size [20,5,5] nm, as the data description of the training" in stream.getvalue()
+    other = replace_config(image=f"{root}/other.tif")
+    assert known_voxel_size(other, stack, checkpoint, console) is None
+    stated = replace_config(image=f"{root}/image.tif", voxel_size=[1.0, 2.0, 3.0])
+    assert known_voxel_size(stated, stack, checkpoint, console) == [1.0, 2.0, 3.0]
+    alone = tmp_path / "alone" / "model.ckpt"
+    assert known_voxel_size(config_of, stack, [alone], console) is None
+
+
+def replace_config(**values: Any) -> PredictConfig:
+    """A prediction as conf/predict.yaml has it, with some values changed."""
+    names = [entry.name for entry in fields(PredictConfig)]
+    return PredictConfig(**{name: predict_defaults().get(name) for name in names} | values)
+
+
+@pytest.mark.parametrize(
+    ("output", "image", "words"),
+    [
+        ("cell.tif", "cell.tif", "is the image"),
+        ("x/../cell.tif", "cell.tif", "is the image"),
+        ("cell.zarr", "cell.zarr/0", "is the image"),
+        ("cell.zarr/labels.zarr", "cell.zarr", "or lies in it"),
+        ("slices/labels.tif", "slices", "would be one of the slices"),
+        ("slices/labels.tif", "slices/*.tif", "would be one of the slices"),
+    ],
+)
+def test_an_output_at_the_place_of_the_image_is_refused(
+    tmp_path: Path, output: str, image: str, words: str
+) -> None:
+    (tmp_path / "slices").mkdir()
+    with pytest.raises(FibsegError, match=words):
+        refuse_place_of_image(tmp_path / output, str(tmp_path / image))
+
+
+@pytest.mark.parametrize(
+    ("output", "image"),
+    [
+        ("labels.tif", "cell.tif"),
+        ("slices/labels.zarr", "slices"),
+        ("labels.tif", "slices"),
+        ("slices/labels.tif", "slices/*.png"),
+        ("labels.tif", "https://host/cell.zarr"),
+    ],
+)
+def test_other_places_are_free(tmp_path: Path, output: str, image: str) -> None:
+    place = image if "://" in image else str(tmp_path / image)
+    refuse_place_of_image(tmp_path / output, place)
 
 
 def copy_with_seed(run: Path, folder: Path, seed: int) -> None:

@@ -16,35 +16,41 @@ from tests.support.forked import start_function
 from tests.support.labelling import IMAGE_SHAPE, files_of, random_image, staged
 
 
-def no_digest(_: int) -> str | None:
-    return None
-
-
 def test_another_model_into_a_started_output_is_refused(tmp_path: Path) -> None:
     staging = staged(tmp_path / "out.tif")
-    digests = {z: f"{z}" for z in range(12)}
-    staging.begin({"models": ["a"]}, digests.get)
+    staging.begin({"models": ["a"], "windows": "whole"})
     for z in range(4):
-        staging.write(z, [random_image()[z]], KeptSlice(0.0, digests[z], zeroed=False))
-    staging.begin({"models": ["a"]}, digests.get)
+        staging.write(z, [random_image()[z]], KeptSlice(0.0, f"{z}", zeroed=False))
+    staging.begin({"models": ["a"], "windows": "whole"})
     with pytest.raises(
         FibsegError, match=r"was begun with other models; give another name, or delete"
     ):
-        staging.begin({"models": ["c"]}, digests.get)
-    with pytest.raises(FibsegError, match="was begun with other images"):
-        staging.begin({"models": ["a"]}, lambda z: "other" if z == 3 else digests[z])
-    # A slice that cannot be read now is not compared.
-    staging.begin({"models": ["a"]}, lambda z: None if z == 3 else digests[z])
+        staging.begin({"models": ["c"], "windows": "whole"})
+    with pytest.raises(FibsegError, match=r"begun with other windows \(whole, now blend 32\);"):
+        staging.begin({"models": ["a"], "windows": "blend 32"})
     again = pytest.raises(FibsegError, match="another process labels these slices")
     with staging.shard(0, 1), again, staging.shard(0, 1):
         pass
+
+
+def test_an_identity_of_an_older_version_has_the_values_of_its_time(tmp_path: Path) -> None:
+    staging = staged(tmp_path / "out.tif")
+    staging.begin({"models": ["a"]})
+    staging.begin({"models": ["a"], "dtype": "uint8"})
+    with pytest.raises(FibsegError, match=r"other intensity \(training, now own\)"):
+        staging.begin({"models": ["a"], "dtype": "uint8", "intensity": "own"})
+    newer = staged(tmp_path / "newer.tif")
+    newer.begin({"models": ["a"], "intensity": "own"})
+    # A key that is there and is asked for no longer differs, too.
+    with pytest.raises(FibsegError, match=r"other intensity \(own, now training\)"):
+        newer.begin({"models": ["a"]})
 
 
 def test_shards_of_another_count_wait_for_those_at_work(tmp_path: Path) -> None:
     """Their slices overlap; once the others have ended they may begin."""
     first = staged(tmp_path / "out.tif")
     second = staged(tmp_path / "out.tif")
-    first.begin({"made": "here"}, no_digest)
+    first.begin({"made": "here"})
     refused = pytest.raises(FibsegError, match="is labelled in 4 parts now, not in 8")
     with first.shard(1, 4):
         with second.shard(2, 4):
@@ -75,7 +81,7 @@ def staging_of(path: Path) -> Staging:
 def full_staging(path: Path) -> Staging:
     """All slices are there, and no output is made of them yet."""
     staging = staging_of(path)
-    staging.begin({"made": "here"}, no_digest)
+    staging.begin({"made": "here"})
     for z, pixels in enumerate(random_image()):
         staging.write(z, [pixels], KeptSlice(0.0, str(z), zeroed=False))
     return staging

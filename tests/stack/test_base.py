@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from fibseg.stack import Stack, part_of
+from fibseg.errors import FibsegError
+from fibseg.stack import Stack, part_of, read_finite
 
 PIXELS = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
 
@@ -32,3 +34,23 @@ def test_a_box_of_a_stack_without_a_voxel_size_has_no_place() -> None:
     whole = Stack("here", (6, 4, 5), np.dtype(np.uint8), PIXELS.__getitem__, origin=(8.0, 0.0, 0.0))
     assert part_of(whole, (0, 0, 0), (1, 4, 5)).origin == (8.0, 0.0, 0.0)
     assert part_of(whole, (1, 0, 0), (1, 4, 5)).origin is None
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (PIXELS[0, :2], "is 2 x 5 pixels of uint8 now, but the stack was opened as 4 x 5 of uint8"),
+        (PIXELS[0].astype(np.uint16), "is 4 x 5 pixels of uint16 now"),
+        (PIXELS[0][:, :, None], "is 4 x 5 x 1 pixels of uint8 now"),
+    ],
+)
+def test_a_slice_that_has_become_another_is_refused(now: np.ndarray, words: str) -> None:
+    stack = Stack("here", (6, 4, 5), np.dtype(np.uint8), lambda _: now)
+    with pytest.raises(FibsegError, match=f"here, slice 3: {words}"):
+        read_finite(stack, 3)
+
+
+def test_the_order_of_bytes_is_no_other_type() -> None:
+    big = PIXELS.astype(">u2")
+    stack = Stack("here", (6, 4, 5), np.dtype(np.uint16), big.__getitem__)
+    np.testing.assert_array_equal(read_finite(stack, 2), PIXELS[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from rich.console import Console
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
+from fibseg.prediction.shards import Shard
 from fibseg.prediction.stack import Labeller
-from fibseg.prediction.staging import Output, Staging
-from fibseg.prediction.whole_cell import Shard, label_stack_into
+from fibseg.prediction.staging import KeptSlice, Output, Staging
+from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.prediction.windows import windows_of
 from fibseg.stack import Stack
 
@@ -60,6 +62,7 @@ def label_into(
     stack: Stack,
     shard: Shard = ALL_SLICES,
     skip_unreadable: bool = False,
+    restored: Mapping[int, KeptSlice] | None = None,
 ) -> None:
     """Label the slices of a shard, and say nothing of it."""
     label_stack_into(
@@ -70,6 +73,7 @@ def label_into(
         shard=shard,
         skip_unreadable=skip_unreadable,
         console=Console(quiet=True),
+        restored=restored,
     )
 
 

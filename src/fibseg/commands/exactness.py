@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> None:
         table_console,
     )
     from fibseg.models.trained import load_model
+    from fibseg.prediction.ensemble import common_precision
     from fibseg.prediction.exactness import run_drift, store_choice
     from fibseg.prediction.windows import chosen_windows
     from fibseg.runs.directory import RunDirectory, find_checkpoint
@@ -67,7 +68,9 @@ def run(options: argparse.Namespace) -> None:
         description.root = options.root
     # Timing needs all cores, as a prediction has them.
     set_threads(None)
-    compute = Compute(choose_device(options.device), model.precision, options.batch, cores())
+    device = choose_device(options.device)
+    precision = common_precision([model], device)
+    compute = Compute(device, precision, options.batch, cores())
     # Never the test slices: the windows of predictions are chosen by this.
     slices = load_slices(description)["validation"]
     drifts = run_drift(model, slices, compute)

@@ -16,7 +16,7 @@ import numpy as np
 from fibseg.arrays import Pixels
 from fibseg.commands.frames import Comparison, pandas_or_error
 from fibseg.config import compose as configuration
-from fibseg.config.checks import DEVICE, WINDOWS
+from fibseg.config.checks import DEVICE, INTENSITY, WINDOWS
 from fibseg.data import slices as data_slices
 from fibseg.data.description import DataDescription
 from fibseg.data.scoring import score_stacks
@@ -120,6 +120,7 @@ def predict(
     stack: Stack | Pixels | str | Path,
     windows: str = "auto",
     device: str = "auto",
+    intensity: str = "training",
 ) -> Pixels:
     """Label a stack in memory; `fibseg predict` does so for stacks of any size.
 
@@ -128,29 +129,39 @@ def predict(
         stack: (Z, H, W) grey values, an opened stack, or its path.
         windows: how slices are cut: auto, whole, tiles, paper or blend.
         device: auto, cpu or cuda:0.
+        intensity: whose grey values become 0 and 255: training, own (of this stack) or slice.
 
     Returns:
         Label values (Z, H, W) as in the label files of the training.
 
     Raises:
-        FibsegError: a slice or the model cannot be read.
+        FibsegError: a slice or the model cannot be read, or the grey values are of another scale.
     """
+    from rich.console import Console
+
     from fibseg.machine import Compute, choose_device, cores
-    from fibseg.prediction.ensemble import common_windows
+    from fibseg.prediction.ensemble import common_precision, common_windows
+    from fibseg.prediction.intensity import in_grey_range
+    from fibseg.prediction.slices import label_table
     from fibseg.prediction.stack import Labeller, label_stack
-    from fibseg.prediction.whole_cell import label_table
 
     # A model that is already loaded may label many stacks.
-    require(Check("windows", windows, WINDOWS), Check("device", device, DEVICE))
+    require(
+        Check("windows", windows, WINDOWS),
+        Check("device", device, DEVICE),
+        Check("intensity", intensity, INTENSITY),
+    )
     trained = load_model(model) if isinstance(model, str | Path) else model
     image = _opened(stack)
+    (trained,) = in_grey_range([trained], intensity, image, Console(soft_wrap=True, markup=False))
     depth, height, width = image.shape
     defaults = configuration.predict_defaults()
+    chosen = choose_device(device)
     labeller = Labeller(
         models=[trained],
         windows=common_windows([trained], windows, defaults["tile"], height * width),
         compute=Compute(
-            choose_device(device), trained.precision, defaults["window_batch"], cores()
+            chosen, common_precision([trained], chosen), defaults["window_batch"], cores()
         ),
     )
     values = label_table(trained.label_values)

@@ -6,7 +6,7 @@ import re
 
 from fibseg.config.schemas import MODEL_SCHEMAS, FilterConfig, TrainConfig, TrainingConfig
 from fibseg.filters.channels import SCOPES
-from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES
+from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES, INTENSITIES
 from fibseg.rules import (
     COUNT,
     NAME,
@@ -23,6 +23,7 @@ DEVICE = Rule(
     lambda value: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)), "auto, cpu, cuda or cuda:0"
 )
 CORES = Rule(lambda value: value is None or value >= 1, "1 or more, or null for all")
+INTENSITY = among(*INTENSITIES)
 WINDOWS = among("auto", *ALL_WINDOWS)
 
 

@@ -146,6 +146,7 @@ class PredictConfig:
     skip_unreadable: bool
     voxel_size: list[float] | None
     resample: bool
+    intensity: str
     windows: str
     tile: int
     shards: int

@@ -1,6 +1,7 @@
 """Filtered slices kept on disk, so that a slice is filtered once for all runs.
 
-One file per slice and area, named by a hash of what it is computed from: `cache_key`.
+One file per slice and area, named by a hash of what it is computed from: `cache_key`. The key
+stands in the file, too, so that a file under the name of another is not believed.
 """
 
 import hashlib
@@ -16,8 +17,14 @@ from filelock import FileLock
 from fibseg.arrays import Pixels
 from fibseg.files import remove_all_partials, replacing
 
-_CACHE_FORMAT = 1
-"""Part of every key: raise it when the filter's result or the format of the files changes."""
+_CACHE_FORMAT = 2
+"""Part of every key: raise it when the filter's result or the format of the files changes.
+
+Format 2 came with the key inside the file.
+"""
+
+_KEY_BYTES = 64
+"""Length of the key behind the pixels of each file."""
 
 _DIGEST_BYTES = 32
 """Length of the SHA-256 that ends each file."""
@@ -49,7 +56,7 @@ def fill_from_cache(
     """
     missing = []
     for position, area in enumerate(areas):
-        pixels = _read(_path(folder, image, area), image) if folder is not None else None
+        pixels = _read(folder, image, area) if folder is not None else None
         if pixels is None:
             missing.append(area)
         else:
@@ -66,7 +73,7 @@ def write_to_cache(image: Pixels, filtered: dict[int, Pixels], folder: Path) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for area, pixels in filtered.items():
-            _write(_path(folder, image, area), pixels)
+            _write(folder, cache_key(image, area), pixels)
     except OSError as error:
         _logger.warning(
             "the filter cache %s cannot be written (%s): results are used, not kept", folder, error
@@ -103,17 +110,17 @@ def turn_to_fill(
         yield
 
 
-def _path(folder: Path, image: Pixels, area: int) -> Path:
-    return folder / f"{cache_key(image, area)}.npy"
-
-
-def _read(path: Path, image: Pixels) -> Pixels | None:
-    """Read (H, W) pixels; None where the file is missing, damaged, or of another size or type."""
+def _read(folder: Path, image: Pixels, area: int) -> Pixels | None:
+    """Read (H, W) pixels; None where the file is missing, damaged, or the result of another key."""
+    key = cache_key(image, area)
     try:
-        content = path.read_bytes()
+        content = (folder / f"{key}.npy").read_bytes()
         body = content[:-_DIGEST_BYTES]
         # A cut or changed file is computed again, as if it were missing.
         if hashlib.sha256(body).digest() != content[-_DIGEST_BYTES:]:
+            return None
+        # So is a whole file under the name of another: copied, renamed, or brought back wrongly.
+        if body[-_KEY_BYTES:] != key.encode():
             return None
         pixels: Pixels = np.load(io.BytesIO(body), allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -121,12 +128,13 @@ def _read(path: Path, image: Pixels) -> Pixels | None:
     return pixels if pixels.shape == image.shape and pixels.dtype == image.dtype else None
 
 
-def _write(path: Path, pixels: Pixels) -> None:
-    """Write (H, W) pixels as .npy and its SHA-256 behind it, which `np.load` ignores."""
+def _write(folder: Path, key: str, pixels: Pixels) -> None:
+    """Write (H, W) pixels as .npy; its key and a SHA-256 stand behind it, where `np.load` ends."""
     buffer = io.BytesIO()
     # In memory first, since the checksum is taken of the bytes of the file.
     np.save(buffer, pixels, allow_pickle=False)
+    buffer.write(key.encode())
     buffer.write(hashlib.sha256(buffer.getvalue()).digest())
     # Shared: a run of other slices beside this one holds another lock.
-    with replacing(path, shared=True) as partial:
+    with replacing(folder / f"{key}.npy", shared=True) as partial:
         partial.write_bytes(buffer.getvalue())

@@ -40,6 +40,8 @@ BYTES_PER_NUMBER = 4
 NETWORK_FILE = "best.ckpt"
 FOREST_FILE = "forest.safetensors"
 ALL_WINDOWS = ("paper", "whole", "tiles", "blend")
+INTENSITIES = ("training", "own", "slice")
+"""Whose grey values become 0 and 255 in a prediction: the training's, the stack's, each slice's."""
 
 ARGUMENT_RULES = {
     "width": COUNT,
@@ -72,6 +74,7 @@ class Kind:
         file: name of the trained model in checkpoints/; None where none is kept.
         windows: kinds of windows by which a slice may be cut for it; the first needs no check.
         depthwise: whether its convolutions see one channel each; bf16 trains those slowly on a CPU.
+        exact_tiles: whether tiles with the network's halo get the labels of the whole slice.
         compiled: whether compiled code of our own classifies pixels, on the CPU and with 32 bits.
             It may stop early for labels alone, and it follows indices of its file.
     """
@@ -85,6 +88,7 @@ class Kind:
     file: str | None = NETWORK_FILE
     windows: tuple[str, ...] = ALL_WINDOWS
     depthwise: bool = False
+    exact_tiles: bool = True
     compiled: bool = False
 
     @property
@@ -123,6 +127,8 @@ KINDS: dict[str, Kind] = {
         settings={"pretrained": bool, "weights": str | None},
         has_encoder=True,
         depthwise=True,
+        # Squeeze-and-excitation averages over the whole input.
+        exact_tiles=False,
     ),
     "forest": Kind(
         network="fibseg.models.forest:ForestNetwork",

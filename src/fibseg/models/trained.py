@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 
-from fibseg.data.grey import GreyRange
+from fibseg.data.grey import GreyRange, GreySummary
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
 from fibseg.models.checkpoints import load_arrays, load_whole, save_arrays, save_whole
@@ -22,11 +23,12 @@ from fibseg.rules import brief
 if TYPE_CHECKING:
     from fibseg.models.kinds import Model
 
-FORMAT = 4
+FORMAT = 5
 """Format of a model's file; a newer one is refused.
 
 Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of
-single slices, 4 with the windows that were chosen for predictions.
+single slices, 4 with the windows that were chosen for predictions, 5 with what the slices of the
+training look like.
 """
 
 
@@ -47,6 +49,12 @@ class TrainedModel:
         precision: "32" or "bf16", of its training.
         windows: how slices are cut by default, and what that costs: kind, size, loss, flipped. None
             before the run is scored, and in files older than format 4.
+        grey_percentiles: from which the grey range was computed. This attribute and those below
+            are None before the run is scored, and in files older than format 5.
+        grey_summary: grey values of the training slices.
+        reference: what labels of the training's slices look like, ranges [low, high] over slices:
+            shares (class -> share of the pixels) and confidence (mean largest probability; None
+            for a forest).
     """
 
     network: Model
@@ -60,6 +68,9 @@ class TrainedModel:
     patch_size: int
     precision: str
     windows: dict[str, Any] | None = None
+    grey_percentiles: Sequence[float] | None = None
+    grey_summary: GreySummary | None = None
+    reference: dict[str, Any] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -76,10 +87,12 @@ _SAME_IN_FILE = (
     "patch_size",
     "precision",
     "windows",
+    "grey_percentiles",
+    "reference",
 )
 """Attributes that stand in the file under their own names."""
 
-_IN_FILE = (*_SAME_IN_FILE, "areas", "filter_scope", "window", "weights")
+_IN_FILE = (*_SAME_IN_FILE, "grey_summary", "areas", "filter_scope", "window", "weights")
 
 
 def save_model(model: TrainedModel, path: Path) -> None:
@@ -94,6 +107,8 @@ def save_model(model: TrainedModel, path: Path) -> None:
     content["filter_scope"] = model.channels.scope
     # The key is older than the name; a new one would be a new format.
     content["window"] = astuple(model.grey_range)
+    summary = model.grey_summary
+    content["grey_summary"] = None if summary is None else asdict(summary)
     weights = model.network.state_dict()
     if model.kind.compiled:
         # The order of the features is part of a forest: a change must not go unseen.
@@ -116,6 +131,7 @@ def load_model(path: Path) -> TrainedModel:
     if kind.file is None or path.suffix != Path(kind.file).suffix:
         raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
     _check_sizes(path, kind, content)
+    _check_reference(path, content)
     network = _network(path, content)
     if kind.compiled:
         try:
@@ -127,6 +143,7 @@ def load_model(path: Path) -> TrainedModel:
         network=network.eval().to(memory_format=torch.channels_last),
         channels=Channels(tuple(content["areas"]), content["filter_scope"]),
         grey_range=GreyRange(*content["window"]),
+        grey_summary=_grey_summary(path, content["grey_summary"]),
         **{name: content[name] for name in _SAME_IN_FILE},
     )
 
@@ -163,7 +180,8 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
             "update it."
         )
     # What an older format lacks comes first, so that the file's own values win.
-    content = {"windows": None, **content}
+    younger = ("windows", "grey_percentiles", "grey_summary", "reference")
+    content = {**dict.fromkeys(younger), **content}
     if content["format"] == 1:
         content = {"filter_scope": "slice", **content}
     missing = [name for name in _IN_FILE if name not in content]
@@ -173,6 +191,35 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         # The only order that there was.
         content["arguments"] = {"block_order": "relu_norm", **content["arguments"]}
     return content
+
+
+def _grey_summary(path: Path, content: Any) -> GreySummary | None:
+    """Make the summary of grey values from what a file holds."""
+    try:
+        summary = None if content is None else GreySummary(**content)
+        if summary is not None and not all(np.isfinite(summary.quantiles)):
+            raise ValueError("its quantiles are no numbers")
+    except (TypeError, ValueError) as error:
+        raise FibsegError(f"{path}: damaged: its grey_summary is none ({error}).") from error
+    return summary
+
+
+def _check_reference(path: Path, content: dict[str, Any]) -> None:
+    """Refuse what is no list of percentiles, or no ranges [low, high] of shares and confidence."""
+    percentiles = content["grey_percentiles"]
+    reference = content["reference"]
+    try:
+        if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
+            raise ValueError(f"grey_percentiles {percentiles}")
+        if reference is not None:
+            ranges = [*reference["shares"].values(), reference["confidence"]]
+            for low, high in (known for known in ranges if known is not None):
+                if not 0 <= low <= high <= 1:
+                    raise ValueError(f"a range of {low} to {high}")
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise FibsegError(
+            f"{path}: damaged: what it says of its training's slices is none of it ({error})."
+        ) from error
 
 
 def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:

@@ -3,24 +3,78 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fibseg.arrays import Pixels, UInt8
 from fibseg.data.grey import to_8bit
+from fibseg.errors import FibsegError
+from fibseg.files import require_disk
 from fibseg.filters.grain import grain_filter
 from fibseg.models.kinds import create_model
-from fibseg.prediction.slices import autocast
-from fibseg.prediction.stack import Labeller, network_of, resized
+from fibseg.prediction.memory import memory_of
+from fibseg.prediction.slices import autocast, label_table
+from fibseg.prediction.stack import Labeller, network_of, resized, shown_size
+from fibseg.stack import Stack, read_finite
 
 TRIAL_SIDE = 256
 """Side in pixels of the crop that is labelled for an estimate."""
+
+
+def report_needs(
+    folder: Path,
+    labeller: Labeller,
+    stack: Stack,
+    missing: Sequence[int],
+    console: Console,
+) -> None:
+    """Print what the prediction needs of disk, time and memory, before anything is computed.
+
+    Args:
+        folder: where slices are kept.
+        labeller: what labels a slice.
+        stack: the image.
+        missing: slices to label.
+        console: takes the lines.
+
+    Raises:
+        FibsegError: the disk is too small.
+    """
+    depth, height, width = stack.shape
+    report_memory(labeller, height, width, console)
+    itemsize = label_table(labeller.models[0].label_values).itemsize
+    # Labels shrink to a tenth and less; layers hardly.
+    bytes_per_pixel = 0.1 * itemsize + len(labeller.layers)
+    # Slices are kept once, then the outputs are written with a pyramid.
+    needed = bytes_per_pixel * height * width * (len(missing) + 1.4 * depth)
+    require_disk(folder, needed, "the labels")
+    console.print(f"about {needed / 1e9:.2g} GB will be written at most")
+    if missing:
+        # A failed estimate ends no prediction: what is wrong is reported by the prediction itself.
+        with suppress(FibsegError, RuntimeError):
+            image = read_finite(stack, missing[0])
+            console.print(estimate(labeller, image, len(missing)))
+
+
+def report_memory(labeller: Labeller, height: int, width: int, console: Console) -> None:
+    """Warn where activations need more memory than there is: the system ends such a process."""
+    needed = activation_bytes(labeller, *shown_size(height, width, labeller.scale))
+    free = memory_of(labeller.compute.device)
+    if needed > free:
+        console.print(
+            f"warning: windows {labeller.windows} need about {needed / 1e9:.2g} GB for "
+            f"activations, and {free / 1e9:.2g} GB are free; windows=tiles tile=512 needs less."
+        )
 
 
 def estimate(labeller: Labeller, image: Pixels, slices: int) -> str:

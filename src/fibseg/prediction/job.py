@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,27 @@ from rich.console import Console
 
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
-from fibseg.machine import Compute, choose_device, cores, set_threads
+from fibseg.machine import Compute, arithmetic, choose_device, cores, set_threads
 from fibseg.models.trained import TrainedModel, load_model
+from fibseg.prediction.changes import (
+    brief_list,
+    compare_slices,
+    differences,
+    labeller_identity,
+    report_changes,
+)
 from fibseg.prediction.ensemble import common_precision, common_windows
-from fibseg.prediction.stack import DISAGREEMENT, Labeller, labeller_identity, slice_digest
-from fibseg.prediction.staging import Output, Staging, same_image
-from fibseg.prediction.whole_cell import Shard, label_stack_into, label_table
+from fibseg.prediction.intensity import in_grey_range
+from fibseg.prediction.shards import Shard
+from fibseg.prediction.slices import label_table
+from fibseg.prediction.stack import DISAGREEMENT, Labeller, shown_size
+from fibseg.prediction.staging import KeptSlice, Output, Staging
+from fibseg.prediction.voxels import known_voxel_size, pixel_scale
+from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.rules import file_name_part
 from fibseg.runs.collection import collect, configurations
 from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
 from fibseg.stack import Stack, check_output, open_stack, read_notes
-
-SAME_SIZE = 0.1
-"""Share by which voxel sizes may differ and still count as the same."""
 
 
 def predict_stack(config: PredictConfig, console: Console) -> None:
@@ -34,17 +43,23 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
         FibsegError: a model, the image or an output cannot be used.
     """
     stack = open_stack(config.image)
+    for doubt in stack.doubts:
+        console.print(f"warning: {doubt}")
     labeller, voxel_size = make_labeller(config, stack, console)
     outputs = outputs_of(config, labeller)
-    identity = labeller_identity(labeller, stack, voxel_size)
-    notes = [_notes_of(output.path) for output in outputs]
-    if not config.overwrite and all(is_finished(written, identity, stack) for written in notes):
-        console.print(f"{outputs[0].path}: finished already, by the same model on the same image")
+    for output in outputs:
+        refuse_place_of_image(output.path, config.image)
+    identity = labeller_identity(labeller, stack, voxel_size, config.intensity)
+    digests = {} if config.overwrite else finished_digests(outputs, identity, stack)
+    restored = unchanged_slices(
+        digests=digests, labeller=labeller, stack=stack, path=outputs[0].path, console=console
+    )
+    if digests and restored is None:
         return
-    for number, (output, written) in enumerate(zip(outputs, notes, strict=True)):
+    for number, output in enumerate(outputs):
         # A kill between two files leaves a later one that is whole and of this prediction.
-        resumed = number > 0 and written.get("identity") == identity
-        check_output(output.path, config.overwrite or resumed)
+        resumed = number > 0 and notes_of(output.path).get("identity") == identity
+        check_output(output.path, config.overwrite or resumed or bool(restored))
     # Kept in each file, so that the same command knows a finished output.
     outputs = [replace(output, notes=output.notes | {"identity": identity}) for output in outputs]
     label_stack_into(
@@ -55,36 +70,98 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
         shard=Shard(config.shard, config.shards),
         skip_unreadable=config.skip_unreadable,
         console=console,
+        restored=restored,
     )
 
 
-def _notes_of(path: Path) -> dict[str, Any]:
+def notes_of(path: Path) -> dict[str, Any]:
     """Read the notes of an output that exists; none otherwise."""
     return (read_notes(path) or {}) if path.exists() else {}
 
 
-def is_finished(notes: dict[str, Any], identity: dict[str, Any], stack: Stack) -> bool:
-    """Whether an output is that of the same model on the same image, with every slice read."""
-    # Slices that could not be read are 0 in the output: they are tried again.
-    if notes.get("identity") != identity or notes.get("zeroed"):
-        return False
+def finished_digests(
+    outputs: Sequence[Output], identity: dict[str, Any], stack: Stack
+) -> dict[int, str]:
+    """Read the digests of the slices that finished outputs were made of; "" where a slice is 0.
+
+    Outputs of an older version hold the first, middle and last one. There are none where an output
+    is missing, or was made by another model or setting.
+    """
+    notes = [notes_of(output.path) for output in outputs]
+    if any(differences(written.get("identity") or {}, identity) for written in notes):
+        return {}
     # JSON has texts as keys.
-    digests = {int(z): digest for z, digest in notes["pixels"].items()}
-    return same_image(digests, lambda z: slice_digest(stack, z))
+    pixels = [{int(z): digest for z, digest in written["pixels"].items()} for written in notes]
+    depth = stack.shape[0]
+    is_old = len(pixels[0]) + len(notes[0]["zeroed"]) < depth
+    positions = sorted(pixels[0]) if is_old else range(depth)
+    # After a kill between two files one of them is older, and its slices are made again.
+    return {
+        z: pixels[0].get(z, "") if all(of.get(z) == pixels[0].get(z) for of in pixels) else ""
+        for z in positions
+    }
+
+
+def unchanged_slices(
+    digests: dict[int, str], labeller: Labeller, stack: Stack, path: Path, console: Console
+) -> dict[int, KeptSlice] | None:
+    """Find the slices of a finished output that need not be labelled again.
+
+    Args:
+        digests: of `finished_digests`.
+        labeller: what labels a slice.
+        stack: the image.
+        path: of the output, for messages.
+        console: takes what there is to say.
+
+    Returns:
+        What is known of these slices; None where nothing is left to do, {} where the output is not
+        of this image.
+
+    Raises:
+        FibsegError: nothing is left to do but slices that still cannot be read.
+    """
+    if not digests:
+        return {}
+    console.print(f"{path}: is finished; {len(digests)} slices are compared with the image")
+    changes = compare_slices(digests, stack, labeller.models[0].grey_range)
+    is_old = len(digests) < stack.shape[0]
+    if changes.other_image or (is_old and changes.changed):
+        return {}
+    report_changes(changes, console)
+    unread = [z for z in changes.unreadable if not digests[z]]
+    if changes.changed:
+        kept = {z: KeptSlice(outside, digests[z], False) for z, outside in changes.same.items()}
+        return kept | {z: KeptSlice(0.0, digests[z], z in unread) for z in changes.unreadable}
+    if unread:
+        raise FibsegError(
+            f"{path}: finished, but slices {brief_list(unread)} still cannot be read; "
+            "they are 0 in it."
+        )
+    partly = " (an older version kept the digests of these alone)" if is_old else ""
+    console.print(f"{path}: finished already, by the same model on the same image{partly}")
+    return None
 
 
 def make_labeller(
     config: PredictConfig, stack: Stack, console: Console
 ) -> tuple[Labeller, list[float] | None]:
     """Make the labeller of the slices; gives the stack's voxel size (z, y, x) in nm, too."""
-    models = [load_model(path) for path in find_checkpoints(config, console)]
-    voxel_size = config.voxel_size or (list(stack.voxel_size) if stack.voxel_size else None)
+    checkpoints = find_checkpoints(config, console)
+    models = [load_model(path) for path in checkpoints]
+    # Before anything is computed: a stack in another scale of grey values is refused.
+    models = in_grey_range(models, config.intensity, stack, console)
+    voxel_size = known_voxel_size(config, stack, checkpoints, console)
     scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)
     set_threads(config.threads)
-    _, height, width = stack.shape
-    precision = common_precision(models) if config.precision == "auto" else config.precision
+    device = choose_device(config.device)
+    # What the network sees of a slice, which a scale of 2 makes four times as large.
+    shown_pixels = math.prod(shown_size(*stack.shape[1:], scale))
+    precision = config.precision
+    if precision == "auto":
+        precision = common_precision(models, device)
     compute = Compute(
-        device=choose_device(config.device),
+        device=device,
         precision=precision,
         batch_size=config.window_batch,
         processes=config.processes or config.threads or cores(),
@@ -94,7 +171,7 @@ def make_labeller(
         layers.append(DISAGREEMENT)
     labeller = Labeller(
         models=models,
-        windows=common_windows(models, config.windows, config.tile, height * width),
+        windows=common_windows(models, config.windows, config.tile, shown_pixels),
         compute=compute,
         scale=scale,
         turned=config.tta == "d4",
@@ -102,6 +179,25 @@ def make_labeller(
     )
     console.print(job_summary(labeller, stack, config))
     return labeller, voxel_size
+
+
+def refuse_place_of_image(output: Path, image: str) -> None:
+    """Refuse an output that would replace the image, or become one of its slices.
+
+    Raises:
+        FibsegError: the output is the image or lies within it.
+    """
+    place = Path(image).resolve()
+    target = output.resolve()
+    # A Zarr store holds its arrays, and may be named by one of them.
+    inside = place in target.parents and place.suffix.lower() == ".zarr"
+    if target == place or inside or target in place.parents:
+        raise FibsegError(f"{output}: is the image {image}, or lies in it; give another place.")
+    is_file = target.suffix.lower() != ".zarr"
+    if is_file and (target.parent == place or fnmatch(str(target), str(place))):
+        raise FibsegError(
+            f"{output}: would be one of the slices of {image} the next time; give another place."
+        )
 
 
 def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
@@ -122,7 +218,7 @@ def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
     return (
         f"{stack.name}: {depth} slices of {height} x {width}, {stack.dtype}, {memory}; "
         f"{models}windows {labeller.windows}{loss}; {compute.device.type}, "
-        f"precision {compute.precision}"
+        f"precision {arithmetic(compute.device, compute.precision)}"
     )
 
 
@@ -173,7 +269,11 @@ def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
     pairs = zip(values.tolist(), model.class_names, strict=True)
     classes = {str(value): name for value, name in pairs}
     # Labels depend on how slices were cut, so the file says it, and what that cost.
-    notes = {"windows": str(labeller.windows), "measured": model.windows}
+    notes = {
+        "windows": str(labeller.windows),
+        "measured": model.windows,
+        "arithmetic": arithmetic(labeller.compute.device, labeller.compute.precision),
+    }
     outputs = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]
     for name in labeller.layers:
         if name == DISAGREEMENT:
@@ -189,61 +289,3 @@ def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
             "give each its own name."
         )
     return outputs
-
-
-def pixel_scale(
-    voxel_size: list[float] | None,
-    trained_sizes: Sequence[Sequence[float]],
-    resample: bool,
-    console: Console,
-) -> tuple[float, float]:
-    """Compute how much larger slices must be to show organelles at the size of the training.
-
-    Args:
-        voxel_size: (z, y, x) of the image in nm; None where it is unknown.
-        trained_sizes: (z, y, x) of each training volume in nm.
-        resample: whether the user asked for slices of the training's pixel size.
-        console: takes a warning where the sizes differ.
-
-    Returns:
-        Factors along rows and columns; 1 where slices stay as they are.
-
-    Raises:
-        FibsegError: `resample` without a known voxel size.
-    """
-    if voxel_size is None:
-        if resample:
-            raise FibsegError(
-                "resample=true: the image does not tell its voxel size; "
-                "give voxel_size=[z,y,x] in nm."
-            )
-        console.print(
-            "the image does not tell its voxel size; it was not compared "
-            "(voxel_size=[z,y,x] in nm tells it)"
-        )
-        return 1.0, 1.0
-
-    def distance(trained: Sequence[float]) -> list[float]:
-        """Measure how far a training's voxels are from the image's, in the plane first."""
-        # Logarithms, for which half and double are equally far.
-        return [abs(math.log(voxel_size[k] / trained[k])) for k in (1, 2, 0)]
-
-    nearest = min(trained_sizes, key=distance)
-    ratios = [size / trained for size, trained in zip(voxel_size, nearest, strict=True)]
-    # Headers are rounded.
-    if max(abs(ratio - 1) for ratio in ratios) < SAME_SIZE:
-        return 1.0, 1.0
-    # Slices are enlarged and never resampled along z: a network sees one slice at a time.
-    scale = (ratios[1], ratios[2])
-    differs_in_plane = max(abs(factor - 1) for factor in scale) >= SAME_SIZE
-    if resample and differs_in_plane:
-        change = (
-            f"slices are shown to the network {scale[0]:.3g} times as high and "
-            f"{scale[1]:.3g} times as wide"
-        )
-        console.print(f"voxels of {voxel_size} nm, training {list(nearest)} nm: {change}")
-        return scale
-    offer = "; resample=true brings them together." if differs_in_plane else "."
-    sizes = [list(size) for size in trained_sizes]
-    console.print(f"warning: voxels of {voxel_size} nm, but the training had {sizes} nm{offer}")
-    return 1.0, 1.0

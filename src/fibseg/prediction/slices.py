@@ -47,18 +47,34 @@ class WindowedNetwork:
 
     def labels(self, channels: UInt8) -> UInt8:
         """Compute the class indices (H, W) of a slice (C, H, W)."""
+        return self._decide(channels, measured=False)[0]
+
+    def labels_and_confidence(self, channels: UInt8) -> tuple[UInt8, float]:
+        """Compute class indices, and the mean over the pixels of the largest probability.
+
+        The network must give logits, but for windows that overlap ("blend").
+        """
+        return self._decide(channels, measured=True)
+
+    def _decide(self, channels: UInt8, measured: bool) -> tuple[UInt8, float]:
         # Windows that overlap are averaged before the largest class is taken.
         if self.windows.kind == "blend":
-            return np.asarray(self.scores(channels).argmax(0), np.uint8)
+            mean = self.scores(channels)
+            return np.asarray(mean.argmax(0), np.uint8), float(mean.max(axis=0).mean())
         # The used parts of all other windows tile the slice, so that each pixel is written once.
         labels = np.empty(channels.shape[1:], np.uint8)
+        confidence = 0.0
         for cuts, scores in self._batches(channels):
             # Reduced on the device: one byte a pixel is copied in place of K floats.
             classes = scores.argmax(dim=1).to("cpu", torch.uint8).numpy()
             for (rows, columns), window in zip(cuts, classes, strict=True):
                 used = _used(window, rows, columns)
                 labels[rows.first : rows.last, columns.first : columns.last] = used
-        return labels
+            if measured:
+                largest = scores.float().softmax(dim=1).amax(dim=1)
+                pairs = zip(cuts, largest, strict=True)
+                confidence += sum(float(_used(window, *cut).sum()) for cut, window in pairs)
+        return labels, confidence / labels.size
 
     def scores(self, channels: UInt8) -> Scores:
         """Compute the scores (K, H, W) of a slice (C, H, W).
@@ -170,8 +186,29 @@ def predict_slices(
             yield labels
 
 
+def slice_confidences(
+    model: TrainedModel, channels: Iterable[UInt8], windows: Windows, compute: Compute
+) -> list[float]:
+    """Measure the mean confidence of slices (C, H, W), which are cut as in `predict_slices`."""
+    network = model.network.to(compute.device).eval()
+    scoring = probabilities(network) if windows.kind == "blend" else network
+    by_patch = model.channels.by_patch
+    patch_filter = PatchFilter(model.channels.areas, compute.processes) if by_patch else None
+    with patch_filter or nullcontext(), autocast(compute):
+        windowed = WindowedNetwork(scoring, windows, compute, patch_filter)
+        return [windowed.labels_and_confidence(pixels)[1] for pixels in channels]
+
+
 def model_channels(
     model: TrainedModel, images: Sequence[UInt8], cache: Path | None, processes: int
 ) -> list[UInt8]:
     """Make the channels (C, H, W) of 8-bit slices (H, W), as far as whole slices give them."""
     return slice_channels(images, model.channels.slice_areas, cache, processes)
+
+
+def label_table(values: Sequence[int]) -> NDArray[Any]:
+    """Label value of each class index, in the smallest type that holds them all."""
+    table = np.array(values)
+    if table.min() < 0:
+        return table.astype(np.int32)
+    return table.astype(np.min_scalar_type(int(table.max())))

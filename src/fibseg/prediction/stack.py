@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from fibseg.arrays import Pixels, UInt8
+from fibseg.arrays import UInt8
 from fibseg.data.grey import to_8bit
 from fibseg.errors import FibsegError
 from fibseg.filters.patches import PatchFilter, channels_of
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
+from fibseg.prediction.changes import READER_THREADS, pixel_digest
 from fibseg.prediction.ensemble import Ensemble, Source, source_of, sources_of
+from fibseg.prediction.intensity import tissue_outside
+from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter
 from fibseg.prediction.slices import (
     Network,
     Scores,
@@ -31,10 +32,8 @@ from fibseg.prediction.slices import (
 from fibseg.prediction.windows import Windows
 from fibseg.stack import Stack, read_finite
 
-_T = TypeVar("_T")
-
-READER_THREADS = 2
-"""Threads that read slices ahead of the network."""
+_Decision = tuple[UInt8, list[UInt8], float | None]
+"""Class indices (H, W), layers (H, W), and the mean confidence where it was measured."""
 
 DISAGREEMENT = "disagreement"
 """Name of the layer that holds the share of models whose class is another one."""
@@ -72,6 +71,7 @@ class LabelledSlice:
         outside: share of its pixels outside the grey range of the training.
         digest: of the pixels of the image.
         layers: (H, W) uint8, probabilities or shares times 255.
+        confidence: mean over the pixels of the largest probability; None where it was not measured.
         error: why it cannot be read; then nothing else is set.
     """
 
@@ -80,6 +80,7 @@ class LabelledSlice:
     outside: float = 0.0
     digest: str = ""
     layers: list[UInt8] = field(default_factory=list)
+    confidence: float | None = None
     error: FibsegError | None = None
 
 
@@ -100,37 +101,53 @@ class _PreparedSlice:
 
 
 def label_stack(
-    labeller: Labeller, stack: Stack, positions: Sequence[int]
+    labeller: Labeller,
+    stack: Stack,
+    positions: Sequence[int],
+    watched: Collection[int] = (),
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[LabelledSlice]:
-    """Label slices of a stack, in order; a few are read and filtered while the network works."""
+    """Label slices of a stack, in order; a few are read and filtered while the network works.
+
+    Args:
+        labeller: what labels a slice.
+        stack: the image.
+        positions: of the slices.
+        watched: positions of slices whose confidence is measured.
+        say: takes a line where memory is short.
+
+    Raises:
+        FibsegError: a filter process died.
+        torch.OutOfMemoryError: not even the smallest windows fit into the memory.
+    """
     network, _ = network_of(labeller)
     model = labeller.models[0]
     sources = list(sources_of(labeller.models))
     height, width = stack.shape[1:]
+    load = Load(labeller.windows, labeller.compute.batch_size)
     with ExitStack() as resources:
         patch_filter = None
         if model.channels.by_patch:
             patch_filter = PatchFilter(model.channels.areas, labeller.compute.processes)
             resources.enter_context(patch_filter)
-        batch_size = labeller.compute.batch_size
         for z, prepared in _prepared(labeller, stack, positions, sources):
             if isinstance(prepared, FibsegError):
                 yield LabelledSlice(z, error=prepared)
                 continue
             channels = prepared.all_channels()
 
-            # A default value, since a closure would see the channels of whatever slice comes last.
-            def label(count: int, channels: UInt8 = channels) -> tuple[UInt8, list[UInt8]]:
-                compute = replace(labeller.compute, batch_size=count)
-                windowed = WindowedNetwork(network, labeller.windows, compute, patch_filter)
+            # Default values, since a closure would see the slice that comes last.
+            def label(
+                load: Load, channels: UInt8 = channels, measured: bool = z in watched
+            ) -> _Decision:
+                compute = replace(labeller.compute, batch_size=load.batch_size)
+                windowed = WindowedNetwork(network, load.windows, compute, patch_filter)
                 with autocast(compute):
-                    if not labeller.layers:
-                        return windowed.labels(channels), []
-                    scores = windowed.scores(channels)
-                return _with_layers(scores, model.class_names, labeller.layers)
+                    return _decide(labeller, windowed, channels, measured)
 
             # What fitted is kept, so that not every slice runs out of memory first.
-            (labels, layers), batch_size = fitting(label, batch_size)
+            decision, load = fitting(label, load, _lighter_loads(labeller, channels, say))
+            labels, layers, confidence = decision
             if labels.shape != (height, width):
                 labels = nearest(labels, height, width)
                 layers = [nearest(layer, height, width) for layer in layers]
@@ -140,7 +157,47 @@ def label_stack(
                 outside=prepared.outside,
                 digest=prepared.digest,
                 layers=layers,
+                confidence=confidence,
             )
+
+
+def _decide(
+    labeller: Labeller, windowed: WindowedNetwork, channels: UInt8, measured: bool
+) -> _Decision:
+    """Compute class indices (H, W), layers, and the mean confidence where it is measured."""
+    model = labeller.models[0]
+    # The mean of several networks or turns is less confident than each, and a forest's votes are no
+    # probabilities.
+    measured = measured and len(labeller.models) == 1 and not labeller.turned
+    measured = measured and not model.kind.compiled
+    if labeller.layers:
+        scores = windowed.scores(channels)
+        labels, layers = _with_layers(scores, model.class_names, labeller.layers)
+        classes = scores[: len(model.class_names)]
+        return labels, layers, float(classes.max(axis=0).mean()) if measured else None
+    if measured:
+        labels, confidence = windowed.labels_and_confidence(channels)
+        return labels, [], confidence
+    return windowed.labels(channels), [], None
+
+
+def _lighter_loads(
+    labeller: Labeller, channels: UInt8, say: Callable[[str], None]
+) -> Callable[[Load], Load | None]:
+    """Give the function that finds the next load for a slice (C, H, W), and says that it did."""
+    exact_tiles = has_exact_tiles(labeller.models)
+
+    def next_load(load: Load) -> Load | None:
+        height, width = channels.shape[1:]
+        lightened = lighter(load, height, width, exact_tiles)
+        if lightened is not None and lightened.windows != load.windows:
+            say(
+                f"{labeller.compute.device}: too little memory for windows {load.windows}; from "
+                f"here on {lightened.windows}, which give the same labels"
+            )
+        return lightened
+
+    return next_load
 
 
 def network_of(labeller: Labeller) -> tuple[Network, int]:
@@ -164,21 +221,6 @@ def network_of(labeller: Labeller) -> tuple[Network, int]:
     if labeller.windows.kind == "blend":
         return probabilities(members[0][0]), channels
     return deciding(models[0]), channels
-
-
-def fitting(step: Callable[[int], _T], batch_size: int) -> tuple[_T, int]:
-    """Run a step with the batch size that the device's memory bears: halved until it does.
-
-    Raises:
-        torch.OutOfMemoryError: not even one window fits.
-    """
-    while True:
-        try:
-            return step(batch_size), batch_size
-        except torch.OutOfMemoryError:
-            if batch_size == 1:
-                raise
-            batch_size //= 2
 
 
 def _with_layers(
@@ -210,7 +252,7 @@ def _prepared(
             parts.append(filters[areas].submit(grey) if areas else grey)
         # The warning on grey values is about the first model, as its text is.
         first_range, _ = sources[0]
-        return _PreparedSlice(first_range.outside(image), pixel_digest(image), parts)
+        return _PreparedSlice(tissue_outside(image, first_range), pixel_digest(image), parts)
 
     # Bounds the memory, whatever the depth of the stack: what is read, and what is filtered.
     most_waiting = READER_THREADS + (processes if filters else 0)
@@ -230,29 +272,24 @@ def _prepared(
             yield first, future.result()
 
 
-def pixel_digest(image: Pixels) -> str:
-    """Hash a slice's pixels to 16 hexadecimal digits."""
-    # The same bytes for a view as for its copy.
-    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
-
-
-def slice_digest(stack: Stack, z: int) -> str | None:
-    """Compute `pixel_digest` of a slice; None where it cannot be read."""
-    try:
-        return pixel_digest(stack.read(z))
-    except FibsegError:
-        return None
-
-
 def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
     """Resize (H, W) grey values to another pixel size: bilinear, averaged where they shrink."""
     if scale == (1.0, 1.0):
         return image
-    size = [max(1, round(side * factor)) for side, factor in zip(image.shape, scale, strict=True)]
+    height, width = image.shape
+    size = shown_size(height, width, scale)
     # (1, 1, H, W), as torch wants it.
     pixels = torch.from_numpy(image.astype(np.float32))[None, None]
     result = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return np.asarray(result[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def shown_size(height: int, width: int, scale: tuple[float, float]) -> tuple[int, int]:
+    """Compute the size (rows, columns) at which a slice is shown to the network."""
+    rows, columns = (
+        max(1, round(side * factor)) for side, factor in zip((height, width), scale, strict=True)
+    )
+    return rows, columns
 
 
 def nearest(labels: UInt8, height: int, width: int) -> UInt8:
@@ -260,35 +297,3 @@ def nearest(labels: UInt8, height: int, width: int) -> UInt8:
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
     return labels[np.ix_(rows, columns)]
-
-
-def labeller_identity(
-    labeller: Labeller, stack: Stack, voxel_size: list[float] | None
-) -> dict[str, Any]:
-    """List what outputs depend on beside the pixels; another identity is not resumed."""
-    return {
-        "models": [model_digest(model) for model in labeller.models],
-        "windows": str(labeller.windows),
-        "turned": labeller.turned,
-        "precision": labeller.compute.precision,
-        "scale": list(labeller.scale),
-        "layers": list(labeller.layers),
-        "shape": list(stack.shape),
-        "voxel_size": voxel_size,
-    }
-
-
-def model_digest(model: TrainedModel) -> str:
-    """Hash weights, grey range, filter and label values to 16 hexadecimal digits."""
-    grey = model.grey_range
-    # The text of earlier versions, so that an output that they began is resumed.
-    window = f"Window(low={grey.low!r}, high={grey.high!r}, percentiles={grey.percentiles!r})"
-    facts = (
-        f"({window}, {list(model.channels.areas)!r}, {model.channels.scope!r}, "
-        f"{list(model.label_values)!r})"
-    )
-    digest = hashlib.sha256(facts.encode())
-    for name, weights in model.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(weights.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -8,20 +8,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import tifffile
-from filelock import FileLock, Timeout
 
 from fibseg.arrays import Pixels
-from fibseg.errors import FibsegError
+from fibseg.errors import DiskFullError, FibsegError
 from fibseg.files import remove_partials, replacing, write_whole
-from fibseg.stack import StackHeader, StackWriter
+from fibseg.prediction.changes import differences
+from fibseg.prediction.shards import Shard, lock_of_shard, locked, write_errors_named
+from fibseg.stack import StackHeader, StackWriter, open_stack
 
 
 @dataclass(frozen=True)
@@ -78,63 +79,49 @@ class Staging:
         self.folder = first.with_name(f".{first.name}.started")
         self._identity_file = self.folder / "identity.json"
 
-    def begin(self, identity: dict[str, Any], digest_of: Callable[[int], str | None]) -> None:
-        """Make the folder, or resume one of the same identity and image.
+    def begin(self, identity: dict[str, Any]) -> None:
+        """Make the folder, or resume one of the same identity.
 
         Args:
             identity: what the labels depend on beside the image.
-            digest_of: gives the digest of slice z of the image; None where it cannot be read.
 
         Raises:
-            FibsegError: the folder was begun with another model, image or setting.
+            FibsegError: the folder was begun with another model or setting, or cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with write_errors_named(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         # Without the lock, a second process would take the first one's slices for a kill's remains.
-        with FileLock(self.folder / ".lock"):
+        with locked(self.folder / ".lock"):
             if not self._identity_file.exists():
                 # A kill during `remove` leaves slices of an unknown model.
-                for path in self._slice_files():
-                    path.unlink()
-                write_whole(self._identity_file, json.dumps(identity))
+                self.forget(int(path.stem) for path in self._slice_files())
+                with write_errors_named(self._identity_file):
+                    write_whole(self._identity_file, json.dumps(identity))
                 return
             before = json.loads(self._identity_file.read_text(encoding="utf-8"))
-        differing = sorted(key for key in identity if before.get(key) != identity[key])
-        if not differing and not same_image(_digests(self.kept()), digest_of):
-            differing = ["images"]
+        differing = differences(before, identity)
         if differing:
-            raise FibsegError(
-                f"{self.outputs[0].path}: was begun with other {', '.join(differing)}; "
-                f"give another name, or delete {self.folder} to begin anew."
-            )
+            self.refuse(", ".join(differing))
 
-    @contextmanager
-    def shard(self, number: int, count: int) -> Iterator[None]:
+    def refuse(self, differing: str) -> NoReturn:
+        """Raise a FibsegError that says what the folder was begun with."""
+        raise FibsegError(
+            f"{self.outputs[0].path}: was begun with other {differing}; "
+            f"give another name, or delete {self.folder} to begin anew."
+        )
+
+    def forget(self, positions: Iterable[int]) -> None:
+        """Delete slices that are kept, so that they are labelled again."""
+        for z in positions:
+            self.file(z).unlink(missing_ok=True)
+
+    def shard(self, number: int, count: int) -> AbstractContextManager[None]:
         """Keep other processes out of one of `count` shares of the slices.
 
         Raises:
             FibsegError: a process is in this share, or in one of another count, which overlaps.
         """
-        name = self.outputs[0].path
-        lock = FileLock(self.folder / f".shard-{number}-of-{count}.lock", timeout=0)
-        # To look whether a lock is free is to hold it for a moment. Processes look one at a time,
-        # so that none takes the look of another for a process at work.
-        with FileLock(self.folder / ".shards.lock"):
-            for path in sorted(self.folder.glob(".shard-*.lock")):
-                parts = int(path.stem.split("-")[-1])
-                if parts != count and not _is_free(path):
-                    raise FibsegError(
-                        f"{name}: is labelled in {parts} parts now, not in {count}; wait for them."
-                    )
-            try:
-                lock.acquire()
-            except Timeout:
-                raise FibsegError(
-                    f"{name}: another process labels these slices; wait for it."
-                ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return lock_of_shard(self.folder, Shard(number, count), self.outputs[0].path)
 
     def file(self, z: int) -> Path:
         """Where the pixels of a slice are kept: a TIFF with one page per output."""
@@ -163,9 +150,13 @@ class Staging:
             path.unlink(missing_ok=True)
         return slices
 
+    def digests(self) -> dict[int, str]:
+        """Digests of the images of the finished slices by position; none of those that are 0."""
+        return _digests(self.kept())
+
     def missing(self, positions: Sequence[int]) -> list[int]:
         """Those slices that are not finished; what could not be read is to be tried again."""
-        finished = _digests(self.kept())
+        finished = self.digests()
         return [z for z in positions if z not in finished]
 
     def write(self, z: int, layers: Sequence[Pixels], kept: KeptSlice) -> None:
@@ -187,10 +178,27 @@ class Staging:
                         metadata=None,
                         description=json.dumps(asdict(kept)) if k == 0 else "",
                     )
+        except DiskFullError:
+            raise
         except OSError as error:
             raise FibsegError(
-                f"{self.folder}: slice {z} could not be written ({error}); is the disk full?"
+                f"{self.folder}: slice {z} could not be written ({error})."
             ) from error
+
+    def restore(self, slices: Mapping[int, KeptSlice]) -> None:
+        """Take finished slices back from the outputs, which an earlier prediction made.
+
+        Args:
+            slices: position -> what was noted of the slice; those that are kept already stay.
+
+        Raises:
+            FibsegError: an output cannot be read, or a file cannot be written.
+        """
+        wanted = sorted(slices.keys() - self.kept().keys())
+        # Without a slice to take back there may be no outputs either.
+        stacks = [open_stack(output.path) for output in self.outputs] if wanted else []
+        for z in wanted:
+            self.write(z, [stack.read(z) for stack in stacks], slices[z])
 
     def assemble(self) -> dict[int, KeptSlice] | None:
         """Make the outputs of the slices and remove the folder, once every slice is there.
@@ -203,7 +211,7 @@ class Staging:
             FibsegError: an output cannot be written, or a slice is damaged.
         """
         try:
-            with FileLock(self.folder / ".lock"):
+            with locked(self.folder / ".lock"):
                 if not self._identity_file.exists():
                     return {}
                 kept = self.kept()
@@ -221,7 +229,8 @@ class Staging:
     def _write_outputs(self, kept: dict[int, KeptSlice]) -> None:
         digests = _digests(kept)
         facts = {
-            "pixels": {z: digests[z] for z in _first_middle_last(sorted(digests))},
+            # Of every slice: a later command labels again what has changed.
+            "pixels": dict(sorted(digests.items())),
             "zeroed": [z for z, kept_slice in kept.items() if kept_slice.zeroed],
         }
         try:
@@ -267,31 +276,6 @@ class Staging:
 def _digests(kept: dict[int, KeptSlice]) -> dict[int, str]:
     """Digests of the slices that could be read, by position."""
     return {z: kept_slice.digest for z, kept_slice in kept.items() if not kept_slice.zeroed}
-
-
-def _is_free(lock: Path) -> bool:
-    """Whether no process holds a lock."""
-    try:
-        with FileLock(lock, timeout=0):
-            return True
-    except Timeout:
-        return False
-
-
-def _first_middle_last(positions: Sequence[int]) -> list[int]:
-    """Up to three of the positions, without repeats."""
-    if not positions:
-        return []
-    return sorted({positions[0], positions[len(positions) // 2], positions[-1]})
-
-
-def same_image(digests: dict[int, str], digest_of: Callable[[int], str | None]) -> bool:
-    """Whether the first, middle and last slice of an image have the digests that were kept.
-
-    A slice that cannot be read now, whose `digest_of` is None, is not compared.
-    """
-    # To read every slice would take as long as a good part of the prediction.
-    return all(digest_of(z) in (None, digests[z]) for z in _first_middle_last(sorted(digests)))
 
 
 def zero_pixels(shape: tuple[int, int, int], outputs: Sequence[Output]) -> list[Pixels]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -25,34 +23,20 @@ from rich.progress import (
 
 from fibseg.data.grey import DRIFTED_SHARE
 from fibseg.errors import FibsegError
-from fibseg.files import require_disk
-from fibseg.prediction.estimate import estimate
-from fibseg.prediction.stack import LabelledSlice, Labeller, label_stack, slice_digest
+from fibseg.prediction.changes import brief_list, compare_slices, report_changes
+from fibseg.prediction.estimate import report_needs
+from fibseg.prediction.intensity import spread
+from fibseg.prediction.memory import has_exact_tiles
+from fibseg.prediction.shards import Shard
+from fibseg.prediction.shift import WATCHED_SLICES, ShiftWatch
+from fibseg.prediction.slices import label_table
+from fibseg.prediction.stack import LabelledSlice, Labeller, label_stack
 from fibseg.prediction.staging import KeptSlice, Staging, zero_pixels
-from fibseg.stack import Stack, read_finite
+from fibseg.stack import Stack
 
 SECONDS_BETWEEN_LINES = 30
 FIRST_LINE_AFTER = 4
 """Progress without a terminal: a line after some slices, then one every so many seconds."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A part of the slices of a stack.
-
-    Attributes:
-        number: which part, from 0.
-        count: how many parts there are.
-    """
-
-    number: int
-    count: int
-
-    def positions(self, depth: int) -> list[int]:
-        """List the slices of this part of a stack; all parts together hold each slice once."""
-        # Whole numbers: parts of nearly one size that meet without a gap.
-        first = self.number * depth // self.count
-        return list(range(first, (self.number + 1) * depth // self.count))
 
 
 def label_stack_into(
@@ -63,6 +47,7 @@ def label_stack_into(
     shard: Shard,
     skip_unreadable: bool,
     console: Console,
+    restored: Mapping[int, KeptSlice] | None = None,
 ) -> None:
     """Label the slices of a shard that are missing, and make the outputs once every slice is there.
 
@@ -74,6 +59,7 @@ def label_stack_into(
         shard: which slices this process labels.
         skip_unreadable: whether a slice that cannot be read becomes 0.
         console: takes the progress.
+        restored: slices that outputs hold which an earlier prediction made.
 
     Raises:
         FibsegError: a slice cannot be read or written, or the output was started with another model
@@ -81,18 +67,32 @@ def label_stack_into(
     """
     positions = shard.positions(stack.shape[0])
     values = label_table(labeller.models[0].label_values)
-    staging.begin(identity, lambda z: slice_digest(stack, z))
+    staging.begin(identity)
+    forget_changed(staging, labeller, stack, console)
+    staging.restore({z: kept for z, kept in (restored or {}).items() if z in positions})
     missing = staging.missing(positions)
-    report_needs(staging=staging, labeller=labeller, stack=stack, missing=missing, console=console)
+    report_needs(
+        folder=staging.folder, labeller=labeller, stack=stack, missing=missing, console=console
+    )
     unreadable: list[LabelledSlice] = []
     with staging.shard(shard.number, shard.count):
         done = len(positions) - len(missing)
         if done:
             console.print(f"{done} of {len(positions)} slices are labelled already")
+        watch = ShiftWatch(labeller.models, spread(missing, WATCHED_SLICES))
         labelled = label_and_keep(
-            labeller=labeller, stack=stack, positions=missing, staging=staging, values=values
+            labeller=labeller,
+            stack=stack,
+            # Those that are compared with the training come first: what is wrong shows early.
+            positions=[*watch.positions, *(z for z in missing if z not in watch.positions)],
+            staging=staging,
+            values=values,
+            watched=watch.positions,
+            say=console.print,
         )
         for labelled_slice in with_progress(labelled, len(missing), console):
+            for text in watch.add(labelled_slice):
+                console.print(f"warning: {text}")
             if labelled_slice.error is None:
                 continue
             unreadable.append(labelled_slice)
@@ -116,7 +116,7 @@ def label_stack_into(
         if kept is None and shard.count == 1 and not staging.kept():
             staging.remove()
             rest = "nothing is written"
-        which = ", ".join(str(labelled_slice.z) for labelled_slice in unreadable)
+        which = brief_list([labelled_slice.z for labelled_slice in unreadable])
         raise FibsegError(f"{unreadable[0].error} Slices {which} could not be read; {rest}.")
     if kept is None:
         depth = stack.shape[0]
@@ -124,38 +124,21 @@ def label_stack_into(
         console.print(f"{len(positions)} slices are labelled; {left} of {depth} are missing")
 
 
-def report_needs(
-    staging: Staging,
-    labeller: Labeller,
-    stack: Stack,
-    missing: Sequence[int],
-    console: Console,
-) -> None:
-    """Print what the prediction needs of disk, time and memory, before anything is computed.
-
-    Args:
-        staging: where slices are kept.
-        labeller: what labels a slice.
-        stack: the image.
-        missing: slices to label.
-        console: takes the lines.
+def forget_changed(staging: Staging, labeller: Labeller, stack: Stack, console: Console) -> None:
+    """Delete the kept slices whose image has changed since, so that they are labelled again.
 
     Raises:
-        FibsegError: the disk is too small.
+        FibsegError: no slice is what it was: the image is another one.
     """
-    depth, height, width = stack.shape
-    itemsize = label_table(labeller.models[0].label_values).itemsize
-    # Labels shrink to a tenth and less; layers hardly.
-    bytes_per_pixel = 0.1 * itemsize + len(labeller.layers)
-    # Slices are kept once, then the outputs are written with a pyramid.
-    needed = bytes_per_pixel * height * width * (len(missing) + 1.4 * depth)
-    require_disk(staging.folder, needed, "the labels")
-    console.print(f"about {needed / 1e9:.2g} GB will be written at most")
-    if missing:
-        # A failed estimate ends no prediction: what is wrong is reported by the prediction itself.
-        with suppress(FibsegError, RuntimeError):
-            image = read_finite(stack, missing[0])
-            console.print(estimate(labeller, image, len(missing)))
+    digests = staging.digests()
+    if not digests:
+        return
+    console.print(f"{len(digests)} kept slices are compared with the image")
+    changes = compare_slices(digests, stack, labeller.models[0].grey_range)
+    if changes.other_image:
+        staging.refuse("images")
+    staging.forget(changes.changed)
+    report_changes(changes, console)
 
 
 def label_and_keep(
@@ -164,6 +147,8 @@ def label_and_keep(
     positions: Sequence[int],
     staging: Staging,
     values: NDArray[Any],
+    watched: Collection[int] = (),
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[LabelledSlice]:
     """Give each slice once it is labelled; a thread writes it while the next one is computed.
 
@@ -173,11 +158,16 @@ def label_and_keep(
         positions: slices to label.
         staging: where they are kept.
         values: label value of each class index.
+        watched: positions of slices whose confidence is measured.
+        say: takes a line where memory is short.
     """
     # One thread beside the network: compressing must not make it wait.
     with ThreadPoolExecutor(1) as writer, memory_errors_as_sentences(labeller):
         waiting = deque[tuple[LabelledSlice, Future[None] | None]]()
-        for labelled in label_stack(labeller, stack, positions):
+        labelled_slices = label_stack(
+            labeller=labeller, stack=stack, positions=positions, watched=watched, say=say
+        )
+        for labelled in labelled_slices:
             future = None
             if labelled.labels is not None:
                 pixels = [values[labelled.labels], *labelled.layers]
@@ -193,13 +183,18 @@ def label_and_keep(
 
 @contextmanager
 def memory_errors_as_sentences(labeller: Labeller) -> Iterator[None]:
-    """Turn a GPU that runs out of memory into one sentence."""
+    """Turn a device that runs out of memory into one sentence."""
     try:
         yield
     except torch.OutOfMemoryError as error:
+        advice = "take windows=tiles tile=512"
+        if labeller.windows.kind not in ("whole", "tiles"):
+            advice = "one window at a time is too much for it"
+        elif has_exact_tiles(labeller.models):
+            advice = "not even small tiles fit; end other programs there, or take another device="
         raise FibsegError(
             f"{labeller.compute.device}: too little memory for windows={labeller.windows}; "
-            "take windows=tiles tile=512. Finished slices are kept."
+            f"{advice}. Finished slices are kept."
         ) from error
 
 
@@ -260,11 +255,3 @@ def report_outputs(
     console.print(f"{staging.outputs[0].path}: labels of {len(outside)} slices")
     for output in staging.outputs[1:]:
         console.print(f"{output.path}: {output.notes['holds']}, times 255")
-
-
-def label_table(values: Sequence[int]) -> NDArray[Any]:
-    """Label value of each class index, in the smallest type that holds them all."""
-    table = np.array(values)
-    if table.min() < 0:
-        return table.astype(np.int32)
-    return table.astype(np.min_scalar_type(int(table.max())))

@@ -174,9 +174,18 @@ def read_finite(stack: Stack, z: int) -> Pixels:
     """Read slice z, (H, W), of a grey image.
 
     Raises:
-        FibsegError: a pixel is NaN or infinite.
+        FibsegError: a pixel is NaN or infinite, or the slice has become one of another size or type
+            since the stack was opened.
     """
     image = stack.read(z)
+    # Headers are read once, and a file of a folder may be replaced during the hours that follow.
+    before = (*stack.shape[1:], stack.dtype.newbyteorder("="))
+    if (*image.shape, image.dtype.newbyteorder("=")) != before:
+        raise FibsegError(
+            f"{stack.name}, slice {z}: is {' x '.join(map(str, image.shape))} pixels of "
+            f"{image.dtype} now, but the stack was opened as {stack.shape[1]} x {stack.shape[2]} "
+            f"of {stack.dtype}; put the slice back, or start anew."
+        )
     # A single NaN would spread over the percentiles of the training and all activations around it.
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise FibsegError(

@@ -88,11 +88,8 @@ def _save_panels(
 def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Label:
     """Label slices by a network, in the paper's windows, or by a forest.
 
-    On the validation slices it is measured which faster windows a network bears; that is kept in
-    its checkpoint, for predictions.
+    With the validation slices `settle_prediction` settles what predictions must know.
     """
-    from fibseg.models.trained import save_model
-    from fibseg.prediction.exactness import choose_windows
     from fibseg.prediction.slices import model_channels, predict_slices
     from fibseg.prediction.windows import windows_of
 
@@ -113,21 +110,58 @@ def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Lab
         )
         labels = list(predict_slices(model, progress, windows, compute))
         # Chosen on validation slices: test slices must decide nothing.
-        if split == "validation" and windows.kind == "paper":
-            truths = [annotated.labels for annotated in slices]
-            chosen = choose_windows(
-                model=model, channels=channels, truths=truths, paper=labels, compute=compute
-            )
-            # Written at once: predict.py reads the choice from the checkpoint.
-            save_model(replace(model, windows=chosen), run.directory.best)
-            name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
-            console.print(
-                f"predictions will cut slices by: {name} (loses {chosen['loss']:.3f} F1)",
-                highlight=False,
+        if split == "validation":
+            settle_prediction(
+                model=model, run=run, channels=channels, labels=labels, compute=compute
             )
         return labels
 
     return label
+
+
+def settle_prediction(
+    model: TrainedModel,
+    run: OpenedRun,
+    channels: Sequence[UInt8],
+    labels: Sequence[UInt8],
+    compute: Compute,
+) -> None:
+    """Keep in the model how predictions cut slices, and what labels of its training look like.
+
+    Args:
+        model: that was trained.
+        run: whose model it is.
+        channels: (C, H, W) of the validation slices.
+        labels: (H, W) of the validation slices, by the windows of the scores.
+        compute: what the network computes with.
+    """
+    from fibseg.models.trained import save_model
+    from fibseg.prediction.exactness import choose_windows
+    from fibseg.prediction.shift import with_reference
+
+    validation = run.slices["validation"]
+    if "paper" in model.kind.windows:
+        truths = [annotated.labels for annotated in validation]
+        chosen = choose_windows(
+            model=model, channels=channels, truths=truths, paper=labels, compute=compute
+        )
+        model = replace(model, windows=chosen)
+        name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
+        run.console.print(
+            f"predictions will cut slices by: {name} (loses {chosen['loss']:.3f} F1)",
+            highlight=False,
+        )
+    intensity = run.config.data.intensity
+    model = with_reference(
+        model=replace(model, grey_percentiles=[intensity.low, intensity.high]),
+        train=run.slices["train"],
+        validation=validation,
+        channels=channels,
+        labels=labels,
+        compute=compute,
+    )
+    # Written at once: predict.py reads it from the file of the model.
+    save_model(model, run.directory.forest if model.kind.compiled else run.directory.best)
 
 
 def write_results(

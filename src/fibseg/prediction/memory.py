@@ -1,0 +1,101 @@
+"""Memory that is too short for a slice: smaller batches, then tiles that give the same labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+
+from fibseg.machine import free_memory
+from fibseg.models.trained import TrainedModel
+from fibseg.prediction.windows import LARGE_TILE, SMALL_TILE, Windows
+
+_T = TypeVar("_T")
+
+_TILE_SIDES = (LARGE_TILE, SMALL_TILE, SMALL_TILE // 2, SMALL_TILE // 4)
+"""Sides of tiles that are tried one after the other; below them a tile is nearly all halo."""
+
+_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "_ALLOC_FAILED", "out of memory")
+"""What torch's libraries say where they raise a RuntimeError in place of an OutOfMemoryError."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much of a slice a network sees at once.
+
+    Attributes:
+        windows: how the slice is cut.
+        batch_size: as in `Windows.at_once`.
+    """
+
+    windows: Windows
+    batch_size: int
+
+
+def has_exact_tiles(models: Sequence[TrainedModel]) -> bool:
+    """Whether tiles give the labels of the whole slice, for all models."""
+    return all(model.kind.exact_tiles and not model.channels.by_patch for model in models)
+
+
+def lighter(load: Load, height: int, width: int, exact_tiles: bool) -> Load | None:
+    """Give the next load for a slice of this size that needs less memory; None without any.
+
+    Batches are halved first; whole slices and tiles then become smaller tiles, where these give the
+    same labels.
+    """
+    windows = load.windows
+    count = load.batch_size
+    most = _most_pixels(load, height, width)
+    while count > 1:
+        count //= 2
+        # A batch of the same pixels would run out of memory just the same.
+        if _most_pixels(Load(windows, count), height, width) < most:
+            return Load(windows, count)
+    if not exact_tiles or windows.kind not in ("whole", "tiles"):
+        return None
+    for side in _TILE_SIDES:
+        # One tile at once: a batch of small ones may be as large as a larger one.
+        tiles = Load(replace(windows, kind="tiles", size=side), 1)
+        if _most_pixels(tiles, height, width) < most:
+            return tiles
+    return None
+
+
+def _most_pixels(load: Load, height: int, width: int) -> int:
+    """Count the pixels of the largest batch, by which memory grows."""
+    batches = load.windows.batches(height, width, load.batch_size)
+    return max(rows * columns * count for (rows, columns), count in batches.items())
+
+
+def memory_of(device: torch.device) -> int:
+    """Count the bytes that are free on a device, for a CPU those of the host."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free_memory()
+
+
+def fitting(
+    step: Callable[[Load], _T], load: Load, next_load: Callable[[Load], Load | None]
+) -> tuple[_T, Load]:
+    """Run a step with a load that the device's memory bears: made lighter until it does.
+
+    Raises:
+        torch.OutOfMemoryError: the lightest load does not fit.
+    """
+    while True:
+        try:
+            return step(load), load
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not is_memory_error(error):
+                raise
+            lightened = next_load(load)
+            if lightened is None:
+                raise torch.OutOfMemoryError(str(error)) from error
+            load = lightened
+
+
+def is_memory_error(error: Exception) -> bool:
+    """Whether an error says that memory is short; on a CPU torch has no type of its own for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(words in str(error) for words in _MEMORY_WORDS)

@@ -1,0 +1,141 @@
+"""The voxel size of an image: who states it, and the scale to that of the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from fibseg.config.schemas import PredictConfig
+from fibseg.errors import FibsegError
+from fibseg.runs.directory import RunDirectory, is_run
+from fibseg.runs.identity import read_config
+from fibseg.stack import Stack, located
+
+SAME_SIZE = 0.1
+"""Share by which voxel sizes may differ and still count as the same."""
+
+
+def known_voxel_size(
+    config: PredictConfig, stack: Stack, checkpoints: Sequence[Path], console: Console
+) -> list[float] | None:
+    """Find the voxel size (z, y, x) of an image in nm, where anybody states it.
+
+    The user's word comes first, then the file's, then that of the training's data description, if
+    the image is one of its volumes. Nothing is concluded from the voxel size of the training: the
+    same network may label a stack of another microscope.
+
+    Args:
+        config: of the prediction.
+        stack: the image.
+        checkpoints: files of the models.
+        console: takes a line where the data description states it.
+    """
+    if config.voxel_size is not None:
+        return config.voxel_size
+    if stack.voxel_size is not None:
+        return list(stack.voxel_size)
+    for checkpoint in checkpoints:
+        size = _described_size(checkpoint, config.image)
+        if size is not None:
+            console.print(
+                f"voxel size {_written(size)} nm, as the data description of the training says of "
+                "this image"
+            )
+            return size
+    return None
+
+
+def _described_size(checkpoint: Path, image: str) -> list[float] | None:
+    """Read the voxel size of an image from the run of a model; None where it is no volume of it."""
+    run = checkpoint.absolute().parents[1]
+    if not is_run(run):
+        return None
+    try:
+        config = read_config(RunDirectory(run))
+    # The model is read without it.
+    except FibsegError:
+        return None
+    data = (config or {}).get("data", {})
+    for volume in data.get("volumes", []):
+        if _is_same_place(located(str(data.get("root")), str(volume.get("image"))), image):
+            return [float(size) for size in volume["voxel_size"]]
+    return None
+
+
+def _is_same_place(first: str, second: str) -> bool:
+    """Whether two paths are those of one image; addresses are compared as they are written."""
+    if "://" in first or "://" in second:
+        return first == second
+    # Links are followed, so that one file under two names is one image.
+    return Path(first).resolve() == Path(second).resolve()
+
+
+def _written(size: Sequence[float]) -> str:
+    """Write a voxel size as it is typed.
+
+    >>> _written([20.0, 4.5, 5])
+    '[20,4.5,5]'
+    """
+    return f"[{','.join(f'{length:g}' for length in size)}]"
+
+
+def pixel_scale(
+    voxel_size: list[float] | None,
+    trained_sizes: Sequence[Sequence[float]],
+    resample: bool,
+    console: Console,
+) -> tuple[float, float]:
+    """Compute how much larger slices must be to show organelles at the size of the training.
+
+    Args:
+        voxel_size: (z, y, x) of the image in nm; None where it is unknown.
+        trained_sizes: (z, y, x) of each training volume in nm.
+        resample: whether the user asked for slices of the training's pixel size.
+        console: takes a warning where the sizes differ.
+
+    Returns:
+        Factors along rows and columns; 1 where slices stay as they are.
+
+    Raises:
+        FibsegError: `resample` without a known voxel size.
+    """
+    if voxel_size is None:
+        if resample:
+            raise FibsegError(
+                "resample=true: the image does not tell its voxel size; "
+                "give voxel_size=[z,y,x] in nm."
+            )
+        known = " and ".join(_written(size) for size in dict.fromkeys(map(tuple, trained_sizes)))
+        console.print(
+            "the image does not tell its voxel size; it was not compared "
+            f"(voxel_size=[z,y,x] in nm tells it; the training had {known})"
+        )
+        return 1.0, 1.0
+
+    def distance(trained: Sequence[float]) -> list[float]:
+        """Measure how far a training's voxels are from the image's, in the plane first."""
+        # Logarithms, for which half and double are equally far.
+        return [abs(math.log(voxel_size[k] / trained[k])) for k in (1, 2, 0)]
+
+    nearest = min(trained_sizes, key=distance)
+    ratios = [size / trained for size, trained in zip(voxel_size, nearest, strict=True)]
+    # Headers are rounded.
+    if max(abs(ratio - 1) for ratio in ratios) < SAME_SIZE:
+        return 1.0, 1.0
+    # Slices are enlarged and never resampled along z: a network sees one slice at a time.
+    scale = (ratios[1], ratios[2])
+    differs_in_plane = max(abs(factor - 1) for factor in scale) >= SAME_SIZE
+    if resample and differs_in_plane:
+        change = (
+            f"slices are shown to the network {scale[0]:.3g} times as high and "
+            f"{scale[1]:.3g} times as wide"
+        )
+        console.print(f"voxels of {voxel_size} nm, training {list(nearest)} nm: {change}")
+        return scale
+    offer = "; resample=true brings them together." if differs_in_plane else "."
+    sizes = [list(size) for size in trained_sizes]
+    console.print(f"warning: voxels of {voxel_size} nm, but the training had {sizes} nm{offer}")
+    return 1.0, 1.0
