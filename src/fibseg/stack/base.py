@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,14 @@ def check_memory(name: str, size: int, part: str) -> None:
             f"{name}: {part} needs {2 * size / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are "
             "free; cut the stack into smaller parts, or use a machine with more memory."
         )
+
+
+def surplus(path: Path, length: int) -> tuple[str, ...]:
+    """Say that a file goes on behind the `length` bytes that its header asks for."""
+    rest = path.stat().st_size - length
+    if rest <= 0:
+        return ()
+    return (f"{path}: bytes follow behind what its header says; does it hold more slices?",)
 
 
 def part_of(stack: Stack, offset: Sequence[int], shape: tuple[int, int, int]) -> Stack:

@@ -23,7 +23,7 @@ _MEANINGS: tuple[tuple[type[BaseException], str], ...] = (
     (FileNotFoundError, "cannot be read, nothing is there; was it moved or deleted?"),
     (IsADirectoryError, "cannot be read, it is a folder; expected a file"),
     (NotADirectoryError, "cannot be read, part of the path is a file; expected folders"),
-    (ImportError, "cannot be read without a library that is not installed ({reason})"),
+    (ImportError, "cannot be read, a library is not installed ({reason}); install it"),
 )
 """Type of an exception -> what it means."""
 
@@ -65,7 +65,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"unable to lock file", _LOCKED),
     # tifffile, numcodecs and zarr in this order.
     (
-        r"COMPRESSION\S* (?:is )?not supported|not a known COMPRESSION|requires the 'imagecodecs",
+        r"COMPRESSION\S* \d*>? ?not supported|not a known COMPRESSION|requires the 'imagecodecs",
         _CODEC,
     ),
     (r"[Uu]nrecognised mode|does not recognise mode", _PIXELS),

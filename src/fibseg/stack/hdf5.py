@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +31,9 @@ _FILTERS = {
     32026: "Blosc2",
 }
 """Number of a filter that h5py may lack -> its name (https://github.com/HDFGroup/hdf5_plugins)."""
+
+_MOST_SEARCHED = 2**30
+"""Bytes of a file in which heaps are sought: they lie near its begin, before most pixels."""
 
 _MOST_LINKED = 8
 """Files that a virtual data set may lead through, each to the next."""
@@ -58,7 +62,7 @@ def open_hdf5(path: Path, dataset: str = "") -> Stack:
         values = file[name]
         _check_storage(path, values)
         _check_filters(path, values)
-        attributes = dict(values.attrs)
+        attributes = _attributes(path, values)
         axes = _axes(values, attributes)
         size, origin = stated_place(attributes, axes)
         array = ChunkedArray(
@@ -70,7 +74,7 @@ def open_hdf5(path: Path, dataset: str = "") -> Stack:
             read=_reader(path, name, _pixel_type(values)),
             voxel_size=size,
             origin=origin,
-            doubts=_absent_doubts(f"{path}:{name}", values),
+            doubts=_storage_doubts(f"{path}:{name}", values),
         )
     return stack_of_array(array)
 
@@ -86,6 +90,40 @@ def _reader(path: Path, name: str, dtype: np.dtype[Any]) -> Callable[[tuple[Any,
         return values if values.dtype == dtype else values.view(dtype)
 
     return read
+
+
+def _attributes(path: Path, dataset: Any) -> dict[str, Any]:
+    """Read all attributes.
+
+    Raises:
+        ValueError: what holds their texts is damaged.
+    """
+    import h5py
+
+    names = list(dataset.attrs)
+    # Texts of any length lie in heaps of their own; HDF5 reads a damaged heap for ever.
+    if any(h5py.check_string_dtype(dataset.attrs.get_id(name).dtype) for name in names):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
+            _check_heaps(content)
+    return {name: dataset.attrs[name] for name in names}
+
+
+def _check_heaps(content: mmap.mmap) -> None:
+    """Raise a ValueError where an object in a heap of texts has no size, or leaves the heap."""
+    start = content.find(b"GCOL\x01\0\0\0", 0, _MOST_SEARCHED)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        place = start + 16
+        # An object has 16 bytes of its own, its text is filled up to a multiple of 8, and object 0
+        # is what is left of the heap (HDF5 File Format Specification, III.E).
+        while place + 16 <= end <= len(content):
+            index = int.from_bytes(content[place : place + 2], "little")
+            size = int.from_bytes(content[place + 8 : place + 16], "little")
+            step = size if index == 0 else 16 + -(-size // 8) * 8
+            if step == 0 or place + step > end:
+                raise ValueError("the heap of its texts is damaged")
+            place += step
+        start = content.find(b"GCOL\x01\0\0\0", start + 16, _MOST_SEARCHED)
 
 
 def _datasets(file: Any) -> list[str]:
@@ -205,12 +243,52 @@ def _check_place(path: Path, file: Path) -> None:
         raise FibsegError(f"{path}: its pixels lie in {file}, which is not there; put it there.")
 
 
-def _absent_doubts(name: str, dataset: Any) -> tuple[str, ...]:
-    """Say that chunks were never written."""
-    if dataset.chunks is None:
-        stored = dataset.id.get_storage_size() > 0 or dataset.is_virtual or bool(dataset.external)
-        return () if stored else (absence(name, 1, 1, dataset.fillvalue),)
-    sides = zip(dataset.shape, dataset.chunks, strict=True)
-    total = math.prod(-(-length // side) for length, side in sides)
-    absent = total - dataset.id.get_num_chunks()
-    return (absence(name, absent, total, dataset.fillvalue),) if absent > 0 else ()
+def _storage_doubts(name: str, dataset: Any) -> tuple[str, ...]:
+    """Say that pixels were never written.
+
+    Raises:
+        ValueError: what is stored contradicts the data set.
+    """
+    if dataset.chunks is not None:
+        sides = zip(dataset.shape, dataset.chunks, strict=True)
+        total = math.prod(-(-length // side) for length, side in sides)
+        absent = total - _count_chunks(dataset)
+        return (absence(name, absent, total, dataset.fillvalue),) if absent else ()
+    size = math.prod(dataset.shape) * dataset.dtype.itemsize
+    stored = dataset.id.get_storage_size()
+    if stored >= size or dataset.is_virtual or dataset.external:
+        return ()
+    if stored:
+        raise ValueError(f"{stored} bytes are stored of {size}")
+    return (absence(name, 1, 1, dataset.fillvalue),)
+
+
+def _count_chunks(dataset: Any) -> int:
+    """Count the chunks that are stored, and check their list, which has no checksum.
+
+    Raises:
+        ValueError: the list contradicts the data set or itself.
+    """
+    sides = list(zip(dataset.shape, dataset.chunks, strict=True))
+    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    packed = dataset.id.get_create_plist().get_nfilters() > 0
+    # Where a chunk lies in the array -> where it lies in the file.
+    chunks: dict[Any, int] = {}
+
+    def add_chunk(chunk: Any) -> None:
+        inside = all(
+            place % side == 0 and place < length
+            for place, (length, side) in zip(chunk.chunk_offset, sides, strict=True)
+        )
+        # A filter that is skipped for a chunk leaves its size as it is.
+        plain = not packed or chunk.filter_mask
+        # Noise grows a little when it is packed; more would unpack to far more than a chunk.
+        fits = chunk.size == size if plain else chunk.size <= 2 * size + 1024
+        if not inside or not fits or chunk.chunk_offset in chunks:
+            raise ValueError(f"its list of chunks is wrong at {chunk.chunk_offset}")
+        chunks[chunk.chunk_offset] = chunk.byte_offset
+
+    dataset.id.chunk_iter(add_chunk)
+    if len(set(chunks.values())) < len(chunks):
+        raise ValueError("two chunks lie in the same place")
+    return len(chunks)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack
+from fibseg.stack.base import Stack, surplus
 from fibseg.stack.failures import damage_named
 from fibseg.stack.units import voxel_size_in_nm
 
@@ -36,6 +36,8 @@ def open_mrc(path: Path) -> Stack:
         dtype = file.data.dtype
         # mrcfile gives Angstrom: the edges of the cell divided by its samples.
         sizes = [float(file.voxel_size[axis]) / 10 for axis in "zyx"]
+        # The header, the extended header and the pixels.
+        length = 1024 + int(file.header.nsymbt) + file.data.nbytes
         codes = [int(file.header[name]) for name in ("maps", "mapr", "mapc")]
         byte_order = file.header.mode.dtype.byteorder
         # mrcfile keeps these bytes in a field without names.
@@ -63,7 +65,12 @@ def open_mrc(path: Path) -> Stack:
     size = None if sizes == [0.1] * 3 else voxel_size_in_nm(sizes, ["nm"] * 3)
     pixel_type = np.dtype(np.uint8) if unsigned else dtype.newbyteorder("=")
     return Stack(
-        name=str(path), shape=(depth, height, width), dtype=pixel_type, read=read, voxel_size=size
+        name=str(path),
+        shape=(depth, height, width),
+        dtype=pixel_type,
+        read=read,
+        voxel_size=size,
+        doubts=surplus(path, length),
     )
 
 

@@ -1,4 +1,4 @@
-"""NIfTI, uncompressed: read slice by slice by nibabel, in the orientation that its header states."""
+"""NIfTI, uncompressed: read slice by slice by nibabel, in the orientation of its header."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-from fibseg.stack.base import Stack
+from fibseg.stack.base import Stack, surplus
 from fibseg.stack.failures import damage_named
 from fibseg.stack.units import lengths_in_nm, voxel_size_in_nm
 
@@ -73,17 +73,17 @@ def open_nifti(path: Path) -> Stack:
         read=read,
         voxel_size=voxel_size_in_nm(sizes[::-1], [unit] * 3),
         origin=lengths_in_nm(origin.tolist()[::-1], [unit] * 3) if stated else None,
-        doubts=_doubts(path, affine, axes, flips),
+        doubts=(*_doubts(path, affine, axes, flips), *surplus(path, length)),
     )
 
 
 def _orientation(path: Path, affine: Any) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """Read which axis of the file x, y and z are, and which of them run backwards."""
-    import nibabel
+    from nibabel.orientations import io_orientation
 
     with damage_named(path):
         # A row per axis of the file: the axis of space, and the direction.
-        rows = nibabel.io_orientation(affine)
+        rows = io_orientation(affine)  # type: ignore[no-untyped-call]
         if np.isnan(rows).any():
             raise ValueError("its affine has no direction for an axis")
     axes = tuple(int(axis) for axis in np.argsort(rows[:, 0]))

@@ -163,7 +163,8 @@ def _matches(pattern: str) -> list[str]:
     inside = Path(pattern).relative_to(folders[0]) if folders else Path(pattern)
     start = f"{glob.escape(str(folders[0]))}/" if folders else ""
     # Where nothing fits a pattern with brackets, they are letters of the files' names.
-    return glob.glob(f"{start}{inside}") or glob.glob(f"{start}{inside}".replace("[", "[[]"))
+    escaped = str(inside).replace("[", "[[]")
+    return glob.glob(f"{start}{inside}") or glob.glob(f"{start}{escaped}")
 
 
 def _check_folder(path: str) -> None:

@@ -120,8 +120,13 @@ def _read_header(path: Path) -> _PngHeader:
     """Read the header, which a picture larger than the limit does not pass."""
     with damage_named(path), path.open("rb") as file:
         start = file.read(33)
+        if start and not start.startswith(_SIGNATURE[:4]):
+            # Whatever Pillow would make of the content.
+            raise FibsegError(
+                f"{path}: cannot be read, the file is damaged, cut off or no image of the kind "
+                "PNG; name a file by its format."
+            )
         if start[:8] != _SIGNATURE or start[12:16] != b"IHDR":
-            # The ending says PNG, whatever Pillow makes of the content.
             raise ValueError("it does not begin as a PNG")
         if zlib.crc32(start[12:29]) != int.from_bytes(start[29:33], "big"):
             raise ValueError("the checksum of its header is wrong")
@@ -154,7 +159,7 @@ def _check_sums(path: Path) -> None:
         if end + 4 > len(content):
             raise ValueError("it ends within a chunk")
         if kind == b"acTL":
-            raise ValueError("several pictures in a file; expected one slice")
+            raise FibsegError(f"{path}: several pictures in a PNG; expected a single slice.")
         if zlib.crc32(content[place + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
             raise ValueError("the checksum of a chunk is wrong")
         place = end + 4

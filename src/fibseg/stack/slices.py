@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 
@@ -151,9 +152,13 @@ def _check_numbers(name: str, names: Sequence[_Name]) -> None:
 def _refuse_pair(name: str, first: _Name, second: _Name) -> None:
     number = ", ".join(f"{number:g}" for number in first.numbers)
     purpose = f"two files for number {number}" if number else "two files of one name"
-    kept = f"{first.texts[1]}*{'' if first.texts[-1] else '[0-9]'}{first.path.suffix}"
-    if first.texts[-1]:
-        kept = f"*{first.texts[-1]}{first.path.suffix}"
+    ending = first.path.suffix
+    # The longer pattern fits every number of digits, the shorter these alone.
+    patterns = [
+        f"{first.texts[1]}*{first.texts[-1] or '[0-9]'}{ending}" if first.numbers else f"*{ending}",
+        re.sub(r"\d", "[0-9]", first.path.stem) + ending,
+    ]
+    kept = next((kept for kept in patterns if not fnmatch(second.path.name, kept)), f"*{ending}")
     raise FibsegError(
         f"{name}: {first.path.name} and {second.path.name} are {purpose}; images and masks, or two "
         f"kinds of files, lie together: name the files of each, as '{first.path.with_name(kept)}'."

@@ -127,16 +127,19 @@ def _open_set(path: Path, planes: OmePlanes) -> Stack:
         header = headers[file]
         _check_grey(file, header)
         _check_ome_size(file, header, planes)
-        if header.dtype != first.dtype or page >= len(header.shapes):
+        alike = header.dtype == first.dtype and header.palettes[0] == first.palettes[0]
+        if not alike or page >= len(header.shapes):
             raise FibsegError(
-                f"{file}: {len(header.shapes)} slices of {header.dtype}; the OME description of "
-                f"{path.name} says otherwise."
+                f"{file}: {len(header.shapes)} slices of {header.dtype} or of another palette; the "
+                f"OME description of {path.name} says otherwise."
             )
 
     def read(z: int) -> Pixels:
         return _read_page(*pages[z])
 
-    return _stack(path, headers[path], (len(pages), *planes.size), read)
+    doubts = dict.fromkeys(doubt for header in headers.values() for doubt in header.doubts)
+    stack = _stack(path, first, (len(pages), *planes.size), read)
+    return replace(stack, doubts=tuple(doubts))
 
 
 def _stack(

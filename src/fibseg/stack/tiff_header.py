@@ -11,6 +11,7 @@ import numpy as np
 import tifffile
 
 from fibseg.errors import FibsegError
+from fibseg.stack.base import surplus
 from fibseg.stack.failures import damage_named
 from fibseg.stack.units import VoxelSize, voxel_size_in_nm
 
@@ -72,7 +73,8 @@ def read_tiff_header(path: Path) -> TiffHeader:
         # All pages are visited: a broken chain of pages is noticed here and not hours later.
         pages = list(file.pages)
         first = file.pages.first
-        shapes = [page.shape for page in pages]
+        # A damaged tag holds several numbers where it should hold one.
+        shapes = [tuple(int(length) for length in page.shape) for page in pages]
         separate = first.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         block, doubts = _check_arrays(path, file, shapes)
         return TiffHeader(
@@ -87,7 +89,7 @@ def read_tiff_header(path: Path) -> TiffHeader:
             voxel_size=_voxel_size(file),
             ome=(file.ome_metadata or "") if file.is_ome else "",
             jpeg=any(page.compression in JPEG for page in pages),
-            doubts=(*doubts, *_page_doubts(path, pages)),
+            doubts=(*doubts, *_page_doubts(path, pages, block)),
         )
 
 
@@ -174,10 +176,16 @@ def _palette(page: Any) -> bytes:
     return b"" if ramp.all() else shades.tobytes()
 
 
-def _page_doubts(path: Path, pages: list[Any]) -> list[str]:
+def _page_doubts(path: Path, pages: list[Any], block: int) -> list[str]:
     """Say what pages hold that changes how pixels are to be taken."""
     first = pages[0]
-    doubts = []
+    doubts: list[str] = []
+    # ImageJ's block of slices behind a page, where its description is lost.
+    if len(pages) == 1 and first.is_contiguous and block == 1:
+        rest = surplus(path, first.dataoffsets[0] + 2 * first.nbytes - 1)
+        doubts.extend(rest)
+    if any(_has_more_bytes(page) for page in pages):
+        doubts.append(f"{path}: more bytes are stored than its pixels need; look at them.")
     if any(0 in page.databytecounts for page in pages):
         doubts.append(f"{path}: parts of its slices are not stored; they are read as 0.")
     if any(page.compression in JPEG for page in pages):
@@ -193,6 +201,12 @@ def _page_doubts(path: Path, pages: list[Any]) -> list[str]:
             f"{int(orientation)}); they are taken as stored."
         )
     return doubts
+
+
+def _has_more_bytes(page: Any) -> bool:
+    """Whether uncompressed strips are longer than their pixels, as compressed ones may be."""
+    plain = page.compression == tifffile.COMPRESSION.NONE and not page.is_tiled
+    return plain and page.bitspersample % 8 == 0 and sum(page.databytecounts) > page.nbytes
 
 
 def _voxel_size(file: tifffile.TiffFile) -> VoxelSize | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import math
 import os
 import zlib
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def checked_array(name: str, array: Any) -> Any:
     """
     metadata = array.metadata
     if metadata.zarr_format == 2:
-        size = int(np.prod(array.chunks)) * array.dtype.itemsize
+        size = math.prod(array.chunks) * array.dtype.itemsize
         # Filters change the size of values, at most to 8 bytes from 1, and checksums add some.
         limit = 16 * size + 64 if metadata.filters else size
         compressor = metadata.compressor and _Checked(metadata.compressor, limit)
@@ -67,7 +68,7 @@ def absent_chunks(array: Any, folder: Path) -> tuple[int, int]:
     """
     sides = array.shards or array.chunks
     grid = [-(-length // side) for length, side in zip(array.shape, sides, strict=True)]
-    total = int(np.prod(grid))
+    total = math.prod(grid)
     if total > _MOST_COUNTED:
         return 0, 0
     keys = (array.metadata.encode_chunk_key(place) for place in product(*map(range, grid)))
@@ -178,7 +179,7 @@ class _CheckedBytes(BytesBytesCodec):
     is_fixed_size = False
 
     async def _decode_single(self, chunk_data: Any, chunk_spec: Any) -> Any:
-        size = int(np.prod(chunk_spec.shape)) * chunk_spec.dtype.to_native_dtype().itemsize
+        size = math.prod(chunk_spec.shape) * chunk_spec.dtype.to_native_dtype().itemsize
         # A checksum may be packed along with the pixels.
         unpacked = _DECODERS[self.identity](chunk_data.to_bytes(), size + 64, _inner(self.codec))
         return chunk_spec.prototype.buffer.from_bytes(_bytes_of(unpacked))
@@ -215,6 +216,9 @@ def _unpack_blosc(content: bytes, limit: int, _: Any) -> Any:
     # (c-blosc, README_CHUNK_FORMAT.rst).
     if len(content) < _BLOSC_HEADER_BYTES:
         raise ValueError("a chunk is cut off")
+    # Shuffled bytes are sorted by the size of a value; no number has another.
+    if content[3] not in (1, 2, 4, 8, 16):
+        raise ValueError(f"a chunk says that its values have {content[3]} bytes")
     unpacked, _, packed = np.frombuffer(content, "<u4", 3, offset=4).tolist()
     if packed != len(content):
         raise ValueError(f"a chunk has {len(content)} bytes and says {packed}")
