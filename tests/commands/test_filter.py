@@ -35,3 +35,29 @@ def test_files_are_replaced_on_request(
     assert main([*arguments, "--overwrite"]) == 0
     assert main([*arguments, "--area", "30", "--overwrite"]) == 2
     assert "names an area twice" in capsys.readouterr().err
+
+
+def test_what_is_odd_in_a_folder_is_printed_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Slice 3 is missing: every command that reads the folder says so."""
+    for z in (1, 2, 4):
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        pixels = np.random.default_rng(z).integers(0, 3, (24, 24)).astype(np.uint8)
+        tifffile.imwrite(tmp_path / "raw" / f"z{z}.tif", pixels)
+    folder = str(tmp_path / "raw")
+    for arguments in (
+        ["filter", folder, str(tmp_path / "f.tif"), "--area", "5"],
+        ["score", folder, folder],
+        ["measure", folder, "--voxel-size", "20,5,5", "--output", str(tmp_path / "m.csv")],
+        ["import", folder, str(tmp_path / "i.tif"), "--class", "a=1,2", "--image", folder],
+        ["new", "cell", folder, folder, "--output", str(tmp_path / "c.yaml")],
+    ):
+        assert main(arguments) == 0
+        printed = capsys.readouterr()
+        warnings = [
+            line
+            for line in (printed.out + printed.err).splitlines()
+            if line.startswith("warning: ") and "z2.tif is followed by z4.tif" in line
+        ]
+        assert len(warnings) == 1, arguments[0]

@@ -98,3 +98,27 @@ def test_values_without_names(
     write_stack("empty.tif", np.zeros((2, 8, 8), np.uint8))
     assert main(["measure", "empty.tif", *VOXEL_SIZE]) == 2
     assert "nothing but background" in capsys.readouterr().err
+
+
+def test_values_of_64_bits_whole_floats_and_negative_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    classes = np.zeros((2, 8, 8), np.uint8)
+    classes[:, 1:3, 1:3] = 1
+    classes[:, 5:7, 5:7] = 2
+    large = np.array([0, 2**63 + 7, 2**33], np.uint64)[classes]
+    signed = np.array([0, -1, 2], np.int16)[classes]
+    for name, labels, names in (
+        ("large.zarr", large, [str(2**33), str(2**63 + 7)]),
+        ("whole.tif", classes.astype(np.float32), ["1", "2"]),
+        ("signed.tif", signed, ["2"]),
+    ):
+        write_stack(name, labels)
+        assert main(["measure", name, *VOXEL_SIZE]) == 0
+        rows = Path(f"{Path(name).stem}-objects.csv").read_text().splitlines()[1:]
+        assert sorted(row.split(",")[1] for row in rows) == sorted(names)
+    assert "-1 is left out" in capsys.readouterr().out
+    write_stack("grey.tif", classes.astype(np.float32) + 0.5)
+    assert main(["measure", "grey.tif", *VOXEL_SIZE]) == 2
+    assert "value 0.5 of type float32" in capsys.readouterr().err

@@ -352,3 +352,37 @@ def test_an_offset_from_places_in_nm(tmp_path: Path, capsys: Capture) -> None:
     Path(description_path(tmp_path)).write_text(content.replace(crop, fine))
     assert check(tmp_path) == 2
     assert "bring them to one size" in capsys.readouterr().out
+
+
+def test_names_of_an_import_are_kept_and_others_doubted(
+    tmp_path: Path, write: Write, capsys: Capture
+) -> None:
+    arguments = write(*painted_stacks([1, 2, 3, 4]))
+    imported = str(tmp_path / "imported.tif")
+    classes = ["--class", "mito=1", "--class", "er=2"]
+    assert main(["import", arguments[3], imported, *classes]) == 0
+    arguments[3] = imported
+    assert main(arguments) == 0
+    written = load_description(description_path(tmp_path)).classes
+    assert {name: entry.label for name, entry in written.items()} == {"mito": 1, "er": 2}
+    capsys.readouterr()
+    swapped = ["--class", "mito=2", "--class", "er=1", "--overwrite"]
+    assert main([*arguments, *swapped]) == 0
+    doubt = f"warning: {imported}: value 2 is er by the notes of the file, but is called mito."
+    assert doubt in capsys.readouterr().out
+    assert check(tmp_path) == 0
+    assert doubt in capsys.readouterr().out
+
+
+def test_values_above_63_bits(tmp_path: Path) -> None:
+    image, labels = painted_stacks([1, 2, 3, 4])
+    write_stack(tmp_path / "image.tif", image, [20, 5, 5])
+    ids = np.array([0, 2**63 + 1, 2**33], np.uint64)[labels]
+    zarr.create_array(tmp_path / "ids.zarr", data=ids, chunks=(1, 32, 32))
+    files = [str(tmp_path / "image.tif"), str(tmp_path / "ids.zarr")]
+    arguments = ["new", "mine", *files, "--output", description_path(tmp_path)]
+    assert main([*arguments, "--class", f"mito={2**63 + 1}", "--class", f"er={2**33}"]) == 0
+    assert check(tmp_path) == 0
+    (entry,) = load_slices(load_description(description_path(tmp_path)))["test"]
+    np.testing.assert_array_equal(entry.labels == 2, labels[entry.z] == 1)
+    np.testing.assert_array_equal(entry.labels == 1, labels[entry.z] == 2)

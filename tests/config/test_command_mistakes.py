@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from fibseg.models.checkpoints import load_whole, save_whole
+from fibseg.stack import StackHeader, StackWriter
 from tests.support import Commands
 from tests.support.mistakes import check_mistakes, check_row
 
@@ -103,6 +104,17 @@ def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> N
         ("objects.tif", np.arange(9 * 96 * 96, dtype=np.uint16).reshape(9, 96, 96)),
     ):
         tifffile.imwrite(tmp_path / name, pixels, photometric="minisblack")
+    mask = np.zeros((9, 96, 96), np.uint8)
+    mask[:, 20:40, 20:40] = 255
+    signed = mask.astype(np.int16)
+    signed[:, 60:] = -1
+    signed[:, :9] = 1
+    tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "signed.tif", signed, photometric="minisblack")
+    header = StackHeader(mask.shape, "uint8", None, {"identity": {}, "classes": {}})
+    with StackWriter(tmp_path / "predicted.tif", header) as writer:
+        for page in mask // 255:
+            writer.write(page)
     (tmp_path / "old.model").write_text("MATLAB 5.0")
     (tmp_path / "a.nrrd").write_text("NRRD0005")
     (tmp_path / "c.jpg").write_text("no picture")
@@ -124,12 +136,17 @@ def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> N
         "check nope": ["nope", "vnc"],
         "import old.model x.tif": ["older .model of MIB", "7.3"],
         f"import {labels} x.tif": ["names no classes", "--class mitochondrion=1"],
-        f"import {labels} x.tif --class er=1": ["value", "belongs to no class"],
+        f"import {labels} x.tif --class er=1": ["values 2, 3 belong to no class"],
         f"import {labels} x.tif --class er=x": ["--class er=x", "expected NAME=VALUE"],
         f"import {labels} there.tif --class er=1": ["exists already", "--overwrite"],
         f"new cell {image} objects.tif --output c.yaml": ["objects with a number each"],
         f"new cell {image} nothing.tif --output c.yaml": ["there is no annotation"],
         f"new cell small.tif {labels} --output c.yaml": ["say where the labels start", "--offset"],
+        "score mask.tif mask.tif": ["nothing but 0 and 255", "fibseg import"],
+        "import mask.tif x.tif --class er=1": ["none of the classes' values", "--class NAME=255"],
+        "import predicted.tif x.tif --class er=1": ["a prediction of fibseg", "--slices 8,15"],
+        f"new cell {image} predicted.tif --output c.yaml": ["a prediction of fibseg"],
+        f"new cell {image} signed.tif --output c.yaml": ["-1 and 255 both mean unannotated"],
         f"new cell {image} {labels} --class er=77 --output c.yaml": ["no label has this value"],
         f"new ../cell {image} {labels}": ["NAME: ../cell is impossible", "letters, digits"],
         f"new cell {image} {labels} --class {'x' * 101}=1": ["--class: xxx", "100"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import skimage.io
 import tifffile
 
+from fibseg.stack import write_stack
 from tests.support import TINY, Commands
 from tests.support.mistakes import change_data, change_pixels, check_mistakes, check_row
 
@@ -62,6 +64,47 @@ def colours(pixels: np.ndarray) -> np.ndarray:
     return np.stack([pixels] * 3, -1)
 
 
+def numbered_slices(folder: Path, name: str, numbers: Sequence[int]) -> None:
+    """Make a folder of single slices of a stack, with numbers in their names."""
+    pixels = tifffile.imread(folder / name)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    for z, number in enumerate(numbers):
+        tifffile.imwrite(folder / name / f"slice_{number:03d}.tif", pixels[z])
+
+
+def sparse_labels(folder: Path) -> None:
+    numbered_slices(folder, "labels.tif", [0, 3, 6, 9])
+
+
+def labels_of_other_slices(folder: Path) -> None:
+    numbered_slices(folder, "image.tif", range(9))
+    numbered_slices(folder, "labels.tif", [0, 2, 4, 8, 12])
+
+
+def other_voxels(folder: Path) -> None:
+    write_stack(folder / "labels.tif", tifffile.imread(folder / "labels.tif"), [20, 2.5, 2.5])
+
+
+def fractions(labels: np.ndarray) -> np.ndarray:
+    return (labels / 4).astype(np.float32)
+
+
+def second_volume(change: Callable[[np.ndarray], np.ndarray], split: str) -> Callable[..., None]:
+    """What adds a volume whose image is a changed copy of the first one's."""
+
+    def apply(commands: Commands) -> None:
+        def copy(folder: Path) -> None:
+            pixels = change(tifffile.imread(folder / "image.tif"))
+            tifffile.imwrite(folder / "second.tif", pixels)
+
+        change_data(commands, copy)
+        entry = "  - {image: second.tif, labels: labels.tif, voxel_size: [20, 5, 5], split: "
+        edit(commands, "phantom:", f"{entry}{split}}}\nphantom:")
+
+    return apply
+
+
 DATA_MISTAKES = {
     "missing file": (
         lambda c: change_data(c, lambda f: (f / "image.tif").unlink()),
@@ -104,6 +147,30 @@ DATA_MISTAKES = {
     "misspelt in YAML": (
         lambda c: edit(c, "labels: labels.tif", "label: labels.tif"),
         ["label", "no such key"],
+    ),
+    "labels of single slices": (
+        lambda c: change_data(c, sparse_labels),
+        ["0, 3, 6, 9 are labels of single slices", "without numbers"],
+    ),
+    "labels of other slices": (
+        lambda c: change_data(c, labels_of_other_slices),
+        ["number 12 of the file slice_012.tif"],
+    ),
+    "two sizes of voxels": (
+        lambda c: change_data(c, other_voxels),
+        ["20 x 2.5 x 2.5 nm", "20 x 5 x 5 nm", "bring them to one size"],
+    ),
+    "fractions as labels": (
+        lambda c: change_data(c, change_pixels("labels.tif", fractions)),
+        ["slice 0: value 0.", "whole numbers"],
+    ),
+    "8 and 16 bits": (
+        second_volume(lambda pixels: pixels.astype(np.uint16) * 250, "{train: [8]}"),
+        ["volume 0, image.tif (uint8", "of 256 grey levels"],
+    ),
+    "image listed twice": (
+        second_volume(lambda pixels: pixels, "{test: [1]}"),
+        ["slice 1 of second.tif, a copy of slice 1 of image.tif, is in both train and test"],
     ),
 }
 

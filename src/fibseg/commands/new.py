@@ -22,10 +22,16 @@ from fibseg.data.draft import (
     draft_from_stacks,
     write_description,
 )
-from fibseg.data.label_files import UNKNOWN_PROGRAM, open_labels
+from fibseg.data.label_files import (
+    UNKNOWN_PROGRAM,
+    label_notes,
+    name_doubts,
+    open_labels,
+)
 from fibseg.errors import FibsegError
 from fibseg.machine import plain_console, print_warnings
 from fibseg.rules import NAME, Check, require
+from fibseg.scores.label_values import noted_names
 from fibseg.stack import Stack, open_stack
 
 _DESCRIPTIONS = Path("conf", "data")
@@ -71,6 +77,9 @@ def run(options: argparse.Namespace) -> None:
     classes = _class_names(parse_classes(options.classes))
     image = open_stack(options.image)
     labels = _open_class_numbers(options.labels)
+    doubts = name_doubts(options.labels, classes)
+    # An import of fibseg keeps the names of its classes, and a prediction those of its model.
+    classes = classes or noted_names(label_notes(options.labels)) or {}
     request = DraftRequest(
         offset=options.offset,
         voxel_size=options.voxel_size,
@@ -78,9 +87,9 @@ def run(options: argparse.Namespace) -> None:
         slices=annotated_slices(options.labels, options.slices, labels.shape[0]),
     )
     draft = draft_from_stacks(image, labels, request)
-    print_warnings(console, draft.doubts)
+    print_warnings(console, [*draft.doubts, *doubts])
     # A typing error in a value would give a class without a pixel.
-    unknown = sorted(set(classes) - set(draft.values))
+    unknown = sorted(set(classes) - set(draft.values)) if options.classes else []
     if unknown:
         raise FibsegError(
             f"--class {classes[unknown[0]]}={unknown[0]}: no label has this value; "

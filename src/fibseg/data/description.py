@@ -150,9 +150,13 @@ def describe_labels(
     classes = sorted(values - {0, *unannotated})
     if not classes:
         held = " and ".join(map(str, sorted({0, *unannotated})))
+        hint = (
+            f"; if {IGNORE} is a class, import both first: fibseg import FILE labels.tif "
+            f"--class NAME={IGNORE}"
+        )
         raise FibsegError(
             f"both stacks hold nothing but {held} in these slices; there is nothing to score"
-            + (f" (a mask of 0 and {IGNORE}: fibseg import)." if IGNORE in values else ".")
+            f"{hint if IGNORE in values else '.'}"
         )
     if len(unannotated) > 1:
         raise FibsegError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
+from fibseg.scores.label_values import noted_names
 from fibseg.stack import (
     Stack,
     VoxelSize,
@@ -85,6 +86,16 @@ def label_notes(path: str | Path) -> Mapping[str, Any]:
     if not notes and Path(path).parent.suffix.lower() == ".zarr":
         notes = read_notes(Path(path).parent)
     return notes or {}
+
+
+def name_doubts(path: str | Path, names: Mapping[int, str]) -> list[str]:
+    """Doubt class names of label values that are not those in the notes of the label file."""
+    noted = noted_names(label_notes(path)) or {}
+    return [
+        f"{path}: value {value} is {noted[value]} by the notes of the file, but is called {name}."
+        for value, name in names.items()
+        if noted.get(value, name) != name
+    ]
 
 
 def is_prediction(path: str | Path) -> bool:

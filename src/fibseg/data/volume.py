@@ -13,7 +13,7 @@ import numpy as np
 
 from fibseg.arrays import IGNORE, Mask, Pixels, Place, UInt8
 from fibseg.data.description import DataDescription, VolumeDescription
-from fibseg.data.label_files import is_prediction, open_label_stack
+from fibseg.data.label_files import is_prediction, name_doubts, open_label_stack
 from fibseg.data.pairing import Placement, check_order, place_labels
 from fibseg.errors import FibsegError
 from fibseg.stack import Stack, located, open_stack, read_finite
@@ -100,6 +100,9 @@ class VolumeReader:
             for path in paths.values()
             if is_prediction(path)
         ]
+        # A mask has the name of its class in the description alone.
+        names = {entry.label: name for name, entry in description.classes.items()}
+        self.doubts += name_doubts(paths[""], names) if "" in paths else []
 
     def read(self, z: int, page: int | None = None) -> AnnotatedSlice:
         """Read a slice of the image with its class indices.

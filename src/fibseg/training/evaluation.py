@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fibseg.arrays import Place, UInt8
 from fibseg.data.grey import to_8bit
-from fibseg.data.slices import write_truth
+from fibseg.data.truth import write_truth
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.runs.components import write_components
 from fibseg.runs.directory import RunDirectory
