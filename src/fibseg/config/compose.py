@@ -76,7 +76,9 @@ def _refuse_resolvers(composed: DictConfig) -> None:
     content = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False))
     description = content.pop("data", None)
     refuse_resolvers(content, "", allowed=None)
-    refuse_resolvers({"data": description}, "", allowed=HydraConfig.get().overrides.task)
+    # Without Hydra there is no command line.
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    refuse_resolvers({"data": description}, "", allowed=typed)
 
 
 def _expand_homes(config: Any) -> None:
