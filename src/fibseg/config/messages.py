@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fibseg.config.schemas import SCHEMAS
 from fibseg.errors import FibsegError, Terminated
+from fibseg.files import full_disk_sentence
 from fibseg.machine import sigterm_is_ctrl_c
 
 
@@ -32,6 +33,8 @@ def sentence(error: BaseException) -> str:
             f"{error.override}: cannot be read; put values with = , {{ [ or blanks in quotes: "
             f"{quoted}."
         )
+    if full_disk := full_disk_sentence(error):
+        return full_disk
     if isinstance(error, PermissionError) and error.filename:
         return f"{error.filename}: no permission to read or write there; give another place."
     key = getattr(error, "full_key", None)
