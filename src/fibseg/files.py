@@ -68,6 +68,19 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def full_disk_sentence(error: BaseException) -> str | None:
+    """What to do about an error that a lack of room caused in a library; None for any other one.
+
+    It names the file only where the system did.
+    """
+    if not isinstance(error, OSError) or isinstance(error, DiskFullError):
+        return None
+    if error.errno not in _NO_ROOM:
+        return None
+    where = error.filename or "a file"
+    return f"{where}: cannot be written: {_NO_ROOM[error.errno]}, then give the same command again."
+
+
 @contextmanager
 def replacing(path: Path, shared: bool = False, durable: bool = False) -> Iterator[Path]:
     """Give a path to write to; the file there takes the name `path` at the end of the block.

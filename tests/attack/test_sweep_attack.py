@@ -18,14 +18,18 @@ from tests.support.attack import Order, environment_of, install
 from tests.support.attacked import chosen, differences
 from tests.support.sweeps import Sweeps, processes_with, temporary_sweeps, wait_until
 
-POINTS = int(os.environ.get("FIBSEG_ATTACK_POINTS", "1"))
+POINTS = int(os.environ.get("FIBSEG_ATTACK_POINTS", "0"))
 
 COMMAND = ("training.epochs=2", "seed=5")
 
 DEEDS = {"train.py": ("kill", "full", "tear"), "default_worker.py": ("kill", "tear", "full")}
 """What is done to the driver and to the worker that comes first to the chosen operation."""
 
-pytestmark = pytest.mark.slow(seconds=25)
+pytestmark = [
+    pytest.mark.slow(seconds=25),
+    # Two sweeps for each point; tests/sweeps disturbs some at chosen moments in every run.
+    pytest.mark.skipif(not POINTS, reason="FIBSEG_ATTACK_POINTS is not set"),
+]
 
 
 @pytest.fixture

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 from fibseg.commands import main as main_module
 from fibseg.commands.main import COMMANDS, Command, main
 from fibseg.errors import FibsegError
+from fibseg.files import replacing
 from tests.support import PROJECT, Commands
 
 HEAVY = {"torch", "pytorch_lightning", "matplotlib", "higra", "pylena", "timm", "scipy.ndimage"}
@@ -58,6 +63,8 @@ class Failing(SimpleNamespace):
     [
         (FibsegError("no such class."), 2, "error: no such class.\n"),
         (FileNotFoundError(2, "No such file", "a.tif"), 2, "error: [Errno 2] No such file"),
+        (OSError(28, "No space", "a.tif"), 2, "error: a.tif: cannot be written: the disk is full;"),
+        (OSError(28, "No space"), 2, "error: a file: cannot be written: the disk is full; make"),
         (KeyboardInterrupt(), 130, "interrupted.\n"),
     ],
 )
@@ -72,6 +79,26 @@ def test_exit_codes(
     monkeypatch.setattr(main_module, "_module", {"fail": Failing(error=error)}.get)
     assert main(["fail"]) == code
     assert capsys.readouterr().err.startswith(message)
+
+
+def test_sigterm_is_ctrl_c_with_a_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    """Files that are begun are removed, and the answer to the signal is put back."""
+
+    def write(_: Any) -> None:
+        with replacing(tmp_path / "a") as partial:
+            partial.write_text("half")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    monkeypatch.setitem(COMMANDS, "write", Command("write", "writes"))
+    module = SimpleNamespace(add_arguments=lambda _: None, run=write)
+    monkeypatch.setattr(main_module, "_module", {"write": module}.get)
+    assert main(["write"]) == 143
+    assert capsys.readouterr().err == "terminated.\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize("name", ["train", "predict"])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,13 @@ from fibseg.sweeps.job import Outcome, Task
 from fibseg.sweeps.ray_pool import RayPool
 from tests.support import Commands
 from tests.support.ray_tasks import end_badly, meeting, plan_tasks, processes_that_met
-from tests.support.sweeps import children_of, is_alive, wait_until, wait_until_ended
+from tests.support.sweeps import (
+    children_of,
+    is_alive,
+    processes_with,
+    wait_until,
+    wait_until_ended,
+)
 
 HEAD = """
 import sys, ray
@@ -37,18 +43,21 @@ sys.stdin.read()
 DRIVER = """
 import sys
 from pathlib import Path
+from fibseg.config.messages import run_with_sentences
 from fibseg.errors import FibsegError
 from fibseg.sweeps.ray_pool import RayPool, ray
-task = ray.cloudpickle.loads(Path(sys.argv[1]).read_bytes())
-pool = RayPool(runs_per_gpu=1, cores_per_run=None, gpus=0, retries=1, address=None)
-try:
-    pool.start(task)
-    while not pool.wait(pool.slots()):
-        pass
-except FibsegError as error:
-    print(error, file=sys.stderr)
-finally:
-    pool.close()
+
+def drive():
+    task = ray.cloudpickle.loads(Path(sys.argv[1]).read_bytes())
+    pool = RayPool(runs_per_gpu=1, cores_per_run=None, gpus=0, retries=1, address=None)
+    try:
+        pool.start(task)
+        while not pool.wait(pool.slots()):
+            pass
+    finally:
+        pool.close()
+
+sys.exit(run_with_sentences(drive))
 """
 
 
@@ -150,33 +159,62 @@ def test_ends_of_tasks_on_a_cluster_that_stays(
     assert head[1].poll() is None
 
 
+@contextmanager
+def started_driver(
+    commands: Commands, temporary: Path, folder: Path
+) -> Iterator[subprocess.Popen[str]]:
+    """A driver whose only task has begun to wait in vain; nothing of it is left behind."""
+    (task,) = plan_tasks(commands, meeting(folder / "endless", 2), 1)
+    (folder / "task").write_bytes(ray_pool.ray.cloudpickle.dumps(task))
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, folder / "task"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        wait_until(lambda: any(processes_that_met(folder / "endless")))
+        yield driver
+    finally:
+        driver.kill()
+        driver.communicate()
+    wait_until(lambda: not processes_with(temporary), 20)
+    assert not list(temporary.glob("*fibseg-ray*"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_ray_itself_killed(
     commands: Commands, short_folder: Path, tmp_path: Path, name: str
 ) -> None:
-    (task,) = plan_tasks(commands, meeting(tmp_path / "endless", 2), 1)
-    (tmp_path / "task").write_bytes(ray_pool.ray.cloudpickle.dumps(task))
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, tmp_path / "task"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"TMPDIR": str(short_folder), "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    try:
-        wait_until(lambda: any(processes_that_met(tmp_path / "endless")))
+    with started_driver(commands, short_folder, tmp_path) as driver:
         (target,) = (n for n, program in children_of(driver.pid).items() if name in program)
         os.kill(target, signal.SIGKILL)
         _, errors = driver.communicate(timeout=60)
-    finally:
-        driver.kill()
-        driver.communicate()
-    assert errors.startswith("Ray was stopped")
+    assert errors.startswith("error: Ray was stopped")
     assert errors.endswith("; run the same command again to resume the sweep.\n")
     assert len(errors.splitlines()) == 1
-    assert driver.returncode == 0
-    wait_until_ended(list(processes_that_met(tmp_path / "endless")))
+    assert driver.returncode == 2
+
+
+@pytest.mark.slow(seconds=8)
+def test_a_driver_that_is_told_to_end(
+    commands: Commands, short_folder: Path, tmp_path: Path
+) -> None:
+    """Ray's own answer to SIGTERM is a dump of the stack and an abort."""
+    with started_driver(commands, short_folder, tmp_path) as driver:
+        driver.terminate()
+        _, errors = driver.communicate(timeout=60)
+    assert errors == "interrupted; the same command goes on where it stopped.\n"
+    assert driver.returncode == 143
+
+
+@pytest.mark.slow(seconds=8)
+def test_a_driver_that_is_killed(commands: Commands, short_folder: Path, tmp_path: Path) -> None:
+    with started_driver(commands, short_folder, tmp_path) as driver:
+        driver.kill()
+    assert driver.returncode == -signal.SIGKILL
 
 
 def test_no_run_is_blamed_where_ray_itself_was_stopped() -> None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from fibseg.errors import FibsegError, Terminated
+from fibseg.files import full_disk_sentence
 from fibseg.machine import sigterm_is_ctrl_c
 
 
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _module(name).run(options)
     # An OSError names its file and its reason; other errors are defects and show a traceback.
     except (FibsegError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {full_disk_sentence(error) or error}", file=sys.stderr)
         return 2
     except Terminated as end:
         print("terminated.", file=sys.stderr)

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fibseg.config.command_line import what_to_type
 from fibseg.config.schemas import SCHEMAS
 from fibseg.errors import FibsegError, Terminated
+from fibseg.files import full_disk_sentence
 from fibseg.machine import sigterm_is_ctrl_c
 
 
@@ -32,6 +33,8 @@ def sentence(error: BaseException) -> str:
         if "=" not in word:
             return f"{word}: cannot be read; expected KEY=VALUE, as in seed=1."
         return f"{word}: cannot be read; type it in quotes: {what_to_type(word)}."
+    if full_disk := full_disk_sentence(error):
+        return full_disk
     if isinstance(error, PermissionError) and error.filename:
         return f"{error.filename}: no permission to read or write there; give another place."
     key = getattr(error, "full_key", None)
