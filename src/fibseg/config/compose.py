@@ -34,7 +34,7 @@ from fibseg.config.messages import refuse_additions, sentence
 from fibseg.config.schemas import MODEL_SCHEMAS, PredictConfig, TrainConfig
 from fibseg.data.description import DataDescription
 from fibseg.errors import FibsegError
-from fibseg.runs.identity import run_name
+from fibseg.runs.identity import place_of_run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 """The project's own YAML files."""
@@ -135,8 +135,8 @@ def run_path(config: TrainConfig, plain: dict[str, Any]) -> Path:
         tuple(f"{group}={choice}" for group, choice in choices.items()),
         tuple(hydra_config.searchpath),
     )
-    name = run_name(plain, choices.get("experiment"), usual)
-    return Path(config.machine.runs) / config.name / name
+    folder = Path(config.machine.runs) / config.name
+    return place_of_run(folder, plain, choices.get("experiment"), usual)
 
 
 def quoted(text: str) -> str:
