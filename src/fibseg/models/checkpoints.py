@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,6 +95,11 @@ def load_arrays(path: Path) -> dict[str, Any]:
             return dict(content) | {"weights": {name: file.get_tensor(name) for name in names}}
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise FibsegError(f"{path}: no forest of fibseg, or a damaged one ({error}).") from error
+
+
+def not_finite(weights: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of the weights that are infinite or no number anywhere, as after a loss of NaN."""
+    return [name for name, value in weights.items() if not torch.isfinite(value).all()]
 
 
 def is_whole(path: Path) -> bool:
