@@ -99,6 +99,24 @@ def choose_precision(setting: str, device: torch.device, depthwise: bool) -> str
     return "bf16" if fast and not depthwise else "32"
 
 
+def rounds_to_tf32(device: torch.device, precision: str) -> bool:
+    """Tell whether convolutions of precision "32" round their factors to TF32 on a device.
+
+    That is torch's default on GPUs from Ampere on (`torch.backends.cudnn.allow_tf32`): 10 bits of
+    mantissa in place of 23, added up in float32. Matrix products keep 23 bits, and CPUs all bits.
+    """
+    import torch
+
+    if precision != "32" or device.type != "cuda" or not torch.backends.cudnn.allow_tf32:
+        return False
+    generation, _ = torch.cuda.get_device_capability(device)
+    return generation >= _FIRST_WITH_TF32
+
+
+_FIRST_WITH_TF32 = 8
+"""Compute capability of Ampere."""
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that results depend on.
 
