@@ -19,7 +19,6 @@ from omegaconf import DictConfig
 
 from fibseg.config.messages import sentence
 from fibseg.errors import FibsegError, RunTakenError
-from fibseg.files import write_whole
 from fibseg.runs.directory import RunDirectory
 from fibseg.sweeps.progress import begin_line
 
@@ -129,7 +128,7 @@ def write_error(directory: RunDirectory, error: BaseException, started: float) -
         directory.error.exists() and directory.error.stat().st_mtime >= started - CLOCK_TOLERANCE
     )
     if not is_written and not directory.scores.exists():
-        write_whole(directory.error, text)
+        directory.write_error(text)
 
 
 @contextmanager
