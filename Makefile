@@ -18,6 +18,8 @@ demo: install
 	$(BIN)/python train.py experiment=demo
 	$(BIN)/python predict.py checkpoint=$$(ls -td runs/demo/unet-* | head -n 1) image=data/phantom/image.tif output=runs/demo/labels.tif overwrite=true
 	$(BIN)/fibseg score runs/demo/labels.tif data/phantom/labels.tif --data phantom --slices 19:24
+	@echo 'pictures: runs/demo/unet-*/figures/test.png; runs side by side: $(BIN)/fibseg compare runs/demo'
+	@echo 'for your own cell: $(BIN)/fibseg new NAME IMAGE LABELS, see docs/TUTORIAL.md'
 
 lint: install
 	$(BIN)/ruff format --check .

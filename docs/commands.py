@@ -82,6 +82,7 @@ TABLES = (
     KeyTable("### experiment=quick", "", "experiment/quick.yaml"),
     KeyTable("### experiment=demo", "", "experiment/demo.yaml"),
     KeyTable("### experiment=paper", "", "experiment/paper.yaml"),
+    KeyTable("### experiment=finetune", "", "experiment/finetune.yaml"),
     KeyTable("### size=paper", "", "size/paper.yaml"),
     KeyTable("### size=quick", "", "size/quick.yaml"),
     KeyTable("### hydra/launcher=ray", "hydra.launcher.", "hydra/launcher/ray.yaml"),

@@ -9,7 +9,15 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from fibseg.machine import cores, set_threads, start_workers, stop_workers, versions, worker_pool
+from fibseg.machine import (
+    cores,
+    rounds_to_tf32,
+    set_threads,
+    start_workers,
+    stop_workers,
+    versions,
+    worker_pool,
+)
 from tests.support.processes import has_ended, start_python, worker_dies
 
 
@@ -107,3 +115,29 @@ def test_jobs_that_have_not_begun_are_dropped() -> None:
     jobs = [pool.submit(os.getpid) for _ in range(200)]
     stop_workers(pool)
     assert any(job.cancelled() for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "generation", "allowed", "rounds"),
+    [
+        ("cuda", "32", 8, True, True),
+        ("cuda", "32", 9, True, True),
+        ("cuda", "32", 7, True, False),
+        ("cuda", "32", 8, False, False),
+        ("cuda", "bf16", 8, True, False),
+        ("cpu", "32", 8, True, False),
+    ],
+)
+def test_what_32_bits_are_on_a_device(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    precision: str,
+    generation: int,
+    allowed: bool,
+    rounds: bool,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (generation, 0))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    assert rounds_to_tf32(torch.device(device), precision) == rounds

@@ -122,20 +122,29 @@ def choose_precision(setting: str, device: torch.device, depthwise: bool) -> str
     return "bf16" if fast and not depthwise else "32"
 
 
-def arithmetic(device: torch.device, precision: str) -> str:
-    """Say with what numbers a network computes: "32" may be less than 32 bits on a GPU.
+def rounds_to_tf32(device: torch.device, precision: str) -> bool:
+    """Whether convolutions of precision "32" round their factors to TF32 on a device.
 
-    cuDNN's convolutions round their inputs to TF32, 10 bits of mantissa, on GPUs that have it: this
-    is torch's default. Products of matrices keep 32 bits.
+    That is torch's default on GPUs from Ampere on (`torch.backends.cudnn.allow_tf32`): 10 bits of
+    mantissa in place of 23, added up in float32. Matrix products keep 23 bits, and CPUs all bits.
     """
     import torch
 
     # The variable tells NVIDIA's libraries what torch's setting cannot.
     allowed = torch.backends.cudnn.allow_tf32 and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
-    if precision == "32" and device.type == "cuda" and allowed:
-        has_tf32 = torch.cuda.get_device_capability(device) >= (8, 0)
-        return "32, convolutions in TF32" if has_tf32 else "32"
-    return precision
+    if precision != "32" or device.type != "cuda" or not allowed:
+        return False
+    generation, _ = torch.cuda.get_device_capability(device)
+    return generation >= _FIRST_WITH_TF32
+
+
+_FIRST_WITH_TF32 = 8
+"""Compute capability of Ampere."""
+
+
+def arithmetic(device: torch.device, precision: str) -> str:
+    """Say with what numbers a network computes: "32" may be less than 32 bits on a GPU."""
+    return "32, convolutions in TF32" if rounds_to_tf32(device, precision) else precision
 
 
 def versions() -> dict[str, str]:

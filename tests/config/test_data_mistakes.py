@@ -140,6 +140,10 @@ DATA_MISTAKES = {
         ["colours", "--class NAME=#rrggbb"],
     ),
     "broken YAML": (lambda c: edit(c, "[0]", "[0"), ["expected", "line"]),
+    "infinite weight": (
+        lambda c: edit(c, "weight: 0.9", "weight: .inf"),
+        ["a class weight of inf is impossible"],
+    ),
     "empty labels": (
         lambda c: edit(c, "labels: labels.tif", "labels:"),
         ["labels", "expected a path"],

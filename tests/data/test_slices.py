@@ -134,7 +134,7 @@ def test_order_of_classes_weights_and_values(folder: Path) -> None:
         ({}, {"classes": {}}, "0 classes"),
         ({}, {"classes": {"background": ClassDescription(7, 1.0)}}, "'background' is implied"),
         ({}, {"background": BackgroundDescription([], 1.0)}, "background.labels: empty"),
-        ({}, {"background": BackgroundDescription([0], -1.0)}, "weights must be 0 or more"),
+        ({}, {"background": BackgroundDescription([0], -1.0)}, "weight of -1 is impossible"),
         ({}, {"intensity": IntensityDescription(50, 50)}, "expected 0 <= low < high <= 100"),
         (
             {},

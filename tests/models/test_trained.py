@@ -51,6 +51,19 @@ def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["head.bias", "down.0.1.running_var"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, name: str, wrong: float) -> None:
+    path = tmp_path / "best.ckpt"
+    save_model(trained([], 1), path)
+    content = load_whole(path)
+    match = next(key for key in content["weights"] if key.endswith(name.rsplit(".", 1)[-1]))
+    content["weights"][match][0] = wrong
+    save_whole(content, path)
+    with pytest.raises(FibsegError, match=r"no finite numbers.*diverged.*learning_rate"):
+        load_model(path)
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> Any:

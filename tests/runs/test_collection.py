@@ -67,6 +67,24 @@ def test_f1_of_a_run_agrees_with_scikit_learn(tmp_path: Path) -> None:
     assert run.validation_sum == pytest.approx(sum(run.f1("validation").values()))
 
 
+def test_a_run_that_diverged_is_left_out(tmp_path: Path) -> None:
+    """Also with the scores of an earlier version, and with an error.txt that says the same."""
+    sound = make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    scored = make_run(tmp_path, "unet-off", 1, [0.0], [0.0])
+    unscored = make_run(tmp_path, "unet-off", 2, [0.0], [0.0])
+    RunDirectory(unscored).scores.unlink()
+    RunDirectory(unscored).config.touch()
+    RunDirectory(unscored).error.write_text("Traceback\nDivergedError: once more")
+    for path in (scored, unscored):
+        RunDirectory(path).metrics.write_text("epoch,train_loss,val_loss\n0,1,1\n1,nan,nan\n")
+    collection = collect([tmp_path])
+    assert [run.path for run in collection.runs] == [sound]
+    assert [path for path, _ in collection.left_out] == [scored, unscored]
+    for _, reason in collection.left_out:
+        assert reason.startswith("diverged in epoch 2 (train loss nan, val loss nan); ")
+        assert "once more" not in reason
+
+
 @pytest.mark.parametrize(("runs", "chosen"), [(1, 1), (2, 2), (3, 2), (4, 3), (15, 10)])
 def test_the_best_two_thirds_by_validation(tmp_path: Path, runs: int, chosen: int) -> None:
     """The validation score rises with the seed, the test score falls."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,34 @@ import pytest
 
 from fibseg.errors import FibsegError, RunTakenError
 from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
+
+
+def test_a_full_disk_does_not_hide_the_first_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory(tmp_path)
+    assert run.write_error("why")
+    assert run.error.read_text() == "why"
+
+    def is_full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", is_full)
+    assert not run.write_error("why not")
+    assert run.error.read_text() == "why"
+
+
+def test_pictures_that_are_lacking(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    # A run that keeps neither labels nor epochs has no pictures to draw.
+    assert run.lacking_pictures() == []
+    run.figures.mkdir()
+    run.labels("test").parent.mkdir()
+    for path in (run.labels("test"), run.metrics):
+        path.touch()
+    assert run.lacking_pictures() == ["test", "curves"]
+    run.picture("test").touch()
+    assert run.lacking_pictures() == ["curves"]
 
 
 def test_the_lock_keeps_other_processes_out_and_ends_with_its_process(tmp_path: Path) -> None:

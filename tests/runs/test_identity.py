@@ -15,6 +15,7 @@ from fibseg.runs.identity import (
     changed_keys,
     check_same,
     config_hash,
+    place_of_run,
     read_config,
     run_name,
     write_config,
@@ -92,6 +93,33 @@ def test_a_grey_range_of_the_whole_stack_has_the_hash_of_a_run_without_the_key()
     assert config_hash(changed("data.intensity", {"low": 0.1, "per": "slice"})) != config_hash(
         older
     )
+
+
+def test_compiling_changes_no_hash_and_no_name() -> None:
+    usual = changed("training.compile", False)
+    compiled = changed("training.compile", True)
+    assert config_hash(usual) == config_hash(compiled)
+    assert run_name(usual, None, usual) == run_name(compiled, None, usual)
+    # The key is in the hash of all runs but the first ones.
+    assert config_hash(usual) != config_hash(CONFIG)
+    assert changed_keys(compiled, usual) == {}
+
+
+@pytest.mark.parametrize("finds", ["earlier", "both", "neither"])
+def test_a_run_that_an_earlier_version_named_after_compile_is_kept(
+    tmp_path: Path, finds: str
+) -> None:
+    usual = changed("training.compile", False)
+    compiled = changed("training.compile", True)
+    digest = config_hash(compiled, compile_counts=True)
+    earlier = tmp_path / f"unet-off-compile_True-s3-{digest}"
+    now = tmp_path / run_name(usual, None, usual)
+    for path in {"earlier": [earlier], "both": [earlier, now], "neither": []}[finds]:
+        path.mkdir()
+        (path / "config.yaml").touch()
+    expected = earlier if finds == "earlier" else now
+    assert place_of_run(tmp_path, compiled, None, usual) == expected
+    assert place_of_run(tmp_path, usual, None, usual) == now
 
 
 def test_folders_of_starting_weights_change_no_hash() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fibseg.errors import FibsegError
+from fibseg.errors import DivergedError, FibsegError
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import (
     RunScores,
@@ -42,6 +42,32 @@ def test_scores_are_read_back(scored: RunDirectory) -> None:
     assert scores.f1("validation") == {"a": pytest.approx(6 / 9)}
     assert math.isnan(scores.f1("test")["a"])
     assert mean_validation_f1(scored) == pytest.approx(6 / 9)
+
+
+@pytest.mark.parametrize("column", ["train_loss", "val_loss"])
+@pytest.mark.parametrize("loss", ["nan", "inf", "-inf"])
+def test_a_run_that_diverged_has_no_scores(scored: RunDirectory, column: str, loss: str) -> None:
+    """Earlier versions wrote scores.json for it."""
+    other = "val_loss" if column == "train_loss" else "train_loss"
+    scored.metrics.write_text(f"epoch,{column},{other}\n0,1.5,1\n1,{loss},1\n2,1.5,1\n")
+    with pytest.raises(DivergedError, match=rf"diverged in epoch 2 .*{loss}.*lower training\."):
+        read_scores(scored)
+
+
+def test_the_start_of_a_run_is_no_epoch(scored: RunDirectory) -> None:
+    scored.metrics.write_text("epoch,step,train_loss,val_loss\n-1,0,nan,2\n0,4,1.5,1\n")
+    assert read_metrics(scored.metrics) == [
+        {"epoch": 0, "step": 4, "train_loss": 1.5, "val_loss": 1}
+    ]
+    # It has no training loss.
+    assert read_scores(scored).facts == {"seed": 0}
+
+
+def test_classes_that_no_slice_holds_have_no_mean(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    empty = SplitScore([{"volume": 1, "slice": 4, "confusion": [[5, 1], [0, 0]]}], [[]])
+    write_scores(run, {}, ["background", "a"], {"validation": empty, "test": empty})
+    assert math.isnan(mean_validation_f1(run))
 
 
 def test_the_mean_over_classes_leaves_out_a_class_that_no_slice_holds() -> None:

@@ -184,6 +184,36 @@ def test_a_run_that_died_after_its_scores_were_written_is_finished(tmp_path: Pat
     assert not sweep.runs[0].directory.last.exists()
 
 
+def test_a_run_that_died_before_its_pictures_is_started_again_but_not_for_ever(
+    tmp_path: Path,
+) -> None:
+    def die_drawing() -> str:
+        write_scores(sweep.runs[0])
+        sweep.runs[0].directory.metrics.write_text("epoch,train_loss,val_loss\n0,1,1\n")
+        return "out of memory"
+
+    sweep = DrivenSweep(tmp_path, [die_drawing] * 3)
+    sweep.drive()
+    assert sweep.pool.started == [0, 0, 0]
+    assert sweep.results[0].return_value == pytest.approx(0.75)
+
+
+def test_a_run_that_diverged_is_told_from_others_that_failed(tmp_path: Path) -> None:
+    def diverge() -> Outcome:
+        sweep.runs[0].directory.path.mkdir()
+        sweep.runs[0].directory.metrics.write_text("epoch,train_loss,val_loss\n0,nan,1\n")
+        return failed_outcome(FibsegError("diverged in epoch 1."))
+
+    sweep = DrivenSweep(tmp_path, [diverge], [completed()])
+    sweep.drive()
+    assert sweep.pool.started == [0, 1]
+    assert sweep.states() == ["diverged", "finished"]
+    assert "diverged run-s0: diverged in epoch 1." in sweep.printed
+    assert "1 finished, 1 diverged" in sweep.printed
+    with pytest.raises(FibsegError, match=r"^1 of 2 runs failed"):
+        sweep.results[0].return_value  # noqa: B018
+
+
 def test_errors_are_not_tried_again(tmp_path: Path) -> None:
     """The path of a run before the message of its own error is not printed twice."""
     path = tmp_path / "run-s0"

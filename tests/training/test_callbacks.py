@@ -9,7 +9,8 @@ from rich.console import Console
 
 from fibseg.models.checkpoints import save_whole
 from fibseg.runs.directory import RunDirectory
-from fibseg.training.callbacks import FilterProgress, usable_checkpoint
+from fibseg.training.callbacks import usable_checkpoint
+from fibseg.training.progress import FilterProgress
 
 
 def truncate(path: Path) -> None:

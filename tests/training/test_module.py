@@ -12,10 +12,12 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from fibseg.arrays import IGNORE
+from fibseg.errors import DivergedError
 from fibseg.machine import choose_device, choose_precision
 from fibseg.models.kinds import KINDS, create_model
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.results import read_metrics, read_scores
 from fibseg.training.callbacks import RunCheckpoints
 from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation, seed_torch
@@ -81,6 +83,18 @@ class KeptBiases(Callback):
         self.biases.append(pl_module.network.head.bias.detach().clone())
 
 
+def replace_figure(monkeypatch: pytest.MonkeyPatch, name: str, values: list[float]) -> None:
+    """Let the epochs of a training have these values of one figure."""
+    compute_figures = Segmentation.on_validation_epoch_end
+    remaining = iter(values)
+
+    def with_given_figure(module: Segmentation) -> None:
+        compute_figures(module)
+        module.epoch_metrics[name] = next(remaining)
+
+    monkeypatch.setattr(Segmentation, "on_validation_epoch_end", with_given_figure)
+
+
 def fit(folder: Path, run: RunDirectory, schedule: str = "constant") -> list[torch.Tensor]:
     """Train for EPOCHS epochs; gives the bias of the head after each."""
     run.path.mkdir()
@@ -104,8 +118,6 @@ def fit(folder: Path, run: RunDirectory, schedule: str = "constant") -> list[tor
     ("losses", "best"),
     [
         ([3.0, 1.0, 2.0, 1.0], 1),
-        ([math.nan, 2.0, 1.0, math.nan], 2),
-        ([math.nan] * 4, 0),
         ([1.0, 2.0, 3.0, 4.0], 0),
     ],
 )
@@ -116,18 +128,52 @@ def test_the_weights_of_the_lowest_validation_loss_are_kept(
     losses: list[float],
     best: int,
 ) -> None:
-    compute_figures = Segmentation.on_validation_epoch_end
-    remaining = iter(losses)
-
-    def with_given_loss(module: Segmentation) -> None:
-        compute_figures(module)
-        module.epoch_metrics["val_loss"] = next(remaining)
-
-    monkeypatch.setattr(Segmentation, "on_validation_epoch_end", with_given_loss)
+    replace_figure(monkeypatch, "val_loss", losses)
     run = RunDirectory(tmp_path / "run")
     biases = fit(phantom_folder, run)
     assert torch.equal(load_model(run.best).network.head.bias, biases[best])
     assert len({tuple(bias.tolist()) for bias in biases}) == EPOCHS
+
+
+@pytest.mark.parametrize("figure", ["train_loss", "val_loss"])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_an_epoch_without_a_loss_ends_the_training(
+    phantom_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    figure: str,
+    wrong: float,
+) -> None:
+    replace_figure(monkeypatch, figure, [2.0, 1.0, wrong])
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(DivergedError, match=rf"diverged in epoch 3 .*{wrong}.*learning_rate"):
+        fit(phantom_folder, run)
+    # That of the second epoch, and nothing to resume from.
+    assert [path.name for path in run.best.parent.iterdir()] == ["best.ckpt"]
+    load_model(run.best)
+    assert len(read_metrics(run.metrics)) == 3
+    with pytest.raises(DivergedError, match="diverged in epoch 3"):
+        read_scores(run)
+
+
+def test_a_first_epoch_without_a_loss_leaves_no_model(
+    phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_figure(monkeypatch, "val_loss", [math.nan])
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(DivergedError, match="diverged in epoch 1"):
+        fit(phantom_folder, run)
+    assert run.model() is None
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_no_numbers_have_no_loss(wrong: float) -> None:
+    """A ReLU may make 0 of them, so that the logits are finite."""
+    module = segmentation(model_of_four_classes().network)
+    assert module.is_finite()
+    with torch.no_grad():
+        module.network.head.bias[1] = wrong
+    assert not module.is_finite()
 
 
 def test_cosine_ends_at_zero_and_constant_stays(phantom_folder: Path, tmp_path: Path) -> None:

@@ -169,23 +169,24 @@ def _log_to_wandb(
     # W&B is slow to import, and most comparisons are not logged.
     import wandb
 
-    from fibseg.training.wandb_run import start_wandb_run
+    from fibseg.training.wandb_run import own_places, start_wandb_run
 
     settings = {"project": project, "job_type": "comparison", "name": output.name}
-    logged_run, _ = start_wandb_run(
-        output, settings, resume=False, report=partial(print_line, console)
-    )
-    for report, of_dataset in zip(reports, charts, strict=True):
-        for table in report.written_tables:
-            rows = [list(row) for row in table.rows]
-            logged_run.log({table.name: wandb.Table(columns=list(table.columns), data=rows)})
-        name = report.dataset.name
-        # inject=False: W&B would add a style of its own to the page.
-        pictures = {
-            f"{name}/{title}": wandb.Html(chart, inject=False)
-            for title, chart in of_dataset.items()
-        }
-        logged_run.log(pictures)
-    page = (output / "index.html").read_text(encoding="utf-8")
-    logged_run.log({"page": wandb.Html(page, inject=False)})
-    logged_run.finish()
+    with own_places(output):
+        logged_run, _ = start_wandb_run(
+            output, settings, resume=False, report=partial(print_line, console)
+        )
+        for report, of_dataset in zip(reports, charts, strict=True):
+            for table in report.written_tables:
+                rows = [list(row) for row in table.rows]
+                logged_run.log({table.name: wandb.Table(columns=list(table.columns), data=rows)})
+            name = report.dataset.name
+            # inject=False: W&B would add a style of its own to the page.
+            pictures = {
+                f"{name}/{title}": wandb.Html(chart, inject=False)
+                for title, chart in of_dataset.items()
+            }
+            logged_run.log(pictures)
+        page = (output / "index.html").read_text(encoding="utf-8")
+        logged_run.log({"page": wandb.Html(page, inject=False)})
+        logged_run.finish()

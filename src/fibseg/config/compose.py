@@ -27,7 +27,7 @@ from fibseg.config.schemas import MODEL_SCHEMAS, PATHS, PredictConfig, TrackingC
 from fibseg.data.description import DataDescription, check_names
 from fibseg.errors import FibsegError
 from fibseg.rules import COUNT, Check, Rule, among, require
-from fibseg.runs.identity import run_name
+from fibseg.runs.identity import place_of_run
 from fibseg.runs.masking import without_secrets
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -148,8 +148,8 @@ def run_path(config: TrainConfig, plain: dict[str, Any]) -> Path:
         tuple(f"{group}={text_in_grammar(choice)}" for group, choice in choices.items()),
         tuple(hydra_config.searchpath),
     )
-    name = run_name(plain, choices.get("experiment"), usual)
-    return Path(config.machine.runs) / config.name / name
+    folder = Path(config.machine.runs) / config.name
+    return place_of_run(folder, plain, choices.get("experiment"), usual)
 
 
 def search_path(places: Sequence[str]) -> str:

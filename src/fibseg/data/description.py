@@ -216,8 +216,14 @@ def check_description(description: DataDescription) -> None:
     _check_intensity(description.intensity)
     weights = class_weights(description)
     # With all weights 0 the loss is constant, and nothing is learned.
-    if any(weight < 0 for weight in weights) or not sum(weights) > 0:
-        raise FibsegError("data: class weights must be 0 or more, and one of them more than 0.")
+    # Beyond 32 bits a weight is infinite for the loss.
+    impossible = [weight for weight in weights if not 0 <= weight < 1e38]
+    if impossible or not sum(weights) > 0:
+        value = impossible[0] if impossible else 0
+        raise FibsegError(
+            f"data: a class weight of {value:g} is impossible; expected finite numbers of 0 or "
+            "more, and one of them more than 0."
+        )
 
 
 def _check_classes(description: DataDescription) -> None:

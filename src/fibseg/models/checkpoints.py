@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -141,6 +141,11 @@ def _checksum(text: str, arrays: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
         digest.update(values.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def not_finite(weights: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of the weights that are infinite or no number anywhere, as after a loss of NaN."""
+    return [name for name, value in weights.items() if not torch.isfinite(value).all()]
 
 
 def is_whole(path: Path) -> bool:

@@ -13,7 +13,13 @@ import torch
 from fibseg.data.grey import GreyRange, GreySummary
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
-from fibseg.models.checkpoints import load_arrays, load_whole, save_arrays, save_whole
+from fibseg.models.checkpoints import (
+    load_arrays,
+    load_whole,
+    not_finite,
+    save_arrays,
+    save_whole,
+)
 from fibseg.models.entries import check_entries, check_weights
 from fibseg.models.features import feature_names
 from fibseg.models.forest import ForestNetwork
@@ -138,6 +144,13 @@ def load_model(path: Path) -> TrainedModel:
             cast(ForestNetwork, network).check()
         except FibsegError as error:
             raise FibsegError(f"{path}: its weights do not fit its forest ({error}).") from error
+    # A forest's thresholds may be infinite.
+    broken = [] if kind.compiled else not_finite(network.state_dict())
+    if broken:
+        raise FibsegError(
+            f"{path}: weights that are no finite numbers ({broken[0]}): its training diverged; "
+            "train again with a lower training.learning_rate."
+        )
     return TrainedModel(
         # As in training, where it is the faster order.
         network=network.eval().to(memory_format=torch.channels_last),

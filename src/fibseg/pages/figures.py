@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fibseg.arrays import IGNORE, UInt8
-from fibseg.files import replacing
+from fibseg.files import write_whole
 
 _CLASS_COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
 """Colors of the foreground classes, in order; they repeat after ten."""
@@ -85,8 +86,15 @@ def save_panels(
     ]
     columns = max(1, len(patches))
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=_SCREEN_DOTS, format=path.suffix[1:])
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a picture; its ending names the format."""
+    # In memory first: Pillow hides that a disk is full behind the number of an error of its own.
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix.removeprefix("."), dpi=_SCREEN_DOTS)
+    write_whole(path, picture.getvalue())
 
 
 def _draw_panel_row(panels: Sequence[Axes], row: PanelRow, opacity: float) -> None:
@@ -128,5 +136,4 @@ def save_curves(path: Path, metrics: Path, class_names: Sequence[str]) -> None:
         axes.set_xlabel("epoch")
         axes.set_title(title, fontsize=10)
         axes.legend(frameon=False)
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=_SCREEN_DOTS, format=path.suffix[1:])
+    _save(figure, path)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fibseg.arrays import Place
-from fibseg.errors import FibsegError
+from fibseg.errors import DivergedError, FibsegError
 from fibseg.runs.directory import RunDirectory, is_run
 from fibseg.runs.finished import FinishedRun, check_components, read_run
 
@@ -131,13 +131,15 @@ def _expanded(path: Path) -> list[Path]:
 def _reason(path: Path, error: Exception) -> str:
     """The message without the path before it; of a run that failed, the end of error.txt too."""
     text = str(error)
+    # Of a run that diverged, the message is the whole reason.
+    is_whole = isinstance(error, DivergedError)
     for head in (f"{path}: ", f"{path}/"):
         text = text.removeprefix(head)
     try:
         lines = RunDirectory(path).error.read_text(encoding="utf-8").strip().splitlines()
     except (OSError, UnicodeDecodeError):
         return text
-    return f"{text} It failed: {lines[-1]}" if lines else text
+    return f"{text} It failed: {lines[-1]}" if lines and not is_whole else text
 
 
 def named_apart(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

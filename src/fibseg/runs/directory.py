@@ -12,7 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fibseg.errors import FibsegError, RunTakenError
+from fibseg.errors import DiskFullError, FibsegError, RunTakenError
+from fibseg.files import write_whole, writing
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,32 @@ class RunDirectory:
         """Predicted class indices of a split, a page per scored slice."""
         return self.path / "labels" / f"{split}.tif"
 
+    def picture(self, name: str) -> Path:
+        """A picture of the finished run: of a split with labels, or "curves" over the epochs."""
+        return self.figures / f"{name}.png"
+
+    def lacking_pictures(self) -> list[str]:
+        """Names of the pictures that a finished run could have and has not, as after a kill."""
+        drawn_from = {split: self.labels(split) for split in ("validation", "test")}
+        drawn_from["curves"] = self.metrics
+        return [
+            name
+            for name, source in drawn_from.items()
+            if source.exists() and not self.picture(name).exists()
+        ]
+
+    def write_error(self, text: str) -> bool:
+        """Write error.txt; gives whether that was possible.
+
+        On a full disk the error that is written here is the one to report, and not that of this
+        write.
+        """
+        try:
+            write_whole(self.error, text)
+        except OSError:
+            return False
+        return True
+
     def remove_state(self) -> None:
         """Delete what only a resumed training needs, after the run has finished."""
         for path in (self.last, self.previous):
@@ -113,15 +140,18 @@ class RunDirectory:
             FibsegError: the directory cannot be made.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            # Fail at once: a training that waits for another one would look as if it hung.
-            lock = FileLock(self.path / ".lock", timeout=0)
-            lock.acquire()
+            with writing(self.path / ".lock"):
+                self.path.mkdir(parents=True, exist_ok=True)
+                # Fail at once: a training that waits for another one would look as if it hung.
+                lock = FileLock(self.path / ".lock", timeout=0)
+                lock.acquire()
         # The lock is one of the system, not the mere presence of .lock: it ends with its process.
         except Timeout:
             raise RunTakenError(
                 f"{self.path}: another process is in this run; wait for it, or stop it."
             ) from None
+        except DiskFullError:
+            raise
         except OSError as error:
             raise FibsegError(
                 f"{self.path}: the run directory cannot be made ({error})."

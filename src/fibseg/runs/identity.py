@@ -12,7 +12,7 @@ import yaml
 
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
-from fibseg.runs.directory import RunDirectory
+from fibseg.runs.directory import RunDirectory, is_run
 
 PROVENANCE_KEYS = {"config_hash", "data_hash", "threads", "precision", "tracking_id"}
 """What config.yaml must hold of a run's start so that the run can be resumed."""
@@ -25,11 +25,12 @@ _VOLUME_PATHS = ("image", "labels", "mask", "second_expert")
 """Paths in a volume of a data description; what the files hold is in the data hash."""
 
 
-def scientific(config: dict[str, Any]) -> dict[str, Any]:
+def scientific(config: dict[str, Any], compile_counts: bool = False) -> dict[str, Any]:
     """The part of a resolved configuration that can change a result, without the seed.
 
     Left out are names, devices, cores and folders of paths. The data hash covers the content of
-    files, and the start hash that of the weights from which a run starts.
+    files, and the start hash that of the weights from which a run starts. `training.compile` is a
+    speed; `compile_counts` takes it for science, as earlier versions did.
     """
     # Every change here changes the hashes of configurations, and runs on disk are found by them.
     kept = {key: value for key, value in config.items() if key not in _KEYS_WITHOUT_EFFECT}
@@ -39,6 +40,9 @@ def scientific(config: dict[str, Any]) -> dict[str, Any]:
         # A run directory, or a checkpoint in it: both name the same start.
         is_checkpoint = start.parent.name == "checkpoints"
         kept["init_from"] = start.parents[1].name if is_checkpoint else start.name
+    # The key stays, with the value that nearly all earlier runs were hashed with.
+    if not compile_counts and "compile" in kept.get("training", {}):
+        kept["training"] = kept["training"] | {"compile": False}
     # Where Ilastik is installed is a fact of the machine, not of the model.
     model = {key: value for key, value in kept["model"].items() if key != "executable"}
     for key in ("weights", "project"):
@@ -62,13 +66,13 @@ def _scientific_data(data: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def config_hash(config: dict[str, Any]) -> str:
-    """Hash the scientific configuration: 8 hexadecimal digits.
+def config_hash(config: dict[str, Any], compile_counts: bool = False) -> str:
+    """Hash the scientific configuration (see `scientific`): 8 hexadecimal digits.
 
     Runs that differ in the seed only share it.
     """
     # Sorted, so that the order of keys in a YAML file plays no part.
-    text = json.dumps(scientific(config), sort_keys=True)
+    text = json.dumps(scientific(config, compile_counts), sort_keys=True)
     # Eight digits keep names short; a run directory of another configuration is refused all the
     # same, since `check_same` compares the values.
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -89,14 +93,16 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def changed_keys(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Scientific keys whose values differ from those of another configuration.
+def changed_keys(
+    config: dict[str, Any], defaults: dict[str, Any], compile_counts: bool = False
+) -> dict[str, Any]:
+    """Scientific keys (see `scientific`) whose values differ from those of another configuration.
 
     The result is as {"training.epochs": 3}, with the values of `config`. Keys that only `defaults`
     has are not in it.
     """
-    values = flatten(scientific(config))
-    default_values = flatten(scientific(defaults))
+    values = flatten(scientific(config, compile_counts))
+    default_values = flatten(scientific(defaults, compile_counts))
     # A key that is missing differs from any value, None included.
     missing = object()
     return {
@@ -106,16 +112,33 @@ def changed_keys(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, 
     }
 
 
-def run_name(config: dict[str, Any], experiment: str | None, defaults: dict[str, Any]) -> str:
+def place_of_run(
+    folder: Path, config: dict[str, Any], experiment: str | None, defaults: dict[str, Any]
+) -> Path:
+    """The directory of a run among those of its data set, by its `run_name`.
+
+    A run that an earlier version named after its `training.compile` keeps its directory.
+    """
+    place = folder / run_name(config, experiment, defaults)
+    earlier = folder / run_name(config, experiment, defaults, compile_counts=True)
+    return earlier if is_run(earlier) and not is_run(place) else place
+
+
+def run_name(
+    config: dict[str, Any],
+    experiment: str | None,
+    defaults: dict[str, Any],
+    compile_counts: bool = False,
+) -> str:
     """Name a run `<model>-<filter>[-<experiment>][-<changed keys>]-s<seed>-<hash>`.
 
     Only [A-Za-z0-9._-] occur in it. `defaults` is the configuration of the same choices (model,
-    filter, experiment) with no key changed.
+    filter, experiment) with no key changed; `compile_counts` is that of `scientific`.
     """
     # The last part of a key is enough for a reader; the hash tells equal ones apart.
     changes = [
         f"{key.rsplit('.', 1)[-1]}_{_brief(value)}"
-        for key, value in changed_keys(config, defaults).items()
+        for key, value in changed_keys(config, defaults, compile_counts).items()
     ]
     parts = [
         config["model"]["architecture"],
@@ -125,7 +148,7 @@ def run_name(config: dict[str, Any], experiment: str | None, defaults: dict[str,
     ]
     # File systems allow 255 bytes; the hash tells apart what is cut off.
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))[:120]
-    return f"{readable}-s{config['seed']}-{config_hash(config)}"
+    return f"{readable}-s{config['seed']}-{config_hash(config, compile_counts)}"
 
 
 def _brief(value: Any) -> str:

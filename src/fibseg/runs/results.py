@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fibseg.arrays import Ints, Place
-from fibseg.errors import FibsegError
+from fibseg.errors import DivergedError, FibsegError
 from fibseg.files import write_whole
 from fibseg.runs.directory import RunDirectory
 from fibseg.scores.pixels import f1_by_class
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 SCORES_SCHEMA = 1
 """Version of scores.json; a newer one is refused."""
+
+START_EPOCH = -1
+"""Epoch in metrics.csv of the weights that a run with `init_from` starts from.
+
+Epochs count from 0 there, and from 1 for people, who see it as epoch 0.
+"""
+
+LOSSES = ("train_loss", "val_loss")
+"""Columns of metrics.csv that are finite in every epoch of a training that works."""
 
 # The order in which tables and charts show them.
 SCORED_SPLITS = ("validation", "test")
@@ -75,7 +85,10 @@ def read_scores(run: RunDirectory) -> RunScores:
 
     Raises:
         FibsegError: the file is missing, damaged or newer than this program.
+        DivergedError: the loss of the run became no number.
     """
+    # Before the scores: earlier versions scored such a run, at 0.
+    check_not_diverged(run)
     if not run.scores.is_file():
         raise FibsegError(f"{run.path}: no scores.json; the run is not finished.")
     try:
@@ -113,20 +126,54 @@ def mean_validation_f1(run: RunDirectory) -> float:
         FibsegError: the run is not finished, or its scores.json is damaged.
     """
     # NaN is the F1 of a class that no validation slice holds: it has no part in the search.
-    return float(np.nanmean(list(read_scores(run).f1("validation").values())))
+    known = [f1 for f1 in read_scores(run).f1("validation").values() if not math.isnan(f1)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read metrics.csv: a dictionary of numbers per epoch.
+    """Read metrics.csv: a dictionary of numbers per epoch, without the row of the start.
 
     Raises:
         ValueError: a row is cut off, as after a kill, or is no row of numbers.
     """
     with path.open(newline="", encoding="utf-8") as file:
         try:
-            return [
+            rows = [
                 {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
             ]
         # A missing value is None for the csv module, and a surplus one a list.
         except TypeError as error:
             raise ValueError(f"{path}: a row has too few or too many numbers") from error
+    return [row for row in rows if row.get("epoch") != START_EPOCH]
+
+
+def has_diverged(metrics: dict[str, float]) -> bool:
+    """Whether a loss of an epoch is infinite or no number."""
+    return not all(math.isfinite(metrics[name]) for name in LOSSES if name in metrics)
+
+
+def check_not_diverged(run: RunDirectory) -> None:
+    """Look for an epoch of the run without a loss.
+
+    Raises:
+        DivergedError: there is one; the message says how to go on.
+    """
+    try:
+        rows = read_metrics(run.metrics)
+    # Forests have no epochs, and a damaged file says nothing of a loss.
+    except (OSError, ValueError):
+        return
+    diverged = next((row for row in rows if has_diverged(row)), None)
+    if diverged is not None:
+        raise divergence(run, diverged)
+
+
+def divergence(run: RunDirectory, metrics: dict[str, float]) -> DivergedError:
+    """The error of a run that diverged in the epoch of these metrics."""
+    losses = ", ".join(
+        f"{name.replace('_', ' ')} {metrics[name]:g}" for name in LOSSES if name in metrics
+    )
+    return DivergedError(
+        f"{run.path}: diverged in epoch {int(metrics['epoch']) + 1} ({losses}); train with a lower "
+        "training.learning_rate, which makes another run, or delete this one to repeat it."
+    )

@@ -13,7 +13,6 @@ from rich.live import Live
 from rich.table import Table
 
 from fibseg.errors import FibsegError
-from fibseg.files import write_whole
 from fibseg.machine import table_console
 from fibseg.sweeps.job import Outcome, Task
 from fibseg.sweeps.plan import (
@@ -151,7 +150,7 @@ class Sweep:
         finally:
             self.console.print(ending_table(self.runs), state_counts(self.runs))
         # Hydra's sweeper raises the first of these errors only, so each one gives their number.
-        failed = [index for index, run in enumerate(self.runs) if run.state == "failed"]
+        failed = [index for index, run in enumerate(self.runs) if run.error]
         for index in failed:
             run = self.runs[index]
             self.results[index].return_value = FibsegError(
@@ -204,8 +203,9 @@ class Sweep:
             status=JobStatus.COMPLETED,
         )
         score = run.score()
-        if score is not None:
-            # It died after the scores were written: nothing is left to do for it.
+        # A run that is only without its pictures is finished, where they are what kills it.
+        is_last_try = run.tries > self.pool.retries
+        if score is not None and (is_last_try or not run.directory.lacking_pictures()):
             run.directory.remove_state()
             result.return_value = score
             self._end(index, result, "")
@@ -217,11 +217,11 @@ class Sweep:
             self.waiting.append(index)
         else:
             text = f"its process died {run.tries} times ({reason}); killed, or out of memory?"
-            # On a full disk the sweep goes on, and its tables give the reason.
+            # It may have died before it made its directory. On a full disk the sweep goes on, and
+            # its tables give the reason.
             with suppress(OSError):
-                # It may have died before it made its directory.
                 run.directory.path.mkdir(parents=True, exist_ok=True)
-                write_whole(run.directory.error, f"{text}\n")
+            run.directory.write_error(f"{text}\n")
             result.status = JobStatus.FAILED
             self._end(index, result, text)
 
@@ -243,7 +243,7 @@ class Sweep:
         self.results[index] = result
         run.error = error.removeprefix(f"{run.directory.path}: ")
         if error:
-            self._report(run, "failed")
+            self._report(run, "diverged" if run.has_diverged() else "failed")
         elif run.finished_before:
             self._report(run, "skipped")
         else:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from fibseg.config.messages import sentence
 from fibseg.errors import FibsegError, RunTakenError
-from fibseg.files import write_whole, writing
+from fibseg.files import writing
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.masking import without_secrets
 from fibseg.sweeps.progress import begin_line
@@ -141,8 +141,7 @@ def write_error(directory: RunDirectory, error: BaseException, started: float) -
         directory.error.exists() and directory.error.stat().st_mtime >= started - CLOCK_TOLERANCE
     )
     if not is_written and not directory.scores.exists():
-        with suppress(OSError):
-            write_whole(directory.error, text)
+        directory.write_error(text)
 
 
 @contextmanager

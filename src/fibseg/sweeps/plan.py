@@ -149,7 +149,8 @@ def finished_results(
             hash_by_data[repr(data)] = data_hash(load_slices(data), class_names(data))
         # A run with damaged files has no score; it reports the damage itself, and fails alone.
         score = run.score() if run.directory.scores.exists() else None
-        if score is None:
+        # One that was killed before its pictures were drawn draws them, which takes seconds.
+        if score is None or run.directory.lacking_pictures():
             continue
         if read_scores(run.directory).facts.get("data_hash") != hash_by_data[repr(data)]:
             continue

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
-from fibseg.errors import FibsegError
+from fibseg.errors import DivergedError, FibsegError
 from fibseg.runs.directory import RunDirectory
-from fibseg.runs.results import mean_validation_f1, read_metrics
+from fibseg.runs.results import check_not_diverged, mean_validation_f1, read_metrics
 
-ENDED_STATES = ("finished", "resumed", "skipped", "failed")
-"""Trained here from the start, or from a checkpoint; finished before or elsewhere; failed."""
+ENDED_STATES = ("finished", "resumed", "skipped", "diverged", "failed")
+"""Trained here from the start, or from a checkpoint; finished before or elsewhere; ended without
+scores, because its loss became no number, or for another reason."""
 
 CLOCK_FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -99,6 +100,14 @@ class SweepRun:
             return mean_validation_f1(self.directory)
         except (FibsegError, KeyError):
             return None
+
+    def has_diverged(self) -> bool:
+        """Whether its loss became no number."""
+        try:
+            check_not_diverged(self.directory)
+        except DivergedError:
+            return True
+        return False
 
     def is_free(self) -> bool:
         """Whether no process trains it.

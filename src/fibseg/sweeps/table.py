@@ -11,7 +11,16 @@ from rich.table import Column, Table
 from fibseg.runs.results import SCORED_SPLITS, RunScores, read_scores
 from fibseg.sweeps.progress import ENDED_STATES, SweepRun, estimate_outlook
 
-LIVE_ORDER = ("running", "elsewhere", "failed", "resumed", "finished", "waiting", "skipped")
+LIVE_ORDER = (
+    "running",
+    "elsewhere",
+    "failed",
+    "diverged",
+    "resumed",
+    "finished",
+    "waiting",
+    "skipped",
+)
 """States in the order of the live table, which may be too short for all runs."""
 
 
@@ -73,7 +82,7 @@ def event_line(run: SweepRun, runs: Sequence[SweepRun], slots: int, now: float) 
         attempt = f" (try {run.tries})" if run.tries > 1 else ""
         return line + first_epoch + attempt
     metrics = run.last_metrics()
-    if run.state == "failed":
+    if run.error:
         line += f": {run.error}"
     elif metrics:
         line += f", val loss {metrics['val_loss']:.4f}, val F1 {metrics['val_f1']:.3f}"
@@ -137,6 +146,9 @@ def _mean_and_deviation(values: Sequence[float | None]) -> str:
     """As "0.500 (0.354)"; a single value has no deviation."""
     # numpy makes NaN of None, so that a missing class shows.
     numbers = np.array(values, dtype=float)
+    # No slice of the split holds the class.
+    if np.isnan(numbers).all():
+        return "in no slice"
     # Of a sample, as in `fibseg compare`.
     deviation = f" ({numbers.std(ddof=1):.3f})" if len(numbers) > 1 else ""
     return f"{numbers.mean():.3f}{deviation}"

@@ -7,7 +7,9 @@ Here: how each board takes figures, pictures and final scores. Not here: what is
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +19,7 @@ from fibseg.arrays import UInt8
 from fibseg.config.schemas import TrainConfig
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory
-from fibseg.training.wandb_run import start_wandb_run
+from fibseg.training.wandb_run import check_wandb_mode, own_places, start_wandb_run
 
 ScoresBySplit = dict[str, dict[str, float]]
 """Split -> class -> mean F1 of the slices."""
@@ -40,18 +42,8 @@ class TensorBoard:
     """Writes event files of TensorBoard."""
 
     def __init__(self, folder: Path):
-        """Open an empty folder; files of an earlier start of the run are deleted.
-
-        Raises:
-            FibsegError: TensorBoard is not installed.
-        """
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise FibsegError(
-                f"logger=[tensorboard]: TensorBoard cannot be imported ({error}); "
-                "pip install 'fibseg[tensorboard]'."
-            ) from error
+        """Open an empty folder; files of an earlier start of the run are deleted."""
+        from torch.utils.tensorboard import SummaryWriter
 
         shutil.rmtree(folder, ignore_errors=True)
         self._writer = SummaryWriter(str(folder))
@@ -93,28 +85,41 @@ class Wandb:
             config: configuration and provenance, shown beside the figures.
             report: prints what a person should know.
         """
+        self._folder = run.path
         # An offline run cannot be resumed: it is written again from metrics.csv, in one piece.
         for folder in (run.path / "wandb").glob(f"offline-run-*-{identity['id']}"):
             shutil.rmtree(folder, ignore_errors=True)
         arguments = {"config": config, **identity}
-        self._run, online = start_wandb_run(run.path, arguments, resume=True, report=report)
+        with own_places(run.path):
+            self._run, online = start_wandb_run(run.path, arguments, resume=True, report=report)
         # Epochs that an online run holds already are not sent a second time.
         self._first_epoch = self._run.step if online else 0
 
     def row(self, metrics: dict[str, float], epoch: int) -> None:
         """Add figures at the step that is the epoch."""
         if epoch >= self._first_epoch:
-            self._run.log(metrics, step=epoch)
+            with own_places(self._folder):
+                self._run.log(metrics, step=epoch)
 
     def picture(self, pixels: UInt8, epoch: int) -> None:
         """Add a picture (H, W, 3) under the name "panel"."""
         import wandb
 
         if epoch >= self._first_epoch:
-            self._run.log({"panel": wandb.Image(Image.fromarray(pixels))}, step=epoch)
+            with own_places(self._folder):
+                self._run.log({"panel": wandb.Image(Image.fromarray(pixels))}, step=epoch)
 
     def close(self, scores: ScoresBySplit) -> None:
         """Add the scores as summary and as a table, and finish the run of W&B."""
+        try:
+            with own_places(self._folder):
+                self._add_scores(scores)
+        finally:
+            # Else the next run of this process would log to this one.
+            with own_places(self._folder):
+                self._run.finish()
+
+    def _add_scores(self, scores: ScoresBySplit) -> None:
         import wandb
 
         if scores:
@@ -125,8 +130,78 @@ class Wandb:
             for name in next(iter(scores.values())):
                 table.add_data(name, *(f1_by_class[name] for f1_by_class in scores.values()))
             self._run.log({"scores": table})
-        # Else the next run of this process would log to this one.
-        self._run.finish()
+
+
+class CarefulBoard:
+    """A board that may fail: the first failure is a warning, and the run goes on without it.
+
+    The figures are in metrics.csv and scores.json, so that a board is never worth a run.
+    """
+
+    def __init__(self, name: str, open_board: Callable[[], Board], report: Callable[[str], None]):
+        """Open a board, if that is possible.
+
+        Args:
+            name: of the board, for the warning.
+            open_board: opens it.
+            report: prints the warning.
+        """
+        self._name = name
+        self._report = report
+        self._board: Board | None = None
+        with self._only_warn("cannot be opened"):
+            self._board = open_board()
+
+    def row(self, metrics: dict[str, float], epoch: int) -> None:
+        """Add the figures of an epoch."""
+        if self._board is not None:
+            with self._only_warn("cannot be written"):
+                self._board.row(metrics, epoch)
+
+    def picture(self, pixels: UInt8, epoch: int) -> None:
+        """Add an RGB picture (H, W, 3)."""
+        if self._board is not None:
+            with self._only_warn("cannot be written"):
+                self._board.picture(pixels, epoch)
+
+    def close(self, scores: ScoresBySplit) -> None:
+        """Add the final scores, if there are any, and close the board."""
+        if self._board is not None:
+            with self._only_warn("lacks the final scores"):
+                self._board.close(scores)
+            self._board = None
+
+    @contextmanager
+    def _only_warn(self, problem: str) -> Iterator[None]:
+        try:
+            yield
+        # Whatever a library raises: its board is no part of the run.
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            self._report(
+                f"warning: {self._name} {problem} ({reason}); the run goes on without it, and its "
+                "figures are in metrics.csv and scores.json."
+            )
+            board = self._board
+            self._board = None
+            # What was opened ends with the run, even if it cannot say why not.
+            if board is not None:
+                with suppress(Exception):
+                    board.close({})
+
+
+def check_boards(names: Sequence[str]) -> None:
+    """Look for what would keep a board from ever being written, before anything is trained.
+
+    Raises:
+        FibsegError: a board is not installed, or WANDB_MODE is none of W&B's.
+    """
+    if "tensorboard" in names and find_spec("tensorboard") is None:
+        raise FibsegError(
+            "logger=[tensorboard]: TensorBoard is not installed; pip install 'fibseg[tensorboard]'."
+        )
+    if "wandb" in names:
+        check_wandb_mode()
 
 
 def open_boards(
@@ -147,16 +222,15 @@ def open_boards(
 
     Returns:
         The boards, without any where `names` holds neither "tensorboard" nor "wandb".
-
-    Raises:
-        FibsegError: a board is not installed.
     """
-    boards: list[Board] = []
-    if "tensorboard" in names:
-        boards.append(TensorBoard(run.path / "tensorboard"))
-    if "wandb" in names:
-        boards.append(Wandb(run, identity, config, report))
-    return boards
+    makers: dict[str, Callable[[], Board]] = {
+        "tensorboard": lambda: TensorBoard(run.path / "tensorboard"),
+        "wandb": lambda: Wandb(run, identity, config, report),
+    }
+    titles = {"tensorboard": "TensorBoard", "wandb": "W&B"}
+    return [
+        CarefulBoard(titles[name], make, report) for name, make in makers.items() if name in names
+    ]
 
 
 def wandb_identity(config: TrainConfig, run_name: str, tracking_id: str) -> dict[str, Any]:

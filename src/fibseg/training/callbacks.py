@@ -1,13 +1,13 @@
-"""Lightning callbacks: the checkpoints of a run and the progress that a person watches.
+"""Lightning callbacks: the checkpoints of a run.
 
-Here too: Lightning's trainer, with nothing but these callbacks. Not here: what is shown on W&B and
-TensorBoard (`fibseg.training.tracking`).
+Here too: Lightning's trainer, with nothing but the callbacks that it is given. Not here: what is
+shown in a terminal (`fibseg.training.progress`), on W&B and TensorBoard
+(`fibseg.training.tracking`).
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import threading
@@ -21,24 +21,13 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import CheckpointIO
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from fibseg.machine import raise_terminated
 from fibseg.models.checkpoints import is_whole, load_whole, save_whole
 from fibseg.models.trained import TrainedModel, save_model
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.results import divergence, has_diverged
 from fibseg.training.module import Segmentation
-
-REFRESH_SECONDS = 0.25
-"""Least time between two movements of the bar: reading a loss waits for the device."""
 
 
 # Lightning's own stages a file in TMPDIR, and a move between two file systems can be cut off.
@@ -72,20 +61,26 @@ class RunCheckpoints(Callback):
     """Writes best.ckpt and last.ckpt after each validation, and stops a training at SIGTERM.
 
     best.ckpt is written where the validation loss fell, last.ckpt always; the last.ckpt before it
-    stays as previous.ckpt. SIGTERM lets the epoch end and be saved, then raises KeyboardInterrupt;
-    a second SIGTERM raises it at once. A process that has its own handler of SIGTERM, such as a job
-    of Slurm, keeps it.
+    stays as previous.ckpt. The weights that a run starts from may be the best ones. An epoch whose
+    loss is no number ends the training, and none of its weights are kept.
+
+    SIGTERM lets the epoch end and be saved, then raises KeyboardInterrupt; a second SIGTERM raises
+    it at once. A process that has its own handler of SIGTERM, such as a job of Slurm, keeps it.
     """
 
-    def __init__(self, run: RunDirectory, model: TrainedModel):
+    def __init__(
+        self, run: RunDirectory, model: TrainedModel, start: dict[str, float] | None = None
+    ):
         """Prepare the checkpoints of a training.
 
         Args:
             run: directory that takes the checkpoints.
             model: describes the network that is trained; its weights are saved as they are then.
+            start: figures of the weights that it has now, where they may be the best ones.
         """
         self.run = run
         self.model = model
+        self.start = start
         self.best_loss = float("inf")
         self.best_epoch = -1
         self.seconds = 0.0
@@ -103,6 +98,11 @@ class RunCheckpoints(Callback):
         # ends; Python allows handlers in the main thread alone.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
+        # NaN is below nothing: a start without a loss is none to go back to.
+        if self.start is not None and self.start["val_loss"] < self.best_loss:
+            self.best_loss = self.start["val_loss"]
+            self.run.best.parent.mkdir(exist_ok=True)
+            save_model(self.model, self.run.best)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Ask for a stop after this epoch; the second call stops at once."""
@@ -125,12 +125,15 @@ class RunCheckpoints(Callback):
         assert isinstance(pl_module, Segmentation)
         # In this hook, since callbacks come before the module in `on_validation_epoch_end`.
         loss = pl_module.epoch_metrics["val_loss"]
+        if has_diverged(pl_module.epoch_metrics):
+            # Nothing is left to resume from: the next epoch would be as this one.
+            self.run.remove_state()
+            epoch = {"epoch": float(trainer.current_epoch)}
+            raise divergence(self.run, epoch | pl_module.epoch_metrics)
         self.run.best.parent.mkdir(exist_ok=True)
         self.seconds = monotonic() - self._start
-        # The first epoch is always the best so far, even with a loss of NaN.
-        if self.best_epoch < 0 or loss < self.best_loss:
-            # NaN compares as smaller to nothing; kept as infinity, any later loss replaces it.
-            self.best_loss = float("inf") if math.isnan(loss) else loss
+        if loss < self.best_loss:
+            self.best_loss = loss
             self.best_epoch = trainer.current_epoch
             # best.ckpt comes before last.ckpt: after a kill between the two, the resumed run
             # repeats the epoch and writes the same best.ckpt again.
@@ -157,112 +160,6 @@ def usable_checkpoint(run: RunDirectory) -> Path | None:
     return next((path for path in (run.last, run.previous) if path.exists()), None)
 
 
-class FilterProgress:
-    """Shows a bar of filtered slices, for the `progress` of `StackDataModule`.
-
-    The bar vanishes with the last slice; where the console is no terminal there is none.
-    """
-
-    def __init__(self, console: Console):
-        self._bar = Progress(
-            TextColumn("filtering"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task("filtering", total=None)
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show that `done` of `total` slices are filtered."""
-        self._bar.start()
-        self._bar.update(self._task, completed=done, total=total)
-        if done == total:
-            self._bar.stop()
-
-
-class TrainingProgress(Callback):
-    """Prints a line per epoch with losses, F1 and time left; in a terminal it adds a bar."""
-
-    def __init__(self, console: Console):
-        self.console = console
-        self._refreshed = 0.0
-        self._start = 0.0
-        self._first_epoch = 0
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._task: TaskID | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the bar at the first step that is still to do."""
-        self._task = self._progress.add_task(
-            "train",
-            total=int(trainer.estimated_stepping_batches),
-            completed=trainer.global_step,
-            epoch=_epoch_of_epochs(trainer),
-            loss="",
-        )
-        self._progress.start()
-        self._start = monotonic()
-        self._first_epoch = trainer.current_epoch
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Move the bar, once in REFRESH_SECONDS at most.
-
-        Args:
-            trainer: knows how many steps are done.
-            pl_module: not used.
-            outputs: the loss of the step, under "loss".
-            batch: not used.
-            batch_idx: not used.
-        """
-        if not self.console.is_terminal or self._task is None:
-            return
-        if monotonic() - self._refreshed > REFRESH_SECONDS:
-            self._refreshed = monotonic()
-            self._progress.update(
-                self._task,
-                completed=trainer.global_step,
-                epoch=_epoch_of_epochs(trainer),
-                loss=f"loss {float(outputs['loss']):.3f}",
-            )
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the figures of the epoch."""
-        assert isinstance(pl_module, Segmentation)
-        metrics = pl_module.epoch_metrics
-        done = trainer.current_epoch + 1
-        epochs = trainer.max_epochs or 1
-        seconds_per_epoch = (monotonic() - self._start) / (done - self._first_epoch)
-        self.console.print(
-            f"epoch {done}/{epochs}  loss {metrics['train_loss']:.4f}  "
-            f"val loss {metrics['val_loss']:.4f}  F1 {metrics['val_f1']:.3f}  "
-            f"{seconds_per_epoch * (epochs - done):.0f} s left",
-            soft_wrap=True,
-        )
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove the bar, after an error too."""
-        self._progress.stop()
-
-
-def _epoch_of_epochs(trainer: Trainer) -> str:
-    """Count the current epoch from 1, as in "3/100"."""
-    return f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-
-
 def make_trainer(
     epochs: int, device: torch.device, precision: str, callbacks: list[Callback]
 ) -> Trainer:
@@ -286,4 +183,6 @@ def make_trainer(
         enable_model_summary=False,
         # A validation before the training would count as an epoch for these callbacks.
         num_sanity_val_steps=0,
+        # Sums that are reset in inference mode, after a start is scored, could not be added to.
+        inference_mode=False,
     )

@@ -1,4 +1,4 @@
-"""What follows a training: labels and scores of validation and test slices, and figures."""
+"""What follows a training: labels and scores of validation and test slices."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from fibseg.arrays import Place, UInt8
+from fibseg.data.description import DataDescription
 from fibseg.data.grey import to_8bit
-from fibseg.data.truth import write_truth
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.runs.components import write_components
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import (
     SCORED_SPLITS,
-    mean_validation_f1,
-    read_scores,
     write_scores,
 )
-from fibseg.scores.pixels import mean_f1, slices_with_class
 from fibseg.scores.slices import SplitScore, score_slices
 from fibseg.stack import write_pages
 
@@ -37,7 +32,7 @@ Label = Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]
 
 
 def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[str, SplitScore]:
-    """Label and score the validation and test slices; write labels, the shared truth and figures.
+    """Label and score the validation and test slices, and write the labels.
 
     Args:
         run: whose slices are scored.
@@ -47,12 +42,6 @@ def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[s
     Returns:
         The scores of each split.
     """
-    from fibseg.pages.figures import save_curves
-
-    directory = run.directory
-    # Named by the data hash: all runs on the same data share one copy.
-    truth = directory.path.parent / "truth" / run.provenance["data_hash"]
-    write_truth(truth, run.slices, class_names)
     scores = {}
     for split in SCORED_SPLITS:
         slices = run.slices[split]
@@ -60,29 +49,23 @@ def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[s
         truths = [annotated.labels for annotated in slices]
         places = [Place(annotated.volume, annotated.z) for annotated in slices]
         scores[split] = score_slices(places, truths, labels, len(class_names))
-        # A data set without test slices has scores of no slice, and no pictures.
+        # A data set without test slices has scores of no slice.
         if slices:
-            write_pages(directory.labels(split), labels)
-            _save_panels(run, split, labels, class_names)
-    # A forest has no epochs, and so no curves.
-    if directory.metrics.exists():
-        save_curves(directory.figures / "curves.png", directory.metrics, class_names)
+            voxel_size = common_voxel_size(run.config.data, slices)
+            write_pages(run.directory.labels(split), labels, voxel_size)
     return scores
 
 
-def _save_panels(
-    run: OpenedRun, split: str, labels: Sequence[UInt8], class_names: Sequence[str]
-) -> None:
-    """Write figures/<split>.png: the first, the middle and the last slice."""
-    from fibseg.pages.figures import save_panels
+def common_voxel_size(
+    description: DataDescription, slices: Sequence[AnnotatedSlice]
+) -> list[float] | None:
+    """The voxel size (z, y, x) in nm of all slices; None where they come from volumes of several.
 
-    slices = run.slices[split]
-    rows = []
-    # A set, since a split may have a single slice.
-    for i in sorted({0, len(slices) // 2, len(slices) - 1}):
-        image = to_8bit(slices[i].image, run.grey_range)
-        rows.append((f"{split}, slice {slices[i].z}", image, slices[i].labels, labels[i]))
-    save_panels(run.directory.figures / f"{split}.png", rows, class_names)
+    The slices need not be neighbours, so that z is the thickness of each and not their distance.
+    """
+    volumes = {annotated.volume for annotated in slices}
+    sizes = [list(description.volumes[volume].voxel_size) for volume in sorted(volumes)]
+    return sizes[0] if all(size == sizes[0] for size in sizes) else None
 
 
 def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Label:
@@ -174,21 +157,3 @@ def write_results(
     # scores.json comes last: a run that has it counts as finished.
     write_components(directory, scores, class_names)
     write_scores(directory, facts, class_names, scores)
-
-
-def report(directory: RunDirectory, console: Console) -> float:
-    """Print F1 per class from scores.json; gives `mean_validation_f1`."""
-    scores = read_scores(directory)
-    columns = [f"{split} F1 (slices)" for split in SCORED_SPLITS]
-    table = Table("class", *columns, title="mean of the per-slice F1")
-    for index, name in enumerate(scores.class_names[1:], 1):
-        cells = [
-            f"{mean_f1(confusions)[index]:.3f} ({slices_with_class(confusions)[index]})"
-            for confusions in scores.confusions.values()
-        ]
-        table.add_row(name, *cells)
-    console.print(table)
-    path = directory.model()
-    model = f", checkpoints/{path.name}" if path else ""
-    console.print(f"{directory.path}: scores.json, figures/, labels/{model}", highlight=False)
-    return mean_validation_f1(directory)

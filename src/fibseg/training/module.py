@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from fibseg.arrays import IGNORE
 from fibseg.data.module import Batch
+from fibseg.models.checkpoints import not_finite
 from fibseg.scores.pixels import f1_scores
 from fibseg.training.losses import DiceLoss
 
@@ -135,7 +136,9 @@ class Segmentation(LightningModule):
         # Lightning resets only those metrics that are logged as objects.
         self.confusion.reset()
         sums = {name: value.cpu().double().numpy() for name, value in self._sums.items()}
-        metrics = {"val_loss": float(sums["val_loss"] / sums["val_batches"])}
+        # The logits hide a weight that is no number where a ReLU makes 0 of it.
+        val_loss = sums["val_loss"] / sums["val_batches"] if self.is_finite() else np.nan
+        metrics = {"val_loss": float(val_loss)}
         # NaN by hand: nanmean warns where no class occurs.
         metrics["val_f1"] = float(np.nanmean(f1)) if not np.isnan(f1).all() else float("nan")
         metrics |= {
@@ -148,6 +151,10 @@ class Segmentation(LightningModule):
             metrics = self._training_figures(sums) | metrics
         self.epoch_metrics = metrics
         self.log_dict(metrics)
+
+    def is_finite(self) -> bool:
+        """Whether every weight and statistic of the network is a finite number."""
+        return not not_finite(self.network.state_dict())
 
     def _training_figures(self, sums: dict[str, Any]) -> dict[str, float]:
         """Compute the figures of the training batches from the sums of the epoch."""

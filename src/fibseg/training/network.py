@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fibseg.arrays import IGNORE
 from fibseg.data.description import class_weights
 from fibseg.data.module import PatchPlan, StackDataModule
 from fibseg.files import require_disk
-from fibseg.machine import choose_device
+from fibseg.machine import choose_device, print_line
 from fibseg.models.kinds import BYTES_PER_NUMBER
 from fibseg.models.trained import TrainedModel
-from fibseg.training.callbacks import (
-    FilterProgress,
-    RunCheckpoints,
-    TrainingProgress,
-    make_trainer,
-)
+from fibseg.training.callbacks import RunCheckpoints, make_trainer
 from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
 from fibseg.training.opened import OpenedRun, check_model, make_model
+from fibseg.training.progress import FilterProgress, TrainingProgress
 from fibseg.training.tracking import MetricsFile, Tracking
 
 CHECKPOINTS = 3 * 3 + 2
@@ -44,32 +44,63 @@ def train_network(run: OpenedRun, tracking: Tracking) -> float:
     needed = BYTES_PER_NUMBER * CHECKPOINTS * check_model(run.config, run.slices)
     require_disk(run.directory.path, needed, "this run (weights and optimizer, three copies)")
     trained, module = build(run)
+    data = make_data(run)
     if run.resume_from is not None:
         run.console.print(f"resuming from {run.resume_from.name}")
-    checkpoints = RunCheckpoints(run.directory, trained)
-    callbacks = [
-        # metrics.csv is written before boards read it, and before the checkpoint of the epoch.
-        MetricsFile(run.directory.metrics),
-        tracking,
-        TrainingProgress(run.console),
-        checkpoints,
-    ]
-    trainer = make_trainer(
+    with ctrl_c_of_lightning():
+        start = score_start(run, module, data)
+        checkpoints = RunCheckpoints(run.directory, trained, start)
+        callbacks = [
+            # metrics.csv is written before boards read it, and before the checkpoint of the epoch.
+            MetricsFile(run.directory.metrics, start),
+            tracking,
+            TrainingProgress(run.console, start),
+            checkpoints,
+        ]
+        # weights_only: a checkpoint is read as data, and no code in it is run.
+        trainer_of(run, callbacks).fit(module, data, ckpt_path=run.resume_from, weights_only=True)
+    if checkpoints.best_epoch < 0:
+        run.console.print(
+            "no epoch was better than the start, which is the model of this run; "
+            "a lower training.learning_rate may help"
+        )
+    return checkpoints.seconds
+
+
+def score_start(
+    run: OpenedRun, module: Segmentation, data: StackDataModule
+) -> dict[str, float] | None:
+    """Score the weights of an earlier run on the validation patches, before any step.
+
+    None where a run is resumed, or starts without the weights of a whole network.
+    """
+    if run.resume_from is not None or run.start is None or run.start.run is None:
+        return None
+    trainer_of(run, []).validate(module, data, verbose=False)
+    return dict(module.epoch_metrics)
+
+
+def trainer_of(run: OpenedRun, callbacks: list[Callback]) -> Trainer:
+    """Make Lightning's trainer for a run."""
+    return make_trainer(
         epochs=run.config.training.epochs,
         device=choose_device(run.config.machine.device),
         precision=run.provenance["precision"],
         callbacks=callbacks,
     )
+
+
+@contextmanager
+def ctrl_c_of_lightning() -> Iterator[None]:
+    """Raise KeyboardInterrupt for what Lightning makes of it in a block."""
     try:
-        # weights_only: a checkpoint is read as data, and no code in it is run.
-        trainer.fit(module, make_data(run), ckpt_path=run.resume_from, weights_only=True)
+        yield
     except SystemExit as error:
         # Lightning turns Ctrl-C into exit code 1, and SIGTERM before the first batch into an
         # exception of its own.
         if error.code == 1 or isinstance(error, SIGTERMException):
             raise KeyboardInterrupt from None
         raise
-    return checkpoints.seconds
 
 
 def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
@@ -78,9 +109,9 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
     training = config.training
     trained = make_model(config, run.grey_range, run.provenance["precision"])
     if run.start is not None:
-        run.console.print(f"starting from {run.start.where}", highlight=False)
+        print_line(run.console, f"starting from {run.start.where}")
         for line in run.start.apply(trained):
-            run.console.print(f"  {line}", highlight=False)
+            print_line(run.console, f"  {line}")
     optimisation = Optimisation(
         learning_rate=training.learning_rate,
         # OmegaConf gives a list; that it has two entries was checked with the configuration.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fibseg import machine
 from fibseg.config.derived import IMAGENET, model_arguments, start_source
 from fibseg.config.schemas import TrainConfig
 from fibseg.errors import FibsegError
-from fibseg.machine import choose_device, choose_precision, cores, set_threads, versions
+from fibseg.machine import choose_device, cores
 from fibseg.models.kinds import create_model, network_size
 from fibseg.runs.directory import RunDirectory, find_checkpoint
 from fibseg.runs.identity import check_same, read_config, write_config
@@ -86,6 +87,13 @@ class Request:
     slices: Slices
     hashes: dict[str, Any]
 
+    def grey_range(self) -> GreyRange:
+        """The grey values that become 0 and 255, from the training slices."""
+        from fibseg.data.grey import grey_range
+
+        training_images = [annotated.grey_values for annotated in self.slices["train"]]
+        return grey_range(training_images, self.config.data.intensity)
+
 
 def open_run(
     request: Request, earlier: dict[str, Any] | None, directory: RunDirectory, console: Console
@@ -97,13 +105,12 @@ def open_run(
     Raises:
         FibsegError: weights or project cannot be read, or do not fit.
     """
-    from fibseg.data.grey import grey_range
     from fibseg.data.inspection import inspect
     from fibseg.training.callbacks import usable_checkpoint
+    from fibseg.training.report import print_counts
 
     config = request.config
-    training_images = [annotated.grey_values for annotated in request.slices["train"]]
-    grey = grey_range(training_images, config.data.intensity)
+    grey = request.grey_range()
     resume_from = usable_checkpoint(directory)
     # A resumed run has left its start behind, and the file may be gone.
     start = None if resume_from is not None else read_start(config)
@@ -119,7 +126,7 @@ def open_run(
         start_hash = source.identity() if source is not None else None
         provenance = request.hashes | {"start_hash": start_hash} | settle(config)
         write_config(directory, request.plain | {"provenance": provenance})
-    _print_counts(request, grey, console)
+    print_counts(config.data.name, request.slices, grey, console)
     # A resumed run has reported these doubts already.
     if resume_from is None:
         for finding in inspect(config.data, request.slices):
@@ -155,14 +162,17 @@ def settle(config: TrainConfig) -> dict[str, Any]:
     """Settle what this machine decides at the start of a run, and a resumed run keeps."""
     kind = config.kind
     device = choose_device(config.machine.device)
-    threads = set_threads(config.machine.threads)
+    threads = machine.set_threads(config.machine.threads)
     # Only networks compute in half precision.
     wanted = config.training.precision if kind.by_gradient else "32"
+    precision = machine.choose_precision(wanted, device, kind.depthwise)
     return {
         "device": device.type if kind.by_gradient else "cpu",
         "threads": threads,
-        "precision": choose_precision(wanted, device, kind.depthwise),
-        "versions": versions(),
+        "precision": precision,
+        # A fact of the device, which no key asks for.
+        "tf32": kind.by_gradient and machine.rounds_to_tf32(device, precision),
+        "versions": machine.versions(),
         # One id for every start of a run, so that a board shows one run.
         "tracking_id": secrets.token_hex(6),
     }
@@ -260,17 +270,6 @@ def read_start(config: TrainConfig) -> Start | None:
     if source == IMAGENET:
         return Start(source, imagenet_weights(config.model.encoder))
     return Start(source, read_weights(Path(source)))
-
-
-def _print_counts(request: Request, grey: GreyRange, console: Console) -> None:
-    """Print how many slices each split has, and the range of grey values."""
-    counts = ", ".join(
-        f"{len(split_slices)} {split.replace('_', ' ')}"
-        for split, split_slices in request.slices.items()
-        if split_slices
-    )
-    name = request.config.data.name
-    console.print(f"data {name}: {counts} slices; grey values {grey.low:g} to {grey.high:g}")
 
 
 def _check_start(config: TrainConfig, start_hash: str | None, directory: RunDirectory) -> None:

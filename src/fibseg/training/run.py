@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,15 +13,16 @@ from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
 from fibseg.data.grey import to_8bit
 from fibseg.data.slices import data_hash, load_slices
-from fibseg.files import write_whole
 from fibseg.filters.slices import slice_channels
-from fibseg.machine import Compute, choose_device, set_threads
+from fibseg.machine import Compute, choose_device, print_line, set_threads
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.identity import config_hash
 from fibseg.runs.masking import without_secrets
+from fibseg.runs.results import check_not_diverged
 from fibseg.scores.pixels import f1_by_class
 from fibseg.scores.slices import confusions_of
-from fibseg.training.evaluation import evaluate, report, write_results
+from fibseg.training.boards import check_boards
+from fibseg.training.evaluation import evaluate, write_results
 from fibseg.training.opened import (
     OpenedRun,
     Request,
@@ -28,6 +30,8 @@ from fibseg.training.opened import (
     open_run,
     read_earlier,
 )
+from fibseg.training.pictures import Scene, draw_pictures
+from fibseg.training.report import print_next, print_scores
 
 # Lightning and scikit-learn are imported where they are needed: a forest does without the first,
 # a network without the second.
@@ -69,26 +73,59 @@ def train_or_report(
     request = Request(config, plain, slices, hashes)
     # A finished run is reported even where Ilastik or the first weights are gone.
     if not directory.scores.exists():
+        check_boards(config.logger)
         check_model(config, slices)
     with directory.lock():
-        console.print(f"run {directory.path}", highlight=False)
+        print_line(console, f"run {directory.path}")
         earlier = read_earlier(request, directory)
+        # It would diverge again, on a CPU in the same epoch.
+        check_not_diverged(directory)
         if directory.scores.exists():
-            console.print("finished already; its scores:")
-            directory.remove_state()
-            return report(directory, console)
+            return report_finished(request, directory, console)
         directory.error.unlink(missing_ok=True)
         try:
             train(open_run(request, earlier, directory, console))
         # The reason stays in the directory: the sentence of a failed sweep points there.
         except (Exception, KeyboardInterrupt):
-            write_whole(directory.error, without_secrets(traceback.format_exc()))
+            if not directory.write_error(without_secrets(traceback.format_exc())):
+                print_line(console, f"warning: {directory.error}: cannot be written.")
             raise
-        return report(directory, console)
+        score = print_scores(directory, console)
+        print_next(config, directory, console)
+        return score
+
+
+def report_finished(request: Request, directory: RunDirectory, console: Console) -> float:
+    """Print the scores of a run that is finished already, and draw the pictures that it lacks.
+
+    Returns:
+        The mean F1 of the classes over the validation slices.
+    """
+    console.print("finished already; its scores:")
+    directory.remove_state()
+    # Of an interrupt while the pictures were drawn.
+    directory.error.unlink(missing_ok=True)
+    score = print_scores(directory, console)
+    # It was killed after its scores were written, or had no room for pictures.
+    if directory.lacking_pictures():
+        data = request.config.data
+        scene = Scene(
+            directory=directory,
+            slices=request.slices,
+            data_hash=request.hashes["data_hash"],
+            grey_range=request.grey_range(),
+            class_names=class_names(data),
+        )
+        draw_pictures(scene, console)
+    print_next(request.config, directory, console)
+    return score
 
 
 def train(run: OpenedRun) -> None:
-    """Train, then score the best weights and write everything."""
+    """Train, then score the best weights and write everything: results first, pictures after them.
+
+    The boards are closed last.
+    """
     # Of the run and not of the configuration: with another number of threads the weights differ.
     set_threads(run.provenance["threads"])
     config = run.config
@@ -108,11 +145,18 @@ def train(run: OpenedRun) -> None:
             "seconds": round(training_seconds + time.perf_counter() - start, 1),
             **run.provenance,
         }
+        write_results(run.directory, facts, names, scores)
+        run.directory.remove_state()
         for split, score in scores.items():
             final_scores[split] = f1_by_class(confusions_of(score.slices, len(names)), names)
-    # Last, so that a kill while the boards are closed does not leave a run that looks finished.
-    write_results(run.directory, facts, names, scores)
-    run.directory.remove_state()
+        scene = Scene(
+            directory=run.directory,
+            slices=run.slices,
+            data_hash=run.provenance["data_hash"],
+            grey_range=run.grey_range,
+            class_names=names,
+        )
+        draw_pictures(scene, run.console)
 
 
 def learn(run: OpenedRun, tracking: Tracking) -> tuple[Label, float]:
@@ -128,7 +172,8 @@ def learn(run: OpenedRun, tracking: Tracking) -> tuple[Label, float]:
     kind = run.config.kind
     if run.project is not None:
         for name in run.project.lacking(class_names(run.config.data)):
-            run.console.print(f"warning: no label of the project is {name}; it will score 0")
+            text = f"warning: no label of the project is {name}; it will score 0"
+            print_line(run.console, text)
         log = run.directory.path / "ilastik.log"
         return label_by_ilastik(run.project, log, run.provenance["threads"]), 0.0
     if kind.by_gradient:
@@ -159,16 +204,17 @@ def make_tracking(run: OpenedRun) -> Tracking:
 
     config = run.config
     images_every = config.tracking.images_every
+    report = partial(print_line, run.console)
     boards = open_boards(
         names=config.logger,
         run=run.directory,
         identity=wandb_identity(config, run.directory.path.name, run.provenance["tracking_id"]),
         config=run.plain | {"provenance": run.provenance},
-        report=run.console.print,
+        report=report,
     )
     validation = run.slices["validation"]
     if not boards or not images_every or not validation:
-        return Tracking(run.directory, boards, panel=None, images_every=0)
+        return Tracking(run.directory, boards, panel=None, images_every=0, report=report)
     middle = validation[len(validation) // 2]
 
     def channels_of_crop(image: UInt8) -> UInt8:
@@ -176,4 +222,4 @@ def make_tracking(run: OpenedRun) -> Tracking:
         return slice_channels([image], config.filter.areas, None, 1)[0]
 
     panel = Panel(to_8bit(middle.image, run.grey_range), middle.labels, channels_of_crop)
-    return Tracking(run.directory, boards, panel, images_every)
+    return Tracking(run.directory, boards, panel, images_every, report=report)

@@ -24,9 +24,10 @@ from fibseg.arrays import UInt8
 from fibseg.files import write_whole
 from fibseg.pages.figures import overlay
 from fibseg.runs.directory import RunDirectory
-from fibseg.runs.results import read_metrics
+from fibseg.runs.results import START_EPOCH, read_metrics
 from fibseg.training.boards import Board, ScoresBySplit
 from fibseg.training.module import Segmentation
+from fibseg.training.pictures import warn_instead
 
 PANEL_SIDE = 512
 """Side in pixels of the part of a slice that a panel shows, at most."""
@@ -38,12 +39,18 @@ class MetricsFile(Callback):
     A resumed run drops the rows of epochs that it repeats, so that no epoch is missing or double.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, start: dict[str, float] | None = None):
+        """Prepare the file at `path`; `start` are figures of the weights at the start."""
         self.path = path
+        self.start = start
         self._rows: list[dict[str, str]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the rows of finished epochs."""
+        """Keep the rows of finished epochs, or begin with that of the start."""
+        if self.start is not None:
+            self._rows = []
+            self._add(START_EPOCH, 0, self.start)
+            return
         if not self.path.exists():
             return
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -54,13 +61,21 @@ class MetricsFile(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the row of this epoch."""
         assert isinstance(pl_module, Segmentation)
-        metrics = {name: f"{value:.6g}" for name, value in pl_module.epoch_metrics.items()}
-        self._rows.append(
-            {"epoch": str(trainer.current_epoch), "step": str(trainer.global_step), **metrics}
-        )
+        self._add(trainer.current_epoch, trainer.global_step, pl_module.epoch_metrics)
+
+    def _add(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        """Add a row, and write the file."""
+        figures = {name: f"{value:.6g}" for name, value in metrics.items()}
+        self._rows.append({"epoch": str(epoch), "step": str(step), **figures})
         # Written as a whole each time: a row that is appended may be cut off by a kill.
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(self._rows[-1]), lineterminator="\n")
+        writer = csv.DictWriter(
+            text,
+            fieldnames=list(self._rows[-1]),
+            # The start has no figures of a training.
+            restval="nan",
+            lineterminator="\n",
+        )
         writer.writeheader()
         writer.writerows(self._rows)
         write_whole(self.path, text.getvalue())
@@ -117,6 +132,7 @@ class Tracking(Callback):
         boards: Sequence[Board],
         panel: Panel | None,
         images_every: int,
+        report: Callable[[str], None],
     ):
         """Keep the boards.
 
@@ -125,11 +141,13 @@ class Tracking(Callback):
             boards: take figures and pictures.
             panel: draws the pictures; None for no pictures.
             images_every: number of epochs from one picture to the next; 0 for no pictures.
+            report: prints what a person should know.
         """
         self.run = run
         self.boards = boards
         self.panel = panel
         self.images_every = images_every
+        self.report = report
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the finished epochs of a resumed run again."""
@@ -144,10 +162,12 @@ class Tracking(Callback):
         assert isinstance(pl_module, Segmentation)
         epoch = trainer.current_epoch
         if self.panel is not None and self.images_every and (epoch + 1) % self.images_every == 0:
-            self.run.figures.mkdir(exist_ok=True)
-            picture = self.panel(pl_module.network, pl_module.device)
-            # A file, because the boards of a resumed run are written again from it.
-            Image.fromarray(picture).save(self._picture(epoch))
+            with warn_instead(f"the picture of epoch {epoch + 1}", self.report):
+                png = io.BytesIO()
+                picture = self.panel(pl_module.network, pl_module.device)
+                Image.fromarray(picture).save(png, "PNG")
+                # A file, because the boards of a resumed run are written again from it.
+                write_whole(self._picture(epoch), png.getvalue())
         self._show({"epoch": epoch, "step": trainer.global_step, **pl_module.epoch_metrics}, epoch)
 
     def _picture(self, epoch: int) -> Path:
@@ -159,7 +179,8 @@ class Tracking(Callback):
         for board in self.boards:
             board.row(metrics, epoch)
             if self._picture(epoch).exists():
-                board.picture(np.asarray(Image.open(self._picture(epoch))), epoch)
+                with warn_instead(f"the picture of epoch {epoch + 1}", self.report):
+                    board.picture(np.asarray(Image.open(self._picture(epoch))), epoch)
 
     @contextmanager
     def running(self) -> Iterator[ScoresBySplit]:

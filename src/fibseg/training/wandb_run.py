@@ -1,12 +1,67 @@
-"""How a run of W&B begins: with an account, without an account, without a network."""
+"""How a run of W&B begins: with an account, without an account, without a network, without a home.
+
+Here too: where W&B keeps its own files, and the modes that it can be asked for.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from fibseg.errors import FibsegError
+
+MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
+"""Values of WANDB_MODE that W&B knows."""
+
+
+def check_wandb_mode() -> None:
+    """Look at WANDB_MODE, which W&B itself would refuse by a page of text, and after minutes.
+
+    Raises:
+        FibsegError: W&B has no such mode.
+    """
+    mode = os.environ.get("WANDB_MODE")
+    if mode is not None and mode not in MODES:
+        raise FibsegError(
+            f"WANDB_MODE={mode}: W&B has no such mode; expected online, offline or disabled."
+        )
+
+
+@contextmanager
+def own_places(folder: Path) -> Iterator[None]:
+    """Let W&B keep its data and its cache in `folder`/wandb within a block, and not in the home.
+
+    The home may be missing, read-only or full. Places that the user set stay, and so does the
+    configuration in the home, where it can be had: it may name a server.
+    """
+    places = {
+        "WANDB_DATA_DIR": folder / "wandb" / "data",
+        "WANDB_CACHE_DIR": folder / "wandb" / "cache",
+    }
+    if not _home_is_usable():
+        places["WANDB_CONFIG_DIR"] = folder / "wandb" / "config"
+    before = dict(os.environ)
+    for name, place in places.items():
+        os.environ.setdefault(name, str(place.absolute()))
+    try:
+        yield
+    finally:
+        for name in places.keys() - before.keys():
+            os.environ.pop(name, None)
+
+
+def _home_is_usable() -> bool:
+    """Whether W&B's configuration lies in the home, or could."""
+    try:
+        Path("~/.config/wandb").expanduser().mkdir(parents=True, exist_ok=True)
+    # RuntimeError: the system knows no home of this user.
+    except (OSError, RuntimeError):
+        return False
+    return True
 
 
 def start_wandb_run(
@@ -24,8 +79,13 @@ def start_wandb_run(
 
     Returns:
         The run, and whether it is online.
+
+    Raises:
+        FibsegError: WANDB_MODE is none of W&B's.
     """
     import wandb
+
+    check_wandb_mode()
 
     mode: Any = os.environ.get("WANDB_MODE")
     # Asked first: without a key and without a terminal, an online start raises.
