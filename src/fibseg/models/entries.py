@@ -133,7 +133,11 @@ _TEXT = Rule(
 )
 
 ENTRIES: Mapping[str, Rule] = {
-    "architecture": among(*(name for name, kind in KINDS.items() if kind.file is not None)),
+    "architecture": Rule(
+        # Looked up at each use: a kind may be added to the table.
+        lambda name: name in KINDS and KINDS[name].file is not None,
+        among(*(name for name, kind in KINDS.items() if kind.file is not None)).expected,
+    ),
     "arguments": Rule(
         lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value),
         "values by name",
