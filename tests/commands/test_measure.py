@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tifffile
 from fibseg.commands.main import main
 from fibseg.scores.objects import find_objects
 from fibseg.stack import StackHeader, StackWriter, open_stack, write_stack
+from fibseg.stack.tiff_output import TiffOutput
 from tests.support.blobs import blobs
 
 SPACING = (20.0, 5.0, 5.0)
@@ -50,6 +52,39 @@ def test_the_command_writes_a_table_and_instances(
     assert list(open_stack(instances).voxel_size or ()) == list(SPACING)
     assert main(words) == 2
     assert "objects.csv: exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left on device"), 2)],
+)
+def test_both_outputs_appear_or_none(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    """Stopped within the second one, it leaves nothing that is in the way of the same command."""
+    write_stack(tmp_path / "labels.tif", blobs(0), SPACING)
+    output = tmp_path / "objects.csv"
+    instances = tmp_path / "instances.tif"
+    words = ["measure", str(tmp_path / "labels.tif"), f"--output={output}"]
+    words.append(f"--instances={instances}")
+
+    def stop(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TiffOutput, "write", stop)
+        assert main(words) == code
+    printed = capsys.readouterr().err
+    assert code == 130 or printed.startswith(f"error: {instances}: cannot be written: the disk is")
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
+    assert main(words) == 0
+    assert output.exists() and instances.exists()
+    assert main([*words[:3], f"--instances={output}"]) == 2
+    assert "is given twice" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

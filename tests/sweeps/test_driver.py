@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -168,6 +170,19 @@ def test_a_run_that_always_dies_fails_for_good_and_alone(tmp_path: Path) -> None
     )
     assert sweep.results[0].overrides == ["some=override"]
     assert sweep.results[1].return_value == 0.5
+
+
+def test_a_full_disk_does_not_end_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(driver, "write_whole", full_disk)
+    sweep = DrivenSweep(tmp_path, ["killed"] * 3, [completed()])
+    sweep.drive()
+    assert sweep.states() == ["failed", "finished"]
+    assert "its process died 3 times (killed)" in sweep.printed
 
 
 def test_a_run_that_died_after_its_scores_were_written_is_finished(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import time
@@ -11,10 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hydra.core.utils import JobStatus
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
 
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory
+from fibseg.sweeps import job
 from fibseg.sweeps.job import output_to, run_task, write_error
 
 
@@ -50,4 +53,39 @@ def test_error_txt_keeps_what_the_run_itself_wrote(tmp_path: Path) -> None:
     directory.error.unlink()
     directory.scores.touch()
     write_error(directory, ValueError("after the end"), time.time())
+    assert not directory.error.exists()
+
+
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (FibsegError("the first cause."), "the first cause."),
+        # As a library words it, which may have been printing.
+        (OSError(errno.ENOSPC, "No space left"), "{run}/log.txt: cannot be written: the disk is"),
+    ],
+)
+def test_a_full_disk_does_not_hide_the_error_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    task: Any = SimpleNamespace(
+        working_directory=tmp_path,
+        directory=directory,
+        singletons=Singleton.get_state(),
+        function=None,
+        config=None,
+        context=None,
+    )
+    failed = JobReturn(status=JobStatus.FAILED, _return_value=error)
+    monkeypatch.setattr(job, "run_job", lambda **_: failed)
+    monkeypatch.setattr(job, "write_whole", full_disk)
+    monkeypatch.chdir(tmp_path)
+    outcome = run_task(task, nullcontext("here"))
+    with pytest.raises(FibsegError) as caught:
+        outcome.result.return_value  # noqa: B018
+    assert str(caught.value).startswith(sentence.format(run=directory.path))
     assert not directory.error.exists()

@@ -20,6 +20,7 @@ from fibseg.errors import FibsegError
 from fibseg.sweeps import ray_pool
 from fibseg.sweeps.job import Outcome, Task
 from fibseg.sweeps.ray_pool import RayPool
+from fibseg.sweeps.ray_session import FOLDER_PREFIX, MARK_VARIABLE
 from tests.support import Commands
 from tests.support.ray_tasks import end_badly, meeting, plan_tasks, processes_that_met
 from tests.support.sweeps import (
@@ -175,12 +176,17 @@ def started_driver(
     )
     try:
         wait_until(lambda: any(processes_that_met(folder / "endless")))
+        (worker,) = processes_that_met(folder / "endless")
+        variables = Path(f"/proc/{worker}/environ").read_text().split("\0")
+        (mark,) = (text.partition("=")[2] for text in variables if text.startswith(MARK_VARIABLE))
+        sessions = [place / f"{FOLDER_PREFIX}{mark}" for place in (temporary, Path("/tmp"))]
+        assert sum(session.is_dir() for session in sessions) == 1
         yield driver
     finally:
         driver.kill()
         driver.communicate()
     wait_until(lambda: not processes_with(temporary), 20)
-    assert not list(temporary.glob("*fibseg-ray*"))
+    assert not any(session.exists() for session in sessions)
 
 
 @pytest.mark.slow
@@ -212,7 +218,10 @@ def test_a_driver_that_is_told_to_end(
 
 @pytest.mark.slow(seconds=8)
 def test_a_driver_that_is_killed(commands: Commands, short_folder: Path, tmp_path: Path) -> None:
-    with started_driver(commands, short_folder, tmp_path) as driver:
+    """Its temporary folder has the name that a cluster gives, too long for sockets."""
+    temporary = short_folder / f"slurm_jobdir_1355700_{'x' * 60}"
+    temporary.mkdir()
+    with started_driver(commands, temporary, tmp_path) as driver:
         driver.kill()
     assert driver.returncode == -signal.SIGKILL
 
