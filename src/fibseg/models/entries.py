@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fibseg.arrays import IGNORE
-from fibseg.data.grey import GreyRange
+from fibseg.data.grey import SUMMARY_PERCENTILES, GreyRange, GreySummary
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import SCOPES
 from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES, KINDS
@@ -99,6 +99,39 @@ def _is_choice_of_windows(value: Any) -> bool:
     )
 
 
+def _is_grey_summary(value: Any) -> bool:
+    """Whether this is None, or the fields of a GreySummary."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != {entry.name for entry in fields(GreySummary)}:
+        return False
+    grey = number(-1e300, 1e300)
+    share = number(0, 1)
+    count = len(SUMMARY_PERCENTILES)
+    return (
+        list_of(grey, count, count).holds(value["quantiles"])
+        and grey.holds(value["smallest"])
+        and grey.holds(value["largest"])
+        and share.holds(value["commonest"])
+        and share.holds(value["padding"])
+        and _TEXT.holds(value["dtype"])
+    )
+
+
+def _is_reference(value: Any) -> bool:
+    """Whether this is None, or ranges over slices: shares by class, and confidence or None."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != {"shares", "confidence"}:
+        return False
+    shares = value["shares"]
+    if not isinstance(shares, dict) or not all(isinstance(name, str) for name in shares):
+        return False
+    ranges = [known for known in (*shares.values(), value["confidence"]) if known is not None]
+    pair = list_of(number(0, 1), 2, 2)
+    return all(pair.holds(ends) and ends[0] <= ends[1] for ends in ranges)
+
+
 def _is_plain(value: Any) -> bool:
     """Whether this holds texts, finite numbers, lists and mappings alone, and not too many."""
     waiting = [value]
@@ -155,6 +188,9 @@ ENTRIES: Mapping[str, Rule] = {
     "areas": list_of(whole(1, 2**40), 0, _MOST_AREAS),
     "filter_scope": among(*SCOPES),
     "window": Rule(_is_window, "two finite grey values, the lower first, and two percentiles"),
+    "grey_percentiles": Rule(_percentiles, "null, or two percentiles, the lower first"),
+    "grey_summary": Rule(_is_grey_summary, "null, or a summary of finite grey values"),
+    "reference": Rule(_is_reference, "null, or ranges of 0 to 1: shares by class, and confidence"),
     "weights": Rule(_are_tensors, "arrays by name"),
 }
 """Rule of each entry."""

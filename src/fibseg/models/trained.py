@@ -7,7 +7,6 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 
 from fibseg.data.grey import GreyRange, GreySummary
@@ -16,7 +15,6 @@ from fibseg.filters.channels import Channels
 from fibseg.models.checkpoints import (
     load_arrays,
     load_whole,
-    not_finite,
     save_arrays,
     save_whole,
 )
@@ -137,26 +135,19 @@ def load_model(path: Path) -> TrainedModel:
     if kind.file is None or path.suffix != Path(kind.file).suffix:
         raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
     _check_sizes(path, kind, content)
-    _check_reference(path, content)
     network = _network(path, content)
     if kind.compiled:
         try:
             cast(ForestNetwork, network).check()
         except FibsegError as error:
             raise FibsegError(f"{path}: its weights do not fit its forest ({error}).") from error
-    # A forest's thresholds may be infinite.
-    broken = [] if kind.compiled else not_finite(network.state_dict())
-    if broken:
-        raise FibsegError(
-            f"{path}: weights that are no finite numbers ({broken[0]}): its training diverged; "
-            "train again with a lower training.learning_rate."
-        )
+    summary = content["grey_summary"]
     return TrainedModel(
         # As in training, where it is the faster order.
         network=network.eval().to(memory_format=torch.channels_last),
         channels=Channels(tuple(content["areas"]), content["filter_scope"]),
         grey_range=GreyRange(*content["window"]),
-        grey_summary=_grey_summary(path, content["grey_summary"]),
+        grey_summary=None if summary is None else GreySummary(**summary),
         **{name: content[name] for name in _SAME_IN_FILE},
     )
 
@@ -204,35 +195,6 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         # The only order that there was.
         content["arguments"] = {"block_order": "relu_norm", **content["arguments"]}
     return content
-
-
-def _grey_summary(path: Path, content: Any) -> GreySummary | None:
-    """Make the summary of grey values from what a file holds."""
-    try:
-        summary = None if content is None else GreySummary(**content)
-        if summary is not None and not all(np.isfinite(summary.quantiles)):
-            raise ValueError("its quantiles are no numbers")
-    except (TypeError, ValueError) as error:
-        raise FibsegError(f"{path}: damaged: its grey_summary is none ({error}).") from error
-    return summary
-
-
-def _check_reference(path: Path, content: dict[str, Any]) -> None:
-    """Refuse what is no list of percentiles, or no ranges [low, high] of shares and confidence."""
-    percentiles = content["grey_percentiles"]
-    reference = content["reference"]
-    try:
-        if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
-            raise ValueError(f"grey_percentiles {percentiles}")
-        if reference is not None:
-            ranges = [*reference["shares"].values(), reference["confidence"]]
-            for low, high in (known for known in ranges if known is not None):
-                if not 0 <= low <= high <= 1:
-                    raise ValueError(f"a range of {low} to {high}")
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise FibsegError(
-            f"{path}: damaged: what it says of its training's slices is none of it ({error})."
-        ) from error
 
 
 def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:
