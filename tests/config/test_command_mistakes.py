@@ -39,6 +39,12 @@ PREDICT = {
     "cut off": ({"image": "cut.tif"}, ["cut.tif"]),
     "no image": ({"image": "nowhere.tif"}, ["nowhere.tif", "no such file"]),
     "no argument": ({"image": "???"}, ["image: must be given"]),
+    "intensity": ({"intensity": "mine"}, ["intensity: mine", "training, own or slice"]),
+    "other grey values": ({"image": "bits16.tif"}, ["uint16", "intensity=own takes the stack's"]),
+    "output is image": (
+        {"image": "nan.tif", "output": "nan.tif", "overwrite": "true"},
+        ["nan.tif", "is the image"],
+    ),
 }
 
 
@@ -52,6 +58,8 @@ def test_mistakes_in_a_prediction(finished: Commands, tmp_path: Path, case: str)
     tifffile.imwrite(tmp_path / "nan.tif", np.full((2, 40, 40), np.nan, np.float32))
     whole = (finished.data / "image.tif").read_bytes()
     (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    pixels = tifffile.imread(finished.data / "image.tif")
+    tifffile.imwrite(tmp_path / "bits16.tif", pixels.astype(np.uint16) * 257)
     changed_checkpoint(finished, tmp_path / "newer.ckpt", format=99)
     changed_checkpoint(finished, tmp_path / "channels.ckpt", areas=[650])
     usual = {

@@ -54,12 +54,13 @@ def write_errors_named(path: Path) -> Iterator[None]:
     """Name a file that cannot be written: on a full disk the system's error names none.
 
     Raises:
-        FibsegError: for any error of the system but a folder that is gone, and a lock that is held.
+        FibsegError: for any error of the system but a folder that is gone or not to be entered,
+            whose error names it, and a lock that is held.
     """
     try:
         yield
     # What has a sentence already, and what the caller answers.
-    except (FibsegError, FileNotFoundError, Timeout):
+    except (FibsegError, FileNotFoundError, PermissionError, Timeout):
         raise
     except OSError as error:
         raise FibsegError(
