@@ -204,7 +204,7 @@ def test_a_run_that_died_before_its_pictures_is_started_again_but_not_for_ever(
 ) -> None:
     def die_drawing() -> str:
         write_scores(sweep.runs[0])
-        sweep.runs[0].directory.metrics.write_text("epoch,train_loss,val_loss\n0,1,1\n")
+        write_epochs(sweep.runs[0], 1)
         return "out of memory"
 
     sweep = DrivenSweep(tmp_path, [die_drawing] * 3)
