@@ -28,7 +28,7 @@ comments in `conf/`.
 All commands are called as `fibseg COMMAND`, in a clone after `source .venv/bin/activate`. There,
 `python train.py` and `python predict.py` are the same programs as `fibseg train` and
 `fibseg predict`. A mistake in data or keys ends a command with one sentence and exit code 2; Ctrl-C
-gives 130.
+gives 130, and SIGTERM 143.
 """
 
 # A backslash joins lines, since a row of a Markdown table is one line.
