@@ -23,7 +23,7 @@ from fibseg.files import (
     write_whole,
     writing,
 )
-from tests.support.processes import start_python
+from tests.support.processes import partial_of, start_python
 
 
 def names(folder: Path) -> list[str]:
@@ -195,13 +195,6 @@ def test_names_of_partial_files_lie_beside_the_target(tmp_path: Path) -> None:
     assert partial_path(path) == tmp_path / ".a.txt.partial"
     shared = partial_path(path, shared=True)
     assert shared.parent == tmp_path and f"-{os.getpid()}-" in shared.name
-
-
-def partial_of(path: Path, process: int, start: str = "1", machine: str | None = None) -> Path:
-    """A partial file as a process of this number leaves it; by default it has ended."""
-    shared = partial_path(path, shared=True).name.removesuffix(".partial")
-    here = shared.rpartition(".")[2].split("-")[0]
-    return path.with_name(f".{path.name}.{machine or here}-{process}-{start}.partial")
 
 
 def test_only_the_partials_of_a_name_are_removed(tmp_path: Path) -> None:

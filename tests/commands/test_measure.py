@@ -13,7 +13,7 @@ import tifffile
 from fibseg.commands.main import main
 from fibseg.scores.objects import find_objects
 from fibseg.stack import StackHeader, StackWriter, open_stack, write_stack
-from fibseg.stack.tiff_output import TiffOutput
+from fibseg.stack.output.tiff import TiffOutput
 from tests.support.blobs import blobs
 
 SPACING = (20.0, 5.0, 5.0)

@@ -29,6 +29,7 @@ from tests.support.labelling import (
     staged,
 )
 from tests.support.models import trained
+from tests.support.processes import partial_of
 
 
 @pytest.mark.parametrize(("name", "processes"), [("out.tif", 1), ("out.zarr", 2)])
@@ -161,7 +162,7 @@ def test_slices_of_an_unknown_model_are_labelled_again(tmp_path: Path) -> None:
         ones = np.ones(IMAGE_SHAPE[1:], np.uint8)
         staging.write(z, [ones], KeptSlice(0.0, "of another model", zeroed=False))
     (staging.folder / "identity.json").unlink()
-    (tmp_path / ".out.tif.99.partial").write_bytes(b"half")
+    partial_of(tmp_path / "out.tif", 2**22 + 1).write_bytes(b"half")
     label_into(staging, labeller(trained([], 1)), stack_of(random_image()))
     assert (tmp_path / "out.tif").read_bytes() == expected
     assert {path.name for path in tmp_path.iterdir()} == {"out.tif", "whole.tif"}

@@ -14,8 +14,8 @@ import tifffile
 from fibseg.errors import DiskFullError
 from fibseg.files import partial_path
 from fibseg.stack import write_stack
-from fibseg.stack.tiff_output import TiffOutput
-from fibseg.stack.zarr_output import ZarrOutput
+from fibseg.stack.output.tiff import TiffOutput
+from fibseg.stack.output.zarr import ZarrOutput
 
 PIXELS = np.zeros((2, 8, 8), np.uint8)
 

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from fibseg.files import partial_path
+
 
 def worker_dies(*_: object) -> NoReturn:
     """A job that ends its worker as a kill does."""
@@ -39,3 +41,10 @@ def has_ended(process: int, seconds: float = 10) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def partial_of(path: Path, process: int, start: str = "1", machine: str | None = None) -> Path:
+    """A partial file as a process of this number leaves it; by default it has ended."""
+    shared = partial_path(path, shared=True).name.removesuffix(".partial")
+    here = shared.rpartition(".")[2].split("-")[0]
+    return path.with_name(f".{path.name}.{machine or here}-{process}-{start}.partial")

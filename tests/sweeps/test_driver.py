@@ -16,6 +16,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console
 
+from fibseg import runs
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory
 from fibseg.sweeps import driver
@@ -178,7 +179,7 @@ def test_a_full_disk_does_not_end_the_sweep(
     def full_disk(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(driver, "write_whole", full_disk)
+    monkeypatch.setattr(runs.directory, "write_whole", full_disk)
     sweep = DrivenSweep(tmp_path, ["killed"] * 3, [completed()])
     sweep.drive()
     assert sweep.states() == ["failed", "finished"]

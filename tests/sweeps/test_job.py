@@ -15,6 +15,7 @@ import pytest
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 
+from fibseg import runs
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory
 from fibseg.sweeps import job
@@ -82,7 +83,7 @@ def test_a_full_disk_does_not_hide_the_error_of_a_run(
     )
     failed = JobReturn(status=JobStatus.FAILED, _return_value=error)
     monkeypatch.setattr(job, "run_job", lambda **_: failed)
-    monkeypatch.setattr(job, "write_whole", full_disk)
+    monkeypatch.setattr(runs.directory, "write_whole", full_disk)
     monkeypatch.chdir(tmp_path)
     outcome = run_task(task, nullcontext("here"))
     with pytest.raises(FibsegError) as caught:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibseg.errors import FibsegError
 from fibseg.runs.components import components_of
-from fibseg.runs.directory import RunDirectory
-from fibseg.runs.results import SCORED_SPLITS, read_metrics
+from fibseg.runs.results import SCORED_SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +45,8 @@ class Comparison:
         rows = []
         for configuration_name, runs in self.dataset.configurations.items():
             for run in runs:
-                path = RunDirectory(run.path).metrics
                 name = {"configuration": configuration_name, "seed": run.seed}
-                # Tables need no metrics.csv, so that a run may have been copied without it.
-                rows += [name | row for row in (read_metrics(path) if path.exists() else [])]
+                rows += [name | row for row in run.metrics]
         return pandas_or_error().DataFrame(rows)
 
     def components(self, split: str = "test") -> pd.DataFrame:

@@ -22,9 +22,7 @@ from fibseg.pages.svg import (
     svg_text,
 )
 from fibseg.runs.components import components_of
-from fibseg.runs.directory import RunDirectory
 from fibseg.runs.finished import FinishedRun
-from fibseg.runs.results import read_metrics
 
 _CURVES = {"val_f1": "validation F1", "val_loss": "validation loss"}
 """Column of metrics.csv -> title of its chart."""
@@ -96,7 +94,8 @@ def learning_curves(dataset: Dataset) -> str:
         # An empty chart is left out of the page, not shown empty.
         is_drawn = False
         for number, (label, runs) in enumerate(dataset.configurations.items()):
-            histories = _read_histories(runs)
+            # A chart is drawn without the runs that were copied without their metrics.csv.
+            histories = [run.metrics for run in runs if run.metrics]
             for axes, (column, title) in zip(charts, _CURVES.items(), strict=True):
                 values = _common_epochs(histories, column)
                 if values is None:
@@ -116,17 +115,6 @@ def learning_curves(dataset: Dataset) -> str:
             return ""
         add_legend(figure, charts[0])
         return svg_text(figure, "learning curves, median and range over seeds")
-
-
-def _read_histories(runs: Sequence[FinishedRun]) -> list[list[dict[str, float]]]:
-    """Rows of metrics.csv of the runs that kept it: a chart is drawn without the others."""
-    histories = []
-    for run in runs:
-        try:
-            histories.append(read_metrics(RunDirectory(run.path).metrics))
-        except (OSError, ValueError):
-            continue
-    return histories
 
 
 def _common_epochs(histories: Sequence[list[dict[str, float]]], column: str) -> Floats | None:

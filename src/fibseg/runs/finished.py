@@ -40,6 +40,7 @@ class FinishedRun:
         class_names: background first.
         confusions: split -> (S, K, K) pixels by class on each slice, rows truth.
         places: split -> where each slice lies.
+        metrics: numbers of each epoch; [] where metrics.csv is missing or damaged.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class FinishedRun:
     class_names: list[str]
     confusions: dict[str, Ints]
     places: dict[str, list[Place]]
+    metrics: list[dict[str, float]]
 
     @property
     def seed(self) -> int:
@@ -104,6 +106,7 @@ def read_run(path: Path) -> FinishedRun:
         class_names=scores.class_names,
         confusions=scores.confusions,
         places=scores.places,
+        metrics=scores.metrics,
     )
 
 

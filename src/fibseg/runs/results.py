@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,14 @@ class RunScores:
         class_names: background first.
         confusions: split -> (S, K, K) pixels by class on each slice, rows truth.
         places: split -> where each slice lies.
+        metrics: numbers of each epoch, from metrics.csv; [] where that is missing or damaged.
     """
 
     facts: dict[str, Any]
     class_names: list[str]
     confusions: dict[str, Ints]
     places: dict[str, list[Place]]
+    metrics: list[dict[str, float]] = field(default_factory=list)
 
     def f1(self, split: str) -> dict[str, float]:
         """Mean per-slice F1 of each foreground class; NaN where no slice of the split holds it."""
@@ -88,7 +90,7 @@ def read_scores(run: RunDirectory) -> RunScores:
         DivergedError: the loss of the run became no number.
     """
     # Before the scores: earlier versions scored such a run, at 0.
-    check_not_diverged(run)
+    metrics = check_not_diverged(run)
     if not run.scores.is_file():
         raise FibsegError(f"{run.path}: no scores.json; the run is not finished.")
     try:
@@ -98,13 +100,13 @@ def read_scores(run: RunDirectory) -> RunScores:
             raise FibsegError(
                 f"{run.scores}: schema {content['schema']}, but this fibseg reads {SCORES_SCHEMA}."
             )
-        return _parsed(content)
+        return _parsed(content, metrics)
     # OverflowError: JSON's 1e999 is infinity, which is no whole number.
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise FibsegError(f"{run.scores}: damaged ({error}).") from error
 
 
-def _parsed(content: dict[str, Any]) -> RunScores:
+def _parsed(content: dict[str, Any], metrics: list[dict[str, float]]) -> RunScores:
     """The content of scores.json; ValueError, KeyError, TypeError or OverflowError if damaged."""
     splits = content["splits"]
     class_names = [str(name) for name in content["classes"]]
@@ -116,7 +118,13 @@ def _parsed(content: dict[str, Any]) -> RunScores:
         split: [Place(int(score["volume"]), int(score["slice"])) for score in splits[split]]
         for split in SCORED_SPLITS
     }
-    return RunScores(dict(content["run"]), class_names, confusions, places)
+    return RunScores(
+        facts=dict(content["run"]),
+        class_names=class_names,
+        confusions=confusions,
+        places=places,
+        metrics=metrics,
+    )
 
 
 def mean_validation_f1(run: RunDirectory) -> float:
@@ -152,8 +160,11 @@ def has_diverged(metrics: dict[str, float]) -> bool:
     return not all(math.isfinite(metrics[name]) for name in LOSSES if name in metrics)
 
 
-def check_not_diverged(run: RunDirectory) -> None:
-    """Look for an epoch of the run without a loss.
+def check_not_diverged(run: RunDirectory) -> list[dict[str, float]]:
+    """Read the epochs of a run, and look for one without a loss.
+
+    Returns:
+        The rows of metrics.csv; none where it is missing or damaged.
 
     Raises:
         DivergedError: there is one; the message says how to go on.
@@ -162,10 +173,11 @@ def check_not_diverged(run: RunDirectory) -> None:
         rows = read_metrics(run.metrics)
     # Forests have no epochs, and a damaged file says nothing of a loss.
     except (OSError, ValueError):
-        return
+        return []
     diverged = next((row for row in rows if has_diverged(row)), None)
     if diverged is not None:
         raise divergence(run, diverged)
+    return rows
 
 
 def divergence(run: RunDirectory, metrics: dict[str, float]) -> DivergedError:

@@ -73,9 +73,9 @@ class StackWriter:
             with writing(self.path):
                 # Closed before the rename: what is still buffered belongs to the file.
                 self._output.close()
-                self._require_whole()
-                if self._takes_name:
-                    take_place(self._partial, self.path)
+                # After an error nothing takes the name, even where all slices are written.
+                if kind is None:
+                    self._take_name()
         # After an error a file cannot always be closed; the first error is the one to tell.
         except Exception:
             if kind is None:
@@ -85,10 +85,12 @@ class StackWriter:
             if self._takes_name:
                 remove(self._partial)
 
-    def _require_whole(self) -> None:
+    def _take_name(self) -> None:
         depth = self.header.shape[0]
         if self._written != depth:
             raise ValueError(f"{self._written} slices written, expected {depth}")
+        if self._takes_name:
+            take_place(self._partial, self.path)
 
 
 def write_stack(
