@@ -30,6 +30,7 @@ LOCAL = {
 
 TABLE_HEAD = "| mistake | sentence |"
 SECTIONS = {
+    "file:": "Image and label files",
     "data:": "A data description and its files",
     "description:": "A data description from elsewhere",
     "`train.py": "The command line of a training",
