@@ -96,7 +96,10 @@ def test_an_interrupted_prediction_and_one_of_another_model(finished: Commands, 
     finished.refused(blend, "was begun with other windows")
     predict(finished, out, "shards=2", "shard=0")
     again = predict(finished, out, "shards=2", "shard=0")
-    assert "30 of 30 slices are labelled already" in again and "30 of 60 are missing" in again
+    assert "30 of 30 slices are labelled already" in again
+    # Slices over the whole stack come first: some of the other half were labelled before Ctrl-C.
+    missing = re.search(r"(\d+) of 60 are missing", again)
+    assert missing is not None and 25 <= int(missing[1]) <= 30
     assert not out.exists()
     assert "labels of 60 slices" in predict(finished, out)
     notes = read_notes(out)
