@@ -58,7 +58,7 @@ def drive():
     finally:
         pool.close()
 
-sys.exit(run_with_sentences(drive))
+sys.exit(run_with_sentences(drive, list))
 """
 
 
