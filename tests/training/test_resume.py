@@ -125,7 +125,7 @@ def test_sigterm_lets_the_epoch_end_and_saves_it(commands: Commands, undisturbed
     wait_for_checkpoint(commands, "previous.ckpt")
     process.terminate()
     process.join(timeout=60)
-    assert process.exitcode == 130
+    assert process.exitcode == 143
     assert log.read_text().endswith(f"s left\n{INTERRUPTED}")
     run = commands.run_directory()
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)

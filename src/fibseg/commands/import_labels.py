@@ -186,6 +186,7 @@ def _meaning_lines(imported: ImportedLabels, meaning: LabelMeaning) -> list[str]
         meaning.empty_is_unlabelled
         and not imported.marked
         and 0 not in meaning.unlabelled
+        and not any(0 in values for values in meaning.classes.values())
         and imported.annotated > 0
     ):
         lines.append(

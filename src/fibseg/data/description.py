@@ -271,6 +271,10 @@ def _check_label_values(description: DataDescription) -> None:
     values += description.background.labels
     if description.ignore is not None:
         values.append(description.ignore)
+    # Of the types that label files have.
+    outside = [value for value in values if not -(2**63) <= value < 2**64]
+    if outside:
+        raise FibsegError(f"data: label value {outside[0]} is larger than 64 bits can hold.")
     # A value of two meanings would become whichever class is filled in last.
     repeated = sorted({value for value in values if values.count(value) > 1})
     if repeated:

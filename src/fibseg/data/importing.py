@@ -238,7 +238,7 @@ class _Counter:
         example = text(unknown[0])
         # A negative value is no class of any program: it says that nobody looked.
         hint = (
-            f"give --unlabelled {example}, or --class NAME={example}"
+            f"give --unlabelled {example}, --background {example} or --class NAME={example}"
             if unknown[0] < 0
             else f"give --class NAME={example}, --background {example} or --unlabelled {example}"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fibseg.errors import FibsegError
-from fibseg.stack import Stack, VoxelSize
+from fibseg.stack import Stack, VoxelSize, turned_apart
 
 _ROUNDING = 0.01
 """Share by which sizes of voxels may differ: headers are rounded, and 4.999 nm is 5 nm."""
@@ -289,11 +289,12 @@ def _offset_in_files(image: Stack, labels: Stack) -> list[float] | None:
 def _other_place(image: Stack, labels: Stack, offset: Sequence[int]) -> list[str]:
     """Doubt an offset that is not the one which follows from the places in the files."""
     places = _offset_in_files(image, labels)
+    doubts = turned_apart(image, labels)
     if places is None:
-        return []
+        return doubts
     misses = max(abs(place - start) for place, start in zip(places, offset, strict=True))
     if misses <= _WHOLE_VOXEL:
-        return []
+        return doubts
     text = ", ".join(f"{place:.4g}" for place in places)
     start = f"{labels.name}: by the places in the files the labels start at [{text}] in the image"
-    return [f"{start}, and the offset is {list(offset)}."]
+    return [*doubts, f"{start}, and the offset is {list(offset)}."]

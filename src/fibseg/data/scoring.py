@@ -15,7 +15,13 @@ from fibseg.data.description import (
     describe_labels,
 )
 from fibseg.data.label_files import whole_numbers_of
-from fibseg.data.pairing import Placement, check_same_voxels, offset_of_labels, place_labels
+from fibseg.data.pairing import (
+    Placement,
+    check_same_voxels,
+    missing_offset,
+    offset_of_labels,
+    place_labels,
+)
 from fibseg.data.volume import to_classes
 from fibseg.errors import FibsegError
 from fibseg.scores.slices import ClassScore, score_slices, summarise
@@ -114,17 +120,19 @@ def _paired(
     """Cut the prediction to the labels, and find its slice for each slice of the labels."""
     check_same_voxels(prediction, labels)
     start = offset_of_labels(prediction, labels) if offset is None else offset
+    if start is None and labels.slice_numbers is not None:
+        raise missing_offset(prediction, labels)
     if start is None:
         raise FibsegError(
             f"{prediction.name} is {prediction.shape}, {labels.name} is {labels.shape}; "
             "they must have one shape, or say where the second lies in the first with "
             "--offset z,y,x."
         )
-    if offset is not None:
+    placement: Placement = place_labels(prediction, labels, start)
+    if offset is not None and not placement.note:
         # The offset cuts the prediction, since annotation usually covers a part of a stack.
         part = part_of(prediction, offset, labels.shape)
         return part, {page: page for page in range(labels.shape[0])}
-    placement: Placement = place_labels(prediction, labels, start)
     depth = prediction.shape[0]
     plane = part_of(prediction, [0, *start[1:]], (depth, *labels.shape[1:]))
     return plane, {page: z for z, page in placement.pages.items()}

@@ -8,7 +8,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -102,11 +102,13 @@ def turn_to_fill(
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 locks.enter_context(FileLock(folder / f".{name}.lock"))
-                # Here and not with each slice: a cache may hold thousands of files.
-                remove_all_partials(folder)
             except OSError:
                 # A cache that cannot be written; `write_to_cache` will say so.
                 break
+        if folder is not None:
+            # Here and not with each slice: a cache may hold thousands of files.
+            with suppress(OSError):
+                remove_all_partials(folder)
         yield
 
 

@@ -239,12 +239,12 @@ def _require(path: Path, name: str, value: Any, rule: Rule) -> None:
         holds = False
     if not holds:
         raise FibsegError(
-            f"{path}: {name} is {_shown(value)}; expected {rule.expected}. The file is damaged, or "
-            "no model of fibseg."
+            f"{path}: {name} is {_in_sentence(value)}; expected {rule.expected}. The file is "
+            "damaged, or no model of fibseg."
         )
 
 
-def _shown(value: Any) -> str:
+def _in_sentence(value: Any) -> str:
     """A value in a sentence; what is large by its type alone."""
     if isinstance(value, str | int | float | bool | None) or (
         isinstance(value, list | tuple) and len(value) <= _LONGEST_LIST

@@ -141,7 +141,8 @@ def labeller_identity(
         voxel_size: (z, y, x) in nm; None where it is unknown.
         intensity: whose grey range the models have, one of `fibseg.models.kinds.INTENSITIES`.
     """
-    own_range = intensity != "training"
+    # Ranges of single slices follow from the pixels, which are compared by themselves.
+    own_range = intensity == "own"
     identity = {
         "models": [model_digest(model, not own_range) for model in labeller.models],
         "windows": str(labeller.windows),

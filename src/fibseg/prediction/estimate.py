@@ -24,7 +24,7 @@ from fibseg.filters.grain import grain_filter
 from fibseg.models.kinds import create_model
 from fibseg.prediction.memory import memory_of
 from fibseg.prediction.slices import autocast, label_table
-from fibseg.prediction.stack import Labeller, network_of, resized, shown_size
+from fibseg.prediction.stack import Labeller, network_of, resized, resized_size
 from fibseg.stack import Stack, read_finite
 
 TRIAL_SIDE = 256
@@ -68,7 +68,7 @@ def report_needs(
 
 def report_memory(labeller: Labeller, height: int, width: int, console: Console) -> None:
     """Warn where activations need more memory than there is: the system ends such a process."""
-    needed = activation_bytes(labeller, *shown_size(height, width, labeller.scale))
+    needed = activation_bytes(labeller, *resized_size(height, width, labeller.scale))
     free = memory_of(labeller.compute.device)
     if needed > free:
         console.print(

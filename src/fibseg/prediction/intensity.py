@@ -123,12 +123,15 @@ def with_intensity(model: TrainedModel, intensity: str, sample: GreySample | Non
     if intensity == "training" or sample is None:
         return model
     percentiles = model.grey_range.percentiles or model.grey_percentiles or _OLDER_PERCENTILES
+    if intensity == "slice":
+        # Slices without contrast keep the range of the training.
+        per_slice = (float(percentiles[0]), float(percentiles[1]))
+        return replace(model, grey_range=replace(model.grey_range, percentiles=per_slice))
     grey = np.concatenate(sample.slices)
     low, high = (float(value) for value in np.percentile(grey, percentiles))
     if not high > low:
         raise FibsegError(f"intensity={intensity}: the stack has one grey value only ({low:g}).")
-    per_slice = (float(percentiles[0]), float(percentiles[1])) if intensity == "slice" else None
-    return replace(model, grey_range=GreyRange(low, high, per_slice))
+    return replace(model, grey_range=GreyRange(low, high))
 
 
 def in_grey_range(

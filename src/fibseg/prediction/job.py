@@ -26,7 +26,7 @@ from fibseg.prediction.ensemble import common_precision, common_windows
 from fibseg.prediction.intensity import in_grey_range
 from fibseg.prediction.shards import Shard
 from fibseg.prediction.slices import label_table
-from fibseg.prediction.stack import DISAGREEMENT, Labeller, shown_size
+from fibseg.prediction.stack import DISAGREEMENT, Labeller, resized_size
 from fibseg.prediction.staging import KeptSlice, Output, Staging
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale
 from fibseg.prediction.whole_cell import label_stack_into
@@ -156,7 +156,7 @@ def make_labeller(
     set_threads(config.threads)
     device = choose_device(config.device)
     # What the network sees of a slice, which a scale of 2 makes four times as large.
-    shown_pixels = math.prod(shown_size(*stack.shape[1:], scale))
+    network_pixels = math.prod(resized_size(*stack.shape[1:], scale))
     precision = config.precision
     if precision == "auto":
         precision = common_precision(models, device)
@@ -171,7 +171,7 @@ def make_labeller(
         layers.append(DISAGREEMENT)
     labeller = Labeller(
         models=models,
-        windows=common_windows(models, config.windows, config.tile, shown_pixels),
+        windows=common_windows(models, config.windows, config.tile, network_pixels),
         compute=compute,
         scale=scale,
         turned=config.tta == "d4",
@@ -194,7 +194,9 @@ def refuse_place_of_image(output: Path, image: str) -> None:
     if target == place or inside or target in place.parents:
         raise FibsegError(f"{output}: is the image {image}, or lies in it; give another place.")
     is_file = target.suffix.lower() != ".zarr"
-    if is_file and (target.parent == place or fnmatch(str(target), str(place))):
+    # A name with brackets in it may be a file, and no pattern.
+    in_pattern = not place.exists() and fnmatch(str(target), str(place))
+    if is_file and (target.parent == place or in_pattern):
         raise FibsegError(
             f"{output}: would be one of the slices of {image} the next time; give another place."
         )

@@ -277,14 +277,14 @@ def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
     if scale == (1.0, 1.0):
         return image
     height, width = image.shape
-    size = shown_size(height, width, scale)
+    size = resized_size(height, width, scale)
     # (1, 1, H, W), as torch wants it.
     pixels = torch.from_numpy(image.astype(np.float32))[None, None]
     result = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return np.asarray(result[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())
 
 
-def shown_size(height: int, width: int, scale: tuple[float, float]) -> tuple[int, int]:
+def resized_size(height: int, width: int, scale: tuple[float, float]) -> tuple[int, int]:
     """Compute the size (rows, columns) at which a slice is shown to the network."""
     rows, columns = (
         max(1, round(side * factor)) for side, factor in zip((height, width), scale, strict=True)

@@ -19,7 +19,7 @@ import tifffile
 
 from fibseg.arrays import Pixels
 from fibseg.errors import DiskFullError, FibsegError
-from fibseg.files import remove_partials, replacing, write_whole
+from fibseg.files import partial_path, remove_partials, replacing, write_whole
 from fibseg.prediction.changes import differences
 from fibseg.prediction.shards import Shard, lock_of_shard, locked, write_errors_named
 from fibseg.stack import StackHeader, StackWriter, open_stack
@@ -89,6 +89,8 @@ class Staging:
             FibsegError: the folder was begun with another model or setting, or cannot be written.
         """
         with write_errors_named(self.folder):
+            # Of a process that was killed while it removed the folder.
+            remove_partials(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
         # Without the lock, a second process would take the first one's slices for a kill's remains.
         with locked(self.folder / ".lock"):
@@ -234,8 +236,6 @@ class Staging:
             "zeroed": [z for z, kept_slice in kept.items() if kept_slice.zeroed],
         }
         try:
-            for output in self.outputs:
-                remove_partials(output.path)
             with ExitStack() as files:
                 writers = []
                 for output in self.outputs:
@@ -245,6 +245,8 @@ class Staging:
                 for z in range(self.shape[0]):
                     for writer, pixels in zip(writers, self._read(z), strict=True):
                         writer.write(pixels)
+        except DiskFullError as error:
+            raise FibsegError(f"{error} All slices are kept in {self.folder}.") from error
         except OSError as error:
             raise FibsegError(
                 f"{self.outputs[0].path}: could not be written ({error}); is the disk full? "
@@ -267,7 +269,7 @@ class Staging:
     def remove(self) -> None:
         """Delete the folder and all slices in it."""
         # Renamed first: half a folder under its own name would pass for a prediction to resume.
-        partial = self.folder.with_name(f"{self.folder.name}.{os.getpid()}.partial")
+        partial = partial_path(self.folder, shared=True)
         with suppress(OSError):
             os.replace(self.folder, partial)
         shutil.rmtree(partial, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -50,7 +51,7 @@ def known_voxel_size(
 
 def _described_size(checkpoint: Path, image: str) -> list[float] | None:
     """Read the voxel size of an image from the run of a model; None where it is no volume of it."""
-    run = checkpoint.absolute().parents[1]
+    run = checkpoint.absolute().parent.parent
     if not is_run(run):
         return None
     try:
@@ -58,11 +59,31 @@ def _described_size(checkpoint: Path, image: str) -> list[float] | None:
     # The model is read without it.
     except FibsegError:
         return None
-    data = (config or {}).get("data", {})
-    for volume in data.get("volumes", []):
-        if _is_same_place(located(str(data.get("root")), str(volume.get("image"))), image):
+    root = _root_of_data(run, config or {})
+    if root is None:
+        return None
+    for volume in (config or {})["data"].get("volumes", []):
+        if _is_same_place(located(root, str(volume.get("image"))), image):
             return [float(size) for size in volume["voxel_size"]]
     return None
+
+
+def _root_of_data(run: Path, config: dict[str, Any]) -> str | None:
+    """Find the folder of a run's data; None where a relative one has lost its start.
+
+    A relative root began at the folder in which the training was started. That one is known from
+    the place of the run where `machine.runs` is relative, too.
+    """
+    root = str(config.get("data", {}).get("root", ""))
+    if not root or "://" in root or Path(root).is_absolute():
+        return root or None
+    runs = Path(str(config.get("machine", {}).get("runs", "/")))
+    # The run lies in START/runs/DATA/RUN.
+    above = run.parents
+    depth = len(runs.parts) + 1
+    if runs.is_absolute() or len(above) <= depth or above[depth] / runs != above[1]:
+        return None
+    return str(above[depth] / root)
 
 
 def _is_same_place(first: str, second: str) -> bool:

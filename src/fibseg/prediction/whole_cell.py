@@ -68,14 +68,17 @@ def label_stack_into(
     positions = shard.positions(stack.shape[0])
     values = label_table(labeller.models[0].label_values)
     staging.begin(identity)
-    forget_changed(staging, labeller, stack, console)
-    staging.restore({z: kept for z, kept in (restored or {}).items() if z in positions})
-    missing = staging.missing(positions)
-    report_needs(
-        folder=staging.folder, labeller=labeller, stack=stack, missing=missing, console=console
-    )
     unreadable: list[LabelledSlice] = []
+    # Under the lock of the share: no process deletes or restores slices that are another's.
     with staging.shard(shard.number, shard.count):
+        forget_changed(
+            staging=staging, positions=positions, labeller=labeller, stack=stack, console=console
+        )
+        staging.restore({z: kept for z, kept in (restored or {}).items() if z in positions})
+        missing = staging.missing(positions)
+        report_needs(
+            folder=staging.folder, labeller=labeller, stack=stack, missing=missing, console=console
+        )
         done = len(positions) - len(missing)
         if done:
             console.print(f"{done} of {len(positions)} slices are labelled already")
@@ -124,18 +127,34 @@ def label_stack_into(
         console.print(f"{len(positions)} slices are labelled; {left} of {depth} are missing")
 
 
-def forget_changed(staging: Staging, labeller: Labeller, stack: Stack, console: Console) -> None:
-    """Delete the kept slices whose image has changed since, so that they are labelled again.
+def forget_changed(
+    staging: Staging,
+    positions: Collection[int],
+    labeller: Labeller,
+    stack: Stack,
+    console: Console,
+) -> None:
+    """Delete kept slices whose image has changed since, so that they are labelled again.
+
+    Args:
+        staging: where slices are kept.
+        positions: slices of the share that is labelled; the others are not touched.
+        labeller: what labels a slice.
+        stack: the image.
+        console: takes what was found to differ.
 
     Raises:
         FibsegError: no slice is what it was: the image is another one.
     """
-    digests = staging.digests()
+    all_digests = staging.digests()
+    digests = {z: digest for z, digest in all_digests.items() if z in positions}
     if not digests:
         return
     console.print(f"{len(digests)} kept slices are compared with the image")
-    changes = compare_slices(digests, stack, labeller.models[0].grey_range)
-    if changes.other_image:
+    grey_range = labeller.models[0].grey_range
+    changes = compare_slices(digests, stack, grey_range)
+    # A share may hold a single slice, which was replaced: those of the others tell the image.
+    if changes.other_image and compare_slices(all_digests, stack, grey_range).other_image:
         staging.refuse("images")
     staging.forget(changes.changed)
     report_changes(changes, console)

@@ -5,7 +5,7 @@ with a function `path -> Stack` and a line in `opening.STACK_READERS`; its libra
 a file needs it. Not here: what pixels mean (`fibseg.data`), pictures for people (`fibseg.pages`).
 """
 
-from fibseg.stack.base import Stack, StackHeader, part_of, read_finite
+from fibseg.stack.base import Stack, StackHeader, part_of, read_finite, turned_apart
 from fibseg.stack.failures import damage_named
 from fibseg.stack.opening import located, open_colours, open_stack, split_dataset
 from fibseg.stack.output.pages import count_pages, read_pages, write_pages
@@ -28,6 +28,7 @@ __all__ = [
     "read_notes",
     "read_pages",
     "split_dataset",
+    "turned_apart",
     "voxel_size_in_nm",
     "write_pages",
     "write_stack",

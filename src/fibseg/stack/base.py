@@ -40,6 +40,8 @@ class Stack:
         doubts: sentences on what is odd in the file, and still readable.
         palette: colours of the values 0, 1, ... as bytes of red, green and blue; empty where the
             file has none.
+        orientation: what was turned to bring slices into the order that a header states; "" where
+            the format has no such header.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Stack:
     slice_numbers: tuple[int, ...] | None = None
     doubts: tuple[str, ...] = ()
     palette: bytes = b""
+    orientation: str = ""
 
     def __iter__(self) -> Iterator[Pixels]:
         return (self.read(z) for z in range(self.shape[0]))
@@ -168,6 +171,17 @@ def _moved_origin(stack: Stack, offset: tuple[int, int, int]) -> tuple[float, fl
     # Nine digits: sums of decimal fractions end in digits that nobody wrote.
     z, y, x = (float(f"{start + count * size:.9g}") for start, count, size in steps)
     return z, y, x
+
+
+def turned_apart(image: Stack, labels: Stack) -> list[str]:
+    """Doubt labels whose header turns them otherwise than that of their image; [] without doubt."""
+    if not image.orientation or not labels.orientation or image.orientation == labels.orientation:
+        return []
+    return [
+        f"{image.name} is stored {image.orientation} by its header and {labels.name} "
+        f"{labels.orientation}; where either header is wrong, the labels lie mirrored: give both "
+        "one orientation, or look at the pictures of fibseg check."
+    ]
 
 
 def read_finite(stack: Stack, z: int) -> Pixels:

@@ -86,7 +86,7 @@ def absence(name: str, absent: int, total: int, fill: object) -> str:
     """Say that chunks are not stored, and what is read in their place."""
     return (
         f"{name}: {absent} of {total} chunks are not stored, and read as {fill}; they were never "
-        "written, or are lost."
+        "written (as is usual where labels are empty), or are lost."
     )
 
 

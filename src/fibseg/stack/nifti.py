@@ -74,6 +74,7 @@ def open_nifti(path: Path) -> Stack:
         voxel_size=voxel_size_in_nm(sizes[::-1], [unit] * 3),
         origin=lengths_in_nm(origin.tolist()[::-1], [unit] * 3) if stated else None,
         doubts=(*_doubts(path, affine, axes, flips), *surplus(path, length)),
+        orientation=_orientation_text(axes, flips) if stated else "",
     )
 
 
@@ -88,6 +89,12 @@ def _orientation(path: Path, affine: Any) -> tuple[tuple[int, ...], tuple[bool, 
             raise ValueError("its affine has no direction for an axis")
     axes = tuple(int(axis) for axis in np.argsort(rows[:, 0]))
     return axes, tuple(bool(rows[axis, 1] < 0) for axis in axes)
+
+
+def _orientation_text(axes: tuple[int, ...], flips: tuple[bool, ...]) -> str:
+    """Write the axes of space in the order of the file; a minus for those that run backwards."""
+    signs = ["-" if flip else "+" for flip in flips]
+    return "".join(signs[axes.index(axis)] + "xyz"[axes.index(axis)] for axis in range(3))
 
 
 def _doubts(

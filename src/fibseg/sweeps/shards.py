@@ -17,7 +17,7 @@ from typing import IO
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from fibseg.errors import FibsegError
+from fibseg.errors import FibsegError, Terminated
 
 PREDICT_MODULE = "fibseg.commands.predict"
 """Started by its name: `python predict.py` and `fibseg predict` are different files, and where one
@@ -149,8 +149,9 @@ def _run_shard(command: ShardCommand, overrides: Sequence[str], gpu: int | None)
             result.status = JobStatus.COMPLETED
             result.return_value = None
             return result
-        # Python gives the negative number of the signal that killed a process.
-        has_died = code < 0
+        # Python gives the negative number of the signal that killed a process, and a shard itself
+        # answers SIGTERM by an exit code.
+        has_died = code < 0 or code == Terminated.exit_code
         reason = errors[-1].removeprefix("error: ") if errors else f"ended with exit code {code}"
         result.return_value = FibsegError(f"{name}: {'killed by a signal' if has_died else reason}")
         # An error would come again with every attempt.

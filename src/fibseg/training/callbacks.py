@@ -22,6 +22,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import CheckpointIO
 
+from fibseg.errors import Terminated
 from fibseg.machine import raise_terminated
 from fibseg.models.checkpoints import is_whole, load_whole, save_whole
 from fibseg.models.trained import TrainedModel, save_model
@@ -107,7 +108,7 @@ class RunCheckpoints(Callback):
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Ask for a stop after this epoch; the second call stops at once."""
         if self._stopping:
-            raise KeyboardInterrupt
+            raise Terminated
         self._stopping = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -143,7 +144,7 @@ class RunCheckpoints(Callback):
             os.replace(self.run.last, self.run.previous)
         trainer.save_checkpoint(self.run.last)
         if self._stopping:
-            raise KeyboardInterrupt
+            raise Terminated
 
 
 def usable_checkpoint(run: RunDirectory) -> Path | None:

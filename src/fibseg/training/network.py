@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from fibseg.arrays import IGNORE
 from fibseg.data.description import class_weights
 from fibseg.data.module import PatchPlan, StackDataModule
+from fibseg.errors import Terminated
 from fibseg.files import require_disk
 from fibseg.machine import choose_device, print_line
 from fibseg.models.kinds import BYTES_PER_NUMBER
@@ -92,13 +93,15 @@ def trainer_of(run: OpenedRun, callbacks: list[Callback]) -> Trainer:
 
 @contextmanager
 def ctrl_c_of_lightning() -> Iterator[None]:
-    """Raise KeyboardInterrupt for what Lightning makes of it in a block."""
+    """Raise KeyboardInterrupt or Terminated for what Lightning makes of them in a block."""
     try:
         yield
     except SystemExit as error:
         # Lightning turns Ctrl-C into exit code 1, and SIGTERM before the first batch into an
         # exception of its own.
-        if error.code == 1 or isinstance(error, SIGTERMException):
+        if isinstance(error, SIGTERMException) or isinstance(error.__context__, Terminated):
+            raise Terminated from None
+        if error.code == 1:
             raise KeyboardInterrupt from None
         raise
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from fibseg.config.command_line import what_to_type
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.grey import GreyRange
 from fibseg.data.volume import AnnotatedSlice
@@ -21,6 +22,7 @@ from fibseg.machine import print_line
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import SCORED_SPLITS, mean_validation_f1, read_scores
 from fibseg.scores.pixels import mean_f1, slices_with_class
+from fibseg.stack import located
 
 
 def print_counts(
@@ -67,10 +69,9 @@ def print_next(config: TrainConfig, directory: RunDirectory, console: Console) -
         print_line(console, f"pictures: {', '.join(drawn)} in {directory.figures}")
     if path is not None:
         volume = config.data.volumes[0]
-        image = Path(config.data.root, volume.image)
         arguments = {
             "checkpoint": directory.path,
-            "image": volume.image if "://" in volume.image else image,
+            "image": located(config.data.root, volume.image),
             "output": directory.path / "stack.tif",
         }
         typed = " ".join(_override(key, str(value)) for key, value in arguments.items())
@@ -83,9 +84,7 @@ def _override(key: str, value: str) -> str:
     """`key=value` for a shell and for Hydra's grammar."""
     if re.fullmatch(r"[\w./:~-]+", value, re.ASCII) and not value.startswith("~"):
         return f"{key}={value}"
-    # A backslash keeps a quote within quotes, and is itself else.
-    escaped = value.replace('"', '\\"')
-    return shlex.quote(f'{key}="{escaped}"')
+    return what_to_type(f"{key}={value}")
 
 
 def _program(name: str) -> str:

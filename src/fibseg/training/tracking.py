@@ -162,7 +162,7 @@ class Tracking(Callback):
         assert isinstance(pl_module, Segmentation)
         epoch = trainer.current_epoch
         if self.panel is not None and self.images_every and (epoch + 1) % self.images_every == 0:
-            with warn_instead(f"the picture of epoch {epoch + 1}", self.report):
+            with warn_instead(f"picture of epoch {epoch + 1}", self.report):
                 png = io.BytesIO()
                 picture = self.panel(pl_module.network, pl_module.device)
                 Image.fromarray(picture).save(png, "PNG")
@@ -179,7 +179,7 @@ class Tracking(Callback):
         for board in self.boards:
             board.row(metrics, epoch)
             if self._picture(epoch).exists():
-                with warn_instead(f"the picture of epoch {epoch + 1}", self.report):
+                with warn_instead(f"picture of epoch {epoch + 1}", self.report):
                     board.picture(np.asarray(Image.open(self._picture(epoch))), epoch)
 
     @contextmanager
