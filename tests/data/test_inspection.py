@@ -237,7 +237,7 @@ def test_padding_that_takes_grey_levels() -> None:
     assert len(texts) == 1
     assert texts[0].startswith("padding of one grey value leaves the tissue 0% of the grey range 0")
     seen = padded > 0
-    hidden = [(split, replace(item, image=padded, seen=seen)) for split, item in clean()]
+    hidden = [(split, replace(item, image=padded, in_mask=seen)) for split, item in clean()]
     assert doubts(hidden) == []
 
 

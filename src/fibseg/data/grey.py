@@ -203,16 +203,16 @@ def summarise_grey(images: Iterable[Pixels]) -> GreySummary:
     return summary_of_samples(samples, pixels)
 
 
-def sample_slice(image: Pixels, seen: Mask | None) -> tuple[Pixels, Pixels]:
+def sample_slice(image: Pixels, in_mask: Mask | None) -> tuple[Pixels, Pixels]:
     """Sample the grey values (n,) of an image (H, W), and those of them that are no padding.
 
-    `seen` (H, W) is False where a mask hides a pixel; None where there is no mask.
+    `in_mask` (H, W) is False where a mask hides a pixel; None where there is no mask.
     """
     sample = grey_sample(image)
-    if seen is None:
+    if in_mask is None:
         return sample.ravel(), without_padding(sample)
     # What a mask leaves is tissue.
-    values = sample[grey_sample(seen) != 0]
+    values = sample[grey_sample(in_mask) != 0]
     return values, values
 
 

@@ -182,7 +182,7 @@ def _check_grey_levels(
     tissue: dict[int, list[Pixels]] = {}
     for split in SPLITS:
         for annotated in slices[split]:
-            grey, without_padding = sample_slice(annotated.image, annotated.seen)
+            grey, without_padding = sample_slice(annotated.image, annotated.in_mask)
             tissue.setdefault(annotated.volume, []).append(without_padding)
             if split == "train":
                 training.append(grey)

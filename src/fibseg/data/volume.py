@@ -28,14 +28,14 @@ class AnnotatedSlice:
         z: slice of the image.
         image: (H, W), as in the file.
         labels: (H, W) uint8 class indices, IGNORE where the slice is unannotated.
-        seen: (H, W), whether a pixel belongs to the tissue; None where there is no mask.
+        in_mask: (H, W), whether a pixel belongs to the tissue; None where there is no mask.
     """
 
     volume: int
     z: int
     image: Pixels
     labels: UInt8
-    seen: Mask | None = None
+    in_mask: Mask | None = None
 
     @property
     def place(self) -> Place:
@@ -46,7 +46,7 @@ class AnnotatedSlice:
     def grey_values(self) -> Pixels:
         """Pixels that a grey range is made of: (H, W), or (n,) of those that no mask hides."""
         # What a mask hides is padding or resin, and would take grey levels from the tissue.
-        return self.image if self.seen is None else self.image[self.seen]
+        return self.image if self.in_mask is None else self.image[self.in_mask]
 
 
 class VolumeReader:
@@ -118,12 +118,12 @@ class VolumeReader:
         labels = np.full(image.shape, IGNORE, np.uint8)
         _, y, x = self._offset
         labels[y : y + classes.shape[0], x : x + classes.shape[1]] = classes
-        seen = None
+        in_mask = None
         if self._mask is not None:
             # The mask has the shape of the image, not that of the labels.
-            seen = self._mask.read(z) != 0
-            labels[~seen] = IGNORE
-        return AnnotatedSlice(volume=self._index, z=z, image=image, labels=labels, seen=seen)
+            in_mask = self._mask.read(z) != 0
+            labels[~in_mask] = IGNORE
+        return AnnotatedSlice(volume=self._index, z=z, image=image, labels=labels, in_mask=in_mask)
 
     def check_pages(self, positions: Sequence[int]) -> None:
         """Raise FibsegError where names say that a page is of another slice than of its position.

@@ -135,11 +135,11 @@ def _is_reference(value: Any) -> bool:
 def _is_plain(value: Any) -> bool:
     """Whether this holds texts, finite numbers, lists and mappings alone, and not too many."""
     waiting = [value]
-    seen = 0
+    count = 0
     while waiting:
         node = waiting.pop()
-        seen += 1
-        if seen > _MOST_VALUES:
+        count += 1
+        if count > _MOST_VALUES:
             return False
         if isinstance(node, dict):
             waiting += [*node, *node.values()]

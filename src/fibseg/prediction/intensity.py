@@ -21,6 +21,7 @@ from fibseg.data.grey import (
     without_padding,
 )
 from fibseg.errors import FibsegError
+from fibseg.machine import print_warnings
 from fibseg.models.trained import TrainedModel
 from fibseg.stack import Stack, read_finite
 
@@ -175,8 +176,7 @@ def check_grey(
     for model in {model.grey_range: model for model in models}.values():
         if intensity == "training" and model.grey_range.percentiles is None:
             _refuse_other_scale(model, sample, stack)
-    for text in stack_doubts(models[0], intensity, sample):
-        console.print(f"warning: {text}")
+    print_warnings(console, stack_doubts(models[0], intensity, sample))
 
 
 def _refuse_other_scale(model: TrainedModel, sample: GreySample, stack: Stack) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
-from fibseg.machine import Compute, arithmetic, choose_device, cores, set_threads
+from fibseg.machine import Compute, arithmetic, choose_device, cores, print_warnings, set_threads
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.prediction.changes import (
     brief_list,
@@ -43,8 +43,7 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
         FibsegError: a model, the image or an output cannot be used.
     """
     stack = open_stack(config.image)
-    for doubt in stack.doubts:
-        console.print(f"warning: {doubt}")
+    print_warnings(console, stack.doubts)
     labeller, voxel_size = make_labeller(config, stack, console)
     outputs = outputs_of(config, labeller)
     for output in outputs:

@@ -80,7 +80,7 @@ def with_reference(
         },
         "confidence": _range(confidences),
     }
-    samples = [sample_slice(entry.image, entry.seen)[1] for entry in train]
+    samples = [sample_slice(entry.image, entry.in_mask)[1] for entry in train]
     try:
         summary = summary_of_samples(samples)
     # Slices of one grey value; the run is told of them elsewhere.

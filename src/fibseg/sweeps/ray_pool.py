@@ -93,7 +93,7 @@ class RayPool:
         try:
             with ray_subdued():
                 start_ray(self._session, gpus, quiet)
-        # Whatever ends the start, nothing else would end this session.
+        # Whatever ends the start, nothing else would end these processes of Ray.
         except BaseException:
             self.close()
             raise

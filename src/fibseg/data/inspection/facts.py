@@ -83,7 +83,7 @@ def facts_of_slice(
     is_annotated = labels != IGNORE
     counts = np.bincount(labels[is_annotated], minlength=classes).astype(float)
     # A sample, since all pixels of a deep stack would not fit into memory.
-    grey, tissue = sample_slice(annotated_slice.image, annotated_slice.seen)
+    grey, tissue = sample_slice(annotated_slice.image, annotated_slice.in_mask)
     return SliceFacts(
         volume=annotated_slice.volume,
         z=annotated_slice.z,
