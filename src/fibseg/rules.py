@@ -7,6 +7,7 @@ description, a model file, an argument. Not here: which key has which rule.
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -110,3 +111,12 @@ NAME = Rule(
 CLASS_NAME = Rule(
     _is_class_name, f"1 to {_LONGEST_NAME} letters, digits or signs, without blanks at the ends"
 )
+
+
+def what_to_type(word: str) -> str:
+    """A word that Hydra cannot read, as it can be typed into a shell."""
+    key, _, value = word.partition("=")
+    escaped = re.sub(
+        r"(\\*)(\"|$)", lambda match: match[1] * 2 + match[2].replace('"', r"\""), value
+    )
+    return shlex.quote(f'{key}="{escaped}"')

@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibseg.config import compose as configuration
-from fibseg.config.command_line import quoted, readable, what_to_type
+from fibseg.config.command_line import quoted, readable
 from fibseg.errors import FibsegError
 from fibseg.models.trained import save_model
+from fibseg.rules import what_to_type
 from tests.support import Commands
 from tests.support.in_process import call_program, kept_process_state
 from tests.support.models import trained

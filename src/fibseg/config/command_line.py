@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
@@ -23,6 +22,7 @@ from hydra.errors import HydraException
 
 from fibseg.config.schemas import GROUPS, MODEL_SCHEMAS, PATHS, PredictConfig, TrainConfig
 from fibseg.errors import FibsegError
+from fibseg.rules import what_to_type
 
 _MULTIRUN = ("-m", "--multirun")
 
@@ -112,15 +112,6 @@ def with_home(path: str) -> str:
     """A path with the home directory for a leading `~`, if there is one."""
     # Not pathlib, which would make file:/ of file://, and raise where there is no home.
     return os.path.expanduser(path)  # noqa: PTH111
-
-
-def what_to_type(word: str) -> str:
-    """A word that Hydra cannot read, as it can be typed into a shell."""
-    key, _, value = word.partition("=")
-    escaped = re.sub(
-        r"(\\*)(\"|$)", lambda match: match[1] * 2 + match[2].replace('"', r"\""), value
-    )
-    return shlex.quote(f'{key}="{escaped}"')
 
 
 def _sweep_parts(word: str, value: str) -> list[str]:

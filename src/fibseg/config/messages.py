@@ -16,11 +16,11 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fibseg.config.command_line import what_to_type
 from fibseg.config.schemas import SCHEMAS
 from fibseg.errors import FibsegError, Terminated
 from fibseg.files import full_disk_sentence
 from fibseg.machine import sigterm_is_ctrl_c
+from fibseg.rules import what_to_type
 
 
 def sentence(error: BaseException) -> str:

@@ -14,11 +14,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fibseg.config.command_line import what_to_type
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.grey import GreyRange
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.machine import print_line
+from fibseg.rules import what_to_type
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import SCORED_SPLITS, mean_validation_f1, read_scores
 from fibseg.scores.pixels import mean_f1, slices_with_class
