@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from queue import Queue
 from threading import Lock, Thread
@@ -109,7 +109,11 @@ def launch_shards(
     # Threads suffice, since each one only waits for a process.
     with ThreadPoolExecutor(slots) as pool:
         try:
-            return list(pool.map(run, job_overrides))
+            futures = [pool.submit(run, overrides) for overrides in job_overrides]
+            # With a timeout: a signal that comes just before a wait begins does not end it.
+            while wait(futures, timeout=1).not_done:
+                pass
+            return [future.result() for future in futures]
         # SIGTERM reaches this process alone, and the pool would wait for shards that go on.
         except BaseException:
             command.processes.stop()
