@@ -23,6 +23,7 @@ SETTINGS = {
     "model.width": 2,
     "patches.size": 32,
     "machine.threads": 1,
+    "machine.processes": 1,
     "machine.device": "cpu",
 }
 

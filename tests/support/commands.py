@@ -46,6 +46,7 @@ class Commands:
             f"machine.runs={self.folder / 'runs'}",
             f"machine.cache={self.folder / 'cache'}",
             "machine.threads=1",
+            "machine.processes=1",
             "machine.device=cpu",
         ]
 

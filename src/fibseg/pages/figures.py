@@ -13,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from fibseg.arrays import IGNORE, UInt8
 from fibseg.files import write_whole
@@ -74,9 +75,23 @@ def save_panels(
         class_names: background first; the others are in the legend.
         opacity: of the labels over the image.
     """
-    # Figure and not pyplot, which keeps every figure until it is closed.
-    figure = Figure(figsize=(12, 4.1 * len(rows) + 0.4), layout="constrained")
-    panels = figure.subplots(len(rows), 3, squeeze=False)
+    # Figure and not pyplot, which keeps every figure until it is closed. Places are given, since a
+    # layout that matplotlib works out draws everything twice.
+    height = 4.1 * len(rows) + 0.4
+    figure = Figure(figsize=(12, height))
+    panels = figure.subplots(
+        len(rows),
+        3,
+        squeeze=False,
+        gridspec_kw={
+            "left": 0.005,
+            "right": 0.995,
+            "bottom": 0.4 / height,
+            "top": 1 - 0.3 / height,
+            "wspace": 0.02,
+            "hspace": 0.08,
+        },
+    )
     for axes, row in zip(panels, rows, strict=True):
         _draw_panel_row(axes, PanelRow(*row), opacity)
     patches = [
@@ -85,7 +100,7 @@ def save_panels(
         if index > 0
     ]
     columns = max(1, len(patches))
-    figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
+    figure.legend(handles=patches, loc="lower center", ncols=columns, frameon=False)
     _save(figure, path)
 
 
@@ -123,8 +138,9 @@ def save_curves(path: Path, metrics: Path, class_names: Sequence[str]) -> None:
         rows = list(csv.DictReader(file))
     # metrics.csv counts epochs from 0, people from 1.
     epochs = [int(row["epoch"]) + 1 for row in rows]
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    loss_axes, f1_axes = figure.subplots(1, 2)
+    figure = Figure(figsize=(10, 3.6))
+    places = {"left": 0.07, "right": 0.985, "bottom": 0.13, "top": 0.91, "wspace": 0.12}
+    loss_axes, f1_axes = figure.subplots(1, 2, gridspec_kw=places)
     for column, style in (("train_loss", "--"), ("val_loss", "-")):
         losses = [float(row[column]) for row in rows]
         loss_axes.plot(epochs, losses, style, color="black", label=column.replace("_", " "))
@@ -134,6 +150,7 @@ def save_curves(path: Path, metrics: Path, class_names: Sequence[str]) -> None:
             f1_axes.plot(epochs, scores, color=class_color(index), label=name)
     for axes, title in ((loss_axes, "loss"), (f1_axes, "F1 of the validation patches")):
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, fontsize=10)
         axes.legend(frameon=False)
     _save(figure, path)
