@@ -8,6 +8,8 @@ from pathlib import Path
 
 # Tests run side by side; with many threads each they would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray gives its workers a low priority: beside other tests they would hardly come to work.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
 
