@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 # Tests run side by side; with many threads each they would wait for each other.
@@ -12,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
+from filelock import FileLock
 
 from fibseg.phantom import make_phantom
 from fibseg.stack import write_stack
@@ -31,14 +33,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -seconds[item.path])
 
 
+def shared_folder(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that one of the workers makes, and all of them read."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / f"shared-{name}"
+    with FileLock(root / f"{name}.lock"):
+        if not (root / f"{name}.made").exists():
+            folder.mkdir()
+            make(folder)
+            (root / f"{name}.made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with image.tif and labels.tif of SHAPE; read only."""
-    folder = tmp_path_factory.mktemp("phantom")
-    image, labels = make_phantom(SHAPE, seed=0)
-    write_stack(folder / "image.tif", image, [20, 5, 5])
-    write_stack(folder / "labels.tif", labels, [20, 5, 5])
-    return folder
+
+    def make(folder: Path) -> None:
+        image, labels = make_phantom(SHAPE, seed=0)
+        write_stack(folder / "image.tif", image, [20, 5, 5])
+        write_stack(folder / "labels.tif", labels, [20, 5, 5])
+
+    return shared_folder(tmp_path_factory, "phantom", make)
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +77,9 @@ def commands(tmp_path: Path, phantom_folder: Path) -> Commands:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Commands:
     """A folder with one finished run of the tiny recipe, with the filter; read only."""
-    commands = Commands(tmp_path_factory.mktemp("finished"), phantom_folder)
-    result = commands.train("filter=on", "filter.areas=[20,200]")
-    assert result.returncode == 0, result.stderr
-    return commands
+
+    def make(folder: Path) -> None:
+        result = Commands(folder, phantom_folder).train("filter=on", "filter.areas=[20,200]")
+        assert result.returncode == 0, result.stderr
+
+    return Commands(shared_folder(tmp_path_factory, "finished", make), phantom_folder)

@@ -50,6 +50,7 @@ def check(capsys: Capture, folder: Path, description: str, code: int) -> tuple[s
     return printed.out, printed.err
 
 
+@pytest.mark.slow(seconds=2)
 def test_good_data_through_the_installed_program(commands: Commands) -> None:
     """The page is written where the command runs, and shows the annotated slices."""
     path = write_description(commands.folder, commands.data, split=SPLIT)

@@ -22,6 +22,7 @@ def replace_in(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.slow(seconds=3)
 def test_the_installed_program(commands: Commands, tmp_path: Path) -> None:
     make_grid(tmp_path / "runs", 2)
     result = commands.run_process(

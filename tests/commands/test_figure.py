@@ -26,6 +26,7 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow(seconds=3)
 def test_the_installed_program_draws_a_figure_of_print_size(
     commands: Commands, sweep: Path
 ) -> None:

@@ -13,6 +13,7 @@ from fibseg.filters.grain import grain_filter
 from tests.support import Commands
 
 
+@pytest.mark.slow(seconds=3)
 def test_a_file_per_area_by_the_installed_program(commands: Commands) -> None:
     image = commands.data / "image.tif"
     arguments = ["filter", image, "f.tif", "--area", "30", "--area", "300"]

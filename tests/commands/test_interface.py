@@ -52,6 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, description: Path, phantom_fo
     return folder
 
 
+@pytest.mark.slow(seconds=4)
 def test_a_training_is_that_of_the_command(
     runs: Path, commands: Commands, phantom_folder: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_training_is_that_of_the_command(
     np.testing.assert_array_equal(pages[0].read(0), pages[1].read(0))
 
 
+@pytest.mark.slow(seconds=4)
 def test_a_finished_run_is_read_again(runs: Path, description: Path, phantom_folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in runs.glob("tiny/*/scores.json")}
     run = fs.train(
@@ -80,6 +82,7 @@ def test_a_finished_run_is_read_again(runs: Path, description: Path, phantom_fol
     assert before == {path: path.stat().st_mtime_ns for path in runs.glob("tiny/*/scores.json")}
 
 
+@pytest.mark.slow(seconds=4)
 def test_labels_of_a_stack_are_those_of_the_run(runs: Path, phantom_folder: Path) -> None:
     (path,) = runs.glob("tiny/unet-on*-s0-*")
     model = fs.load_model(path)
@@ -106,6 +109,7 @@ def test_scores_are_a_frame_with_a_row_for_each_class(phantom_folder: Path, tmp_
     assert (fs.score(tmp_path / "half.tif", half, slices=[0]).f1 == 1).all()
 
 
+@pytest.mark.slow(seconds=4)
 def test_a_collection_of_runs_as_frames(runs: Path) -> None:
     comparison = fs.collect(runs / "tiny")
     frame = comparison.runs()

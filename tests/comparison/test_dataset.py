@@ -70,6 +70,7 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow(seconds=4)
 def test_compare_opens_each_file_of_a_run_once(sweep: Path, tmp_path: Path) -> None:
     options = ["--strata", "10", "--objects", "--thin", "er", "--tolerance", "10"]
     with opened_files() as opened:

@@ -54,6 +54,7 @@ def thin_score(dataset: Dataset, seed: int, tolerance: float | None) -> float:
     return float(scores.thin["er"][0, 0])
 
 
+@pytest.mark.slow(seconds=3)
 def test_thin_scores_within_two_pixels(sweep: Dataset) -> None:
     """Lines that are moved by 0, 1, 2, 3 rows; scored in worker processes."""
     scores = sweep.label_scores(LabelMeasures(thin_classes=("er",)))

@@ -101,6 +101,7 @@ def test_simulated_sweeps_without_an_effect(seeds: int) -> None:
     assert rejected == 0 if seeds <= 5 else 0.03 <= rejected <= 0.07
 
 
+@pytest.mark.slow(seconds=2)
 def test_power_and_seeds_needed_by_simulation() -> None:
     """With differences of standard deviation .02 an effect of .01 needs 34 seeds for 80 %."""
     assert seeds_needed(0.02, 0.01) == 34
@@ -123,6 +124,7 @@ def test_the_range_of_seeds_follows_the_deviations_own_interval() -> None:
     assert high == seeds_needed(float(deviation * math.sqrt(6 / stats.chi2.ppf(0.025, 6))))
 
 
+@pytest.mark.slow(seconds=2)
 @pytest.mark.parametrize("seeds", [2, 3, 7, 15, 60])
 def test_power_against_scipys_noncentral_t_and_far_out(seeds: int) -> None:
     for ratio in (0.05, 0.3, 1.0, 2.0, 7.5):

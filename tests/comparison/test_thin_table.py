@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fibseg.arrays import UInt8
 from fibseg.comparison.labels import LabelMeasures
@@ -31,6 +32,7 @@ def make_sweep(folder: Path, predictions: list[list[UInt8]]) -> None:
         write_config(path, [20.0, 5.0, 5.0])
 
 
+@pytest.mark.slow(seconds=3)
 def test_means_over_slices_and_runs(tmp_path: Path) -> None:
     """Both lines are moved by 0, 1, 2, 3 rows, and 2 pixels are near."""
     make_sweep(tmp_path, [[line(6 + seed), line(8 + seed)] for seed in range(4)])

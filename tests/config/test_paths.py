@@ -117,6 +117,7 @@ def test_what_a_sentence_shows_works_in_bash(folder: str) -> None:
     assert value_of(answer.stdout.removesuffix("\n")) == f"{folder}/cell.tif"
 
 
+@pytest.mark.slow(seconds=4)
 def test_predictions_in_folders_that_people_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_batches_of_an_epoch(phantom_folder: Path, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.npy"))) == 2 * 6
 
 
+@pytest.mark.slow(seconds=3)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_patches_are_filtered_by_themselves_where_the_scope_says_so(
     phantom_folder: Path, processes: int

@@ -79,6 +79,7 @@ def border_mean(image: np.ndarray) -> float:
 # Against the references
 
 
+@pytest.mark.slow(seconds=4)
 @needs_pylena
 @fast
 @given(images(), any_area, any_area)

@@ -28,6 +28,7 @@ def by_hand(images: np.ndarray) -> np.ndarray:
     )
 
 
+@pytest.mark.slow(seconds=3)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_each_patch_has_a_tree_of_its_own(processes: int) -> None:
     images = patches(5)
@@ -38,6 +39,7 @@ def test_each_patch_has_a_tree_of_its_own(processes: int) -> None:
         )
 
 
+@pytest.mark.slow(seconds=3)
 def test_a_dead_worker_is_one_sentence() -> None:
     """For patches that it had, and for those that come after."""
     with PatchFilter(AREAS, 2) as patch_filter:

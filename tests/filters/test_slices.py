@@ -224,6 +224,7 @@ def test_a_half_written_file_has_another_name(stack, tmp_path, monkeypatch) -> N
     assert {path.suffix for path in tmp_path.iterdir() if path.suffix != ".lock"} == {".npy"}
 
 
+@pytest.mark.slow(seconds=3)
 def test_a_pool_gives_what_one_process_gives(stack: list[np.ndarray], tmp_path: Path) -> None:
     filter_slices(stack[1:2], [7], tmp_path, 1)
     steps: list[tuple[int, int]] = []
@@ -250,6 +251,7 @@ def test_a_worker_that_dies_is_one_sentence(
         filter_slices(stack, [3], None, 2)
 
 
+@pytest.mark.slow(seconds=3)
 def test_an_error_in_progress_ends_the_pool(stack: list[np.ndarray]) -> None:
     def interrupt(_done: int, _total: int) -> None:
         raise KeyboardInterrupt

@@ -42,6 +42,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "forest.safetensors"
 
 
+@pytest.mark.slow(seconds=4)
 def test_labels_and_shares_are_those_of_scikit_learn_also_after_loading(
     forest: PhantomForest, path: Path
 ) -> None:

@@ -196,6 +196,7 @@ def test_an_efficient_unets_pixel_depends_on_the_whole_patch() -> None:
     assert (rows.min().item(), rows.max().item()) == (0, 255)
 
 
+@pytest.mark.slow(seconds=3)
 def test_he_normal_start() -> None:
     """As he_normal of Keras: a normal distribution cut at two deviations, and its fan-in."""
     unet = small("unet", width=32)
@@ -219,9 +220,8 @@ def test_encoder_starts_as_efficientnet_does() -> None:
     assert weight.std().item() == pytest.approx((2 / 1152) ** 0.5, rel=0.02)
 
 
-@pytest.mark.parametrize(
-    "name", ["unet", pytest.param("eunet", marks=pytest.mark.slow(seconds=10))]
-)
+@BOTH
+@pytest.mark.slow(seconds=8)
 def test_learns_one_batch_by_heart(name: str) -> None:
     """Dice above .95 on every class."""
     changes = {"unet": {"dropout": 0.0, "width": 8}, "eunet": {"drop_path": 0.0, "width": 16}}[name]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from fibseg.comparison.dataset import Dataset
 from fibseg.pages.charts import charts_of, confusion_chart, learning_curves, recall_chart
 from fibseg.pages.slice_charts import difference_chart, slice_chart
@@ -17,6 +19,7 @@ def texts(svg: str) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
+@pytest.mark.slow(seconds=3)
 def test_charts_of_runs_that_kept_everything(tmp_path: Path) -> None:
     make_page_runs(tmp_path, pictures=False)
     charts = charts_of(dataset_in(tmp_path))

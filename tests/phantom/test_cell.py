@@ -61,9 +61,9 @@ def test_global_generator_is_not_used() -> None:
         ((8, 96, 96), 20),
         ((6, 64, 64), 20),
         ((1, 32, 32), 40),
-        ((15, 32, 32), 20),
+        pytest.param((15, 32, 32), 20, marks=pytest.mark.slow(seconds=4)),
         ((3, 40, 150), 10),
-        ((40, 64, 64), 3),
+        pytest.param((40, 64, 64), 3, marks=pytest.mark.slow(seconds=3)),
         ((2, 300, 520), 3),
     ],
 )
@@ -238,6 +238,7 @@ def test_brightness_drifts(demo: list[Drawn]) -> None:
     assert means.std(axis=1).min() > 0.5 and means.std(axis=1).max() < 8.0
 
 
+@pytest.mark.slow(seconds=3)
 def test_memory_of_a_few_slices() -> None:
     shape = (30, 256, 256)
     tracemalloc.start()

@@ -109,6 +109,7 @@ def narrow(model: TrainedModel, most: int) -> tuple[TrainedModel, Narrow]:
     return replace(model, network=network), network
 
 
+@pytest.mark.slow(seconds=3)
 def test_labels_by_tiles_are_those_of_the_whole_slice() -> None:
     model = trained([], 1)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 600, 520)).astype(np.uint8)

@@ -180,6 +180,7 @@ def test_a_stack_gets_the_channels_of_its_training(phantom_folder: Path) -> None
     np.testing.assert_allclose(windows[0, :, 16, 16], channels[:, 0, 0], atol=1e-3)
 
 
+@pytest.mark.slow(seconds=3)
 def test_each_window_is_filtered_by_itself_where_the_scope_says_so(phantom_folder: Path) -> None:
     stack = open_stack(phantom_folder / "image.tif")
     windows = seen_by(Channels((50,), "patch"), stack, processes=2)
@@ -195,6 +196,7 @@ def test_pixels_outside_the_grey_range_of_the_training_are_counted(phantom_folde
     assert labelled.outside == pytest.approx(((first < 100) | (first > 150)).mean())
 
 
+@pytest.mark.slow(seconds=3)
 def test_a_filter_worker_that_dies_is_no_unreadable_slice() -> None:
     """It ends the prediction with its own sentence."""
     filtering = labeller(trained([20], 2), compute=replace(CPU, processes=2))

@@ -87,6 +87,7 @@ def full_staging(path: Path) -> Staging:
     return staging
 
 
+@pytest.mark.slow(seconds=6)
 @pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
 def test_killed_while_the_output_is_made_of_the_slices(tmp_path: Path, name: str) -> None:
     whole = full_staging(tmp_path / "whole" / name)

@@ -32,6 +32,7 @@ from tests.support.models import trained
 from tests.support.processes import partial_of
 
 
+@pytest.mark.slow(seconds=3)
 @pytest.mark.parametrize(("name", "processes"), [("out.tif", 1), ("out.zarr", 2)])
 @pytest.mark.parametrize("areas", [[], [20, 200]])
 def test_labels_are_those_of_each_slice_by_itself(

@@ -118,6 +118,7 @@ def slug(heading: str) -> str:
     return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
 
 
+@pytest.mark.slow(seconds=3)
 def test_page_of_commands_is_the_help_of_the_programs() -> None:
     command = [sys.executable, DOCS / "commands.py"]
     printed = subprocess.run(
@@ -145,6 +146,7 @@ def test_page_of_commands_names_every_command_and_key() -> None:
     assert {f"model.{key}" for model in MODEL_SCHEMAS.values() for key in fields_of(model)} <= keys
 
 
+@pytest.mark.slow(seconds=3)
 def test_site_builds_strictly(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -254,6 +256,7 @@ def test_the_checks_find_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
 
 
+@pytest.mark.slow(seconds=8)
 def test_sentences_of_readme_are_those_of_compare(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

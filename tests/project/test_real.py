@@ -16,6 +16,7 @@ from fibseg.stack import open_stack, write_stack
 from tests.support import Commands
 
 
+@pytest.mark.slow(seconds=3)
 @pytest.mark.parametrize(
     ("name", "counts", "shape"),
     [("vnc", (10, 5, 5), (1024, 1024)), ("epfl", (40, 20, 20), (768, 1024))],
@@ -41,6 +42,7 @@ def test_descriptions_fit_the_files(
     assert np.mean([patch.any() for patch in cut]) > 0.9
 
 
+@pytest.mark.slow(seconds=4)
 def test_backends_of_the_filter_agree_on_a_real_slice(real_stacks: Path) -> None:
     pytest.importorskip("pylena")
     description = load_description("epfl")

@@ -128,6 +128,7 @@ def test_a_folder_of_more_slices_than_files_may_be_open(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+@pytest.mark.slow(seconds=2)
 @pytest.mark.parametrize("write", [hdf5, zarr_2, mrc, nifti, imagej_block, bigtiff])
 def test_opening_reads_no_pixels_and_slices_need_the_memory_of_a_few(
     write: Callable[[Path, Pixels], str], tmp_path: Path

@@ -26,7 +26,7 @@ class Commands:
     def __init__(self, folder: Path, data: Path):
         self.folder = folder
         self.data = data
-        (folder / "conf" / "data").mkdir(parents=True)
+        (folder / "conf" / "data").mkdir(parents=True, exist_ok=True)
         (folder / "conf" / "data" / "tiny.yaml").write_text(TINY)
 
     @property

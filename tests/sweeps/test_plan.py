@@ -18,6 +18,7 @@ from fibseg.sweeps.plan import check_disk
 from tests.support import Commands
 
 
+@pytest.mark.slow(seconds=8)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

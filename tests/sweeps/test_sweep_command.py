@@ -18,6 +18,8 @@ from tests.support import Commands
 from tests.support.sweeps import SWEEP, TRAINING, Sweeps
 from tests.support.trainings import same_weights
 
+pytestmark = pytest.mark.slow(seconds=7)
+
 
 class SerialPool:
     """In the place of Ray: trains in this process when it is waited for."""

@@ -20,6 +20,7 @@ from fibseg.stack import open_stack
 from tests.support import Commands
 from tests.support.trainings import best_weights
 
+pytestmark = pytest.mark.slow(seconds=2)
 DIVERGING = "training.learning_rate=1e12"
 
 
