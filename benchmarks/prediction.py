@@ -42,7 +42,7 @@ from fibseg.arrays import UInt8
 from fibseg.machine import Compute, choose_device, cores, set_threads
 from fibseg.models.trained import load_model
 from fibseg.prediction import Labeller, common_precision, label_stack, predict_slices, windows_of
-from fibseg.prediction.staging import KeptSlice, Output, Staging
+from fibseg.prediction.output.staging import KeptSlice, Output, Staging
 from fibseg.prediction.whole_cell import Shard, label_stack_into
 from fibseg.runs import FinishedRun, collect, find_checkpoint
 from fibseg.stack import Stack, open_stack

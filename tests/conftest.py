@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 # Tests run side by side; with many threads each they would wait for each other.
@@ -13,11 +12,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
-from filelock import FileLock
 
 from fibseg.phantom import make_phantom
 from fibseg.stack import write_stack
 from tests.support import SHAPE, Commands
+from tests.support.shared import shared_folder
 
 SECONDS_OF_A_SLOW_TEST = 5
 """Where its mark does not say."""
@@ -31,20 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         seconds[item.path] += mark.kwargs.get("seconds", SECONDS_OF_A_SLOW_TEST) if mark else 0
     # The sort is stable: tests of a file, and files without slow tests, keep their order.
     items.sort(key=lambda item: -seconds[item.path])
-
-
-def shared_folder(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that one of the workers makes, and all of them read."""
-    root = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    folder = root / f"shared-{name}"
-    with FileLock(root / f"{name}.lock"):
-        if not (root / f"{name}.made").exists():
-            folder.mkdir()
-            make(folder)
-            (root / f"{name}.made").touch()
-    return folder
 
 
 @pytest.fixture(scope="session")

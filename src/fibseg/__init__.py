@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from fibseg.arrays import IGNORE
 
 if TYPE_CHECKING:
-    from fibseg.commands.frames import Comparison
-    from fibseg.commands.interface import (
+    from fibseg.errors import FibsegError
+    from fibseg.filters.grain import grain_filter
+    from fibseg.interface.calls import (
         collect,
         load_model,
         load_slices,
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
         score,
         train,
     )
-    from fibseg.errors import FibsegError
-    from fibseg.filters.grain import grain_filter
+    from fibseg.interface.frames import Comparison
     from fibseg.stack import open_stack
 
 __version__ = "0.1.0"
@@ -48,12 +48,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Comparison": "fibseg.commands.frames",
+    "Comparison": "fibseg.interface.frames",
     "FibsegError": "fibseg.errors",
     "grain_filter": "fibseg.filters.grain",
     "open_stack": "fibseg.stack",
 }
-_INTERFACE = "fibseg.commands.interface"
+_INTERFACE = "fibseg.interface.calls"
 
 
 def __getattr__(name: str) -> Any:

@@ -49,6 +49,35 @@ def require(*checks: Check) -> None:
             raise FibsegError(f"{key}: {brief(value)} is impossible; expected {rule.expected}.")
 
 
+def whole(low: int, high: int) -> Rule:
+    """The rule for a whole number of this range, ends included."""
+    # Not isinstance: True is a whole number for Python.
+    return Rule(
+        lambda value: type(value) is int and low <= value <= high,
+        f"a whole number from {low} to {high}",
+    )
+
+
+def number(low: float, high: float) -> Rule:
+    """The rule for a number of this range, ends included, which NaN is not."""
+    return Rule(
+        lambda value: type(value) in (int, float) and low <= value <= high,
+        f"a number from {low:g} to {high:g}",
+    )
+
+
+def list_of(rule: Rule, shortest: int, longest: int, distinct: bool = False) -> Rule:
+    """The rule for a list of so many values that hold another rule."""
+
+    def holds(values: Any) -> bool:
+        fits = isinstance(values, list | tuple) and shortest <= len(values) <= longest
+        fits = fits and all(rule.holds(value) for value in values)
+        return fits and (not distinct or len(set(values)) == len(values))
+
+    count = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+    return Rule(holds, f"a list of {count}, each {rule.expected}")
+
+
 def brief(value: Any) -> str:
     """Write a value as part of a sentence: on one line, and cut where it is long.
 

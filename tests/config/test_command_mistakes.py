@@ -80,6 +80,7 @@ MODELS = {
     "side of its patches": ({"patch_size": 0}, ["patch_size is 0; expected a whole number"]),
     "voxels": ({"voxel_sizes": [[0, 5, 5]]}, ["voxel_sizes is [[0, 5, 5]]"]),
     "windows": ({"windows": {"kind": "spiral"}}, ["windows is a dict; expected null, or kind"]),
+    "decision": ({"decision": {"kind": "best"}}, ["decision is a dict; expected null, or kind"]),
     "classes": ({"class_names": [1, 2, 3, 4]}, ["class_names is [1, 2, 3, 4]"]),
     "weights": ({"weights": {}}, ["its weights do not fit its unet"]),
 }

@@ -45,6 +45,9 @@ OVERRIDES = {
         "model.pretrained",
         "false beside model.weights",
     ],
+    "decision=best": ["decision: best", "argmax, prior or validation"],
+    "training.ema=1": ["training.ema: 1", "0 to below 1"],
+    "windows=whole": ["windows: whole", "paper or auto"],
     "seed=-1": ["seed: -1"],
     "seed=1.5": ["seed", "1.5"],
     "name=a/b": ["name: a/b"],
@@ -70,6 +73,7 @@ WITHOUT_NETWORK = {
     "model=forest model.pixels=0": ["model.pixels: 0", "1 or more"],
     "model=forest model.width=3": ["width", "no such key", "trees"],
     "model=forest filter=on filter.scope=patch": ["filter.scope: patch", "slice with this model"],
+    "model=forest decision=prior": ["decision: prior", "argmax or validation"],
     "model=forest init_from=.": ["init_from: .", "null with this model"],
     "model=ilastik": ["model.project: must be given"],
     "model=ilastik model.project=cell.ilp": [

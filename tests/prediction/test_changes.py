@@ -12,10 +12,10 @@ import tifffile
 from rich.console import Console
 
 from fibseg.errors import FibsegError
-from fibseg.prediction.changes import compare_slices, pixel_digest
 from fibseg.prediction.job import finished_digests, unchanged_slices
-from fibseg.prediction.shards import Shard
-from fibseg.prediction.staging import KeptSlice
+from fibseg.prediction.output.changes import compare_slices, pixel_digest
+from fibseg.prediction.output.shards import Shard
+from fibseg.prediction.output.staging import KeptSlice
 from fibseg.stack import Stack, read_notes
 from tests.support.labelling import (
     files_of,

@@ -13,8 +13,8 @@ from scipy.ndimage import gaussian_filter
 from fibseg.data.grey import GreyRange, summarise_grey
 from fibseg.errors import FibsegError
 from fibseg.models.trained import TrainedModel
-from fibseg.prediction.changes import labeller_identity
 from fibseg.prediction.intensity import in_grey_range, sample_grey, tissue_outside, with_intensity
+from fibseg.prediction.output.changes import labeller_identity
 from tests.support.labelling import labeller, stack_of
 from tests.support.models import trained
 

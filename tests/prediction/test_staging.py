@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fibseg.errors import FibsegError
-from fibseg.prediction.staging import KeptSlice, Output, Staging
+from fibseg.prediction.output.staging import KeptSlice, Output, Staging
 from fibseg.stack import StackWriter
 from tests.support.forked import start_function
 from tests.support.labelling import IMAGE_SHAPE, files_of, random_image, staged

@@ -14,9 +14,9 @@ import tifffile
 import torch
 
 from fibseg.errors import FibsegError
-from fibseg.prediction.shards import Shard
+from fibseg.prediction.output.shards import Shard
+from fibseg.prediction.output.staging import KeptSlice
 from fibseg.prediction.stack import label_stack
-from fibseg.prediction.staging import KeptSlice
 from fibseg.prediction.windows import windows_of
 from fibseg.stack import Stack, StackWriter, open_stack, read_notes
 from tests.support.labelling import (

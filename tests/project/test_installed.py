@@ -58,7 +58,7 @@ def test_exactness_and_its_refusal(finished: Commands) -> None:
     run = finished.run_directory()
     real = finished.run_process("fibseg", "exactness", run)
     assert real.returncode == 0, real.stderr
-    refused = finished.run_process("fibseg", "exactness", run / "config.yaml")
+    refused = finished.run("fibseg", "exactness", run / "config.yaml")
     finished.refused(refused, "config.yaml")
 
 

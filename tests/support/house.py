@@ -27,7 +27,7 @@ SHARED_NAMES = {
     "main": "starts a program",
 }
 """Public names that modules of fibseg.commands may share, each with what it does."""
-INTERFACE = "fibseg.commands.interface"
+INTERFACE = "fibseg.interface.calls"
 """Its functions have the names of what they call: `train` calls that of `fibseg.training.run`."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

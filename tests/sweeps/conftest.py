@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Commands
+from tests.support.shared import shared_folder
 from tests.support.sweeps import SWEEP, Sweeps, temporary_sweeps
 
 
@@ -24,9 +25,13 @@ def sweeps(commands: Commands) -> Iterator[Sweeps]:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Iterator[Sweeps]:
     """The runs of SWEEP, trained one after the other by Hydra's own launcher; read only."""
-    commands = Commands(tmp_path_factory.mktemp("undisturbed"), phantom_folder)
-    with temporary_sweeps(commands) as finished:
+
+    def make(folder: Path) -> None:
+        commands = Commands(folder, phantom_folder)
         overrides = (*SWEEP, "hydra/launcher=basic")
         result = commands.run("train.py", "-m", *commands.recipe, *overrides)
         assert (result.returncode, result.stderr) == (0, "")
+
+    folder = shared_folder(tmp_path_factory, "undisturbed", make)
+    with temporary_sweeps(Commands(folder, phantom_folder)) as finished:
         yield finished

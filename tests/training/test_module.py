@@ -14,6 +14,7 @@ from pytorch_lightning import Callback, Trainer
 from fibseg.arrays import IGNORE
 from fibseg.errors import DivergedError
 from fibseg.machine import choose_device, choose_precision
+from fibseg.models.checkpoints import load_whole
 from fibseg.models.kinds import KINDS, create_model
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.runs.directory import RunDirectory
@@ -48,14 +49,17 @@ def model_of_four_classes() -> TrainedModel:
 
 
 def segmentation(
-    network: torch.nn.Module, schedule: str = "constant", cross_entropy: float = 0.0
+    network: torch.nn.Module,
+    schedule: str = "constant",
+    cross_entropy: float = 0.0,
+    ema: float = 0.0,
 ) -> Segmentation:
     return Segmentation(
         network=network,
         class_names=CLASSES,
         loss=DiceLoss(WEIGHTS, IGNORE, cross_entropy),
         optimisation=Optimisation(
-            learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-7, schedule=schedule
+            learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-7, schedule=schedule, ema=ema
         ),
         seed=0,
     )
@@ -71,6 +75,50 @@ def test_optimizer_and_loss_get_their_constants() -> None:
     assert isinstance(module.loss, DiceLoss)
     assert module.loss.weights.tolist() == pytest.approx(WEIGHTS)
     assert module.loss.cross_entropy == 0.25
+
+
+class MeanOfBiases(Callback):
+    """Averages the bias of the head over the steps, by the formula of an exponential mean."""
+
+    def __init__(self, ema: float) -> None:
+        self.ema = ema
+        self.mean: torch.Tensor | None = None
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Segmentation, *_: object) -> None:
+        bias = pl_module.network.head.bias.detach().clone()
+        old = bias if self.mean is None else self.mean
+        self.mean = self.ema * old + (1 - self.ema) * bias
+
+
+def test_a_mean_of_the_weights_is_validated_and_kept(phantom_folder: Path, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    model = model_of_four_classes()
+    module = segmentation(model.network, ema=0.75)
+    mean = MeanOfBiases(0.75)
+    validated: list[torch.Tensor] = []
+    module.average.module.register_forward_hook(
+        lambda network, *_: validated.append(network.head.bias.detach().clone())
+    )
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[mean, RunCheckpoints(run, model)],
+    )
+    trainer.fit(module, data_module(phantom_folder))
+    kept = load_model(run.best).network.head.bias
+    torch.testing.assert_close(kept, mean.mean)
+    assert not torch.equal(kept, module.network.head.bias)
+    assert validated and all(torch.equal(bias, kept) for bias in validated)
+    # What a resumed training goes on with: the weights of the last step, and their mean.
+    state = load_whole(run.last)["state_dict"]
+    torch.testing.assert_close(state["average.module.head.bias"], kept)
+    torch.testing.assert_close(state["network.head.bias"], module.network.head.bias)
 
 
 class KeptBiases(Callback):

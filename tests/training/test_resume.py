@@ -20,8 +20,8 @@ from tests.support import Commands, hear_the_keyboard
 from tests.support.forked import DieInSave, start_training
 from tests.support.trainings import assert_same_run, history, same_weights
 
-EPOCHS = 16
-LONG = (f"training.epochs={EPOCHS}", "seed=5", "training.schedule=cosine")
+EPOCHS = 12
+LONG = (f"training.epochs={EPOCHS}", "seed=5", "training.schedule=cosine", "training.ema=0.9")
 INTERRUPTED = "interrupted; the same command goes on where it stopped.\n"
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def finished_epochs(commands: Commands) -> int:
 def test_killed_five_times_at_random_moments(commands: Commands, undisturbed: Path) -> None:
     generator = random.Random(0)
     kills = 0
-    for epoch in (1, 3, 5, 8, 11):
+    for epoch in (1, 2, 4, 6, 8):
         process = start_training([*commands.recipe, *LONG], commands.folder / "log.txt")
         while process.is_alive() and finished_epochs(commands) < epoch:
             time.sleep(0.005)

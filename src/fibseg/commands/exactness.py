@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fibseg.errors import FibsegError
+from fibseg.commands.scored import add_run_arguments, open_scored_run
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("directory", help="run directory")
-    parser.add_argument(
-        "--root",
-        metavar="DIR",
-        help="folder of the images, instead of the root in the run's data description",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0")
-    parser.add_argument(
-        "--batch", type=int, default=16, metavar="WINDOWS", help="windows in a batch"
-    )
+    add_run_arguments(parser)
     parser.add_argument(
         "--store",
         action="store_true",
@@ -37,47 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compare windows with the paper's, and print a row for each kind."""
     # torch is imported here, so that other commands answer at once.
-    from fibseg.config.compose import description_of
-    from fibseg.data.slices import load_slices
-    from fibseg.machine import (
-        Compute,
-        choose_device,
-        cores,
-        print_line,
-        set_threads,
-        table_console,
-    )
-    from fibseg.models.trained import load_model
-    from fibseg.prediction.ensemble import common_precision
+    from fibseg.machine import print_line, table_console
     from fibseg.prediction.exactness import run_drift, store_choice
     from fibseg.prediction.windows import chosen_windows
-    from fibseg.runs.directory import RunDirectory, find_checkpoint
-    from fibseg.runs.identity import read_config
 
-    path = Path(options.directory)
     console = table_console()
-    checkpoint = find_checkpoint(path)
-    model = load_model(checkpoint)
-    config = read_config(RunDirectory(path))
-    if config is None:
-        raise FibsegError(
-            f"{path}: no run directory; it has no config.yaml, which names the validation slices."
-        )
-    description = description_of(config["data"], str(RunDirectory(path).config))
-    if options.root is not None:
-        description.root = options.root
-    # Timing needs all cores, as a prediction has them.
-    set_threads(None)
-    device = choose_device(options.device)
-    precision = common_precision([model], device)
-    compute = Compute(device, precision, options.batch, cores())
+    opened = open_scored_run(Path(options.directory), options)
+    model = opened.model
     # Never the test slices: the windows of predictions are chosen by this.
-    slices = load_slices(description)["validation"]
-    drifts = run_drift(model, slices, compute)
+    slices = opened.slices["validation"]
+    drifts = run_drift(model, slices, opened.compute)
     console.print(drift_table(drifts, list(model.class_names)[1:], len(slices)))
     if options.store:
-        model = store_choice(model, drifts, len(slices), checkpoint)
-    print_line(console, f"{path}: predictions cut slices by: {chosen_windows(model)}")
+        model = store_choice(model, drifts, len(slices), opened.checkpoint)
+    print_line(console, f"{opened.path}: predictions cut slices by: {chosen_windows(model)}")
 
 
 def drift_table(drifts: Sequence[Drift], class_names: Sequence[str], slices: int) -> Table:

@@ -6,8 +6,9 @@ import re
 
 from fibseg.config.schemas import MODEL_SCHEMAS, FilterConfig, TrainConfig, TrainingConfig
 from fibseg.filters.channels import SCOPES
-from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES, INTENSITIES
+from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES, DECISIONS, INTENSITIES
 from fibseg.rules import (
+    BELOW_ONE,
     COUNT,
     NAME,
     NOT_NEGATIVE,
@@ -81,6 +82,7 @@ def training_checks(training: TrainingConfig) -> list[Check]:
         Check("training.eps", training.eps, POSITIVE),
         Check("training.schedule", training.schedule, among("constant", "cosine")),
         Check("training.cross_entropy", training.cross_entropy, finite),
+        Check("training.ema", training.ema, BELOW_ONE),
         Check("training.precision", training.precision, PRECISION),
     ]
 
@@ -94,6 +96,19 @@ def filter_checks(filtering: FilterConfig) -> list[Check]:
         Check("filter.areas", filtering.areas, positive),
         Check("filter.areas", filtering.areas, as_named),
         Check("filter.scope", filtering.scope, among(*SCOPES)),
+    ]
+
+
+def decision_checks(config: TrainConfig) -> list[Check]:
+    """Checks of what is added to the scores of the classes."""
+    kind = config.kind
+    # Ilastik gives labels alone, and a forest draws no patches.
+    possible: tuple[str, ...] = DECISIONS if kind.by_gradient else ("argmax", "validation")
+    if kind.network is None:
+        possible = ("argmax",)
+    return [
+        Check("decision", config.decision, among(*DECISIONS)),
+        Check("decision", config.decision, among(*possible)),
     ]
 
 
@@ -125,8 +140,8 @@ def run_checks(config: TrainConfig) -> list[Check]:
         *(Check("logger", name, among("csv", "wandb", "tensorboard")) for name in config.logger),
         Check("tracking.project", config.tracking.project, NAME),
         Check("tracking.images_every", config.tracking.images_every, NOT_NEGATIVE),
-        # Every run is scored by the windows of the paper, so that all scores can be compared.
-        Check("windows", config.windows, Rule(lambda value: value == "paper", "paper")),
+        Check("windows", config.windows, among("paper", "auto")),
+        *decision_checks(config),
         Check("machine.device", machine.device, DEVICE),
         Check("machine.threads", machine.threads, CORES),
         Check("machine.processes", machine.processes, CORES),

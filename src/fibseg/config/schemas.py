@@ -75,6 +75,7 @@ class TrainingConfig:
     eps: float
     schedule: str
     cross_entropy: float
+    ema: float
     precision: str
     compile: bool
 
@@ -114,6 +115,7 @@ class TrainConfig:
     patches: PatchesConfig
     training: TrainingConfig
     windows: str
+    decision: str
     init_from: str | None
     logger: list[str]
     tracking: TrackingConfig

@@ -42,7 +42,27 @@ def save_arrays(arrays: dict[str, torch.Tensor], content: dict[str, Any], path: 
     # safetensors keeps texts only in its metadata.
     text = json.dumps(content)
     metadata = {METADATA_KEY: text, CHECKSUM_KEY: _checksum(text, arrays)}
-    _write(path, lambda file: file.write(save(arrays, metadata)))
+    header, data = _sorted_header(save(arrays, metadata))
+
+    def write(file: IO[bytes]) -> None:
+        file.write(header)
+        file.write(data)
+
+    _write(path, write)
+
+
+def _sorted_header(content: bytes) -> tuple[bytes, memoryview]:
+    """Cut a safetensors file into its header, with sorted metadata, and its arrays.
+
+    safetensors writes metadata in an order that changes from call to call.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # Arrays begin at a multiple of 8 bytes, as safetensors has them.
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, memoryview(content)[start:]
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

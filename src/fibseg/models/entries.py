@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from fibseg.arrays import IGNORE
-from fibseg.data.grey import SUMMARY_PERCENTILES, GreyRange, GreySummary
+from fibseg.data.grey import SUMMARY_PERCENTILES, GreyRange
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import SCOPES
-from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES, KINDS
-from fibseg.rules import Rule, among, brief
+from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES, DECISIONS, KINDS
+from fibseg.rules import Rule, among, brief, list_of, number, whole
 
 LARGEST_PATCH = 8192
 """Side in pixels of the largest training patch, and so of a window of the paper."""
@@ -35,35 +35,6 @@ _MOST_VALUES = 10_000
 
 _LONGEST_LIST = 8
 """Values of a list that a sentence repeats."""
-
-
-def whole(low: int, high: int) -> Rule:
-    """The rule for a whole number of this range, ends included."""
-    # Not isinstance: True is a whole number for Python.
-    return Rule(
-        lambda value: type(value) is int and low <= value <= high,
-        f"a whole number from {low} to {high}",
-    )
-
-
-def number(low: float, high: float) -> Rule:
-    """The rule for a number of this range, ends included, which NaN is not."""
-    return Rule(
-        lambda value: type(value) in (int, float) and low <= value <= high,
-        f"a number from {low:g} to {high:g}",
-    )
-
-
-def list_of(rule: Rule, shortest: int, longest: int, distinct: bool = False) -> Rule:
-    """The rule for a list of so many values that hold another rule."""
-
-    def holds(values: Any) -> bool:
-        fits = isinstance(values, list | tuple) and shortest <= len(values) <= longest
-        fits = fits and all(rule.holds(value) for value in values)
-        return fits and (not distinct or len(set(values)) == len(values))
-
-    count = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
-    return Rule(holds, f"a list of {count}, each {rule.expected}")
 
 
 def _is_window(value: Any) -> bool:
@@ -101,20 +72,38 @@ def _is_choice_of_windows(value: Any) -> bool:
 
 def _is_grey_summary(value: Any) -> bool:
     """Whether this is None, or the fields of a GreySummary."""
-    if value is None:
-        return True
-    if not isinstance(value, dict) or set(value) != {entry.name for entry in fields(GreySummary)}:
-        return False
     grey = number(-1e300, 1e300)
     share = number(0, 1)
     count = len(SUMMARY_PERCENTILES)
+    rules = {
+        "quantiles": list_of(grey, count, count),
+        "smallest": grey,
+        "largest": grey,
+        "commonest": share,
+        "padding": share,
+        "dtype": _TEXT,
+    }
+    return value is None or _holds_all(value, rules)
+
+
+def _is_decision(value: Any) -> bool:
+    """Whether this is None, or the fields of a Decision."""
+    rules = {
+        "kind": among(*DECISIONS),
+        "offsets": list_of(number(-100, 100), 2, IGNORE),
+        "temperature": number(0.01, 100),
+        "gain": Rule(lambda gain: gain is None or number(-1, 1).holds(gain), ""),
+        "slices": whole(0, _MOST_VALUES),
+    }
+    return value is None or _holds_all(value, rules)
+
+
+def _holds_all(value: Any, rules: Mapping[str, Rule]) -> bool:
+    """Whether this has a value for each rule, which holds it, and no others."""
     return (
-        list_of(grey, count, count).holds(value["quantiles"])
-        and grey.holds(value["smallest"])
-        and grey.holds(value["largest"])
-        and share.holds(value["commonest"])
-        and share.holds(value["padding"])
-        and _TEXT.holds(value["dtype"])
+        isinstance(value, dict)
+        and value.keys() == rules.keys()
+        and all(rule.holds(value[name]) for name, rule in rules.items())
     )
 
 
@@ -191,6 +180,9 @@ ENTRIES: Mapping[str, Rule] = {
     "grey_percentiles": Rule(_percentiles, "null, or two percentiles, the lower first"),
     "grey_summary": Rule(_is_grey_summary, "null, or a summary of finite grey values"),
     "reference": Rule(_is_reference, "null, or ranges of 0 to 1: shares by class, and confidence"),
+    "decision": Rule(
+        _is_decision, f"null, or kind ({', '.join(DECISIONS)}), offsets and temperature"
+    ),
     "weights": Rule(_are_tensors, "arrays by name"),
 }
 """Rule of each entry."""

@@ -40,6 +40,10 @@ BYTES_PER_NUMBER = 4
 NETWORK_FILE = "best.ckpt"
 FOREST_FILE = "forest.safetensors"
 ALL_WINDOWS = ("paper", "whole", "tiles", "blend")
+DECISIONS = ("argmax", "prior", "validation")
+"""What is added to the scores of the classes: nothing, or offsets of known shares, or those by
+which validation slices are labelled best."""
+
 INTENSITIES = ("training", "own", "slice")
 """Whose grey values become 0 and 255 in a prediction: the training's, the stack's, each slice's."""
 

@@ -27,13 +27,44 @@ from fibseg.rules import brief
 if TYPE_CHECKING:
     from fibseg.models.kinds import Model
 
-FORMAT = 5
+FORMAT = 6
 """Format of a model's file; a newer one is refused.
 
 Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of
 single slices, 4 with the windows that were chosen for predictions, 5 with what the slices of the
-training look like.
+training look like, 6 with the decision.
 """
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How the class of a pixel is decided: the largest of (score + offset of the class).
+
+    Attributes:
+        kind: "argmax" (no offsets), "prior" (offsets of known shares) or "validation" (chosen on
+            the validation slices).
+        offsets: for each class; that of the background is 0.
+        temperature: by which the scores are divided then; it changes probabilities, and no label.
+        gain: mean F1 of the classes that the offsets gained on pixels of the validation slices that
+            took no part in their choice; None where none were chosen.
+        slices: validation slices that were looked at.
+    """
+
+    kind: str
+    offsets: Sequence[float]
+    temperature: float = 1.0
+    gain: float | None = None
+    slices: int = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether scores stay as they are."""
+        return self.temperature == 1 and not any(self.offsets)
+
+    def described(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Give kind, offsets by class and temperature, as scores.json and outputs name them."""
+        offsets = dict(zip(class_names, self.offsets, strict=True))
+        return {"kind": self.kind, "offsets": offsets, "temperature": self.temperature}
 
 
 @dataclass(frozen=True)
@@ -59,6 +90,8 @@ class TrainedModel:
         reference: what labels of the training's slices look like, ranges [low, high] over slices:
             shares (class -> share of the pixels) and confidence (mean largest probability; None
             for a forest).
+        decision: what is added to the scores of the classes; None before the run is scored, and in
+            files older than format 6: nothing.
     """
 
     network: Model
@@ -75,6 +108,7 @@ class TrainedModel:
     grey_percentiles: Sequence[float] | None = None
     grey_summary: GreySummary | None = None
     reference: dict[str, Any] | None = None
+    decision: Decision | None = None
 
     @property
     def kind(self) -> Kind:
@@ -96,7 +130,15 @@ _SAME_IN_FILE = (
 )
 """Attributes that stand in the file under their own names."""
 
-_IN_FILE = (*_SAME_IN_FILE, "grey_summary", "areas", "filter_scope", "window", "weights")
+_IN_FILE = (
+    *_SAME_IN_FILE,
+    "grey_summary",
+    "decision",
+    "areas",
+    "filter_scope",
+    "window",
+    "weights",
+)
 
 
 def save_model(model: TrainedModel, path: Path) -> None:
@@ -113,6 +155,7 @@ def save_model(model: TrainedModel, path: Path) -> None:
     content["window"] = astuple(model.grey_range)
     summary = model.grey_summary
     content["grey_summary"] = None if summary is None else asdict(summary)
+    content["decision"] = None if model.decision is None else asdict(model.decision)
     weights = model.network.state_dict()
     if model.kind.compiled:
         # The order of the features is part of a forest: a change must not go unseen.
@@ -142,12 +185,14 @@ def load_model(path: Path) -> TrainedModel:
         except FibsegError as error:
             raise FibsegError(f"{path}: its weights do not fit its forest ({error}).") from error
     summary = content["grey_summary"]
+    decision = content["decision"]
     return TrainedModel(
         # As in training, where it is the faster order.
         network=network.eval().to(memory_format=torch.channels_last),
         channels=Channels(tuple(content["areas"]), content["filter_scope"]),
         grey_range=GreyRange(*content["window"]),
         grey_summary=None if summary is None else GreySummary(**summary),
+        decision=None if decision is None else Decision(**decision),
         **{name: content[name] for name in _SAME_IN_FILE},
     )
 
@@ -184,7 +229,7 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
             "update it."
         )
     # What an older format lacks comes first, so that the file's own values win.
-    younger = ("windows", "grey_percentiles", "grey_summary", "reference")
+    younger = ("windows", "grey_percentiles", "grey_summary", "reference", "decision")
     content = {**dict.fromkeys(younger), **content}
     if content["format"] == 1:
         content = {"filter_scope": "slice", **content}
@@ -203,6 +248,8 @@ def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:
     count = len(content["class_names"])
     fits = arguments.get("classes") == count
     fits = fits and len(content["label_values"]) == count
+    decision = content["decision"]
+    fits = fits and (decision is None or len(decision["offsets"]) == count)
     if fits and kind.compiled:
         # Compiled code follows indices in these arrays without looking.
         try:

@@ -25,6 +25,7 @@ from fibseg.prediction.slices import (
     model_channels,
     predict_slices,
     probabilities,
+    scores_of,
 )
 from fibseg.prediction.windows import LARGE_TILE, LARGEST_WHOLE, SMALL_TILE, Windows, windows_of
 from fibseg.scores.pixels import confusion_counts, mean_f1
@@ -171,7 +172,7 @@ def measure_drift(
         compute: what the network computes with.
     """
     # Probabilities, so that their largest difference can be given and blended windows averaged.
-    network = probabilities(model.network.to(compute.device).eval())
+    network = probabilities(scores_of(model, compute.device))
 
     def scores_by(windows: Windows) -> tuple[list[Scores], float]:
         """Compute the probabilities of each slice, and the seconds per slice."""

@@ -15,19 +15,19 @@ from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute, arithmetic, choose_device, cores, print_warnings, set_threads
 from fibseg.models.trained import TrainedModel, load_model
-from fibseg.prediction.changes import (
+from fibseg.prediction.ensemble import common_precision, common_windows
+from fibseg.prediction.intensity import in_grey_range
+from fibseg.prediction.output.changes import (
     brief_list,
     compare_slices,
     differences,
     labeller_identity,
     report_changes,
 )
-from fibseg.prediction.ensemble import common_precision, common_windows
-from fibseg.prediction.intensity import in_grey_range
-from fibseg.prediction.shards import Shard
+from fibseg.prediction.output.shards import Shard
+from fibseg.prediction.output.staging import KeptSlice, Output, Staging
 from fibseg.prediction.slices import label_table
 from fibseg.prediction.stack import DISAGREEMENT, Labeller, resized_size
-from fibseg.prediction.staging import KeptSlice, Output, Staging
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale
 from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.rules import file_name_part
@@ -273,6 +273,10 @@ def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
     notes = {
         "windows": str(labeller.windows),
         "measured": model.windows,
+        "decision": [
+            None if member.decision is None else member.decision.described(member.class_names)
+            for member in labeller.models
+        ],
         "arithmetic": arithmetic(labeller.compute.device, labeller.compute.precision),
     }
     outputs = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]

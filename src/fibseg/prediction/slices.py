@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +24,9 @@ from fibseg.prediction.windows import Cut, Windows, blend_weights, cut_shape
 Scores = NDArray[np.float32]
 Network = Callable[[Tensor], Tensor]
 """(N, C, h, w) float32 in [0, 1] -> (N, K, h, w) logits or probabilities."""
+
+_SMALLEST = 1e-7
+"""Stands for a probability of 0, whose logarithm would be infinite."""
 
 WindowFilter = Callable[[UInt8], UInt8]
 """(N, h, w) windows -> (N, C, h, w), each window filtered by itself."""
@@ -151,15 +154,29 @@ def _used(window: Any, rows: Cut, columns: Cut) -> Any:
     ]
 
 
+def scores_of(model: TrainedModel, device: torch.device) -> Network:
+    """Give a model's network on a device, in evaluation mode, with its decision in its scores."""
+    network: Network = model.network.to(device).eval()
+    decision = model.decision
+    if decision is None or decision.is_plain:
+        return network
+    offsets = torch.tensor(decision.offsets, device=device)[:, None, None]
+    factor = 1 / decision.temperature
+    return lambda images: (network(images).float() + offsets) * factor
+
+
 def probabilities(network: Network) -> Network:
     """Turn a network of logits into one of probabilities (N, K, h, w)."""
     return lambda images: network(images).float().softmax(dim=1)
 
 
-def deciding(model: TrainedModel) -> Network:
-    """Give the network for labels alone: a forest may stop once its largest class is certain."""
+def deciding(model: TrainedModel, device: torch.device) -> Network:
+    """Give `scores_of` for labels alone: a forest may stop once its largest class is certain."""
     network: Any = model.network
-    return network.votes if model.kind.compiled else network  # type: ignore[no-any-return]
+    is_plain = model.decision is None or model.decision.is_plain
+    if model.kind.compiled and is_plain:
+        return network.votes  # type: ignore[no-any-return]
+    return scores_of(model, device)
 
 
 def autocast(compute: Compute) -> AbstractContextManager[object]:
@@ -169,16 +186,26 @@ def autocast(compute: Compute) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+@contextmanager
+def _windowed(
+    model: TrainedModel, scoring: Network, windows: Windows, compute: Compute
+) -> Iterator[WindowedNetwork]:
+    """A network with windows; worker processes filter them where the model wants that."""
+    by_patch = model.channels.by_patch
+    patch_filter = PatchFilter(model.channels.areas, compute.processes) if by_patch else None
+    with patch_filter or nullcontext():
+        yield WindowedNetwork(scoring, windows, compute, patch_filter)
+
+
 def predict_slices(
     model: TrainedModel, channels: Iterable[UInt8], windows: Windows, compute: Compute
 ) -> Iterator[UInt8]:
     """Give class indices (H, W) of slices whose channels (C, H, W) `model_channels` made."""
-    network = model.network.to(compute.device).eval()
-    scoring = probabilities(network) if windows.kind == "blend" else deciding(model)
-    by_patch = model.channels.by_patch
-    patch_filter = PatchFilter(model.channels.areas, compute.processes) if by_patch else None
-    with patch_filter or nullcontext():
-        windowed = WindowedNetwork(scoring, windows, compute, patch_filter)
+    if windows.kind == "blend":
+        scoring = probabilities(scores_of(model, compute.device))
+    else:
+        scoring = deciding(model, compute.device)
+    with _windowed(model, scoring, windows, compute) as windowed:
         for slice_channel in channels:
             with autocast(compute):
                 labels = windowed.labels(slice_channel)
@@ -186,16 +213,28 @@ def predict_slices(
             yield labels
 
 
+def slice_scores(
+    model: TrainedModel, channels: Iterable[UInt8], windows: Windows, compute: Compute
+) -> list[Scores]:
+    """Compute the logits (K, H, W) of slices (C, H, W), which are cut as in `predict_slices`.
+
+    By windows that overlap ("blend"), these are the logarithms of mean probabilities.
+    """
+    network = scores_of(model, compute.device)
+    is_blend = windows.kind == "blend"
+    scoring = probabilities(network) if is_blend else network
+    with _windowed(model, scoring, windows, compute) as windowed, autocast(compute):
+        scores = [windowed.scores(pixels) for pixels in channels]
+    return [np.log(np.maximum(values, _SMALLEST)) for values in scores] if is_blend else scores
+
+
 def slice_confidences(
     model: TrainedModel, channels: Iterable[UInt8], windows: Windows, compute: Compute
 ) -> list[float]:
     """Measure the mean confidence of slices (C, H, W), which are cut as in `predict_slices`."""
-    network = model.network.to(compute.device).eval()
+    network = scores_of(model, compute.device)
     scoring = probabilities(network) if windows.kind == "blend" else network
-    by_patch = model.channels.by_patch
-    patch_filter = PatchFilter(model.channels.areas, compute.processes) if by_patch else None
-    with patch_filter or nullcontext(), autocast(compute):
-        windowed = WindowedNetwork(scoring, windows, compute, patch_filter)
+    with _windowed(model, scoring, windows, compute) as windowed, autocast(compute):
         return [windowed.labels_and_confidence(pixels)[1] for pixels in channels]
 
 

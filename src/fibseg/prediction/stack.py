@@ -17,10 +17,10 @@ from fibseg.errors import FibsegError
 from fibseg.filters.patches import PatchFilter, channels_of
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
-from fibseg.prediction.changes import READER_THREADS, pixel_digest
 from fibseg.prediction.ensemble import Ensemble, Source, source_of, sources_of
 from fibseg.prediction.intensity import tissue_outside
 from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter
+from fibseg.prediction.output.changes import READER_THREADS, pixel_digest
 from fibseg.prediction.slices import (
     Network,
     Scores,
@@ -28,6 +28,7 @@ from fibseg.prediction.slices import (
     autocast,
     deciding,
     probabilities,
+    scores_of,
 )
 from fibseg.prediction.windows import Windows
 from fibseg.stack import Stack, read_finite
@@ -206,7 +207,7 @@ def network_of(labeller: Labeller) -> tuple[Network, int]:
     sources = sources_of(models)
     members: list[tuple[Network, list[int]]] = []
     for model in models:
-        network = model.network.to(labeller.compute.device).eval()
+        network = scores_of(model, labeller.compute.device)
         # Where each member finds its channels among those of all sources.
         members.append((network, sources[source_of(model)]))
     if any(model.channels.by_patch for model in models):
@@ -220,7 +221,7 @@ def network_of(labeller: Labeller) -> tuple[Network, int]:
         return Ensemble(members, labeller.turned, disagreement), channels
     if labeller.windows.kind == "blend":
         return probabilities(members[0][0]), channels
-    return deciding(models[0]), channels
+    return deciding(models[0], labeller.compute.device), channels
 
 
 def _with_layers(

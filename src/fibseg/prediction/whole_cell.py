@@ -23,15 +23,15 @@ from rich.progress import (
 
 from fibseg.data.grey import DRIFTED_SHARE
 from fibseg.errors import FibsegError
-from fibseg.prediction.changes import brief_list, compare_slices, report_changes
 from fibseg.prediction.estimate import report_needs
 from fibseg.prediction.intensity import spread
 from fibseg.prediction.memory import has_exact_tiles
-from fibseg.prediction.shards import Shard
+from fibseg.prediction.output.changes import brief_list, compare_slices, report_changes
+from fibseg.prediction.output.shards import Shard
+from fibseg.prediction.output.staging import KeptSlice, Staging, zero_pixels
 from fibseg.prediction.shift import WATCHED_SLICES, ShiftWatch
 from fibseg.prediction.slices import label_table
 from fibseg.prediction.stack import LabelledSlice, Labeller, label_stack
-from fibseg.prediction.staging import KeptSlice, Staging, zero_pixels
 from fibseg.stack import Stack
 
 SECONDS_BETWEEN_LINES = 30

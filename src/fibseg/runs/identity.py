@@ -21,6 +21,14 @@ PROVENANCE_KEYS = {"config_hash", "data_hash", "threads", "precision", "tracking
 _KEYS_WITHOUT_EFFECT = ("name", "seed", "logger", "tracking", "machine", "provenance")
 """Keys of a configuration that change no result; the seed does, but stands beside the hash."""
 
+_YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
+    ("data", "intensity", "per"): "stack",
+    ("decision",): "argmax",
+    ("training", "ema"): 0.0,
+}
+"""Keys that the first runs lack -> the value as with which they were trained: with it and without
+the key, the hash is the same."""
+
 _VOLUME_PATHS = ("image", "labels", "mask", "second_expert")
 """Paths in a volume of a data description; what the files hold is in the data hash."""
 
@@ -34,6 +42,8 @@ def scientific(config: dict[str, Any], compile_counts: bool = False) -> dict[str
     """
     # Every change here changes the hashes of configurations, and runs on disk are found by them.
     kept = {key: value for key, value in config.items() if key not in _KEYS_WITHOUT_EFFECT}
+    for (*groups, key), value in _YOUNGER_KEYS.items():
+        kept = _without(kept, groups, key, value)
     kept["data"] = _scientific_data(kept["data"])
     if kept.get("init_from"):
         start = Path(kept["init_from"])
@@ -52,13 +62,19 @@ def scientific(config: dict[str, Any], compile_counts: bool = False) -> dict[str
     return kept
 
 
+def _without(config: dict[str, Any], groups: list[str], key: str, value: Any) -> dict[str, Any]:
+    """Leave out a key that has this value, in a group of groups."""
+    if groups:
+        inner = config.get(groups[0])
+        if not isinstance(inner, dict):
+            return config
+        return config | {groups[0]: _without(inner, groups[1:], key, value)}
+    return {name: entry for name, entry in config.items() if (name, entry) != (key, value)}
+
+
 def _scientific_data(data: dict[str, Any]) -> dict[str, Any]:
     """A data description without the paths of its files."""
     kept = {key: value for key, value in data.items() if key != "root"}
-    # The key is younger than the first runs, which were trained as with this value: with it and
-    # without it, the hash is the same.
-    if kept.get("intensity", {}).get("per") == "stack":
-        kept["intensity"] = {key: value for key, value in kept["intensity"].items() if key != "per"}
     kept["volumes"] = [
         {key: value for key, value in volume.items() if key not in _VOLUME_PATHS}
         for volume in kept["volumes"]

@@ -12,10 +12,11 @@ import os
 import signal
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -29,6 +30,9 @@ from fibseg.models.trained import TrainedModel, save_model
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import divergence, has_diverged
 from fibseg.training.module import Segmentation
+
+if TYPE_CHECKING:
+    from fibseg.models.kinds import Model
 
 
 # Lightning's own stages a file in TMPDIR, and a move between two file systems can be cut off.
@@ -138,7 +142,8 @@ class RunCheckpoints(Callback):
             self.best_epoch = trainer.current_epoch
             # best.ckpt comes before last.ckpt: after a kill between the two, the resumed run
             # repeats the epoch and writes the same best.ckpt again.
-            save_model(self.model, self.run.best)
+            model = replace(self.model, network=cast("Model", pl_module.kept_network))
+            save_model(model, self.run.best)
         if self.run.last.exists():
             # The one before stays, for a last.ckpt that turns out to be damaged.
             os.replace(self.run.last, self.run.previous)

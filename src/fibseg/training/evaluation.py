@@ -23,9 +23,14 @@ from fibseg.stack import write_pages
 
 # A finished run is reported without torch.
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from fibseg.machine import Compute
     from fibseg.models.trained import TrainedModel
     from fibseg.training.opened import OpenedRun
+
+_COMPARED_SLICES = 2
+"""Validation slices by which windows are compared with the paper's where those score nothing."""
 
 Label = Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]
 """A split and its slices -> their class indices (H, W)."""
@@ -68,22 +73,38 @@ def common_voxel_size(
     return sizes[0] if all(size == sizes[0] for size in sizes) else None
 
 
-def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Label:
-    """Label slices by a network, in the paper's windows, or by a forest.
+def label_by_model(
+    model: TrainedModel, run: OpenedRun, compute: Compute, settled: dict[str, Any]
+) -> Label:
+    """Label slices by a network or a forest; the validation slices settle how.
 
-    With the validation slices `settle_prediction` settles what predictions must know.
+    Args:
+        model: that was trained.
+        run: whose model it is.
+        compute: what the network computes with.
+        settled: takes "windows" and "decision", as scores.json names them.
     """
+    from fibseg.prediction.exactness import choose_windows
     from fibseg.prediction.slices import model_channels, predict_slices
-    from fibseg.prediction.windows import windows_of
+    from fibseg.prediction.windows import chosen_windows, windows_of
 
     console = run.console
-    # Scores are always those of the first kind, which needs no check: a choice of windows must not
-    # change the scores of a run.
+    finished = model
+    # Those of the paper, which need no check; of a forest, those that give what all others give.
     windows = windows_of(model, model.kind.windows[0])
 
     def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
+        nonlocal finished, windows
         images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
         channels = model_channels(model, images, run.cache, compute.processes)
+        # Chosen on validation slices: test slices must decide nothing.
+        if split == "validation":
+            finished = settled_model(finished, run, channels, compute)
+            if run.config.windows == "auto":
+                windows = chosen_windows(finished)
+            settled["windows"] = str(windows)
+            assert finished.decision is not None
+            settled["decision"] = finished.decision.described(finished.class_names)
         progress = track(
             channels,
             f"scoring {split}",
@@ -91,54 +112,117 @@ def label_by_model(model: TrainedModel, run: OpenedRun, compute: Compute) -> Lab
             disable=not console.is_terminal,
             transient=True,
         )
-        labels = list(predict_slices(model, progress, windows, compute))
-        # Chosen on validation slices: test slices must decide nothing.
+        labels = list(predict_slices(finished, progress, windows, compute))
         if split == "validation":
-            settle_prediction(
-                model=model, run=run, channels=channels, labels=labels, compute=compute
-            )
+            if run.config.windows == "paper" and "paper" in model.kind.windows:
+                # Labels by the paper's windows are there already.
+                truths = [annotated.labels for annotated in slices]
+                chosen = choose_windows(
+                    model=finished, channels=channels, truths=truths, paper=labels, compute=compute
+                )
+                finished = replace(finished, windows=chosen)
+            print_settled(finished, console)
+            keep_settled(model=finished, run=run, channels=channels, labels=labels, compute=compute)
         return labels
 
     return label
 
 
-def settle_prediction(
+def settled_model(
+    model: TrainedModel, run: OpenedRun, channels: Sequence[UInt8], compute: Compute
+) -> TrainedModel:
+    """Give the model with its decision, and with the windows of its scores where these are auto.
+
+    Both are chosen on the validation slices.
+
+    Args:
+        model: that was trained.
+        run: whose model it is.
+        channels: (C, H, W) of the validation slices.
+        compute: what the network computes with.
+    """
+    from fibseg.prediction.decision import with_decision
+    from fibseg.prediction.exactness import choose_windows
+    from fibseg.prediction.slices import predict_slices
+    from fibseg.prediction.windows import chosen_windows, windows_of
+
+    config = run.config
+    truths = [annotated.labels for annotated in run.slices["validation"]]
+    is_auto = config.windows == "auto"
+    if "paper" in model.kind.windows and is_auto:
+        # The paper's windows take nine times as long as whole slices: a few tell the difference.
+        few = slice(None, None, max(1, len(channels) // _COMPARED_SLICES))
+        channels_of_few = channels[few]
+        paper = list(predict_slices(model, channels_of_few, windows_of(model, "paper"), compute))
+        chosen = choose_windows(
+            model=model, channels=channels_of_few, truths=truths[few], paper=paper, compute=compute
+        )
+        model = replace(model, windows=chosen)
+    scored = chosen_windows(model) if is_auto else windows_of(model, model.kind.windows[0])
+    return with_decision(
+        model=model,
+        kind=config.decision,
+        channels=channels,
+        truths=truths,
+        prior=prior_of(run),
+        windows=scored,
+        compute=compute,
+    )
+
+
+def prior_of(run: OpenedRun) -> list[float] | None:
+    """The offsets of the shares of the classes; None where a training draws no patches."""
+    from fibseg.data.description import class_names
+    from fibseg.prediction.decision import prior_offsets
+
+    if not run.config.kind.by_gradient:
+        return None
+    patches = run.config.patches
+    labels = [annotated.labels for annotated in run.slices["train"]]
+    count = len(class_names(run.config.data))
+    return prior_offsets(labels, patches.size, patches.class_share, count)
+
+
+def print_settled(model: TrainedModel, console: Console) -> None:
+    """Print how predictions cut slices, and what they add to the scores of the classes."""
+    chosen = model.windows
+    if chosen is not None and "paper" in model.kind.windows:
+        name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
+        text = f"predictions will cut slices by: {name} (loses {chosen['loss']:.3f} F1)"
+        console.print(text, highlight=False)
+    decision = model.decision
+    if decision is None or decision.kind == "argmax":
+        return
+    pairs = zip(model.class_names[1:], decision.offsets[1:], strict=True)
+    offsets = ", ".join(f"{name} {offset:+.2f}" for name, offset in pairs)
+    gain = "" if decision.gain is None else f" (mean F1 {decision.gain:+.3f} on pixels held apart)"
+    console.print(f"added to the scores: {offsets}{gain}", markup=False, highlight=False)
+
+
+def keep_settled(
     model: TrainedModel,
     run: OpenedRun,
     channels: Sequence[UInt8],
     labels: Sequence[UInt8],
     compute: Compute,
 ) -> None:
-    """Keep in the model how predictions cut slices, and what labels of its training look like.
+    """Write the model with what was settled, and with what labels of its training look like.
 
     Args:
-        model: that was trained.
+        model: that was trained, with its windows and its decision.
         run: whose model it is.
         channels: (C, H, W) of the validation slices.
-        labels: (H, W) of the validation slices, by the windows of the scores.
+        labels: (H, W) of the validation slices, as they are scored.
         compute: what the network computes with.
     """
     from fibseg.models.trained import save_model
-    from fibseg.prediction.exactness import choose_windows
     from fibseg.prediction.shift import with_reference
 
-    validation = run.slices["validation"]
-    if "paper" in model.kind.windows:
-        truths = [annotated.labels for annotated in validation]
-        chosen = choose_windows(
-            model=model, channels=channels, truths=truths, paper=labels, compute=compute
-        )
-        model = replace(model, windows=chosen)
-        name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
-        run.console.print(
-            f"predictions will cut slices by: {name} (loses {chosen['loss']:.3f} F1)",
-            highlight=False,
-        )
     intensity = run.config.data.intensity
     model = with_reference(
         model=replace(model, grey_percentiles=[intensity.low, intensity.high]),
         train=run.slices["train"],
-        validation=validation,
+        validation=run.slices["validation"],
         channels=channels,
         labels=labels,
         compute=compute,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from fibseg.arrays import IGNORE
@@ -28,12 +29,14 @@ class Optimisation:
         betas: decay rates of Adam's two moments.
         eps: term that keeps Adam's denominator from 0.
         schedule: "constant" (the paper), or "cosine" to 0 over the whole training.
+        ema: share that the exponential mean of the weights keeps of itself at a step; 0 for none.
     """
 
     learning_rate: float
     betas: tuple[float, float]
     eps: float
     schedule: str
+    ema: float = 0.0
 
 
 def seed_torch(seed: int, epoch: int) -> None:
@@ -53,6 +56,8 @@ class Segmentation(LightningModule):
     Nothing is logged per step, so that a step costs little more than that of a bare loop.
 
     Attributes:
+        average: the mean of the weights over the steps, which is validated and kept in place of the
+            weights of the last step; None without one.
         epoch_metrics: the figures after each validation: train_loss, val_loss, val_f1 (mean of the
             classes) and val_f1_<class> (F1 of the pooled validation patches), learning_rate,
             patches_per_second, share_<class> (of the training pixels), share_patches_with_class and
@@ -81,6 +86,11 @@ class Segmentation(LightningModule):
         super().__init__()
         # Channels last: with bf16 on a CPU a training step is clearly faster.
         self.network = network.to(memory_format=torch.channels_last)
+        self.average = None
+        if optimisation.ema > 0:
+            # Statistics of batch norms are averaged as weights are: they belong to them.
+            ema = get_ema_multi_avg_fn(optimisation.ema)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(self.network, multi_avg_fn=ema, use_buffers=True)
         if compiled:
             # In place, so that the weights keep their names.
             self.network.compile()
@@ -98,6 +108,14 @@ class Segmentation(LightningModule):
         """Map images (N, C, H, W) in [0, 1] to logits (N, K, H, W)."""
         logits: Tensor = self.network(images)
         return logits
+
+    @property
+    def kept_network(self) -> nn.Module:
+        """The network that is validated, and whose weights are kept."""
+        if self.average is None:
+            return self.network
+        averaged: nn.Module = self.average.module
+        return averaged
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout from (seed, epoch) alone, so that a resumed run repeats an unbroken one."""
@@ -119,9 +137,14 @@ class Segmentation(LightningModule):
         self._add("patches", torch.tensor(len(batch.labels)))
         return loss
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Take the weights of a step into their mean."""
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add up the loss and the confusion counts of a mini-batch."""
-        logits = self(batch.images)
+        logits = self.kept_network(batch.images)
         self._add("val_loss", self.loss(logits, batch.labels))
         self._add("val_batches", torch.tensor(1))
         self.confusion.update(logits, batch.labels)
@@ -154,7 +177,9 @@ class Segmentation(LightningModule):
 
     def is_finite(self) -> bool:
         """Whether every weight and statistic of the network is a finite number."""
-        return not not_finite(self.network.state_dict())
+        return not (
+            not_finite(self.network.state_dict()) or not_finite(self.kept_network.state_dict())
+        )
 
     def _training_figures(self, sums: dict[str, Any]) -> dict[str, float]:
         """Compute the figures of the training batches from the sums of the epoch."""

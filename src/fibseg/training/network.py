@@ -121,6 +121,7 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
         betas=(training.betas[0], training.betas[1]),
         eps=training.eps,
         schedule=training.schedule,
+        ema=training.ema,
     )
     module = Segmentation(
         network=trained.network,

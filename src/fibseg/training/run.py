@@ -132,7 +132,8 @@ def train(run: OpenedRun) -> None:
     names = class_names(config.data)
     tracking = make_tracking(run)
     with tracking.running() as final_scores:
-        label, training_seconds = learn(run, tracking)
+        settled: dict[str, Any] = {}
+        label, training_seconds = learn(run, tracking, settled)
         start = time.perf_counter()
         scores = evaluate(run, names, label)
         facts = {
@@ -142,6 +143,7 @@ def train(run: OpenedRun) -> None:
             "seed": config.seed,
             "data": config.data.name,
             "windows": config.windows if config.kind.by_gradient else "whole",
+            **settled,
             "seconds": round(training_seconds + time.perf_counter() - start, 1),
             **run.provenance,
         }
@@ -159,8 +161,8 @@ def train(run: OpenedRun) -> None:
         draw_pictures(scene, run.console)
 
 
-def learn(run: OpenedRun, tracking: Tracking) -> tuple[Label, float]:
-    """Train the model of a run.
+def learn(run: OpenedRun, tracking: Tracking, settled: dict[str, Any]) -> tuple[Label, float]:
+    """Train the model of a run; `settled` is that of `label_by_model`.
 
     Returns:
         A function that labels slices, and the seconds of training, those before a kill included.
@@ -194,7 +196,7 @@ def learn(run: OpenedRun, tracking: Tracking) -> tuple[Label, float]:
         batch_size=run.config.machine.window_batch,
         processes=run.processes,
     )
-    return label_by_model(model, run, compute), seconds
+    return label_by_model(model, run, compute, settled), seconds
 
 
 def make_tracking(run: OpenedRun) -> Tracking:

@@ -164,7 +164,7 @@ class Tracking(Callback):
         if self.panel is not None and self.images_every and (epoch + 1) % self.images_every == 0:
             with warn_instead(f"picture of epoch {epoch + 1}", self.report):
                 png = io.BytesIO()
-                picture = self.panel(pl_module.network, pl_module.device)
+                picture = self.panel(pl_module.kept_network, pl_module.device)
                 Image.fromarray(picture).save(png, "PNG")
                 # A file, because the boards of a resumed run are written again from it.
                 write_whole(self._picture(epoch), png.getvalue())

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fibseg.arrays import Pixels
-from fibseg.commands.frames import Comparison, pandas_or_error
 from fibseg.config import compose as configuration
 from fibseg.config.checks import DEVICE, INTENSITY, WINDOWS
 from fibseg.data import slices as data_slices
 from fibseg.data.description import DataDescription
 from fibseg.data.scoring import score_stacks
 from fibseg.errors import FibsegError
+from fibseg.interface.frames import Comparison, pandas_or_error
 from fibseg.machine import plain_console
 from fibseg.rules import Check, require
 from fibseg.runs import collection as run_collection

@@ -20,8 +20,8 @@ import tifffile
 from fibseg.arrays import Pixels
 from fibseg.errors import DiskFullError, FibsegError
 from fibseg.files import partial_path, remove_partials, replacing, write_whole
-from fibseg.prediction.changes import differences
-from fibseg.prediction.shards import Shard, lock_of_shard, locked, write_errors_named
+from fibseg.prediction.output.changes import differences
+from fibseg.prediction.output.shards import Shard, lock_of_shard, locked, write_errors_named
 from fibseg.stack import StackHeader, StackWriter, open_stack
 
 

@@ -171,6 +171,9 @@ def model_digest(model: TrainedModel, with_grey: bool = True) -> str:
         f"({window if with_grey else grey.percentiles}, {list(model.channels.areas)!r}, "
         f"{model.channels.scope!r}, {list(model.label_values)!r})"
     )
+    # Not for a plain one, so that outputs that earlier versions began are resumed.
+    if model.decision is not None and not model.decision.is_plain:
+        facts += f"({list(model.decision.offsets)!r}, {model.decision.temperature!r})"
     digest = hashlib.sha256(facts.encode())
     for name, weights in model.network.state_dict().items():
         digest.update(name.encode())

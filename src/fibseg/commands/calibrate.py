@@ -1,0 +1,122 @@
+"""`fibseg calibrate`: offsets for the scores of finished runs, by their validation slices."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fibseg.commands.scored import ScoredRun, add_run_arguments, open_scored_run
+from fibseg.models.kinds import DECISIONS
+from fibseg.rules import Check, among, require
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fibseg.arrays import Floats, UInt8
+    from fibseg.models.trained import TrainedModel
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("directories", nargs="+", metavar="directory", help="run directories")
+    parser.add_argument(
+        "--decision",
+        default="validation",
+        metavar="KIND",
+        help="argmax (no offsets), prior or validation, as in train.py",
+    )
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the scores, and leave the models as they are"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Choose offsets for each run, print what they change, and keep them in its model."""
+    require(Check("--decision", options.decision, among(*DECISIONS)))
+    for directory in options.directories:
+        _calibrate(Path(directory), options)
+
+
+def _calibrate(path: Path, options: argparse.Namespace) -> None:
+    # torch is imported here, so that other commands answer at once.
+    from fibseg.machine import print_line, table_console
+    from fibseg.models.trained import save_model
+
+    console = table_console()
+    opened = open_scored_run(path, options)
+    before = {split: _mean_f1(opened, opened.model, split) for split in ("validation", "test")}
+    model = _decided(opened, options.decision)
+    after = {split: _mean_f1(opened, model, split) for split in before}
+    console.print(_table(model, before, after, str(path)))
+    if not options.dry_run:
+        save_model(model, opened.checkpoint)
+        text = f"{opened.checkpoint}: predictions use the offsets; scores.json stays as it is"
+        print_line(console, text)
+
+
+def _decided(opened: ScoredRun, kind: str) -> TrainedModel:
+    """The model with offsets of a kind."""
+    from fibseg.data.grey import to_8bit
+    from fibseg.prediction.decision import prior_offsets, with_decision
+    from fibseg.prediction.slices import model_channels
+    from fibseg.prediction.windows import chosen_windows
+
+    model = opened.model
+    prior = None
+    if model.kind.by_gradient:
+        patches = opened.config["patches"]
+        labels = [annotated.labels for annotated in opened.slices["train"]]
+        count = len(model.class_names)
+        prior = prior_offsets(labels, patches["size"], patches["class_share"], count)
+    validation = opened.slices["validation"]
+    images = [to_8bit(annotated.image, model.grey_range) for annotated in validation]
+    return with_decision(
+        model=model,
+        kind=kind,
+        channels=model_channels(model, images, None, opened.compute.processes),
+        truths=[annotated.labels for annotated in validation],
+        prior=prior,
+        windows=chosen_windows(model),
+        compute=opened.compute,
+    )
+
+
+def _mean_f1(opened: ScoredRun, model: TrainedModel, split: str) -> Floats:
+    """F1 of each class, the mean over the slices of a split that hold it."""
+    import numpy as np
+
+    from fibseg.data.grey import to_8bit
+    from fibseg.prediction.slices import model_channels, predict_slices
+    from fibseg.prediction.windows import chosen_windows
+    from fibseg.scores.pixels import confusion_counts, mean_f1
+
+    slices = opened.slices[split]
+    count = len(model.class_names)
+    if not slices:
+        return np.full(count, np.nan)
+    images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
+    channels = model_channels(model, images, None, opened.compute.processes)
+    labels = predict_slices(model, channels, chosen_windows(model), opened.compute)
+    pairs: Sequence[tuple[UInt8, UInt8]] = [
+        (annotated.labels, pixels) for annotated, pixels in zip(slices, labels, strict=True)
+    ]
+    return mean_f1(np.stack([confusion_counts(*pair, count) for pair in pairs]))
+
+
+def _table(
+    model: TrainedModel, before: dict[str, Floats], after: dict[str, Floats], title: str
+) -> Table:
+    """A row for each class: its offset, and F1 before and after in each split."""
+    from rich.table import Table
+
+    decision = model.decision
+    assert decision is not None
+    gain = "" if decision.gain is None else f"; mean F1 {decision.gain:+.3f} on pixels held apart"
+    table = Table("class", "offset", *before, title=title, caption=f"{decision.kind}{gain}")
+    for index, name in enumerate(model.class_names[1:], 1):
+        cells = [f"{before[split][index]:.3f} -> {after[split][index]:.3f}" for split in before]
+        table.add_row(name, f"{decision.offsets[index]:+.2f}", *cells)
+    return table

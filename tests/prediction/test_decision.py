@@ -1,0 +1,142 @@
+"""Offsets of a model: chosen on slices, kept in its file, and used wherever it labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fibseg.arrays import IGNORE
+from fibseg.models.trained import Decision, TrainedModel, load_model, save_model
+from fibseg.prediction.decision import decide, prior_offsets, with_decision
+from fibseg.prediction.ensemble import Ensemble
+from fibseg.prediction.output.changes import model_digest
+from fibseg.prediction.slices import predict_slices, scores_of, slice_confidences, slice_scores
+from fibseg.prediction.windows import windows_of
+from fibseg.scores.pixels import confusion_counts, f1_scores
+from tests.support.forests import phantom_forest
+from tests.support.labelling import CPU
+from tests.support.models import trained
+
+OFFSETS = [0.0, 0.75, -1.5]
+DECIDED = Decision("validation", OFFSETS, temperature=2.0, gain=0.1, slices=2)
+
+
+def channels_of(count: int) -> list[np.ndarray]:
+    """Two slices (count, 48, 44)."""
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (count, 48, 44)).astype(np.uint8) for _ in range(2)]
+
+
+@pytest.fixture(params=["unet", "forest"])
+def model(request: pytest.FixtureRequest) -> TrainedModel:
+    return trained([], 1) if request.param == "unet" else phantom_forest().model
+
+
+@pytest.mark.parametrize("kind", ["whole", "tiles"])
+def test_labels_are_the_largest_of_scores_and_offsets(model: TrainedModel, kind: str) -> None:
+    channels = channels_of(model.channels.count)
+    windows = windows_of(model, kind)
+    scores = slice_scores(model, channels, windows, CPU)
+    added = [*OFFSETS, 0.5][: len(model.class_names)]
+    offsets = np.array(added, np.float32)[:, None, None]
+    decided = replace(model, decision=replace(DECIDED, offsets=added))
+    labels = list(predict_slices(decided, channels, windows, CPU))
+    plain = list(predict_slices(model, channels, windows, CPU))
+    changed = 0
+    for slice_labels, values, before in zip(labels, scores, plain, strict=True):
+        np.testing.assert_array_equal(slice_labels, (values + offsets).argmax(axis=0))
+        np.testing.assert_array_equal(before, values.argmax(axis=0))
+        changed += int((slice_labels != before).sum())
+    assert changed > 0
+
+
+def test_probabilities_are_those_of_offsets_and_temperature() -> None:
+    model = replace(trained([], 1), decision=DECIDED)
+    images = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        logits = model.network.eval()(images)
+        expected = ((logits + torch.tensor(OFFSETS)[:, None, None]) / 2).softmax(dim=1)
+        member = (scores_of(model, CPU.device), [0])
+        mean = Ensemble([member], turned=False, disagreement=False)(images)
+    torch.testing.assert_close(mean, expected)
+    channels = channels_of(1)
+    windows = windows_of(model, "whole")
+    confident, cooled = (
+        slice_confidences(changed, channels, windows, CPU)[0]
+        for changed in (replace(model, decision=None), model)
+    )
+    assert cooled < confident
+
+
+def test_windows_that_overlap_have_scores_too() -> None:
+    model = trained([], 1)
+    channels = channels_of(1)
+    blended = slice_scores(model, channels, windows_of(model, "blend"), CPU)
+    labels = list(predict_slices(model, channels, windows_of(model, "blend"), CPU))
+    for values, slice_labels in zip(blended, labels, strict=True):
+        np.testing.assert_array_equal(values.argmax(axis=0), slice_labels)
+        assert np.exp(values).sum(axis=0) == pytest.approx(1, abs=1e-4)
+
+
+def test_offsets_chosen_for_a_model_make_its_labels_better() -> None:
+    """The truth is what the network would say with other offsets, so that nothing is by chance."""
+    model = trained([], 1)
+    channels = channels_of(1)
+    windows = windows_of(model, "whole")
+    logits = np.stack(slice_scores(model, channels, windows, CPU))
+    balanced = np.median(logits[:, :1] - logits, axis=(0, 2, 3))
+    hidden = Decision("prior", balanced.tolist())
+    truths = list(predict_slices(replace(model, decision=hidden), channels, windows, CPU))
+    assert len(np.unique(truths)) == 3
+    decided = with_decision(
+        model=model,
+        kind="validation",
+        channels=channels,
+        truths=truths,
+        prior=None,
+        windows=windows,
+        compute=CPU,
+    )
+    assert decided.decision is not None and decided.decision.slices == 2
+    f1 = []
+    for candidate in (model, decided):
+        labels = predict_slices(candidate, channels, windows, CPU)
+        counts = sum(confusion_counts(*pair, 3) for pair in zip(truths, labels, strict=True))
+        f1.append(float(f1_scores(counts)[1:].mean()))
+    assert decided.decision.gain is not None and decided.decision.gain > 0
+    assert f1[1] > f1[0]
+
+
+def test_without_knowledge_nothing_is_added() -> None:
+    scores = [np.zeros((3, 8, 8), np.float32)]
+    nobody_looked = [np.full((8, 8), IGNORE, np.uint8)]
+    assert decide("argmax", scores, nobody_looked, [0, 1, 2]).is_plain
+    assert decide("validation", scores, nobody_looked, None).is_plain
+    assert decide("prior", [], [], None).kind == "argmax"
+    assert decide("validation", scores, nobody_looked, [0, 1, 2]) == Decision("prior", [0, 1, 2])
+    assert decide("prior", [], [], [0, 1, 2]) == Decision("prior", [0, 1, 2])
+
+
+def test_offsets_of_patches_against_a_count_of_them_all() -> None:
+    """Every patch is centred on the only pixel of class 1, and shows the corner round it."""
+    labels = np.zeros((40, 50), np.uint8)
+    labels[20, 25] = 1
+    offsets = prior_offsets([labels], size=8, class_share=1.0, classes=3)
+    ratio = (1 / 2000) / (1999 / 2000) / ((1 / 64) / (63 / 64))
+    assert offsets == pytest.approx([0, np.log(ratio), 0], abs=1e-3)
+
+
+def test_a_model_file_holds_its_decision(tmp_path: Path) -> None:
+    model = replace(trained([], 1), decision=DECIDED)
+    save_model(model, tmp_path / "best.ckpt")
+    assert load_model(tmp_path / "best.ckpt").decision == DECIDED
+    digests = {
+        model_digest(replace(model, decision=decision))
+        for decision in (None, Decision("argmax", [0, 0, 0]), DECIDED)
+    }
+    # A plain one changes no label, so that an output of an older version is resumed.
+    assert len(digests) == 2
