@@ -56,7 +56,9 @@ def test_labels_and_shares_are_those_of_scikit_learn_also_after_loading(
     assert loaded.class_names == model.class_names
     for either in (model, loaded):
         for kind, size in (("whole", 0), ("tiles", 50)):
-            windowed = WindowedNetwork(deciding(either), windows_of(either, kind, size), COMPUTE)
+            windowed = WindowedNetwork(
+                deciding(either, COMPUTE.device), windows_of(either, kind, size), COMPUTE
+            )
             labels = windowed.labels(forest.image[None])
             np.testing.assert_array_equal(labels, expected, err_msg=kind)
         with pytest.raises(FibsegError, match="windows=paper: a forest looks further"):

@@ -112,13 +112,18 @@ def test_offsets_chosen_for_a_model_make_its_labels_better() -> None:
 
 
 def test_without_knowledge_nothing_is_added() -> None:
-    scores = [np.zeros((3, 8, 8), np.float32)]
-    nobody_looked = [np.full((8, 8), IGNORE, np.uint8)]
-    assert decide("argmax", scores, nobody_looked, [0, 1, 2]).is_plain
-    assert decide("validation", scores, nobody_looked, None).is_plain
-    assert decide("prior", [], [], None).kind == "argmax"
-    assert decide("validation", scores, nobody_looked, [0, 1, 2]) == Decision("prior", [0, 1, 2])
-    assert decide("prior", [], [], [0, 1, 2]) == Decision("prior", [0, 1, 2])
+
+    def decided(kind: str, prior: list[float] | None) -> Decision:
+        scores = [np.zeros((3, 8, 8), np.float32)]
+        nobody_looked = [np.full((8, 8), IGNORE, np.uint8)]
+        return decide(kind, scores, nobody_looked, prior, 3)
+
+    plain = Decision("argmax", [0, 0, 0])
+    assert decided("argmax", [0, 1, 2]) == plain
+    assert decided("validation", None) == plain
+    assert decided("prior", None) == plain
+    assert decided("validation", [0, 1, 2]) == Decision("prior", [0, 1, 2])
+    assert decided("prior", [0, 1, 2]) == Decision("prior", [0, 1, 2])
 
 
 def test_offsets_of_patches_against_a_count_of_them_all() -> None:

@@ -19,6 +19,7 @@ from the environment.
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import resource
@@ -72,7 +73,8 @@ class Attack:
     def __init__(self, order: Order):
         self.order = order
         self.folders = tuple(os.path.realpath(folder) + os.sep for folder in order.folders)
-        self.count = 0
+        # In one step, since libraries write by several threads.
+        self.numbers = itertools.count(1)
         self.last_opened: str | None = None
         self.is_full = False
         self.process = os.getpid()
@@ -120,13 +122,13 @@ class Attack:
             return
         if self.is_full and name in NEEDS_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.count += 1
+        number = next(self.numbers)
         # The limit on files holds for the report, too.
         with suppress(OSError):
             os.write(self.report, f"{name} {full_path}\n".encode())
         before = self.last_opened
         self.last_opened = full_path if name == "open" else None
-        if self.count != self.order.number or not self._is_first():
+        if number != self.order.number or not self._is_first():
             return
         if self.order.deed == "tear":
             torn = full_path if name in ("fsync", "rename") else before

@@ -23,7 +23,15 @@ TRAINING = (f"training.epochs={EPOCHS}", "training.schedule=cosine")
 
 SWEEP = (*TRAINING, "seed=5,6")
 
-DISTURBANCE = '''
+UNPINNED = """
+import os
+os.sched_setaffinity = lambda *_: None
+"""
+"""The first run of every sweep would compute on the same core, beside those of other tests."""
+
+DISTURBANCE = (
+    UNPINNED
+    + '''
 """Disturbs a training when it writes a checkpoint, as orders of the test say.
 
 Each attempt to train a run takes the first order of its seed, (deed, number of the write): "kill"
@@ -67,6 +75,7 @@ def disturbed_replace(source, target):
 
 os.replace = disturbed_replace
 '''
+)
 
 
 class Sweeps:
@@ -75,6 +84,7 @@ class Sweeps:
     def __init__(self, commands: Commands, temporary: Path):
         self.commands = commands
         self.temporary = temporary
+        (temporary / "sitecustomize.py").write_text(UNPINNED)
         self.drivers: list[subprocess.Popen[str]] = []
         self.held: set[int] = set()
 

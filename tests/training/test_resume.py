@@ -21,7 +21,7 @@ from tests.support.forked import DieInSave, start_training
 from tests.support.trainings import assert_same_run, history, same_weights
 
 EPOCHS = 12
-LONG = (f"training.epochs={EPOCHS}", "seed=5", "training.schedule=cosine", "training.ema=0.9")
+LONG = (f"training.epochs={EPOCHS}", "seed=5", "training.schedule=cosine")
 INTERRUPTED = "interrupted; the same command goes on where it stopped.\n"
 pytestmark = pytest.mark.slow
 
@@ -186,6 +186,7 @@ EUNET = (
     "filter.areas=[20,200]",
     "filter.scope=patch",
     "training.epochs=2",
+    "training.ema=0.9",
 )
 
 

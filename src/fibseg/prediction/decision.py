@@ -59,7 +59,11 @@ def _counts(labels: Sequence[UInt8], classes: int) -> np.ndarray:
 
 
 def decide(
-    kind: str, scores: Sequence[Scores], truths: Sequence[UInt8], prior: Sequence[float] | None
+    kind: str,
+    scores: Sequence[Scores],
+    truths: Sequence[UInt8],
+    prior: Sequence[float] | None,
+    classes: int,
 ) -> Decision:
     """Choose the decision of a model on its validation slices.
 
@@ -68,16 +72,16 @@ def decide(
         scores: (K, H, W) logits of each validation slice.
         truths: annotation (H, W) of each.
         prior: offsets of known shares; None where the training draws no patches.
+        classes: number of classes.
     """
     known = [truth for truth in truths if (truth != IGNORE).any()]
     if kind == "argmax" or (kind == "prior" and prior is None) or not (known or prior):
-        count = len(prior or (scores[0] if len(scores) else ()))
-        return Decision("argmax", [0.0] * count)
+        return Decision("argmax", [0.0] * classes)
     if kind == "prior" or not known:
         assert prior is not None
         return Decision("prior", list(prior))
     pixels = scored_pixels(scores, truths)
-    start = list(prior or [0.0] * pixels.scores.shape[1])
+    start = list(prior or [0.0] * classes)
     gain = gain_held_apart(pixels, start)
     offsets = best_offsets(pixels, start) if gain > 0 else [0.0] * len(start)
     temperature = best_temperature(pixels, offsets)
@@ -108,4 +112,13 @@ def with_decision(
     scores = []
     if kind == "validation":
         scores = slice_scores(plain, channels, windows, compute)
-    return replace(model, decision=decide(kind, scores, truths, prior))
+    return replace(
+        model,
+        decision=decide(
+            kind=kind,
+            scores=scores,
+            truths=truths,
+            prior=prior,
+            classes=len(model.class_names),
+        ),
+    )

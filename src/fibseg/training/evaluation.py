@@ -102,7 +102,9 @@ def label_by_model(
             finished = settled_model(finished, run, channels, compute)
             if run.config.windows == "auto":
                 windows = chosen_windows(finished)
-            settled["windows"] = str(windows)
+            # A forest labels a pixel alike in any windows: scores.json says "whole" of it.
+            if "paper" in model.kind.windows:
+                settled["windows"] = windows.kind
             assert finished.decision is not None
             settled["decision"] = finished.decision.described(finished.class_names)
         progress = track(
