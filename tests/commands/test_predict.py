@@ -20,6 +20,7 @@ def test_warnings_of_other_grey_values_and_voxels(finished: Commands, tmp_path: 
         "voxel_size=[20,8,8]",
         f"image={tmp_path / 'bright.tif'}",
         f"output={tmp_path / 'out.tif'}",
+        "threads=1",
     )
     assert result.returncode == 0, result.stderr
     warning = "2 of 2 sampled slices have over 5% of their pixels outside the grey values of the"

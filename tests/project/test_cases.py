@@ -6,6 +6,7 @@ themselves; here the installed command meets files that were made without this p
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -257,7 +258,7 @@ def test_a_path_that_people_have_is_predicted_as_it_is_or_as_the_sentence_says(
 ) -> None:
     folder = case("12")
     typed = f"image={name}/cell.tif"
-    words = [f"checkpoint={finished.run_directory()}", "output=x.tif", "device=cpu"]
+    words = [f"checkpoint={finished.run_directory()}", "output=x.tif", "device=cpu", "threads=1"]
     result = finished.run("predict.py", *words, typed, cwd=folder)
     if result.returncode:
         # The sentence shows between two quotes of the shell what works in place of it.
@@ -279,7 +280,11 @@ def test_a_board_that_cannot_be_written_loses_no_score(
     arguments = [*commands.recipe, "logger=[wandb]"]
     result = commands.run_process("train.py", *arguments, env=environment)
     assert result.returncode == 0, result.stderr
-    assert (commands.run_directory() / "scores.json").exists()
+    run = commands.run_directory()
+    assert json.loads((run / "scores.json").read_text())["splits"]["test"]
+    assert "warning: W&B" not in result.stdout
+    (table,) = run.glob("wandb/offline-run-*/files/media/table/*.json")
+    assert json.loads(table.read_text())["columns"] == ["class", "validation", "test"]
 
 
 @pytest.mark.slow(seconds=25)

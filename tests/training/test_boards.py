@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -122,21 +120,3 @@ def test_places_of_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with own_places(tmp_path):
         # The user's own settings are read from there.
         assert "WANDB_CONFIG_DIR" not in os.environ
-
-
-@pytest.mark.slow(seconds=12)
-def test_wandb_without_a_home(commands: Commands) -> None:
-    """In a process of its own: libraries look for the home when they are imported."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("WANDB")
-    }
-    environment |= {"HOME": "/proc/nohome", "WANDB_MODE": "offline"}
-    arguments = [*commands.recipe, "training.epochs=1", "logger=[wandb]"]
-    result = commands.run_process("train.py", *arguments, env=environment)
-    assert result.returncode == 0, result.stderr
-    run = commands.run_directory()
-    assert json.loads((run / "scores.json").read_text())["splits"]["test"]
-    assert "warning: W&B" not in result.stdout
-    tables: list[Any] = list(run.glob("wandb/offline-run-*/files/media/table/*.json"))
-    assert len(tables) == 1
-    assert json.loads(tables[0].read_text())["columns"] == ["class", "validation", "test"]
