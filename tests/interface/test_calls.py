@@ -11,6 +11,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import fibseg as fs
+from fibseg import machine
 from fibseg.config.calls import composed_run
 from fibseg.stack import open_stack, write_stack
 from tests.support import TINY, Commands
@@ -83,7 +84,10 @@ def test_a_finished_run_is_read_again(runs: Path, description: Path, phantom_fol
 
 
 @pytest.mark.slow(seconds=4)
-def test_labels_of_a_stack_are_those_of_the_run(runs: Path, phantom_folder: Path) -> None:
+def test_labels_of_a_stack_are_those_of_the_run(
+    runs: Path, phantom_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 1)
     (path,) = runs.glob("tiny/unet-on*-s0-*")
     model = fs.load_model(path)
     stack = fs.open_stack(phantom_folder / "image.tif")

@@ -54,30 +54,25 @@ def fibseg(environment: Path, folder: Path, *arguments: str) -> str:
 
 
 def test_the_whole_job_without_a_clone(environment: Path, tmp_path: Path) -> None:
-    short = ["training.epochs=1", "training.batches=4", "training.validation_batches=2"]
-    tiny = [*short, "model.width=2", "machine.threads=1", "machine.device=cpu"]
-    trained = fibseg(environment, tmp_path, "train", "experiment=demo", *tiny)
-    assert "scores.json" in trained
-    (run,) = tmp_path.glob("runs/demo/unet-*")
-
-    image = "data/phantom/image.tif"
-    predicted = fibseg(
-        environment, tmp_path, "predict", f"checkpoint={run}", f"image={image}", "output=all.tif"
-    )
-    assert "all.tif: labels of 24 slices" in predicted
-    assert "unet-off-demo" in fibseg(environment, tmp_path, "compare", "runs/demo")
-    assert (tmp_path / "comparison" / "index.html").is_file()
-
     pixels, labels = make_phantom((6, 64, 64), seed=1)
     write_stack(tmp_path / "cell.tif", pixels, [20, 5, 5])
     write_stack(tmp_path / "labels.tif", labels, [20, 5, 5])
     fibseg(environment, tmp_path, "new", "mycell", "cell.tif", "labels.tif")
     assert (tmp_path / "conf" / "data" / "mycell.yaml").is_file()
     assert "mycell" in fibseg(environment, tmp_path, "check", "mycell")
-    again = fibseg(
-        environment, tmp_path, "train", "data=mycell", *tiny, "patches.size=32", "filter=on"
-    )
-    assert "runs/mycell/unet-on" in again
+
+    short = ["training.epochs=1", "training.batches=4", "training.validation_batches=2"]
+    tiny = [*short, "model.width=2", "patches.size=32", "machine.threads=1", "machine.device=cpu"]
+    recipe = ["data=mycell", "experiment=quick", "filter=on"]
+    trained = fibseg(environment, tmp_path, "train", *recipe, *tiny, "machine.processes=1")
+    assert "scores.json" in trained
+    (run,) = tmp_path.glob("runs/mycell/unet-on-*")
+
+    files = ["image=cell.tif", "output=all.tif"]
+    predicted = fibseg(environment, tmp_path, "predict", f"checkpoint={run}", *files, "threads=1")
+    assert "all.tif: labels of 6 slices" in predicted
+    assert "unet-on-quick" in fibseg(environment, tmp_path, "compare", "runs/mycell")
+    assert (tmp_path / "comparison" / "index.html").is_file()
 
 
 def test_python_finds_the_wheel_and_not_the_clone(environment: Path, tmp_path: Path) -> None:

@@ -208,22 +208,17 @@ def test_ray_itself_killed(
 def test_a_driver_that_is_told_to_end(
     commands: Commands, short_folder: Path, tmp_path: Path
 ) -> None:
-    """Ray's own answer to SIGTERM is a dump of the stack and an abort."""
-    with started_driver(commands, short_folder, tmp_path) as driver:
+    """Ray's own answer to SIGTERM is a dump of the stack and an abort.
+
+    The temporary folder has the name that a cluster gives, too long for sockets.
+    """
+    temporary = short_folder / f"slurm_jobdir_1355700_{'x' * 60}"
+    temporary.mkdir()
+    with started_driver(commands, temporary, tmp_path) as driver:
         driver.terminate()
         _, errors = driver.communicate(timeout=60)
     assert errors == "interrupted; the same command goes on where it stopped.\n"
     assert driver.returncode == 143
-
-
-@pytest.mark.slow(seconds=8)
-def test_a_driver_that_is_killed(commands: Commands, short_folder: Path, tmp_path: Path) -> None:
-    """Its temporary folder has the name that a cluster gives, too long for sockets."""
-    temporary = short_folder / f"slurm_jobdir_1355700_{'x' * 60}"
-    temporary.mkdir()
-    with started_driver(commands, temporary, tmp_path) as driver:
-        driver.kill()
-    assert driver.returncode == -signal.SIGKILL
 
 
 def test_no_run_is_blamed_where_ray_itself_was_stopped() -> None:

@@ -47,9 +47,12 @@ def _calibrate(path: Path, options: argparse.Namespace) -> None:
 
     console = table_console()
     opened = open_scored_run(path, options)
-    before = {split: _mean_f1(opened, opened.model, split) for split in ("validation", "test")}
-    model = _decided(opened, options.decision)
-    after = {split: _mean_f1(opened, model, split) for split in before}
+    channels = {split: _channels(opened, split) for split in ("validation", "test")}
+    model = _decided(opened, options.decision, channels["validation"])
+    before, after = (
+        {split: _mean_f1(opened, either, split, channels[split]) for split in channels}
+        for either in (opened.model, model)
+    )
     console.print(_table(model, before, after, str(path)))
     if not options.dry_run:
         save_model(model, opened.checkpoint)
@@ -57,11 +60,19 @@ def _calibrate(path: Path, options: argparse.Namespace) -> None:
         print_line(console, text)
 
 
-def _decided(opened: ScoredRun, kind: str) -> TrainedModel:
-    """The model with offsets of a kind."""
+def _channels(opened: ScoredRun, split: str) -> list[UInt8]:
+    """What the network sees (C, H, W) of the slices of a split."""
     from fibseg.data.grey import to_8bit
-    from fibseg.prediction.decision import prior_offsets, with_decision
     from fibseg.prediction.slices import model_channels
+
+    model = opened.model
+    images = [to_8bit(annotated.image, model.grey_range) for annotated in opened.slices[split]]
+    return model_channels(model, images, None, opened.compute.processes)
+
+
+def _decided(opened: ScoredRun, kind: str, channels: Sequence[UInt8]) -> TrainedModel:
+    """The model with offsets of a kind, chosen by the channels of the validation slices."""
+    from fibseg.prediction.decision import prior_offsets, with_decision
     from fibseg.prediction.windows import chosen_windows
 
     model = opened.model
@@ -71,25 +82,24 @@ def _decided(opened: ScoredRun, kind: str) -> TrainedModel:
         labels = [annotated.labels for annotated in opened.slices["train"]]
         count = len(model.class_names)
         prior = prior_offsets(labels, patches["size"], patches["class_share"], count)
-    validation = opened.slices["validation"]
-    images = [to_8bit(annotated.image, model.grey_range) for annotated in validation]
     return with_decision(
         model=model,
         kind=kind,
-        channels=model_channels(model, images, None, opened.compute.processes),
-        truths=[annotated.labels for annotated in validation],
+        channels=channels,
+        truths=[annotated.labels for annotated in opened.slices["validation"]],
         prior=prior,
         windows=chosen_windows(model),
         compute=opened.compute,
     )
 
 
-def _mean_f1(opened: ScoredRun, model: TrainedModel, split: str) -> Floats:
+def _mean_f1(
+    opened: ScoredRun, model: TrainedModel, split: str, channels: Sequence[UInt8]
+) -> Floats:
     """F1 of each class, the mean over the slices of a split that hold it."""
     import numpy as np
 
-    from fibseg.data.grey import to_8bit
-    from fibseg.prediction.slices import model_channels, predict_slices
+    from fibseg.prediction.slices import predict_slices
     from fibseg.prediction.windows import chosen_windows
     from fibseg.scores.pixels import confusion_counts, mean_f1
 
@@ -97,8 +107,6 @@ def _mean_f1(opened: ScoredRun, model: TrainedModel, split: str) -> Floats:
     count = len(model.class_names)
     if not slices:
         return np.full(count, np.nan)
-    images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
-    channels = model_channels(model, images, None, opened.compute.processes)
     labels = predict_slices(model, channels, chosen_windows(model), opened.compute)
     pairs: Sequence[tuple[UInt8, UInt8]] = [
         (annotated.labels, pixels) for annotated, pixels in zip(slices, labels, strict=True)
