@@ -27,9 +27,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A file stays with one worker, which makes its fixtures once; tests/conftest.py puts long files first.
+# tests/conftest.py says which tests stay with one worker, and puts the long ones first.
 # More workers than cores where tests wait for processes that start.
-PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --dist loadgroup --no-loadscope-reorder
 
 # Before each commit: under 3 minutes on two cores.
 check: lint
@@ -37,11 +37,11 @@ check: lint
 
 # Before each push: under 10 minutes on two cores.
 test: lint
-	$(PYTEST) --numprocesses 5 --durations=10
+	$(PYTEST) --numprocesses 3 --durations=10
 
 # All tests again, counting the lines that they run: half as much time more.
 coverage: install
-	$(PYTEST) --numprocesses 4 --cov --cov-report=term
+	$(PYTEST) --numprocesses 3 --cov --cov-report=term
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -23,13 +23,22 @@ SECONDS_OF_A_SLOW_TEST = 5
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take long first, so that workers side by side end at one time."""
-    seconds: Counter[Path] = Counter()
+    """Put what takes long first, so that workers side by side end at one time.
+
+    A file stays with one worker, which makes its fixtures once. Files of the group "forked" share a
+    worker, whose processes are forked from one that has loaded torch.
+    """
+    seconds: Counter[str] = Counter()
+    groups = {}
     for item in items:
-        mark = item.get_closest_marker("slow")
-        seconds[item.path] += mark.kwargs.get("seconds", SECONDS_OF_A_SLOW_TEST) if mark else 0
-    # The sort is stable: tests of a file, and files without slow tests, keep their order.
-    items.sort(key=lambda item: -seconds[item.path])
+        mark = item.get_closest_marker("xdist_group")
+        groups[item] = mark.args[0] if mark else str(item.path)
+        if mark is None:
+            item.add_marker(pytest.mark.xdist_group(groups[item]))
+        slow = item.get_closest_marker("slow")
+        seconds[groups[item]] += slow.kwargs.get("seconds", SECONDS_OF_A_SLOW_TEST) if slow else 0
+    # The sort is stable: tests of a group, and groups without slow tests, keep their order.
+    items.sort(key=lambda item: -seconds[groups[item]])
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,8 @@ def test_sweep(attacked: Sweeps, tmp_path: Path) -> None:
     shutil.copytree(runs, expected)
     wrong = []
     for program in DEEDS:
-        total = operations(attacked, program)
+        # The last few of a worker are Ray's own; whether they come depends on how it ends.
+        total = operations(attacked, program) - 5
         points = (POINTS + (program == "train.py")) // 2
         for j, number in enumerate(chosen(total, points)):
             deed = DEEDS[program][j % len(DEEDS[program])]

@@ -23,7 +23,7 @@ from tests.support.trainings import assert_same_run, history, same_weights
 EPOCHS = 12
 LONG = (f"training.epochs={EPOCHS}", "seed=5", "training.schedule=cosine")
 INTERRUPTED = "interrupted; the same command goes on where it stopped.\n"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("forked")]
 
 
 @pytest.fixture(scope="module")
