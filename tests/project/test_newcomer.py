@@ -5,6 +5,7 @@ The cell is 16-bit, the size odd, and the labels are those that napari saves.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -70,6 +71,9 @@ def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Comm
     run_score = float(row[1])
     # Two slices were trained on.
     assert run_score > 0.6
+    facts = json.loads(scores.read_text())["run"]
+    assert facts["windows"] in ("whole", "tiles", "paper")
+    assert facts["decision"]["kind"] == "validation"
     run("predict.py image=cell.tif output=all.tif threads=1", f"checkpoint={scores.parent}")
     labels = open_stack(cell / "all.tif")
     assert (labels.shape, labels.dtype) == ((SLICES, 401, 463), np.uint8)

@@ -77,6 +77,19 @@ def test_optimizer_and_loss_get_their_constants() -> None:
     assert module.loss.cross_entropy == 0.25
 
 
+def bare_trainer(epochs: int, callbacks: list[Callback]) -> Trainer:
+    return Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+    )
+
+
 class MeanOfBiases(Callback):
     """Averages the bias of the head over the steps, by the formula of an exponential mean."""
 
@@ -100,17 +113,7 @@ def test_a_mean_of_the_weights_is_validated_and_kept(phantom_folder: Path, tmp_p
     module.average.module.register_forward_hook(
         lambda network, *_: validated.append(network.head.bias.detach().clone())
     )
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[mean, RunCheckpoints(run, model)],
-    )
-    trainer.fit(module, data_module(phantom_folder))
+    bare_trainer(1, [mean, RunCheckpoints(run, model)]).fit(module, data_module(phantom_folder))
     kept = load_model(run.best).network.head.bias
     torch.testing.assert_close(kept, mean.mean)
     assert not torch.equal(kept, module.network.head.bias)
@@ -148,17 +151,8 @@ def fit(folder: Path, run: RunDirectory, schedule: str = "constant") -> list[tor
     run.path.mkdir()
     model = model_of_four_classes()
     kept = KeptBiases()
-    trainer = Trainer(
-        max_epochs=EPOCHS,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[kept, MetricsFile(run.metrics), RunCheckpoints(run, model)],
-    )
-    trainer.fit(segmentation(model.network, schedule), data_module(folder))
+    callbacks = [kept, MetricsFile(run.metrics), RunCheckpoints(run, model)]
+    bare_trainer(EPOCHS, callbacks).fit(segmentation(model.network, schedule), data_module(folder))
     return kept.biases
 
 

@@ -77,7 +77,7 @@ def _decided(opened: ScoredRun, kind: str, channels: Sequence[UInt8]) -> Trained
 
     model = opened.model
     prior = None
-    if model.kind.by_gradient:
+    if model.kind.by_gradient and kind != "argmax":
         patches = opened.config["patches"]
         labels = [annotated.labels for annotated in opened.slices["train"]]
         count = len(model.class_names)

@@ -84,7 +84,6 @@ def label_by_model(
         compute: what the network computes with.
         settled: takes "windows" and "decision", as scores.json names them.
     """
-    from fibseg.prediction.exactness import choose_windows
     from fibseg.prediction.slices import model_channels, predict_slices
     from fibseg.prediction.windows import chosen_windows, windows_of
 
@@ -116,14 +115,6 @@ def label_by_model(
         )
         labels = list(predict_slices(finished, progress, windows, compute))
         if split == "validation":
-            if run.config.windows == "paper" and "paper" in model.kind.windows:
-                # Labels by the paper's windows are there already.
-                truths = [annotated.labels for annotated in slices]
-                chosen = choose_windows(
-                    model=finished, channels=channels, truths=truths, paper=labels, compute=compute
-                )
-                finished = replace(finished, windows=chosen)
-            print_settled(finished, console)
             keep_settled(model=finished, run=run, channels=channels, labels=labels, compute=compute)
         return labels
 
@@ -145,6 +136,7 @@ def settled_model(
     """
     from fibseg.prediction.decision import with_decision
     from fibseg.prediction.exactness import choose_windows
+    from fibseg.prediction.intensity import spread
     from fibseg.prediction.slices import predict_slices
     from fibseg.prediction.windows import chosen_windows, windows_of
 
@@ -153,11 +145,13 @@ def settled_model(
     is_auto = config.windows == "auto"
     if "paper" in model.kind.windows and is_auto:
         # The paper's windows take nine times as long as whole slices: a few tell the difference.
-        few = slice(None, None, max(1, len(channels) // _COMPARED_SLICES))
-        channels_of_few = channels[few]
-        paper = list(predict_slices(model, channels_of_few, windows_of(model, "paper"), compute))
+        few = spread(channels, _COMPARED_SLICES)
         chosen = choose_windows(
-            model=model, channels=channels_of_few, truths=truths[few], paper=paper, compute=compute
+            model=model,
+            channels=few,
+            truths=spread(truths, _COMPARED_SLICES),
+            paper=list(predict_slices(model, few, windows_of(model, "paper"), compute)),
+            compute=compute,
         )
         model = replace(model, windows=chosen)
     scored = chosen_windows(model) if is_auto else windows_of(model, model.kind.windows[0])
@@ -166,7 +160,7 @@ def settled_model(
         kind=config.decision,
         channels=channels,
         truths=truths,
-        prior=prior_of(run),
+        prior=None if config.decision == "argmax" else prior_of(run),
         windows=scored,
         compute=compute,
     )
@@ -210,21 +204,32 @@ def keep_settled(
 ) -> None:
     """Write the model with what was settled, and with what labels of its training look like.
 
+    Windows of predictions are chosen here where the scores are by the paper's.
+
     Args:
-        model: that was trained, with its windows and its decision.
+        model: that was trained, with its decision.
         run: whose model it is.
         channels: (C, H, W) of the validation slices.
         labels: (H, W) of the validation slices, as they are scored.
         compute: what the network computes with.
     """
     from fibseg.models.trained import save_model
+    from fibseg.prediction.exactness import choose_windows
     from fibseg.prediction.shift import with_reference
 
+    validation = run.slices["validation"]
+    if run.config.windows == "paper" and "paper" in model.kind.windows:
+        truths = [annotated.labels for annotated in validation]
+        chosen = choose_windows(
+            model=model, channels=channels, truths=truths, paper=labels, compute=compute
+        )
+        model = replace(model, windows=chosen)
+    print_settled(model, run.console)
     intensity = run.config.data.intensity
     model = with_reference(
         model=replace(model, grey_percentiles=[intensity.low, intensity.high]),
         train=run.slices["train"],
-        validation=run.slices["validation"],
+        validation=validation,
         channels=channels,
         labels=labels,
         compute=compute,

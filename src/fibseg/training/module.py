@@ -177,9 +177,8 @@ class Segmentation(LightningModule):
 
     def is_finite(self) -> bool:
         """Whether every weight and statistic of the network is a finite number."""
-        return not (
-            not_finite(self.network.state_dict()) or not_finite(self.kept_network.state_dict())
-        )
+        networks = [self.network] if self.average is None else [self.network, self.kept_network]
+        return not any(not_finite(network.state_dict()) for network in networks)
 
     def _training_figures(self, sums: dict[str, Any]) -> dict[str, float]:
         """Compute the figures of the training batches from the sums of the epoch."""

@@ -42,7 +42,9 @@ def train_network(run: OpenedRun, tracking: Tracking) -> float:
         KeyboardInterrupt: the training was stopped by a signal.
     """
     # A full disk is reported before the first epoch and not after some hours.
-    needed = BYTES_PER_NUMBER * CHECKPOINTS * check_model(run.config, run.slices)
+    # The mean of the weights stands in each of three files, too.
+    copies = CHECKPOINTS + 3 * (run.config.training.ema > 0)
+    needed = BYTES_PER_NUMBER * copies * check_model(run.config, run.slices)
     require_disk(run.directory.path, needed, "this run (weights and optimizer, three copies)")
     trained, module = build(run)
     data = make_data(run)
