@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from typing import Any
 
 import pytest
+import timm
 import torch
 import yaml
 
@@ -45,6 +46,11 @@ OVERRIDES = {
         "model.pretrained",
         "false beside model.weights",
     ],
+    "model=encoder_unet model.encoder=resnet81": ["timm has no 'resnet81'", "resnet"],
+    "model=encoder_unet model.encoder=beit_base_patch16_224": ["not take images of any size"],
+    "model=encoder_unet model.encoder_rate=0": ["model.encoder_rate: 0", "above 0"],
+    "model=encoder_unet model.frozen_epochs=-1": ["model.frozen_epochs: -1", "0 or more"],
+    "model=encoder_unet": ["patches.size: 32 is too small for encoder_unet; expected 64 or more"],
     "decision=best": ["decision: best", "argmax, prior or validation"],
     "training.ema=1": ["training.ema: 1", "0 to below 1"],
     "windows=whole": ["windows: whole", "paper or auto"],
@@ -104,13 +110,18 @@ def test_weights_of_another_network(commands: Commands) -> None:
     commands.refused(result, "no weights of efficientnet_b0", "missing")
 
 
-@pytest.mark.slow
-def test_pretrained_weights_that_cannot_be_had(commands: Commands) -> None:
-    """In a process of its own: the library that fetches weights reads its variables once."""
-    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(commands.folder / "hub")}
-    result = commands.run_process(
-        "train.py", *commands.recipe, *SMALL_EUNET, "model.pretrained=true", env=offline
-    )
+def test_pretrained_weights_that_cannot_be_had(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_model = timm.create_model
+
+    def offline(name: str, pretrained: bool = False, **arguments: Any) -> Any:
+        if pretrained:
+            raise OSError("no route to host")
+        return create_model(name, **arguments)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    result = commands.run("train.py", *commands.recipe, *SMALL_EUNET, "model.pretrained=true")
     commands.refused(result, "weights of efficientnet_b0 cannot be had", "model.weights=FILE")
 
 

@@ -12,8 +12,8 @@ import torch
 
 from fibseg.errors import FibsegError
 from fibseg.models.checkpoints import load_whole, save_arrays, save_whole
-from fibseg.models.pretrained import read_weights
 from fibseg.models.trained import load_model, save_model
+from fibseg.models.weight_files import read_weights
 from tests.support.models import trained
 
 NAN = float("nan")

@@ -135,68 +135,35 @@ from fibseg.models.kinds import KINDS, Kind
 
 KINDS["tiny"] = Kind(network="tiny_network:TinyNet", arguments={"width": int})
 
-from fibseg.commands import predict, train
+from fibseg.commands import train
 
 if __name__ == "__main__":
-    sys.argv = sys.argv[1:]
-    programs = {"train.py": train.main, "predict.py": predict.main}
-    sys.exit(programs[sys.argv[0]]())
+    sys.exit(train.main())
 """
-
-
-class NewKind:
-    """A folder with a network that fibseg does not know, and programs that add it to the table."""
-
-    def __init__(self, commands: Commands):
-        self.commands = commands
-        (commands.folder / "tiny_network.py").write_text(MODULE)
-        (commands.folder / "programs.py").write_text(SCRIPT)
-        (commands.folder / "conf" / "model").mkdir()
-        (commands.folder / "conf" / "model" / "tiny.yaml").write_text(YAML)
-
-    def run(self, *arguments: str) -> str:
-        """Run a program in a process of its own: the table is changed before it is used."""
-        script = self.commands.folder / "programs.py"
-        result = subprocess.run(
-            [sys.executable, str(script), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stdout
 
 
 @pytest.mark.slow
 def test_a_new_kind_is_one_module_one_entry_and_one_yaml(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new_kind = NewKind(commands)
+    (commands.folder / "tiny_network.py").write_text(MODULE)
+    script = commands.folder / "script.py"
+    script.write_text(SCRIPT)
+    (commands.folder / "conf" / "model").mkdir()
+    (commands.folder / "conf" / "model" / "tiny.yaml").write_text(YAML)
     recipe = [item for item in commands.recipe if not item.startswith("model.")]
-    new_kind.run(
-        "train.py",
-        *recipe,
-        "model=tiny",
-        "filter=on",
-        "filter.areas=[20]",
-        "training.epochs=1",
-        "machine.processes=1",
+    more = ("model=tiny", "filter=on", "filter.areas=[20]", "training.epochs=1")
+    # In a process of its own: the table is changed before the configuration asks it.
+    result = subprocess.run(
+        [sys.executable, str(script), *recipe, *more, "machine.processes=1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
+    assert result.returncode == 0, result.stderr
     run = commands.run_directory()
     assert run.name.startswith("tiny-on-")
-    output = commands.folder / "labels.tif"
-    new_kind.run(
-        "predict.py",
-        f"checkpoint={run}",
-        f"image={commands.data / 'image.tif'}",
-        f"output={output}",
-        "device=cpu",
-        "processes=1",
-        "windows=paper",
-    )
-    labels = tifffile.imread(output)
-    assert (labels[7:] == tifffile.imread(run / "labels" / "test.tif")).all()
     # To read the file, the table and the module are enough.
     monkeypatch.syspath_prepend(commands.folder)
     kind = Kind(network="tiny_network:TinyNet", arguments={"width": int})
@@ -205,3 +172,16 @@ def test_a_new_kind_is_one_module_one_entry_and_one_yaml(
     assert type(model.network).__name__ == "TinyNet"
     assert model.arguments == {"channels": 2, "classes": CLASSES, "width": 3}
     assert model.channels == Channels((20,))
+    output = commands.folder / "labels.tif"
+    predicted = commands.run(
+        "predict.py",
+        f"checkpoint={run}",
+        f"image={commands.data / 'image.tif'}",
+        f"output={output}",
+        "device=cpu",
+        "processes=1",
+        "windows=paper",
+    )
+    assert predicted.returncode == 0, predicted.stderr
+    labels = tifffile.imread(output)
+    assert (labels[7:] == tifffile.imread(run / "labels" / "test.tif")).all()

@@ -15,7 +15,8 @@ from fibseg.errors import FibsegError
 from fibseg.models.checkpoints import save_whole
 from fibseg.models.efficient_unet import EfficientUNet
 from fibseg.models.kinds import create_model
-from fibseg.models.pretrained import imagenet_weights, load_encoder, read_weights
+from fibseg.models.pretrained import load_encoder
+from fibseg.models.weight_files import imagenet_weights, read_weights
 from tests.support.models import SMALL_NETWORKS
 
 B0 = "efficientnet_b0"

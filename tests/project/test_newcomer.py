@@ -46,7 +46,7 @@ def cell(real_stacks: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow(seconds=40)
 def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Commands) -> None:
-    """By a quarter of the quick recipe; the labels of the stack score what the run scored."""
+    """By a sixth of the quick recipe; the labels of the stack score what the run scored."""
 
     def run(line: str, *more: str) -> str:
         result = commands.run(*line.split(), *more, cwd=cell)
@@ -62,7 +62,7 @@ def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Comm
     printed = run("fibseg check data/mycell.yaml")
     assert "error" not in printed
     assert (cell / "check-mycell.html").stat().st_size > 50_000
-    recipe = ("experiment=quick", "training.epochs=2", "training.batches=170", "model.width=8")
+    recipe = ("experiment=quick", "training.epochs=2", "training.batches=110", "model.width=8")
     labels_well = ("windows=auto", "decision=validation", "machine.threads=1")
     printed = run("train.py --config-dir=. data=mycell", *recipe, *labels_well)
     (scores,) = cell.glob("runs/mycell/*/scores.json")

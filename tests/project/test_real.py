@@ -81,7 +81,7 @@ def test_a_short_training_on_real_slices_learns_membranes(
         f"data.volumes=[{volume}]",
         "experiment=quick",
         "training.epochs=1",
-        "training.batches=60",
+        "training.batches=40",
         "training.validation_batches=4",
         "training.precision=32",
         "model.width=8",

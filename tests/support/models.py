@@ -34,6 +34,14 @@ PAPER_NETWORKS: dict[str, dict[str, Any]] = {
 SMALL_NETWORKS: dict[str, dict[str, Any]] = {
     "unet": PAPER_NETWORKS["unet"] | {"width": 4, "channels": 1},
     "eunet": PAPER_NETWORKS["eunet"] | {"encoder": "efficientnet_b0", "width": 4, "channels": 1},
+    "encoder_unet": {
+        "channels": 1,
+        "classes": 4,
+        "encoder": "mobilenetv3_small_050",
+        "width": 4,
+        "norm_momentum": 0.1,
+        "norm_eps": 1e-3,
+    },
 }
 
 

@@ -25,14 +25,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fibseg.errors import FibsegError
-from fibseg.rules import BELOW_ONE, COUNT, MOMENTUM, POSITIVE, SHARE, among
+from fibseg.rules import BELOW_ONE, COUNT, MOMENTUM, NOT_NEGATIVE, POSITIVE, SHARE, among
 
 if TYPE_CHECKING:
     from fibseg.models.efficient_unet import EfficientUNet
+    from fibseg.models.encoder_unet import EncoderUNet
     from fibseg.models.forest import ForestNetwork
     from fibseg.models.unet import UNet
 
-    Model = UNet | EfficientUNet | ForestNetwork
+    Model = UNet | EfficientUNet | EncoderUNet | ForestNetwork
 
 BYTES_PER_NUMBER = 4
 """Weights, and numbers of a forest, in a file."""
@@ -53,6 +54,8 @@ ARGUMENT_RULES = {
     "norm_eps": POSITIVE,
     "dropout": BELOW_ONE,
     "drop_path": BELOW_ONE,
+    "encoder_rate": POSITIVE,
+    "frozen_epochs": NOT_NEGATIVE,
     "trees": COUNT,
     "pixels": COUNT,
     "balance": SHARE,
@@ -72,8 +75,8 @@ class Kind:
             `channels` and `classes`, which follow from the data.
         settings: name -> type of further keys in conf/model.
         by_gradient: whether it is a network that is trained by gradient descent.
-        has_encoder: whether its encoder takes ImageNet weights (`model.pretrained` and
-            `model.weights`).
+        encoder_weights: module and function that puts weights of timm into its encoder
+            (`model.pretrained` and `model.weights`); None where it has no such encoder.
         takes_channels: whether it takes filter channels beside the image.
         file: name of the trained model in checkpoints/; None where none is kept.
         windows: kinds of windows by which a slice may be cut for it; the first needs no check.
@@ -87,7 +90,7 @@ class Kind:
     arguments: Mapping[str, type]
     settings: Mapping[str, Any] = field(default_factory=dict)
     by_gradient: bool = True
-    has_encoder: bool = False
+    encoder_weights: str | None = None
     takes_channels: bool = True
     file: str | None = NETWORK_FILE
     windows: tuple[str, ...] = ALL_WINDOWS
@@ -100,12 +103,37 @@ class Kind:
         """Name -> type of every key in conf/model, but for `architecture`."""
         return {**self.arguments, **self.settings}
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether its encoder takes weights of timm."""
+        return self.encoder_weights is not None
+
     def network_class(self) -> Any:
         """Import the class of the network."""
         assert self.network is not None
-        module, _, name = self.network.partition(":")
-        # Imported by name, so that `--help` and the table do without torch.
-        return getattr(importlib.import_module(module), name)
+        return _imported(self.network)
+
+    def start_encoder(self, network: Any, weights: Mapping[str, Any], encoder: str) -> list[str]:
+        """Put weights of timm's network of this name into the encoder; gives sentences on it."""
+        assert self.encoder_weights is not None
+        sentences: list[str] = _imported(self.encoder_weights)(network, weights, encoder)
+        return sentences
+
+
+def _imported(place: str) -> Any:
+    """Import "module:name"."""
+    module, _, name = place.partition(":")
+    # Imported by name, so that `--help` and the table do without torch.
+    return getattr(importlib.import_module(module), name)
+
+
+_ENCODER_SETTINGS: dict[str, Any] = {
+    "pretrained": bool,
+    "weights": str | None,
+    "encoder_rate": float,
+    "frozen_epochs": int,
+}
+"""Keys in conf/model of a network with an encoder of timm."""
 
 
 KINDS: dict[str, Kind] = {
@@ -128,10 +156,19 @@ KINDS: dict[str, Kind] = {
             "norm_momentum": float,
             "norm_eps": float,
         },
-        settings={"pretrained": bool, "weights": str | None},
-        has_encoder=True,
+        settings=_ENCODER_SETTINGS,
+        encoder_weights="fibseg.models.pretrained:load_encoder",
         depthwise=True,
         # Squeeze-and-excitation averages over the whole input.
+        exact_tiles=False,
+    ),
+    "encoder_unet": Kind(
+        network="fibseg.models.encoder_unet:EncoderUNet",
+        arguments={"encoder": str, "width": int, "norm_momentum": float, "norm_eps": float},
+        settings=_ENCODER_SETTINGS,
+        encoder_weights="fibseg.models.pretrained:load_features",
+        depthwise=True,
+        # Most encoders see more than any halo, some the whole input.
         exact_tiles=False,
     ),
     "forest": Kind(
@@ -205,6 +242,13 @@ def network_size(architecture: str, arguments: dict[str, Any], patch_size: int) 
     # Without memory: a width of 30000 is to be refused, not to be tried.
     with torch.device("meta"):
         network: Any = create_model(architecture, **arguments)
+    # Encoders of timm may want images of one size, which no slice has.
+    try:
+        network(torch.empty(1, arguments["channels"], 96, 160, device="meta"))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise FibsegError(
+            f"model.encoder: '{arguments.get('encoder')}' does not take images of any size."
+        ) from error
     # Below this side the deepest activations are a single pixel.
     smallest = 2 * network.stride
     if patch_size < smallest:

@@ -1,78 +1,21 @@
-"""ImageNet weights for the encoder of an EfficientUNet: from timm, or from a file."""
+"""Weights of timm's networks in the encoders of ours, whose images and channels are others."""
 
 from __future__ import annotations
 
-import zipfile
+import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import require_stored
 from fibseg.models.efficient_unet import EfficientUNet
+from fibseg.models.encoder_unet import EncoderUNet
+from fibseg.models.weight_files import NORMS, Weights, float_shapes
 
-Weights = dict[str, Tensor]
-"""A state dict: tensors by name."""
-
-
-def imagenet_weights(encoder: str) -> Weights:
-    """Get the ImageNet weights of an encoder from timm, from its cache or by download.
-
-    Raises:
-        FibsegError: they are not in the cache and cannot be downloaded.
-    """
-    import timm
-
-    try:
-        weights: Weights = timm.create_model(encoder, pretrained=True).state_dict()
-    # The hub, the network and the disk raise many kinds of exceptions.
-    except Exception as error:
-        raise FibsegError(
-            f"model.pretrained: the weights of {encoder} cannot be had ({_first_line(error)}); "
-            "give a file by model.weights=FILE, or model.pretrained=false."
-        ) from error
-    return weights
-
-
-def read_weights(path: Path) -> Weights:
-    """Read tensors by name from a safetensors file, or from a state dict that torch saved.
-
-    Whatever else the file holds is left out, and no code in it is run.
-
-    Raises:
-        FibsegError: the file is missing, damaged, or neither of the two.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # Files of older versions of torch are no zips.
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                require_stored(path, archive)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise FibsegError(f"model.weights: {path} does not exist.") from error
-    except FibsegError:
-        raise
-    # torch, pickle and safetensors raise many kinds of exceptions on bytes that they did not write.
-    except Exception as error:
-        raise FibsegError(
-            f"model.weights: {path} is no file of weights, or a damaged one ({_first_line(error)})."
-        ) from error
-    if not isinstance(content, dict):
-        raise FibsegError(
-            f"model.weights: {path} holds a {type(content).__name__}, expected a state dict."
-        )
-    return {str(name): value for name, value in content.items() if torch.is_tensor(value)}
-
-
-def _first_line(error: Exception) -> str:
-    """Give the first line of an exception, or its class where it says nothing."""
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+_PREFIXES = re.compile(r"^(module\.)?(encoder_q\.|backbone\.|encoder\.)?")
+"""What MoCo and parallel trainings put before the names of an encoder's weights."""
 
 
 def load_encoder(network: EfficientUNet, weights: Weights, encoder: str) -> list[str]:
@@ -116,25 +59,112 @@ def load_encoder(network: EfficientUNet, weights: Weights, encoder: str) -> list
     ]
 
 
+def load_features(network: EncoderUNet, weights: Weights, encoder: str) -> list[str]:
+    """Start the encoder of an EncoderUNet from weights of timm's network of the same name.
+
+    Names may have the prefixes of MoCo; what no encoder has, as a classifier or a projection, is
+    left out. Each colour of timm's is the mean of our channels, and their normalisation is worked
+    into the first convolution, whose bias is there for it: channels that are all the same grey
+    image give the activations of that image in timm's network, except at the borders.
+
+    Returns:
+        Sentences on the colours that are assumed, and on what was left out.
+
+    Raises:
+        FibsegError: these are weights of another network.
+    """
+    import timm
+
+    entry = network.entry.removeprefix("encoder.")
+    bias = entry.removesuffix("weight") + "bias"
+    random_weights = network.encoder.state_dict()
+    source_of = _sources(random_weights, weights)
+    started = dict(random_weights)
+    for name, value in random_weights.items():
+        source = source_of[name]
+        # Counters keep their start, and the bias where timm's convolution has none.
+        if not value.is_floating_point() or (name == bias and source is None):
+            continue
+        _check_shape(
+            name=name,
+            expected=value,
+            given=None if source is None else weights[source],
+            encoder=encoder,
+            entry=entry,
+        )
+        started[name] = weights[str(source)].float()
+    kernel = started[entry]  # (outputs, colours, h, w)
+    colours = timm.get_pretrained_cfg(encoder)
+    mean, deviation = _colours_of(weights, colours, kernel.shape[1])
+    kernel = kernel / deviation.view(1, -1, 1, 1)
+    channels = random_weights[entry].shape[1]
+    started[entry] = kernel.sum(1, keepdim=True).repeat(1, channels, 1, 1) / channels
+    started[bias] = started[bias] - (kernel * mean.view(1, -1, 1, 1)).sum((1, 2, 3))
+    network.encoder.load_state_dict(started)
+    sentences = [
+        f"its colours are taken to have mean {_rounded(mean)} and deviation {_rounded(deviation)}"
+    ]
+    left_out = sorted(float_shapes(weights).keys() - {NORMS, *source_of.values()})
+    if left_out:
+        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        sentences.append(f"weights that the encoder lacks are left out: {left_out[0]}{more}")
+    return sentences
+
+
+def _sources(random_weights: Weights, weights: Weights) -> dict[str, str | None]:
+    """Name in an encoder of features -> name of the same weights in a file; None where it lacks."""
+    # Features have the names of the network, with underlines where they lie in a list.
+    by_name = {_PREFIXES.sub("", name).replace(".", "_"): name for name in weights}
+    return {
+        name: by_name.get(name.removeprefix("model.").replace(".", "_")) for name in random_weights
+    }
+
+
+def _check_shape(
+    name: str, expected: Tensor, given: Tensor | None, encoder: str, entry: str
+) -> None:
+    """Raise FibsegError where weights lack or differ in shape; an entry may see 1 or 3 colours."""
+    shape = None if given is None else tuple(given.shape)
+    shapes = [tuple(expected.shape)]
+    if name == entry:
+        outputs, _, *kernel = expected.shape
+        shapes = [(outputs, colours, *kernel) for colours in (3, 1)]
+    if shape not in shapes:
+        raise FibsegError(
+            f"model.weights: these are no weights of {encoder}: "
+            f"{name} is {shape or 'missing'}, expected {shapes[0]}."
+        )
+
+
+def _colours_of(weights: Weights, timm_colours: Any, count: int) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, (count,) each, of the colours that weights expect."""
+    if NORMS in weights:
+        mean, deviation = weights[NORMS]
+        return mean.repeat(count), deviation.repeat(count)
+    means = torch.tensor(timm_colours.mean)
+    deviations = torch.tensor(timm_colours.std)
+    if count == len(means):
+        return means, deviations
+    return means.mean().repeat(count), deviations.mean().repeat(count)
+
+
+def _rounded(values: Tensor) -> list[float]:
+    """Numbers as a sentence gives them."""
+    return [round(float(value), 3) for value in values]
+
+
 def _check_encoder_weights(random_weights: Weights, weights: Weights, encoder: str) -> None:
     """Check that `weights` have the names and shapes of an encoder that sees three colours."""
-    expected = _float_shapes(random_weights)
+    expected = float_shapes(random_weights)
     outputs, _, *kernel = expected["conv_stem.weight"]
     expected["conv_stem.weight"] = (outputs, 3, *kernel)
-    shapes = _float_shapes(weights)
+    shapes = float_shapes(weights)
     for name in sorted(expected.keys() | shapes.keys()):
         if expected.get(name) != shapes.get(name) and not name.startswith("classifier."):
             raise FibsegError(
                 f"model.weights: these are no weights of {encoder}: "
                 f"{name} is {shapes.get(name, 'missing')}, expected {expected.get(name, 'none')}."
             )
-
-
-def _float_shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
-    """Give the shapes of the floating-point tensors."""
-    return {
-        name: tuple(value.shape) for name, value in weights.items() if value.is_floating_point()
-    }
 
 
 def _fold_colours(

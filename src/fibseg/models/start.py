@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from fibseg.errors import FibsegError
-from fibseg.models.efficient_unet import EfficientUNet
-from fibseg.models.pretrained import Weights, load_encoder
 from fibseg.models.trained import TrainedModel
+from fibseg.models.weight_files import Weights
 
 FREE_ARGUMENTS = {"channels", "classes", "dropout", "drop_path", "norm_momentum", "norm_eps"}
 """Arguments of a network in which a run may differ from the one that it starts from."""
@@ -24,7 +23,7 @@ class Start:
 
     Attributes:
         where: the file, run or collection they come from, for people.
-        encoder: weights of a timm EfficientNet; None where an earlier run is given.
+        encoder: weights of a network of timm; None where an earlier run is given.
         run: the model of an earlier run; None where an encoder is given.
     """
 
@@ -48,8 +47,7 @@ class Start:
         if self.run is not None:
             return start_from(model, self.run)
         assert self.encoder is not None
-        assert isinstance(model.network, EfficientUNet)
-        return load_encoder(model.network, self.encoder, model.arguments["encoder"])
+        return model.kind.start_encoder(model.network, self.encoder, model.arguments["encoder"])
 
 
 def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:

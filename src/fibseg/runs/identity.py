@@ -24,6 +24,8 @@ _KEYS_WITHOUT_EFFECT = ("name", "seed", "logger", "tracking", "machine", "proven
 _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
     ("data", "intensity", "per"): "stack",
     ("decision",): "argmax",
+    ("model", "encoder_rate"): 1.0,
+    ("model", "frozen_epochs"): 0,
     ("training", "ema"): 0.0,
 }
 """Keys that the first runs lack -> the value as with which they were trained: with it and without

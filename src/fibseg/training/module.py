@@ -30,6 +30,8 @@ class Optimisation:
         eps: term that keeps Adam's denominator from 0.
         schedule: "constant" (the paper), or "cosine" to 0 over the whole training.
         ema: share that the exponential mean of the weights keeps of itself at a step; 0 for none.
+        encoder_rate: learning rate of the network's `encoder`, as a share of the others'.
+        frozen_epochs: first epochs in which the encoder does not learn.
     """
 
     learning_rate: float
@@ -37,6 +39,8 @@ class Optimisation:
     eps: float
     schedule: str
     ema: float = 0.0
+    encoder_rate: float = 1.0
+    frozen_epochs: int = 0
 
 
 def seed_torch(seed: int, epoch: int) -> None:
@@ -121,6 +125,10 @@ class Segmentation(LightningModule):
         """Seed dropout from (seed, epoch) alone, so that a resumed run repeats an unbroken one."""
         # At the start of each epoch: what torch drew before a kill must not matter.
         seed_torch(self.seed, self.current_epoch)
+        # Frozen weights have no gradient, and Adam passes them over.
+        frozen = self.current_epoch < self.optimisation.frozen_epochs
+        for parameter in self._encoder_parameters():
+            parameter.requires_grad_(not frozen)
         self._epoch_start = perf_counter()
         self._sums = {}
 
@@ -196,11 +204,27 @@ class Segmentation(LightningModule):
             "share_patches_centred": float(sums["centred"]) / patches,
         }
 
+    def _encoder_parameters(self) -> list[nn.Parameter]:
+        """Weights of the network's encoder; none where it has none."""
+        encoder = getattr(self.network, "encoder", None)
+        return list(encoder.parameters()) if isinstance(encoder, nn.Module) else []
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """All weights, or those of the encoder apart where they have a rate of their own."""
+        settings = self.optimisation
+        if settings.encoder_rate == 1:
+            return [{"params": list(self.network.parameters())}]
+        encoder = self._encoder_parameters()
+        ids = {id(parameter) for parameter in encoder}
+        others = [weight for weight in self.network.parameters() if id(weight) not in ids]
+        rate = settings.learning_rate * settings.encoder_rate
+        return [{"params": others}, {"params": encoder, "lr": rate}]
+
     def configure_optimizers(self) -> Any:
         """Make Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980), and its schedule by step."""
         settings = self.optimisation
         optimizer = torch.optim.Adam(
-            self.network.parameters(),
+            self._parameter_groups(),
             lr=settings.learning_rate,
             betas=settings.betas,
             eps=settings.eps,

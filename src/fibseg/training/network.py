@@ -124,6 +124,9 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
         eps=training.eps,
         schedule=training.schedule,
         ema=training.ema,
+        # A network without an encoder of timm has no such keys.
+        encoder_rate=getattr(config.model, "encoder_rate", 1.0),
+        frozen_epochs=getattr(config.model, "frozen_epochs", 0),
     )
     module = Segmentation(
         network=trained.network,

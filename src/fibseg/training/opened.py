@@ -261,9 +261,9 @@ def read_start(config: TrainConfig) -> Start | None:
     source = start_source(config)
     if source is None:
         return None
-    from fibseg.models.pretrained import imagenet_weights, read_weights
     from fibseg.models.start import Start
     from fibseg.models.trained import load_model
+    from fibseg.models.weight_files import imagenet_weights, read_weights
 
     if config.init_from is not None:
         return Start(source, run=load_model(find_checkpoint(Path(source))))
