@@ -51,6 +51,8 @@ OVERRIDES = {
     "model=encoder_unet model.encoder_rate=0": ["model.encoder_rate: 0", "above 0"],
     "model=encoder_unet model.frozen_epochs=-1": ["model.frozen_epochs: -1", "0 or more"],
     "model=encoder_unet": ["patches.size: 32 is too small for encoder_unet; expected 64 or more"],
+    "data.annotated=0": ["data.annotated: 0", "expected 1 to"],
+    "data.annotated=99": ["data.annotated: 99", "expected 1 to"],
     "decision=best": ["decision: best", "argmax, prior or validation"],
     "training.ema=1": ["training.ema: 1", "0 to below 1"],
     "windows=whole": ["windows: whole", "paper or auto"],

@@ -19,8 +19,8 @@ from fibseg.data.description import (
     label_values,
 )
 from fibseg.data.grey import grey_range, to_8bit
-from fibseg.data.slices import data_hash, load_slices
-from fibseg.data.splits import parse_slices
+from fibseg.data.slices import data_hash, load_slices, used_slices
+from fibseg.data.splits import nested_order, parse_slices
 from fibseg.errors import FibsegError
 from tests.support import SHAPE, describe
 
@@ -258,3 +258,42 @@ def test_parse_slices() -> None:
     for wrong in ("1:1", "0:3:0", "-1", "5", "1:2:3:4", None, 1.5):
         with pytest.raises(FibsegError, match="x: "):
             parse_slices([wrong], 5, "x")
+
+
+def test_few_training_slices_are_spread_and_nested(folder: Path) -> None:
+    """The hash is that of all slices: runs on few are compared with runs on many."""
+    volume = {"split": {"train": ["1:3", 4], "validation": [3]}}
+    slices = load_slices(crop(folder, volume))
+    used = {}
+    for count in (1, 2, 3, None):
+        description = crop(folder, volume, annotated=count)
+        used[count] = [entry.z for entry in used_slices(slices, description)["train"]]
+        assert data_hash(load_slices(description), ["a"]) == data_hash(slices, ["a"])
+    assert used == {1: [2], 2: [1, 2], 3: [1, 2, 4], None: [1, 2, 4]}
+    assert [entry.z for entry in slices["train"]] == [1, 2, 4]
+    for count in (0, 4, -1):
+        with pytest.raises(
+            FibsegError, match=f"data.annotated: {count} is impossible; expected 1 to 3, the number"
+        ):
+            used_slices(slices, crop(folder, volume, annotated=count))
+
+
+def test_a_class_that_few_slices_lack(folder: Path) -> None:
+    labels = LABELS.copy()
+    labels[1][labels[1] == 9] = 0
+    tifffile.imwrite(folder / "labels.tif", labels, photometric="minisblack")
+    description = crop(folder, annotated=1)
+    slices = load_slices(description)
+    with pytest.raises(FibsegError, match="class b does not occur in the training slices"):
+        used_slices(slices, description)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 10, 33])
+def test_the_order_of_few_slices(count: int) -> None:
+    """Each next one is as far from those before as any that is left."""
+    order = nested_order(count)
+    assert sorted(order) == list(range(count))
+    assert order[0] == count // 2
+    for k in range(1, count):
+        distances = {z: min(abs(z - other) for other in order[:k]) for z in order[k:]}
+        assert distances[order[k]] == max(distances.values())

@@ -117,6 +117,7 @@ class DataDescription:
         intensity: grey values that become 0 and 255.
         volumes: annotated images.
         phantom: of a synthetic data set.
+        annotated: number of training slices that are used, over all volumes; None for all.
     """
 
     name: str
@@ -127,6 +128,8 @@ class DataDescription:
     intensity: IntensityDescription
     volumes: list[VolumeDescription]
     phantom: PhantomDescription | None
+    # Younger than descriptions that people have.
+    annotated: int | None = None
 
 
 def describe_labels(

@@ -12,7 +12,7 @@ from filelock import FileLock
 from fibseg.arrays import Pixels, Place
 from fibseg.data.description import SPLITS, DataDescription, check_description
 from fibseg.data.grey import few_levels, grey_range, sample_slice, summary_of_samples
-from fibseg.data.splits import parse_slices, split_positions
+from fibseg.data.splits import nested_order, parse_slices, split_positions
 from fibseg.data.volume import AnnotatedSlice, VolumeReader, image_location, picture_digest
 from fibseg.errors import FibsegError
 from fibseg.stack import open_stack, write_stack
@@ -46,6 +46,30 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
     _check_classes_present(slices["train"], list(description.classes))
     _check_grey_levels(description, slices)
     return slices
+
+
+def used_slices(
+    slices: Mapping[str, list[AnnotatedSlice]], description: DataDescription
+) -> dict[str, list[AnnotatedSlice]]:
+    """Keep `annotated` of the training slices, spread over all of them; fewer are part of more.
+
+    The data set stays the same one: its hash is that of all slices.
+
+    Raises:
+        FibsegError: there are not so many, or a class does not occur in them.
+    """
+    count = description.annotated
+    train = slices["train"]
+    if count is None:
+        return dict(slices)
+    if not 1 <= count <= len(train):
+        raise FibsegError(
+            f"data.annotated: {count} is impossible; expected 1 to {len(train)}, the number of "
+            "training slices."
+        )
+    used = [train[position] for position in sorted(nested_order(len(train))[:count])]
+    _check_classes_present(used, list(description.classes))
+    return {**slices, "train": used}
 
 
 def read_second_expert(description: DataDescription, index: int) -> list[AnnotatedSlice]:

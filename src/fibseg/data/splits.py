@@ -90,6 +90,24 @@ def split_positions(
     return positions
 
 
+def nested_order(count: int) -> list[int]:
+    """List 0 to count - 1 so that the first entries, however many, are spread over all of them.
+
+    The middle comes first, then always the one that is farthest from those before it.
+
+    >>> nested_order(10)
+    [5, 0, 9, 2, 7, 1, 3, 4, 6, 8]
+    """
+    left = list(range(count))
+    order: list[int] = []
+    while left:
+        distances = [min((abs(z - other) for other in order), default=0) for z in left]
+        # The first one is the middle; of several that are equally far, the lowest.
+        farthest = distances.index(max(distances)) if order else count // 2
+        order.append(left.pop(farthest))
+    return order
+
+
 def split_of(positions: Mapping[str, Sequence[int]], z: int) -> str:
     """Find the split of a slice, "" where it is in none."""
     return next((split for split, slices in positions.items() if z in slices), "")

@@ -22,6 +22,7 @@ _KEYS_WITHOUT_EFFECT = ("name", "seed", "logger", "tracking", "machine", "proven
 """Keys of a configuration that change no result; the seed does, but stands beside the hash."""
 
 _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
+    ("data", "annotated"): None,
     ("data", "intensity", "per"): "stack",
     ("decision",): "argmax",
     ("model", "encoder_rate"): 1.0,
