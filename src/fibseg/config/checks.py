@@ -6,7 +6,7 @@ import re
 
 from fibseg.config.schemas import MODEL_SCHEMAS, FilterConfig, TrainConfig, TrainingConfig
 from fibseg.filters.channels import SCOPES
-from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES, DECISIONS, INTENSITIES
+from fibseg.models.kinds import ADAPTATIONS, ALL_WINDOWS, ARGUMENT_RULES, DECISIONS, INTENSITIES
 from fibseg.rules import (
     BELOW_ONE,
     COUNT,
@@ -25,6 +25,7 @@ DEVICE = Rule(
 )
 CORES = Rule(lambda value: value is None or value >= 1, "1 or more, or null for all")
 INTENSITY = among(*INTENSITIES)
+ADAPTATION = among(*ADAPTATIONS)
 WINDOWS = among("auto", *ALL_WINDOWS)
 
 

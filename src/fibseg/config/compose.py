@@ -17,7 +17,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from fibseg.config.checks import CORES, DEVICE, INTENSITY, PRECISION, WINDOWS, run_checks
+from fibseg.config.checks import (
+    ADAPTATION,
+    CORES,
+    DEVICE,
+    INTENSITY,
+    PRECISION,
+    WINDOWS,
+    run_checks,
+)
 from fibseg.config.command_line import quoted, text_in_grammar, with_home
 from fibseg.config.derived import areas_in_pixels
 from fibseg.config.descriptions import FOLDER_FLAGS, read_plain, with_homes
@@ -116,6 +124,7 @@ def predict_config(composed: DictConfig) -> PredictConfig:
         Check("processes", config.processes, CORES),
         Check("tta", config.tta, among("none", "d4")),
         Check("intensity", config.intensity, INTENSITY),
+        Check("adapt", config.adapt, ADAPTATION),
         Check("windows", config.windows, WINDOWS),
         Check("shard", config.shard, shard),
         *(Check(key, getattr(config, key), COUNT) for key in counts),

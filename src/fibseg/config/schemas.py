@@ -149,6 +149,7 @@ class PredictConfig:
     voxel_size: list[float] | None
     resample: bool
     intensity: str
+    adapt: str
     windows: str
     tile: int
     shards: int

@@ -108,10 +108,17 @@ def _holds_all(value: Any, rules: Mapping[str, Rule]) -> bool:
 
 
 def _is_reference(value: Any) -> bool:
-    """Whether this is None, or ranges over slices: shares by class, and confidence or None."""
+    """Whether this is None, or ranges over slices: shares by class, confidence and shift or None.
+
+    Files older than format 7 have no shift.
+    """
     if value is None:
         return True
-    if not isinstance(value, dict) or set(value) != {"shares", "confidence"}:
+    if not isinstance(value, dict) or set(value) - {"shift"} != {"shares", "confidence"}:
+        return False
+    shift = value.get("shift")
+    positive = list_of(number(0, 1e6), 2, 2)
+    if shift is not None and not (positive.holds(shift) and shift[0] <= shift[1]):
         return False
     shares = value["shares"]
     if not isinstance(shares, dict) or not all(isinstance(name, str) for name in shares):
@@ -179,7 +186,9 @@ ENTRIES: Mapping[str, Rule] = {
     "window": Rule(_is_window, "two finite grey values, the lower first, and two percentiles"),
     "grey_percentiles": Rule(_percentiles, "null, or two percentiles, the lower first"),
     "grey_summary": Rule(_is_grey_summary, "null, or a summary of finite grey values"),
-    "reference": Rule(_is_reference, "null, or ranges of 0 to 1: shares by class, and confidence"),
+    "reference": Rule(
+        _is_reference, "null, or ranges of 0 to 1: shares by class, confidence, and a shift"
+    ),
     "decision": Rule(
         _is_decision, f"null, or kind ({', '.join(DECISIONS)}), offsets and temperature"
     ),

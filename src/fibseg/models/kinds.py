@@ -45,6 +45,10 @@ DECISIONS = ("argmax", "prior", "validation")
 """What is added to the scores of the classes: nothing, or offsets of known shares, or those by
 which validation slices are labelled best."""
 
+ADAPTATIONS = ("none", "grey", "norm", "both", "auto")
+"""What a prediction takes of the stack itself: nothing, its grey values, its statistics of batch
+norms, both, or what its shift calls for."""
+
 INTENSITIES = ("training", "own", "slice")
 """Whose grey values become 0 and 255 in a prediction: the training's, the stack's, each slice's."""
 

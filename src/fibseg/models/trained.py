@@ -27,12 +27,12 @@ from fibseg.rules import brief
 if TYPE_CHECKING:
     from fibseg.models.kinds import Model
 
-FORMAT = 6
+FORMAT = 7
 """Format of a model's file; a newer one is refused.
 
 Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of
 single slices, 4 with the windows that were chosen for predictions, 5 with what the slices of the
-training look like, 6 with the decision.
+training look like, 6 with the decision, 7 with the usual shift of activations.
 """
 
 
@@ -88,8 +88,8 @@ class TrainedModel:
             are None before the run is scored, and in files older than format 5.
         grey_summary: grey values of the training slices.
         reference: what labels of the training's slices look like, ranges [low, high] over slices:
-            shares (class -> share of the pixels) and confidence (mean largest probability; None
-            for a forest).
+            shares (class -> share of the pixels), confidence (mean largest probability) and shift
+            (of the activations, see `fibseg.prediction.adaptation`); None for a forest.
         decision: what is added to the scores of the classes; None before the run is scored, and in
             files older than format 6: nothing.
     """

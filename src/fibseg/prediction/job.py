@@ -15,13 +15,14 @@ from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute, arithmetic, choose_device, cores, print_warnings, set_threads
 from fibseg.models.trained import TrainedModel, load_model
+from fibseg.prediction.adaptation import Adaptation, adapted
 from fibseg.prediction.ensemble import common_precision, common_windows
-from fibseg.prediction.intensity import in_grey_range
 from fibseg.prediction.output.changes import (
     brief_list,
     compare_slices,
     differences,
     labeller_identity,
+    notes_of,
     report_changes,
 )
 from fibseg.prediction.output.shards import Shard
@@ -33,7 +34,7 @@ from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.rules import file_name_part
 from fibseg.runs.collection import collect, configurations
 from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
-from fibseg.stack import Stack, check_output, open_stack, read_notes
+from fibseg.stack import Stack, check_output, open_stack
 
 
 def predict_stack(config: PredictConfig, console: Console) -> None:
@@ -44,11 +45,11 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
     """
     stack = open_stack(config.image)
     print_warnings(console, stack.doubts)
-    labeller, voxel_size = make_labeller(config, stack, console)
-    outputs = outputs_of(config, labeller)
+    labeller, adaptation, voxel_size = make_labeller(config, stack, console)
+    outputs = outputs_of(config, labeller, adaptation)
     for output in outputs:
         refuse_place_of_image(output.path, config.image)
-    identity = labeller_identity(labeller, stack, voxel_size, config.intensity)
+    identity = labeller_identity(labeller, stack, voxel_size, adaptation.intensity)
     digests = {} if config.overwrite else finished_digests(outputs, identity, stack)
     restored = unchanged_slices(
         digests=digests, labeller=labeller, stack=stack, path=outputs[0].path, console=console
@@ -71,11 +72,6 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
         console=console,
         restored=restored,
     )
-
-
-def notes_of(path: Path) -> dict[str, Any]:
-    """Read the notes of an output that exists; none otherwise."""
-    return (read_notes(path) or {}) if path.exists() else {}
 
 
 def finished_digests(
@@ -144,30 +140,35 @@ def unchanged_slices(
 
 def make_labeller(
     config: PredictConfig, stack: Stack, console: Console
-) -> tuple[Labeller, list[float] | None]:
-    """Make the labeller of the slices; gives the stack's voxel size (z, y, x) in nm, too."""
+) -> tuple[Labeller, Adaptation, list[float] | None]:
+    """Make the labeller of the slices; gives its adaptation and the stack's voxel size, too."""
     checkpoints = find_checkpoints(config, console)
     models = [load_model(path) for path in checkpoints]
-    # Before anything is computed: a stack in another scale of grey values is refused.
-    models = in_grey_range(models, config.intensity, stack, console)
     voxel_size = known_voxel_size(config, stack, checkpoints, console)
     scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)
     set_threads(config.threads)
     device = choose_device(config.device)
-    # What the network sees of a slice, which a scale of 2 makes four times as large.
-    network_pixels = math.prod(resized_size(*stack.shape[1:], scale))
-    precision = config.precision
-    if precision == "auto":
-        precision = common_precision(models, device)
+    is_auto = config.precision == "auto"
     compute = Compute(
         device=device,
-        precision=precision,
+        precision=common_precision(models, device) if is_auto else config.precision,
         batch_size=config.window_batch,
         processes=config.processes or config.threads or cores(),
     )
+    # Before anything is labelled: a stack in another scale of grey values is refused.
+    models, adaptation = adapted(
+        models=models,
+        adapt=config.adapt,
+        intensity=config.intensity,
+        stack=stack,
+        scale=scale,
+        compute=compute,
+        console=console,
+    )
     layers = list(models[0].class_names) if config.probabilities else []
-    if config.disagreement:
-        layers.append(DISAGREEMENT)
+    layers += [DISAGREEMENT] if config.disagreement else []
+    # What the network sees of a slice, which a scale of 2 makes four times as large.
+    network_pixels = math.prod(resized_size(*stack.shape[1:], scale))
     labeller = Labeller(
         models=models,
         windows=common_windows(models, config.windows, config.tile, network_pixels),
@@ -177,7 +178,7 @@ def make_labeller(
         layers=layers,
     )
     console.print(job_summary(labeller, stack, config))
-    return labeller, voxel_size
+    return labeller, adaptation, voxel_size
 
 
 def refuse_place_of_image(output: Path, image: str) -> None:
@@ -258,7 +259,7 @@ def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
     return [find_checkpoint(run.path) for run in best]
 
 
-def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
+def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation) -> list[Output]:
     """List the files to write: labels, then layers; probabilities have the class in their names.
 
     Raises:
@@ -278,6 +279,7 @@ def outputs_of(config: PredictConfig, labeller: Labeller) -> list[Output]:
             for member in labeller.models
         ],
         "arithmetic": arithmetic(labeller.compute.device, labeller.compute.precision),
+        "adapted": adaptation.described(),
     }
     outputs = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]
     for name in labeller.layers:

@@ -20,6 +20,7 @@ from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
+from fibseg.prediction.adaptation import usual_shifts
 from fibseg.prediction.intensity import spread
 from fibseg.prediction.slices import slice_confidences
 from fibseg.prediction.stack import LabelledSlice
@@ -67,10 +68,12 @@ def with_reference(
     known = [pixels for pixels in annotated if (pixels != IGNORE).mean() >= _ANNOTATED]
     shares = [class_shares(pixels, count) for pixels in (*known, *labels)]
     confidences: list[float] = []
+    moved: list[float] = []
     if not model.kind.compiled:
         try:
             chosen = spread(channels, _MEASURED_SLICES)
             confidences = slice_confidences(model, chosen, chosen_windows(model), compute)
+            moved = usual_shifts(model, channels, compute)
         # The run is scored without it.
         except torch.OutOfMemoryError:
             pass
@@ -79,6 +82,7 @@ def with_reference(
             name: _range([row[k] for row in shares]) for k, name in enumerate(model.class_names)
         },
         "confidence": _range(confidences),
+        "shift": _range(moved),
     }
     samples = [sample_slice(entry.image, entry.in_mask)[1] for entry in train]
     try:
@@ -145,7 +149,7 @@ class ShiftWatch:
                 yield (
                     f"{_percent(share)} {name} in {where}, {_percent(low)} to {_percent(high)} in "
                     "slices of the training; look at the first labels (other grey values, voxels "
-                    "or tissue?)."
+                    "or tissue?); adapt=auto takes what the stack's own slices call for."
                 )
         known = references[0]["confidence"]
         if known is None or not self.confidences:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from fibseg.arrays import Pixels
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
 from fibseg.prediction.intensity import tissue_outside
-from fibseg.stack import Stack, read_finite
+from fibseg.stack import Stack, read_finite, read_notes
 
 # The labeller asks this module for digests.
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ def differences(before: Mapping[str, Any], identity: Mapping[str, Any]) -> list[
         is_short = key != "models" and max(len(str(value)) for value in values) <= _LONGEST_VALUE
         texts.append(f"{key} ({values[0]}, now {values[1]})" if is_short else key)
     return texts
+
+
+def notes_of(path: Path) -> dict[str, Any]:
+    """Read the notes of an output that exists; none otherwise."""
+    return (read_notes(path) or {}) if path.exists() else {}
 
 
 def labeller_identity(
