@@ -51,7 +51,11 @@ def test_offsets_are_kept_in_the_model_and_used(finished: Commands, run: Path) -
     again = finished.run(*line, "--decision", "argmax")
     assert again.returncode == 0, again.stderr
     plain = load_model(checkpoint).decision
-    assert plain is not None and plain.is_plain
+    assert plain is not None and plain.is_plain and len(plain.smallest) == 4
+    nothing = finished.run(*line, "--decision", "argmax", "--smallest", "none")
+    assert nothing.returncode == 0, nothing.stderr
+    plain = load_model(checkpoint).decision
+    assert plain is not None and not plain.smallest
 
 
 def test_offsets_of_known_shares(finished: Commands, run: Path) -> None:
@@ -66,6 +70,8 @@ def test_offsets_of_known_shares(finished: Commands, run: Path) -> None:
 def test_mistakes(finished: Commands, run: Path, tmp_path: Path) -> None:
     best = finished.run("fibseg", "calibrate", run, "--decision", "best")
     finished.refused(best, "--decision: best is impossible", "argmax, prior or validation")
+    small = finished.run("fibseg", "calibrate", run, "--smallest", "10")
+    finished.refused(small, "--smallest: 10 is impossible", "none or validation")
     finished.refused(finished.run("fibseg", "calibrate", tmp_path), "no run directory")
     elsewhere = finished.run("fibseg", "calibrate", run, "--root", tmp_path)
     finished.refused(elsewhere, "image.tif")

@@ -19,7 +19,7 @@ from fibseg.data.description import (
     label_values,
 )
 from fibseg.data.grey import grey_range, to_8bit
-from fibseg.data.slices import data_hash, load_slices, used_slices
+from fibseg.data.slices import data_hash, few_training_slices, load_slices
 from fibseg.data.splits import nested_order, parse_slices
 from fibseg.errors import FibsegError
 from tests.support import SHAPE, describe
@@ -267,7 +267,7 @@ def test_few_training_slices_are_spread_and_nested(folder: Path) -> None:
     used = {}
     for count in (1, 2, 3, None):
         description = crop(folder, volume, annotated=count)
-        used[count] = [entry.z for entry in used_slices(slices, description)["train"]]
+        used[count] = [entry.z for entry in few_training_slices(slices, description)["train"]]
         assert data_hash(load_slices(description), ["a"]) == data_hash(slices, ["a"])
     assert used == {1: [2], 2: [1, 2], 3: [1, 2, 4], None: [1, 2, 4]}
     assert [entry.z for entry in slices["train"]] == [1, 2, 4]
@@ -275,7 +275,7 @@ def test_few_training_slices_are_spread_and_nested(folder: Path) -> None:
         with pytest.raises(
             FibsegError, match=f"data.annotated: {count} is impossible; expected 1 to 3, the number"
         ):
-            used_slices(slices, crop(folder, volume, annotated=count))
+            few_training_slices(slices, crop(folder, volume, annotated=count))
 
 
 def test_a_class_that_few_slices_lack(folder: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_class_that_few_slices_lack(folder: Path) -> None:
     description = crop(folder, annotated=1)
     slices = load_slices(description)
     with pytest.raises(FibsegError, match="class b does not occur in the training slices"):
-        used_slices(slices, description)
+        few_training_slices(slices, description)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 10, 33])

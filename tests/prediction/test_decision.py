@@ -10,15 +10,26 @@ import pytest
 import torch
 
 from fibseg.arrays import IGNORE
+from fibseg.data.grey import GreyRange
+from fibseg.errors import FibsegError
+from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.models.trained import Decision, TrainedModel, load_model, save_model
 from fibseg.prediction.decision import decide, prior_offsets, with_decision
 from fibseg.prediction.ensemble import Ensemble
 from fibseg.prediction.output.changes import model_digest
-from fibseg.prediction.slices import predict_slices, scores_of, slice_confidences, slice_scores
+from fibseg.prediction.slices import (
+    predict_slices,
+    scores_of,
+    slice_confidences,
+    slice_scores,
+    smallest_of,
+)
+from fibseg.prediction.stack import label_stack
 from fibseg.prediction.windows import windows_of
 from fibseg.scores.pixels import confusion_counts, f1_scores
+from fibseg.scores.smallest import without_small
 from tests.support.forests import phantom_forest
-from tests.support.labelling import CPU
+from tests.support.labelling import CPU, labeller, stack_of
 from tests.support.models import trained
 
 OFFSETS = [0.0, 0.75, -1.5]
@@ -145,3 +156,55 @@ def test_a_model_file_holds_its_decision(tmp_path: Path) -> None:
     }
     # A plain one changes no label, so that an output of an older version is resumed.
     assert len(digests) == 2
+
+
+def test_smallest_objects_are_kept_and_used(tmp_path: Path) -> None:
+    """In single predictions, in a stack, and in averages by the median of the members."""
+    decision = replace(DECIDED, smallest=[0, 40, 90])
+    model = replace(trained([], 1), decision=decision)
+    save_model(model, tmp_path / "best.ckpt")
+    assert load_model(tmp_path / "best.ckpt").decision == decision
+    content = load_whole(tmp_path / "best.ckpt")
+    # Format 6 had none of them.
+    del content["decision"]["smallest"]
+    save_whole(content, tmp_path / "older.ckpt")
+    assert load_model(tmp_path / "older.ckpt").decision == DECIDED
+    content["decision"]["smallest"] = [5]
+    save_whole(content, tmp_path / "wrong.ckpt")
+    with pytest.raises(FibsegError, match="do not fit"):
+        load_model(tmp_path / "wrong.ckpt")
+    assert model_digest(model) != model_digest(replace(model, decision=DECIDED))
+    names = ["background", "a", "b"]
+    assert decision.described(names)["smallest"] == {"background": 0, "a": 40, "b": 90}
+
+    channels = channels_of(1)
+    windows = windows_of(model, "whole")
+    before = predict_slices(replace(model, decision=DECIDED), channels, windows, CPU)
+    expected = [without_small(pixels, [0, 40, 90]) for pixels in before]
+    given = list(predict_slices(model, channels, windows, CPU))
+    np.testing.assert_array_equal(given, expected)
+    stack = stack_of(np.concatenate(channels))
+    ranged = replace(model, grey_range=GreyRange(0.0, 255.0))
+    labelled = [entry.labels for entry in label_stack(labeller(ranged), stack, range(2))]
+    np.testing.assert_array_equal(labelled, expected)
+    others = [replace(DECIDED, smallest=sizes) for sizes in ([0, 10, 0], [])]
+    members = [model, *(replace(model, decision=other) for other in others)]
+    assert smallest_of(members) == [0, 10, 0]
+    assert smallest_of(members[2:]) == []
+
+
+def test_smallest_objects_are_chosen_with_the_offsets() -> None:
+    """Of the labels that the offsets make."""
+    truths = [np.zeros((60, 60), np.uint8) for _ in range(3)]
+    scores = []
+    for z, truth in enumerate(truths):
+        truth[10 + z : 40, 10:40] = 1
+        values = np.zeros((2, 60, 60), np.float32)
+        # The network says 1 too late; specks come with the right offset.
+        values[1] = np.where(truth == 1, -0.5, -4)
+        values[1, 50:54, 4 * z : 4 * z + 4] = -0.5
+        scores.append(values)
+    decision = decide("validation", scores, truths, None, 2, cleans=True)
+    assert decision.offsets[1] > 0.5
+    assert decision.smallest == [0, 20]
+    assert decide("argmax", scores, truths, None, 2, cleans=True).smallest == [0, 0]

@@ -63,7 +63,12 @@ def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Comm
     assert "error" not in printed
     assert (cell / "check-mycell.html").stat().st_size > 50_000
     recipe = ("experiment=quick", "training.epochs=2", "training.batches=110", "model.width=8")
-    labels_well = ("windows=auto", "decision=validation", "machine.threads=1")
+    labels_well = (
+        "windows=auto",
+        "decision=validation",
+        "smallest=validation",
+        "machine.threads=1",
+    )
     printed = run("train.py --config-dir=. data=mycell", *recipe, *labels_well)
     (scores,) = cell.glob("runs/mycell/*/scores.json")
     row = re.search(r"mitochondrion │ \S+ \(1\) *│ (\S+) \(1\)", printed)

@@ -1,4 +1,4 @@
-"""`fibseg calibrate`: offsets for the scores of finished runs, by their validation slices."""
+"""`fibseg calibrate`: offsets and smallest objects of finished runs, by their validation slices."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="argmax (no offsets), prior or validation, as in train.py",
     )
+    parser.add_argument(
+        "--smallest",
+        default="validation",
+        metavar="KIND",
+        help="smallest objects: none or validation, as in train.py",
+    )
     add_run_arguments(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print the scores, and leave the models as they are"
@@ -35,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Choose offsets for each run, print what they change, and keep them in its model."""
-    require(Check("--decision", options.decision, among(*DECISIONS)))
+    require(
+        Check("--decision", options.decision, among(*DECISIONS)),
+        Check("--smallest", options.smallest, among("none", "validation")),
+    )
     for directory in options.directories:
         _calibrate(Path(directory), options)
 
@@ -48,7 +57,7 @@ def _calibrate(path: Path, options: argparse.Namespace) -> None:
     console = table_console()
     opened = open_scored_run(path, options)
     channels = {split: _channels(opened, split) for split in ("validation", "test")}
-    model = _decided(opened, options.decision, channels["validation"])
+    model = _decided(opened, options, channels["validation"])
     before, after = (
         {split: _mean_f1(opened, either, split, channels[split]) for split in channels}
         for either in (opened.model, model)
@@ -56,7 +65,7 @@ def _calibrate(path: Path, options: argparse.Namespace) -> None:
     console.print(_table(model, before, after, str(path)))
     if not options.dry_run:
         save_model(model, opened.checkpoint)
-        text = f"{opened.checkpoint}: predictions use the offsets; scores.json stays as it is"
+        text = f"{opened.checkpoint}: predictions use this; scores.json stays as it is"
         print_line(console, text)
 
 
@@ -70,13 +79,16 @@ def _channels(opened: ScoredRun, split: str) -> list[UInt8]:
     return model_channels(model, images, None, opened.compute.processes)
 
 
-def _decided(opened: ScoredRun, kind: str, channels: Sequence[UInt8]) -> TrainedModel:
-    """The model with offsets of a kind, chosen by the channels of the validation slices."""
+def _decided(
+    opened: ScoredRun, options: argparse.Namespace, channels: Sequence[UInt8]
+) -> TrainedModel:
+    """The model with the decision asked for, chosen by the channels of the validation slices."""
     from fibseg.prediction.decision import prior_offsets, with_decision
     from fibseg.prediction.windows import chosen_windows
 
     model = opened.model
     prior = None
+    kind: str = options.decision
     if model.kind.by_gradient and kind != "argmax":
         patches = opened.config["patches"]
         labels = [annotated.labels for annotated in opened.slices["train"]]
@@ -90,6 +102,7 @@ def _decided(opened: ScoredRun, kind: str, channels: Sequence[UInt8]) -> Trained
         prior=prior,
         windows=chosen_windows(model),
         compute=opened.compute,
+        cleans=options.smallest == "validation",
     )
 
 
@@ -117,14 +130,17 @@ def _mean_f1(
 def _table(
     model: TrainedModel, before: dict[str, Floats], after: dict[str, Floats], title: str
 ) -> Table:
-    """A row for each class: its offset, and F1 before and after in each split."""
+    """A row for each class: offset, smallest object, and F1 before and after in each split."""
     from rich.table import Table
 
     decision = model.decision
     assert decision is not None
     gain = "" if decision.gain is None else f"; mean F1 {decision.gain:+.3f} on pixels held apart"
-    table = Table("class", "offset", *before, title=title, caption=f"{decision.kind}{gain}")
+    table = Table(
+        "class", "offset", "smallest", *before, title=title, caption=f"{decision.kind}{gain}"
+    )
     for index, name in enumerate(model.class_names[1:], 1):
         cells = [f"{before[split][index]:.3f} -> {after[split][index]:.3f}" for split in before]
-        table.add_row(name, f"{decision.offsets[index]:+.2f}", *cells)
+        size = str(decision.smallest[index]) if decision.smallest else "-"
+        table.add_row(name, f"{decision.offsets[index]:+.2f}", size, *cells)
     return table

@@ -39,7 +39,7 @@ COMMANDS = {
     "measure": Command("measure", "count and measure the 3-D objects of a label stack"),
     "filter": Command("filter", "apply the grain filter to a stack"),
     "figure": Command("figure", "draw figures for a paper, as PDF and PNG"),
-    "calibrate": Command("calibrate", "choose offsets for the scores of finished runs"),
+    "calibrate": Command("calibrate", "choose offsets and smallest objects of finished runs"),
     "exactness": Command(
         "exactness", "measure what larger windows cost a run, on its validation slices"
     ),

@@ -57,7 +57,7 @@ def open_scored_run(path: Path, options: argparse.Namespace) -> ScoredRun:
     """
     # torch is imported here, so that `--help` answers at once.
     from fibseg.config.compose import description_of
-    from fibseg.data.slices import load_slices, used_slices
+    from fibseg.data.slices import few_training_slices, load_slices
     from fibseg.machine import Compute, choose_device, cores, set_threads
     from fibseg.models.trained import load_model
     from fibseg.prediction.ensemble import common_precision
@@ -82,6 +82,6 @@ def open_scored_run(path: Path, options: argparse.Namespace) -> ScoredRun:
         checkpoint=checkpoint,
         model=model,
         config=config,
-        slices=used_slices(load_slices(description), description),
+        slices=few_training_slices(load_slices(description), description),
         compute=compute,
     )

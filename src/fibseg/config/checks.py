@@ -110,6 +110,12 @@ def decision_checks(config: TrainConfig) -> list[Check]:
     return [
         Check("decision", config.decision, among(*DECISIONS)),
         Check("decision", config.decision, among(*possible)),
+        Check("smallest", config.smallest, among("none", "validation")),
+        Check(
+            "smallest",
+            config.smallest,
+            Rule(lambda value: value == "none" or kind.network is not None, "none with this model"),
+        ),
     ]
 
 

@@ -116,6 +116,7 @@ class TrainConfig:
     training: TrainingConfig
     windows: str
     decision: str
+    smallest: str
     init_from: str | None
     logger: list[str]
     tracking: TrackingConfig

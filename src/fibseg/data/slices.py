@@ -48,7 +48,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
     return slices
 
 
-def used_slices(
+def few_training_slices(
     slices: Mapping[str, list[AnnotatedSlice]], description: DataDescription
 ) -> dict[str, list[AnnotatedSlice]]:
     """Keep `annotated` of the training slices, spread over all of them; fewer are part of more.

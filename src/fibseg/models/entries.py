@@ -94,8 +94,12 @@ def _is_decision(value: Any) -> bool:
         "temperature": number(0.01, 100),
         "gain": Rule(lambda gain: gain is None or number(-1, 1).holds(gain), ""),
         "slices": whole(0, _MOST_VALUES),
+        "smallest": list_of(whole(0, 2**40), 0, IGNORE),
     }
-    return value is None or _holds_all(value, rules)
+    # Files of format 6 have no smallest objects.
+    return value is None or (
+        isinstance(value, dict) and _holds_all({"smallest": [], **value}, rules)
+    )
 
 
 def _holds_all(value: Any, rules: Mapping[str, Rule]) -> bool:
@@ -190,7 +194,7 @@ ENTRIES: Mapping[str, Rule] = {
         _is_reference, "null, or ranges of 0 to 1: shares by class, confidence, and a shift"
     ),
     "decision": Rule(
-        _is_decision, f"null, or kind ({', '.join(DECISIONS)}), offsets and temperature"
+        _is_decision, f"null, or kind ({', '.join(DECISIONS)}), offsets, temperature, smallest"
     ),
     "weights": Rule(_are_tensors, "arrays by name"),
 }

@@ -32,7 +32,8 @@ FORMAT = 7
 
 Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of
 single slices, 4 with the windows that were chosen for predictions, 5 with what the slices of the
-training look like, 6 with the decision, 7 with the usual shift of activations.
+training look like, 6 with the decision, 7 with the usual shift of activations
+and the smallest objects.
 """
 
 
@@ -48,6 +49,8 @@ class Decision:
         gain: mean F1 of the classes that the offsets gained on pixels of the validation slices that
             took no part in their choice; None where none were chosen.
         slices: validation slices that were looked at.
+        smallest: for each class, pixels of the smallest object that is kept in a slice; pixels of
+            smaller ones take the nearest class. Empty or 0 for no limit.
     """
 
     kind: str
@@ -55,6 +58,7 @@ class Decision:
     temperature: float = 1.0
     gain: float | None = None
     slices: int = 0
+    smallest: Sequence[int] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -64,7 +68,10 @@ class Decision:
     def described(self, class_names: Sequence[str]) -> dict[str, Any]:
         """Give kind, offsets by class and temperature, as scores.json and outputs name them."""
         offsets = dict(zip(class_names, self.offsets, strict=True))
-        return {"kind": self.kind, "offsets": offsets, "temperature": self.temperature}
+        facts = {"kind": self.kind, "offsets": offsets, "temperature": self.temperature}
+        if any(self.smallest):
+            facts["smallest"] = dict(zip(class_names, self.smallest, strict=True))
+        return facts
 
 
 @dataclass(frozen=True)
@@ -250,6 +257,7 @@ def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:
     fits = fits and len(content["label_values"]) == count
     decision = content["decision"]
     fits = fits and (decision is None or len(decision["offsets"]) == count)
+    fits = fits and (decision is None or len(decision.get("smallest", ())) in (0, count))
     if fits and kind.compiled:
         # Compiled code follows indices in these arrays without looking.
         try:

@@ -9,26 +9,32 @@ the stack lose some F1, so that `auto` takes them only where a shift is measured
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from fibseg.arrays import Pixels, UInt8
 from fibseg.data.grey import to_8bit
 from fibseg.errors import FibsegError
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute
+from fibseg.models import batch_norms
 from fibseg.models.trained import TrainedModel
-from fibseg.prediction.intensity import in_grey_range, sample_grey, spread, with_intensity
+from fibseg.prediction.intensity import (
+    GreySample,
+    in_grey_range,
+    sample_grey,
+    spread,
+    with_intensity,
+)
 from fibseg.prediction.slices import autocast
-from fibseg.prediction.stack import resized
+from fibseg.prediction.voxels import resized
 from fibseg.stack import Stack, read_finite
 
 _SLICES = 5
@@ -42,9 +48,6 @@ _FACTOR = 3.0
 
 _LEAST = 0.05
 """A shift below this one never counts; where a model's file has no measure, twice this does."""
-
-_LARGEST = 20.0
-"""A single activation counts for this much at most."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,21 @@ def adapted(
             the grey range.
     """
     chosen = Adaptation(adapt, intensity)
-    own = "own" if intensity == "training" else intensity
     images = [] if adapt in ("none", "grey") else _images(stack)
     if adapt in ("grey", "both"):
-        chosen = replace(chosen, intensity=own)
+        chosen = replace(chosen, intensity="own" if intensity == "training" else intensity)
     if adapt in ("norm", "both"):
         _require_batch_norms(models, adapt)
         chosen = replace(chosen, norm=bool(images))
     if adapt == "auto":
-        chosen = _chosen(models, chosen, stack, images, scale, compute)
+        chosen = _chosen(
+            models=models,
+            start=chosen,
+            sample=sample_grey(stack),
+            images=images,
+            scale=scale,
+            compute=compute,
+        )
         console.print(_sentence(chosen, models), markup=False, highlight=False)
     models = in_grey_range(models, chosen.intensity, stack, console)
     if chosen.norm:
@@ -122,13 +131,13 @@ def adapted(
 def _chosen(
     models: Sequence[TrainedModel],
     start: Adaptation,
-    stack: Stack,
+    sample: GreySample | None,
     images: Sequence[Pixels],
     scale: tuple[float, float],
     compute: Compute,
 ) -> Adaptation:
     """Choose by the shift of the stack: first grey values, then statistics of batch norms."""
-    if not images or not all(_batch_norms(model) for model in models):
+    if not images or not all(_has_batch_norms(model) for model in models):
         return start
 
     def shift(with_grey: Sequence[TrainedModel]) -> float:
@@ -138,7 +147,6 @@ def _chosen(
         ]
         return float(np.mean(values))
 
-    sample = sample_grey(stack)
     before = shift([with_intensity(model, start.intensity, sample) for model in models])
     measured = [before]
     limit = float(np.mean([_limit(model) for model in models]))
@@ -176,18 +184,16 @@ def _sentence(chosen: Adaptation, models: Sequence[TrainedModel]) -> str:
 
 def _require_batch_norms(models: Sequence[TrainedModel], adapt: str) -> None:
     for model in models:
-        if not _batch_norms(model):
+        if not _has_batch_norms(model):
             raise FibsegError(
                 f"adapt={adapt}: this {model.architecture} has no batch norms; expected none, "
                 "grey or auto."
             )
 
 
-def _batch_norms(model: TrainedModel) -> list[nn.BatchNorm2d]:
-    """List the batch norms of a model's network; a forest has none."""
-    if model.kind.compiled:
-        return []
-    return [module for module in model.network.modules() if isinstance(module, nn.BatchNorm2d)]
+def _has_batch_norms(model: TrainedModel) -> bool:
+    """Whether a model is a network with batch norms; a forest has none."""
+    return not model.kind.compiled and bool(batch_norms.batch_norms(model.network))
 
 
 def _images(stack: Stack) -> list[Pixels]:
@@ -223,85 +229,29 @@ def channels_for(
 
 def usual_shifts(model: TrainedModel, channels: Sequence[UInt8], compute: Compute) -> list[float]:
     """Measure the shifts of slices (C, H, W) like the training's; none without batch norms."""
-    if not _batch_norms(model):
+    if not _has_batch_norms(model):
         return []
     chosen = [np.asarray(_middle(pixels)) for pixels in spread(channels, _SLICES)]
     return shifts(model, chosen, compute)
 
 
 def shifts(model: TrainedModel, channels: Sequence[UInt8], compute: Compute) -> list[float]:
-    """Measure how far the activations of each slice (C, H, W) are from the training's.
-
-    It is the symmetric Kullback-Leibler divergence of two normal distributions, of a channel's
-    activations here and as a batch norm keeps them of the training, in the mean over channels and
-    batch norms.
-
-    Raises:
-        ValueError: the network has no batch norms.
-    """
-    norms = _batch_norms(model)
-    if not norms:
-        raise ValueError("a network without batch norms")
-    values: list[float] = []
-
-    def compare(norm: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-        assert isinstance(norm, nn.BatchNorm2d)
-        activations = inputs[0].float()
-        variance = activations.var((0, 2, 3), unbiased=False) + norm.eps
-        mean = activations.mean((0, 2, 3))
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        kept = norm.running_var + norm.eps
-        distance = (mean - norm.running_mean).square() * (1 / variance + 1 / kept)
-        divergence = (variance / kept + kept / variance - 2 + distance) / 4
-        values.append(float(divergence.clamp(max=_LARGEST).mean()))
-
-    result = []
-    model.network.eval()
-    hooks = [norm.register_forward_hook(compare) for norm in norms]
-    try:
-        for images in _batches(model, channels, compute):
-            values.clear()
-            model.network(images)
-            result.append(float(np.mean(values)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return result
+    """Measure the shift of each slice (C, H, W) from the training, see `models.batch_norms`."""
+    with autocast(compute):
+        return batch_norms.activation_shifts(model.network, _batches(model, channels, compute))
 
 
 def recalibrated(model: TrainedModel, channels: Sequence[UInt8], compute: Compute) -> TrainedModel:
-    """Give the model with batch norms that have the means and variances of slices (C, H, W).
-
-    They are the means over the slices of each slice's own.
-    """
-    model = replace(model, network=copy.deepcopy(model.network).eval())
-    with _statistics_taken(_batch_norms(model)):
-        for images in _batches(model, channels, compute):
-            model.network(images)
-    return model
-
-
-@contextmanager
-def _statistics_taken(norms: Sequence[nn.BatchNorm2d]) -> Iterator[None]:
-    """Let batch norms take the mean of the statistics that they see, and nothing else learn."""
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()
+    """Give the model with batch norms that have the means and variances of slices (C, H, W)."""
+    with autocast(compute):
+        network: Any = batch_norms.with_statistics_of(
+            model.network, _batches(model, channels, compute)
+        )
+    return replace(model, network=network)
 
 
 def _batches(model: TrainedModel, channels: Sequence[UInt8], compute: Compute) -> Iterator[Tensor]:
     """Give slices (C, H, W) one by one as the network takes them; it is put on its device."""
     model.network.to(compute.device)
-    # Inference mode would make the statistics inference tensors, which no later pass may change.
-    with torch.no_grad(), autocast(compute):
-        for pixels in channels:
-            yield torch.from_numpy(pixels)[None].to(compute.device).float().mul_(1 / 255)
+    for pixels in channels:
+        yield torch.from_numpy(pixels)[None].to(compute.device).float().mul_(1 / 255)

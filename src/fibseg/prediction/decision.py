@@ -24,6 +24,7 @@ from fibseg.scores.decision import (
     offsets_of_shares,
     scored_pixels,
 )
+from fibseg.scores.smallest import best_smallest
 
 _DRAWN_PATCHES = 1024
 """Patches whose pixels give the shares of the classes that a training sees."""
@@ -64,6 +65,7 @@ def decide(
     truths: Sequence[UInt8],
     prior: Sequence[float] | None,
     classes: int,
+    cleans: bool = False,
 ) -> Decision:
     """Choose the decision of a model on its validation slices.
 
@@ -73,7 +75,23 @@ def decide(
         truths: annotation (H, W) of each.
         prior: offsets of known shares; None where the training draws no patches.
         classes: number of classes.
+        cleans: whether the smallest object of each class is chosen, too.
     """
+    decision = _with_offsets(kind=kind, scores=scores, truths=truths, prior=prior, classes=classes)
+    if not cleans:
+        return decision
+    offsets = np.asarray(decision.offsets, np.float32)[:, None, None]
+    labels = [(values + offsets).argmax(axis=0).astype(np.uint8) for values in scores]
+    return replace(decision, smallest=best_smallest(labels, truths, classes))
+
+
+def _with_offsets(
+    kind: str,
+    scores: Sequence[Scores],
+    truths: Sequence[UInt8],
+    prior: Sequence[float] | None,
+    classes: int,
+) -> Decision:
     known = [truth for truth in truths if (truth != IGNORE).any()]
     if kind == "argmax" or (kind == "prior" and prior is None) or not (known or prior):
         return Decision("argmax", [0.0] * classes)
@@ -96,6 +114,7 @@ def with_decision(
     prior: Sequence[float] | None,
     windows: Windows,
     compute: Compute,
+    cleans: bool = False,
 ) -> TrainedModel:
     """Give the model with the decision that its validation slices give.
 
@@ -107,10 +126,11 @@ def with_decision(
         prior: as in `decide`.
         windows: how slices are cut.
         compute: what the network computes with.
+        cleans: whether the smallest object of each class is chosen, too.
     """
     plain = replace(model, decision=None)
     scores = []
-    if kind == "validation":
+    if kind == "validation" or cleans:
         scores = slice_scores(plain, channels, windows, compute)
     return replace(
         model,
@@ -120,5 +140,6 @@ def with_decision(
             truths=truths,
             prior=prior,
             classes=len(model.class_names),
+            cleans=cleans,
         ),
     )

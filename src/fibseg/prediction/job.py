@@ -28,8 +28,8 @@ from fibseg.prediction.output.changes import (
 from fibseg.prediction.output.shards import Shard
 from fibseg.prediction.output.staging import KeptSlice, Output, Staging
 from fibseg.prediction.slices import label_table
-from fibseg.prediction.stack import DISAGREEMENT, Labeller, resized_size
-from fibseg.prediction.voxels import known_voxel_size, pixel_scale
+from fibseg.prediction.stack import DISAGREEMENT, Labeller
+from fibseg.prediction.voxels import known_voxel_size, pixel_scale, resized_size
 from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.rules import file_name_part
 from fibseg.runs.collection import collect, configurations

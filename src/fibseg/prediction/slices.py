@@ -20,6 +20,7 @@ from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.windows import Cut, Windows, blend_weights, cut_shape
+from fibseg.scores.smallest import without_small
 
 Scores = NDArray[np.float32]
 Network = Callable[[Tensor], Tensor]
@@ -209,8 +210,23 @@ def predict_slices(
         for slice_channel in channels:
             with autocast(compute):
                 labels = windowed.labels(slice_channel)
+            labels = without_small(labels, smallest_of([model]))
             # Outside of `autocast`, which would otherwise stay switched on in the caller.
             yield labels
+
+
+def smallest_of(models: Sequence[TrainedModel]) -> list[int]:
+    """Pixels of the smallest object of each class, the median over models; 0 for no limit."""
+    sizes = [
+        list(model.decision.smallest)
+        for model in models
+        if model.decision is not None and model.decision.smallest
+    ]
+    if not sizes:
+        return []
+    # A model without limits counts as one whose limits are 0.
+    sizes += [[0] * len(sizes[0])] * (len(models) - len(sizes))
+    return [int(size) for size in np.median(sizes, axis=0)]
 
 
 def slice_scores(

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 
 from fibseg.arrays import UInt8
 from fibseg.data.grey import to_8bit
@@ -29,8 +28,11 @@ from fibseg.prediction.slices import (
     deciding,
     probabilities,
     scores_of,
+    smallest_of,
 )
+from fibseg.prediction.voxels import nearest, resized
 from fibseg.prediction.windows import Windows
+from fibseg.scores.smallest import without_small
 from fibseg.stack import Stack, read_finite
 
 _Decision = tuple[UInt8, list[UInt8], float | None]
@@ -124,6 +126,7 @@ def label_stack(
     network, _ = network_of(labeller)
     model = labeller.models[0]
     sources = list(sources_of(labeller.models))
+    smallest = smallest_of(labeller.models)
     height, width = stack.shape[1:]
     load = Load(labeller.windows, labeller.compute.batch_size)
     with ExitStack() as resources:
@@ -149,6 +152,7 @@ def label_stack(
             # What fitted is kept, so that not every slice runs out of memory first.
             decision, load = fitting(label, load, _lighter_loads(labeller, channels, say))
             labels, layers, confidence = decision
+            labels = without_small(labels, smallest)
             if labels.shape != (height, width):
                 labels = nearest(labels, height, width)
                 layers = [nearest(layer, height, width) for layer in layers]
@@ -271,30 +275,3 @@ def _prepared(
                 yield first, future.result()
         for first, future in waiting:
             yield first, future.result()
-
-
-def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
-    """Resize (H, W) grey values to another pixel size: bilinear, averaged where they shrink."""
-    if scale == (1.0, 1.0):
-        return image
-    height, width = image.shape
-    size = resized_size(height, width, scale)
-    # (1, 1, H, W), as torch wants it.
-    pixels = torch.from_numpy(image.astype(np.float32))[None, None]
-    result = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
-    return np.asarray(result[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())
-
-
-def resized_size(height: int, width: int, scale: tuple[float, float]) -> tuple[int, int]:
-    """Compute the size (rows, columns) at which a slice is shown to the network."""
-    rows, columns = (
-        max(1, round(side * factor)) for side, factor in zip((height, width), scale, strict=True)
-    )
-    return rows, columns
-
-
-def nearest(labels: UInt8, height: int, width: int) -> UInt8:
-    """Resize labels (H, W): each pixel takes the label that its centre lies in."""
-    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
-    return labels[np.ix_(rows, columns)]

@@ -1,4 +1,4 @@
-"""The voxel size of an image: who states it, and the scale to that of the training."""
+"""The voxel size of an image: who states it, the scale to that of the training, and resizing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from rich.console import Console
 
+from fibseg.arrays import UInt8
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory, is_run
@@ -160,3 +163,30 @@ def pixel_scale(
     sizes = [list(size) for size in trained_sizes]
     console.print(f"warning: voxels of {voxel_size} nm, but the training had {sizes} nm{offer}")
     return 1.0, 1.0
+
+
+def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:
+    """Resize (H, W) grey values to another pixel size: bilinear, averaged where they shrink."""
+    if scale == (1.0, 1.0):
+        return image
+    height, width = image.shape
+    size = resized_size(height, width, scale)
+    # (1, 1, H, W), as torch wants it.
+    pixels = torch.from_numpy(image.astype(np.float32))[None, None]
+    result = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+    return np.asarray(result[0, 0].round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def resized_size(height: int, width: int, scale: tuple[float, float]) -> tuple[int, int]:
+    """Compute the size (rows, columns) at which a slice is shown to the network."""
+    rows, columns = (
+        max(1, round(side * factor)) for side, factor in zip((height, width), scale, strict=True)
+    )
+    return rows, columns
+
+
+def nearest(labels: UInt8, height: int, width: int) -> UInt8:
+    """Resize labels (H, W): each pixel takes the label that its centre lies in."""
+    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
+    return labels[np.ix_(rows, columns)]

@@ -27,6 +27,7 @@ _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
     ("decision",): "argmax",
     ("model", "encoder_rate"): 1.0,
     ("model", "frozen_epochs"): 0,
+    ("smallest",): "none",
     ("training", "ema"): 0.0,
 }
 """Keys that the first runs lack -> the value as with which they were trained: with it and without

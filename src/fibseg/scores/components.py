@@ -72,8 +72,8 @@ def find_components(truth: UInt8, prediction: UInt8, classes: int) -> list[Compo
     components: list[Component] = []
     for index in range(1, classes):
         sides = {
-            "truth": _label(known & (truth == index)),
-            "prediction": _label(known & (prediction == index)),
+            "truth": numbered(known & (truth == index)),
+            "prediction": numbered(known & (prediction == index)),
         }
         # Both sides number pixels of one class here, so that a shared pixel is a hit.
         both = (sides["truth"] > 0) & (sides["prediction"] > 0)
@@ -87,7 +87,7 @@ def find_components(truth: UInt8, prediction: UInt8, classes: int) -> list[Compo
     return components
 
 
-def _label(mask: Mask) -> _Numbers:
+def numbered(mask: Mask) -> _Numbers:
     """Number the components of a mask from 1; pixels that touch by a corner are connected."""
     # Imported here: SciPy's image module takes longer to load than the rest of this package.
     from scipy import ndimage

@@ -16,7 +16,7 @@ from fibseg.config.compose import run_path, train_config, without_hydra
 from fibseg.config.derived import model_arguments
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
-from fibseg.data.slices import data_hash, load_slices, used_slices
+from fibseg.data.slices import data_hash, few_training_slices, load_slices
 from fibseg.files import require_disk
 from fibseg.models.kinds import BYTES_PER_NUMBER, network_size
 from fibseg.runs.directory import RunDirectory
@@ -147,7 +147,7 @@ def finished_results(
         # A description holds lists, which cannot be keys themselves.
         if repr(data) not in hash_by_data:
             slices = load_slices(data)
-            used_slices(slices, data)  # for its mistakes
+            few_training_slices(slices, data)  # for its mistakes
             hash_by_data[repr(data)] = data_hash(slices, class_names(data))
         # A run with damaged files has no score; it reports the damage itself, and fails alone.
         score = run.score() if run.directory.scores.exists() else None

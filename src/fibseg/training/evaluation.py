@@ -163,6 +163,7 @@ def settled_model(
         prior=None if config.decision == "argmax" else prior_of(run),
         windows=scored,
         compute=compute,
+        cleans=config.smallest == "validation",
     )
 
 
@@ -187,7 +188,13 @@ def print_settled(model: TrainedModel, console: Console) -> None:
         text = f"predictions will cut slices by: {name} (loses {chosen['loss']:.3f} F1)"
         console.print(text, highlight=False)
     decision = model.decision
-    if decision is None or decision.kind == "argmax":
+    if decision is None:
+        return
+    if any(decision.smallest):
+        named = zip(model.class_names, decision.smallest, strict=True)
+        sizes = ", ".join(f"{name} {size}" for name, size in named if size)
+        console.print(f"smallest objects, in pixels: {sizes}", markup=False, highlight=False)
+    if decision.kind == "argmax":
         return
     pairs = zip(model.class_names[1:], decision.offsets[1:], strict=True)
     offsets = ", ".join(f"{name} {offset:+.2f}" for name, offset in pairs)

@@ -12,7 +12,7 @@ from rich.console import Console
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
 from fibseg.data.grey import to_8bit
-from fibseg.data.slices import data_hash, load_slices, used_slices
+from fibseg.data.slices import data_hash, few_training_slices, load_slices
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, print_line, set_threads
 from fibseg.runs.directory import RunDirectory
@@ -70,7 +70,7 @@ def train_or_report(
         "data_hash": data_hash(slices, class_names(config.data)),
         "overrides": overrides,
     }
-    slices = used_slices(slices, config.data)
+    slices = few_training_slices(slices, config.data)
     request = Request(config, plain, slices, hashes)
     # A finished run is reported even where Ilastik or the first weights are gone.
     if not directory.scores.exists():

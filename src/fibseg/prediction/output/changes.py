@@ -180,6 +180,8 @@ def model_digest(model: TrainedModel, with_grey: bool = True) -> str:
     # Not for a plain one, so that outputs that earlier versions began are resumed.
     if model.decision is not None and not model.decision.is_plain:
         facts += f"({list(model.decision.offsets)!r}, {model.decision.temperature!r})"
+    if model.decision is not None and any(model.decision.smallest):
+        facts += f"(smallest {list(model.decision.smallest)!r})"
     digest = hashlib.sha256(facts.encode())
     for name, weights in model.network.state_dict().items():
         digest.update(name.encode())
