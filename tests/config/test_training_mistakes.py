@@ -55,6 +55,7 @@ OVERRIDES = {
     "data.annotated=99": ["data.annotated: 99", "expected 1 to"],
     "decision=best": ["decision: best", "argmax, prior or validation"],
     "smallest=10": ["smallest: 10", "none or validation"],
+    "training.select=best": ["training.select: best", "loss or slices"],
     "training.ema=1": ["training.ema: 1", "0 to below 1"],
     "windows=whole": ["windows: whole", "paper or auto"],
     "seed=-1": ["seed: -1"],

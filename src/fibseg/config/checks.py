@@ -84,6 +84,7 @@ def training_checks(training: TrainingConfig) -> list[Check]:
         Check("training.schedule", training.schedule, among("constant", "cosine")),
         Check("training.cross_entropy", training.cross_entropy, finite),
         Check("training.ema", training.ema, BELOW_ONE),
+        Check("training.select", training.select, among("loss", "slices")),
         Check("training.precision", training.precision, PRECISION),
     ]
 

@@ -76,6 +76,7 @@ class TrainingConfig:
     schedule: str
     cross_entropy: float
     ema: float
+    select: str
     precision: str
     compile: bool
 

@@ -235,6 +235,10 @@ class StackDataModule(LightningDataModule):
                 labels=[torch.from_numpy(item.labels).to(device) for item in split_slices],
             )
 
+    def pixels(self, split: str) -> SlicePixels:
+        """Give the slices of a split as they lie on the device, after `setup`."""
+        return self._on_device[split]
+
     def teardown(self, stage: str) -> None:
         """End the processes that filter patches."""
         if self._patch_filter is not None:

@@ -29,6 +29,7 @@ _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
     ("model", "frozen_epochs"): 0,
     ("smallest",): "none",
     ("training", "ema"): 0.0,
+    ("training", "select"): "loss",
 }
 """Keys that the first runs lack -> the value as with which they were trained: with it and without
 the key, the hash is the same."""

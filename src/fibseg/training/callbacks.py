@@ -12,23 +12,29 @@ import os
 import signal
 import threading
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import CheckpointIO
 
+from fibseg.data.module import StackDataModule
 from fibseg.errors import Terminated
-from fibseg.machine import raise_terminated
+from fibseg.machine import Compute, raise_terminated
 from fibseg.models.checkpoints import is_whole, load_whole, save_whole
 from fibseg.models.trained import TrainedModel, save_model
+from fibseg.prediction.slices import predict_slices
+from fibseg.prediction.windows import windows_of
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import divergence, has_diverged
+from fibseg.scores.pixels import confusion_counts, mean_f1
 from fibseg.training.module import Segmentation
 
 if TYPE_CHECKING:
@@ -60,12 +66,65 @@ class WholeCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+class SliceScores(Callback):
+    """Adds `slices_f1`, the mean F1 of whole validation slices, to the figures of each epoch.
+
+    Validation patches lie round the classes for the most part, so that their loss hardly sees what
+    is labelled where nothing is.
+    """
+
+    def __init__(self, model: TrainedModel, data: StackDataModule, compute: Compute):
+        """Keep what a score needs.
+
+        Args:
+            model: describes the network that is trained.
+            data: has the validation slices, once it is set up.
+            compute: what the network computes with.
+        """
+        self.model = model
+        self.data = data
+        self.compute = compute
+
+    def score(self, module: Segmentation) -> float:
+        """Compute the mean over the classes of the mean F1 of the slices that hold them.
+
+        NaN where no slice holds any.
+        """
+        network = cast("Model", module.kept_network)
+        slices = self.data.pixels("validation")
+        channels = [image.cpu().numpy() for image in slices.images]
+        truths = [labels.cpu().numpy() for labels in slices.labels]
+        model = replace(self.model, network=network, decision=None)
+        was_training = network.training
+        labels = predict_slices(model, channels, windows_of(model, "whole"), self.compute)
+        count = len(model.class_names)
+        counts = [confusion_counts(*pair, count) for pair in zip(truths, labels, strict=True)]
+        network.train(was_training)
+        f1 = mean_f1(np.stack(counts))[1:]
+        return float(np.nanmean(f1)) if not np.isnan(f1).all() else float("nan")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the slices before the other callbacks look at the figures."""
+        assert isinstance(pl_module, Segmentation)
+        pl_module.epoch_metrics["slices_f1"] = self.score(pl_module)
+
+
+def badness(metrics: Mapping[str, float]) -> float:
+    """What the best epoch has least of: the validation loss, or 1 - F1 of slices if measured."""
+    f1 = metrics.get("slices_f1")
+    if f1 is None:
+        return metrics["val_loss"]
+    # No slice holds a class: one epoch is as good as another, and the first is kept.
+    return 1.0 if np.isnan(f1) else 1 - f1
+
+
 # In place of Lightning's ModelCheckpoint, which writes best-v1.ckpt beside a best.ckpt that it
 # finds, and leaves the old one to be loaded.
 class RunCheckpoints(Callback):
     """Writes best.ckpt and last.ckpt after each validation, and stops a training at SIGTERM.
 
-    best.ckpt is written where the validation loss fell, last.ckpt always; the last.ckpt before it
+    best.ckpt is written where the validation loss fell, or where the F1 of whole slices rose if
+    `SliceScores` measured it, last.ckpt always; the last.ckpt before it
     stays as previous.ckpt. The weights that a run starts from may be the best ones. An epoch whose
     loss is no number ends the training, and none of its weights are kept.
 
@@ -104,8 +163,8 @@ class RunCheckpoints(Callback):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
         # NaN is below nothing: a start without a loss is none to go back to.
-        if self.start is not None and self.start["val_loss"] < self.best_loss:
-            self.best_loss = self.start["val_loss"]
+        if self.start is not None and badness(self.start) < self.best_loss:
+            self.best_loss = badness(self.start)
             self.run.best.parent.mkdir(exist_ok=True)
             save_model(self.model, self.run.best)
 
@@ -129,7 +188,7 @@ class RunCheckpoints(Callback):
         """Save the epoch, then stop where SIGTERM asked for it."""
         assert isinstance(pl_module, Segmentation)
         # In this hook, since callbacks come before the module in `on_validation_epoch_end`.
-        loss = pl_module.epoch_metrics["val_loss"]
+        loss = badness(pl_module.epoch_metrics)
         if has_diverged(pl_module.epoch_metrics):
             # Nothing is left to resume from: the next epoch would be as this one.
             self.run.remove_state()

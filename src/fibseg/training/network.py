@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pytorch_lightning import Callback, Trainer
@@ -13,10 +13,10 @@ from fibseg.data.description import class_weights
 from fibseg.data.module import PatchPlan, StackDataModule
 from fibseg.errors import Terminated
 from fibseg.files import require_disk
-from fibseg.machine import choose_device, print_line
+from fibseg.machine import Compute, choose_device, print_line
 from fibseg.models.kinds import BYTES_PER_NUMBER
 from fibseg.models.trained import TrainedModel
-from fibseg.training.callbacks import RunCheckpoints, make_trainer
+from fibseg.training.callbacks import RunCheckpoints, SliceScores, make_trainer
 from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
 from fibseg.training.opened import OpenedRun, check_model, make_model
@@ -51,9 +51,11 @@ def train_network(run: OpenedRun, tracking: Tracking) -> float:
     if run.resume_from is not None:
         run.console.print(f"resuming from {run.resume_from.name}")
     with ctrl_c_of_lightning():
-        start = score_start(run, module, data)
+        by_slices = slice_scores_of(run, trained, data)
+        start = score_start(run, module, data, by_slices)
         checkpoints = RunCheckpoints(run.directory, trained, start)
         callbacks = [
+            *by_slices,
             # metrics.csv is written before boards read it, and before the checkpoint of the epoch.
             MetricsFile(run.directory.metrics, start),
             tracking,
@@ -70,8 +72,24 @@ def train_network(run: OpenedRun, tracking: Tracking) -> float:
     return checkpoints.seconds
 
 
+def slice_scores_of(
+    run: OpenedRun, model: TrainedModel, data: StackDataModule
+) -> list[SliceScores]:
+    """The callback that scores whole validation slices; none where the loss selects the epoch."""
+    if run.config.training.select == "loss":
+        return []
+    device = choose_device(run.config.machine.device)
+    precision = run.provenance["precision"]
+    batch_size = run.config.machine.window_batch
+    compute = Compute(device, precision, batch_size, run.processes)
+    return [SliceScores(model, data, compute)]
+
+
 def score_start(
-    run: OpenedRun, module: Segmentation, data: StackDataModule
+    run: OpenedRun,
+    module: Segmentation,
+    data: StackDataModule,
+    by_slices: Sequence[SliceScores],
 ) -> dict[str, float] | None:
     """Score the weights of an earlier run on the validation patches, before any step.
 
@@ -79,7 +97,7 @@ def score_start(
     """
     if run.resume_from is not None or run.start is None or run.start.run is None:
         return None
-    trainer_of(run, []).validate(module, data, verbose=False)
+    trainer_of(run, list(by_slices)).validate(module, data, verbose=False)
     return dict(module.epoch_metrics)
 
 
