@@ -56,6 +56,8 @@ OVERRIDES = {
     "decision=best": ["decision: best", "argmax, prior or validation"],
     "smallest=10": ["smallest: 10", "none or validation"],
     "training.select=best": ["training.select: best", "loss or slices"],
+    "augmentation=weak": ["weak", "paper", "standard", "strong"],
+    "augmentation=strong augmentation.noise=-1": ["augmentation.noise: -1", "0 to 1"],
     "training.ema=1": ["training.ema: 1", "0 to below 1"],
     "windows=whole": ["windows: whole", "paper or auto"],
     "seed=-1": ["seed: -1"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fibseg.config.schemas import MODEL_SCHEMAS, FilterConfig, TrainConfig, TrainingConfig
+from fibseg.data.sampling import Augmentation
 from fibseg.filters.channels import SCOPES
 from fibseg.models.kinds import ADAPTATIONS, ALL_WINDOWS, ARGUMENT_RULES, DECISIONS, INTENSITIES
 from fibseg.rules import (
@@ -17,6 +18,7 @@ from fibseg.rules import (
     Check,
     Rule,
     among,
+    number,
 )
 
 PRECISION = among("auto", "32", "bf16")
@@ -89,6 +91,30 @@ def training_checks(training: TrainingConfig) -> list[Check]:
     ]
 
 
+def augmentation_checks(augmentation: Augmentation) -> list[Check]:
+    """Checks of how much patches are changed."""
+    limits = {
+        "share": number(0, 1),
+        "gain": number(0, 1),
+        "offset": number(0, 1),
+        "gamma": number(0, 10),
+        "noise": number(0, 1),
+        "blur": number(0, 20),
+        "coarse": number(0, 16),
+        "curtains": number(0, 1),
+        "charging": number(0, 1),
+        "scale": number(0, 4),
+        "elastic": number(0, 50),
+    }
+    return [
+        Check("augmentation.name", augmentation.name, NAME),
+        *(
+            Check(f"augmentation.{name}", getattr(augmentation, name), rule)
+            for name, rule in limits.items()
+        ),
+    ]
+
+
 def filter_checks(filtering: FilterConfig) -> list[Check]:
     """Checks of the areas of the filter and of what it is applied to."""
     positive = Rule(lambda areas: all(area >= 1 for area in areas), "areas of 1 pixel or more")
@@ -139,6 +165,7 @@ def run_checks(config: TrainConfig) -> list[Check]:
         Check("patches.size", patches.size, Rule(lambda size: size >= 3, "3 or more")),
         Check("patches.class_share", patches.class_share, SHARE),
         Check("patches.validation_seed", patches.validation_seed, NOT_NEGATIVE),
+        *augmentation_checks(config.augmentation),
         *training_checks(config.training),
         Check(
             "init_from",

@@ -14,6 +14,7 @@ from fibseg.data.description import (
     SecondExpert,
     VolumeDescription,
 )
+from fibseg.data.sampling import Augmentation
 from fibseg.filters.channels import Channels
 from fibseg.models.kinds import KINDS, Kind, model_kind
 
@@ -114,6 +115,7 @@ class TrainConfig:
     # One of MODEL_SCHEMAS. OmegaConf has no union of schemas, so that conf/model brings its own.
     model: Any
     patches: PatchesConfig
+    augmentation: Augmentation
     training: TrainingConfig
     windows: str
     decision: str
@@ -163,7 +165,7 @@ class PredictConfig:
     window_batch: int
 
 
-GROUPS = ("data", "filter", "size", "model", "model_size", "experiment")
+GROUPS = ("data", "filter", "size", "model", "model_size", "augmentation", "experiment")
 """Groups of conf/, of which a command line chooses entries by name."""
 
 PATHS = (
@@ -189,6 +191,7 @@ SCHEMAS: dict[str, type] = {
         TrainConfig,
         FilterConfig,
         PatchesConfig,
+        Augmentation,
         TrainingConfig,
         MachineConfig,
         TrackingConfig,

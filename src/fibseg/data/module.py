@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from fibseg.arrays import UInt8
+from fibseg.data.augmentation import augmentation_generator, augmented
 from fibseg.data.grey import GreyRange, to_8bit
-from fibseg.data.sampling import Patches, PatchSampler, turned
+from fibseg.data.sampling import Augmentation, Patches, PatchSampler, turned
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.channels import Channels
 from fibseg.filters.patches import PatchFilter, channels_of
@@ -53,6 +54,7 @@ class PatchPlan:
         validation_seed: of the validation patches; the same for runs that shall be compared.
         fresh_validation: draw and turn new validation patches in each epoch, as the authors' code
             does; else they are drawn once.
+        augmentation: how training patches are changed; None for turns and flips alone.
     """
 
     size: int
@@ -63,6 +65,7 @@ class PatchPlan:
     seed: int
     validation_seed: int
     fresh_validation: bool
+    augmentation: Augmentation | None = None
 
 
 @dataclass(frozen=True)
@@ -111,31 +114,23 @@ def _with_channels(batch: Batch, future: Future[UInt8]) -> Batch:
     return batch._replace(images=torch.from_numpy(channels_of(future)))
 
 
+@dataclass(eq=False)
 class PatchBatches(IterableDataset[Batch]):
-    """The batches of one pass over patches."""
+    """The batches of one pass over patches.
 
-    def __init__(
-        self,
-        slices: SlicePixels,
-        draw: Callable[[], Patches],
-        size: int,
-        batches: int,
-        patch_filter: PatchFilter | None,
-    ):
-        """Keep what a pass needs.
+    Attributes:
+        slices: pixels to cut patches from.
+        draw: gives the patches of a pass when it begins.
+        size: side of a patch in pixels.
+        batches: number of batches.
+        patch_filter: filters single patches; None where the slices have their channels.
+    """
 
-        Args:
-            slices: pixels to cut patches from.
-            draw: gives the patches of a pass when it begins.
-            size: side of a patch in pixels.
-            batches: number of batches.
-            patch_filter: filters single patches; None where the slices have their channels.
-        """
-        self.slices = slices
-        self.draw = draw
-        self.size = size
-        self.batches = batches
-        self.patch_filter = patch_filter
+    slices: SlicePixels
+    draw: Callable[[], Patches]
+    size: int
+    batches: int
+    patch_filter: PatchFilter | None
 
     def __len__(self) -> int:
         return self.batches
@@ -202,10 +197,10 @@ class StackDataModule(LightningDataModule):
         }
         self._batches = {"train": plan.batches, "validation": plan.validation_batches}
         self._on_device: dict[str, SlicePixels] = {}
+        self._generator: torch.Generator | None = None
 
     def setup(self, stage: str) -> None:
         """Filter the slices and put them on the training device."""
-        # Asked before the early return: after a teardown a second setup needs new workers.
         if self._channels.by_patch and self._patch_filter is None:
             self._patch_filter = PatchFilter(self._channels.areas, self._processes)
         # Lightning may call this more than once.
@@ -216,15 +211,13 @@ class StackDataModule(LightningDataModule):
             for split_slices in self._slices.values()
             for annotated in split_slices
         ]
-        areas = self._channels.slice_areas
         channels = slice_channels(
             images,
-            areas,
+            self._channels.slice_areas,
             self._cache,
             processes=self._processes,
             progress=self._progress,
         )
-        # Filtered in one call for both splits, so that workers start once.
         pixels = iter(channels)
         # Labels take as much as one channel.
         needed = sum(image.nbytes for image in images) * (self._channels.count + 1)
@@ -263,7 +256,7 @@ class StackDataModule(LightningDataModule):
         return device
 
     def draw(self, split: str, epoch: int) -> Patches:
-        """Draw the patches of one epoch; fixed validation patches do not depend on it."""
+        """Draw the patches of an epoch; fixed validation patches do not depend on it."""
         count = self._batches[split] * self._plan.batch_size
         if split == "train":
             # 0 and 1 keep the streams apart where both seeds are equal.
@@ -271,6 +264,16 @@ class StackDataModule(LightningDataModule):
         fresh = self._plan.fresh_validation
         seed = (1, self._plan.validation_seed, *([epoch] if fresh else []))
         return self._samplers[split].draw(count, seed, augment=fresh)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Change the patches of a training batch, on the device."""
+        settings = self._plan.augmentation
+        if settings is None or self.trainer is None or not self.trainer.training:
+            return batch
+        if self._generator is None:
+            seeds = (self._plan.seed, self.trainer.current_epoch)
+            self._generator = augmentation_generator(batch.images.device, *seeds)
+        return augmented(batch, settings, self._generator)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Load the batches of the trainer's current epoch."""
@@ -282,6 +285,7 @@ class StackDataModule(LightningDataModule):
 
     def _loader(self, split: str) -> DataLoader[Batch]:
         def draw() -> Patches:
+            self._generator = None  # each pass has one of its own
             return self.draw(split, self.trainer.current_epoch if self.trainer is not None else 0)
 
         batches = PatchBatches(
@@ -291,7 +295,6 @@ class StackDataModule(LightningDataModule):
             batches=self._batches[split],
             patch_filter=self._patch_filter,
         )
-        # A DataLoader draws a number for each pass, from the global generator of the dropout unless
-        # it has its own: a resumed run would then not end in the same weights.
-        # batch_size=None hands batches on as they are, without a copy.
+        # A DataLoader draws a number for each pass, from the generator of the dropout unless it has
+        # its own. batch_size=None hands batches on as they are, without a copy.
         return DataLoader(batches, batch_size=None, generator=torch.Generator())

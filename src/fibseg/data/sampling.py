@@ -18,6 +18,48 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# A schema of conf/augmentation: no defaults, and not frozen, as those of data descriptions.
+@dataclass
+class Augmentation:
+    """How much patches are changed; grey values are of [0, 1], and 0 switches a change off.
+
+    Attributes:
+        name: of these values together.
+        share: chance of each change, for each patch by itself.
+        gain: largest relative change of contrast, about the mean of the patch.
+        offset: largest change of brightness.
+        gamma: the exponent lies between 1 / (1 + gamma) and 1 + gamma.
+        noise: largest standard deviation of the noise.
+        blur: largest standard deviation of a Gaussian, in pixels.
+        coarse: largest factor by which pixels are larger.
+        curtains: standard deviation of stripes along y.
+        charging: largest offset at the start of a line; it decays along x.
+        scale: largest relative change of the size of structures, larger or smaller.
+        elastic: standard deviation of how far places are moved, in pixels.
+    """
+
+    name: str
+    share: float
+    gain: float
+    offset: float
+    gamma: float
+    noise: float
+    blur: float
+    coarse: float
+    curtains: float
+    charging: float
+    scale: float
+    elastic: float
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether patches stay as they are."""
+        changes = [
+            value for name, value in vars(self).items() if name not in ("name", "share") and value
+        ]
+        return self.share == 0 or not changes
+
+
 @dataclass(frozen=True)
 class Patches:
     """Coordinates of N patches, as arrays of length N.

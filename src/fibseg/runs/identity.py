@@ -21,7 +21,14 @@ PROVENANCE_KEYS = {"config_hash", "data_hash", "threads", "precision", "tracking
 _KEYS_WITHOUT_EFFECT = ("name", "seed", "logger", "tracking", "machine", "provenance")
 """Keys of a configuration that change no result; the seed does, but stands beside the hash."""
 
+_PAPERS_AUGMENTATION = {
+    "name": "paper",
+    **dict.fromkeys(("share", "gain", "offset", "gamma", "noise", "blur"), 0.0),
+    **dict.fromkeys(("coarse", "curtains", "charging", "scale", "elastic"), 0.0),
+}
+
 _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
+    ("augmentation",): _PAPERS_AUGMENTATION,
     ("data", "annotated"): None,
     ("data", "intensity", "per"): "stack",
     ("decision",): "argmax",
@@ -161,9 +168,11 @@ def run_name(
         f"{key.rsplit('.', 1)[-1]}_{_brief(value)}"
         for key, value in changed_keys(config, defaults, compile_counts).items()
     ]
+    augmentation = config.get("augmentation", {}).get("name", "paper")
     parts = [
         config["model"]["architecture"],
         config["filter"]["name"],
+        *([augmentation] if augmentation != "paper" else []),
         *([experiment] if experiment else []),
         *changes,
     ]

@@ -160,6 +160,7 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
 def make_data(run: OpenedRun) -> StackDataModule:
     """Make the data module that draws the patches of a run."""
     patches = run.config.patches
+    augmentation = run.config.augmentation
     training = run.config.training
     plan = PatchPlan(
         size=patches.size,
@@ -170,6 +171,7 @@ def make_data(run: OpenedRun) -> StackDataModule:
         seed=run.config.seed,
         validation_seed=patches.validation_seed,
         fresh_validation=patches.fresh_validation,
+        augmentation=None if augmentation.is_plain else augmentation,
     )
     return StackDataModule(
         # A new dict: for mypy a dict of lists is no dict of sequences.

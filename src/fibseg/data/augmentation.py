@@ -1,0 +1,182 @@
+"""Changes of grey values and places by which a few patches stand for many, on the training device.
+
+Contrast, brightness, gamma, noise, blur and lower resolution are those of nnU-Net (Isensee et al.,
+Nature Methods 2021, doi:10.1038/s41592-020-01008-z); curtains and charging are what an ion beam and
+resin do to a slice (see `fibseg.phantom.camera`). Turns and flips, which the paper has, are drawn
+with the patches (`fibseg.data.sampling`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fibseg.arrays import IGNORE
+from fibseg.data.sampling import Augmentation
+
+if TYPE_CHECKING:
+    from fibseg.data.module import Batch
+
+_BLUR_REACH = 3
+"""Standard deviations of a blur that its kernel covers."""
+
+_ELASTIC_CELL = 32
+"""Pixels between the points of a patch that are moved by themselves."""
+
+_CHARGE_KEPT = 0.96
+"""The part of the charging that is left one pixel further along the line."""
+
+
+def augmentation_generator(device: torch.device, seed: int, epoch: int) -> torch.Generator:
+    """Make the generator of an epoch, which shares its stream with no other."""
+    # 2 keeps it apart from the streams of patches.
+    state = np.random.SeedSequence([2, seed, epoch]).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state[0]) >> 1)
+
+
+def augmented(batch: Batch, settings: Augmentation, generator: torch.Generator) -> Batch:
+    """Change the patches of a batch; all channels of a patch alike.
+
+    Args:
+        batch: images (N, C, H, W) in [0, 1] and labels (N, H, W), which follow where places move;
+            what comes in from beyond the border is mirrored, and labelled IGNORE.
+        settings: how much.
+        generator: on the device of the batch.
+    """
+    if settings.is_plain:
+        return batch
+    images, labels = batch.images, batch.labels
+    draw = _Draw(generator, len(labels), settings.share, images.device)
+    if settings.scale > 0 or settings.elastic > 0:
+        images, labels = _moved(images, labels, settings, draw)
+    images = _other_sharpness(images, settings, draw)
+    images = _other_grey(images, settings, draw)
+    return batch._replace(images=images.clamp_(0, 1), labels=labels)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Random numbers for N patches; as many whatever the outcome, so that streams stay in step."""
+
+    generator: torch.Generator
+    count: int
+    share: float
+    device: torch.device
+
+    def chosen(self) -> Tensor:
+        """(N, 1, 1, 1) 1 with the chance of a change, else 0."""
+        return (self.uniform(0, 1) < self.share).float()
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """(N, 1, 1, 1) numbers of a range."""
+        numbers = torch.rand(self.count, 1, 1, 1, generator=self.generator, device=self.device)
+        return low + (high - low) * numbers
+
+    def normal(self, *shape: int) -> Tensor:
+        """(N, *shape) numbers of the standard normal distribution."""
+        return torch.randn(self.count, *shape, generator=self.generator, device=self.device)
+
+
+def _moved(
+    images: Tensor, labels: Tensor, settings: Augmentation, draw: _Draw
+) -> tuple[Tensor, Tensor]:
+    """Scale and bend patches: images bilinear, labels of the nearest pixel."""
+    height, width = labels.shape[-2:]
+    limit = float(np.log1p(settings.scale))
+    factor = (draw.chosen() * draw.uniform(-limit, limit)).exp()
+    rows = torch.linspace(-1, 1, height, device=images.device)
+    columns = torch.linspace(-1, 1, width, device=images.device)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    # (N, H, W, 2) with x first, as torch wants it. A larger factor shows less of the patch.
+    places = torch.stack([x, y], dim=-1) / factor
+    if settings.elastic > 0:
+        cells = (height // _ELASTIC_CELL + 2, width // _ELASTIC_CELL + 2)
+        moves = draw.normal(2, *cells) * draw.chosen() * settings.elastic
+        moves = functional.interpolate(
+            moves, (height, width), mode="bicubic", align_corners=True
+        ).movedim(1, -1)
+        places = places + moves * torch.tensor(
+            [2 / max(1, width - 1), 2 / max(1, height - 1)], device=images.device
+        )
+    images = functional.grid_sample(
+        images, places, mode="bilinear", padding_mode="reflection", align_corners=True
+    )
+    # Class indices are small, and floats hold them exactly.
+    moved = functional.grid_sample(
+        labels[:, None].float(), places, "nearest", "reflection", align_corners=True
+    )
+    outside = (places.abs() > 1 + 1e-6).any(dim=-1)
+    return images, moved[:, 0].round().long().masked_fill(outside, IGNORE)
+
+
+def _other_sharpness(images: Tensor, settings: Augmentation, draw: _Draw) -> Tensor:
+    """Blur some patches, and give some larger pixels."""
+    height, width = images.shape[-2:]
+    if settings.blur > 0:
+        chosen = draw.chosen()
+        deviation = draw.uniform(0.3 * settings.blur, settings.blur)
+        which = chosen.flatten() > 0
+        if which.any():
+            reach = int(np.ceil(_BLUR_REACH * settings.blur))
+            steps = torch.arange(-reach, reach + 1, device=images.device)
+            kernels = (-0.5 * (steps / deviation[which].flatten()[:, None]) ** 2).exp()
+            images = images.clone()
+            images[which] = _blurred(images[which], kernels / kernels.sum(1, keepdim=True))
+    if settings.coarse > 1:
+        chosen = draw.chosen()
+        factors = draw.uniform(1, settings.coarse)
+        for index in (chosen.flatten() > 0).nonzero().flatten().tolist():
+            factor = float(factors[index])
+            size = (max(1, round(height / factor)), max(1, round(width / factor)))
+            small = functional.interpolate(images[index][None], size, mode="area")
+            images = images.clone()
+            images[index] = functional.interpolate(
+                small, (height, width), mode="bicubic", align_corners=False
+            )[0]
+    return images
+
+
+def _blurred(images: Tensor, kernels: Tensor) -> Tensor:
+    """Filter images (N, C, H, W) along rows and columns by a kernel (N, k) for each."""
+    count, channels, height, width = images.shape
+    reach = kernels.shape[1] // 2
+    # Every channel of every image is a group of its own.
+    weights = kernels.repeat_interleave(channels, 0)[:, None, None, :]
+    flat = images.reshape(1, count * channels, height, width)
+    padded = functional.pad(flat, (reach, reach, 0, 0), mode="replicate")
+    flat = functional.conv2d(padded, weights, groups=count * channels)
+    padded = functional.pad(flat, (0, 0, reach, reach), mode="replicate")
+    flat = functional.conv2d(padded, weights.transpose(2, 3), groups=count * channels)
+    return flat.reshape(count, channels, height, width)
+
+
+def _other_grey(images: Tensor, settings: Augmentation, draw: _Draw) -> Tensor:
+    """Change contrast, brightness and gamma; add curtains, charging and noise."""
+    height, width = images.shape[-2:]
+    if settings.gamma > 0:
+        limit = float(np.log1p(settings.gamma))
+        exponent = (draw.chosen() * draw.uniform(-limit, limit)).exp()
+        images = images.clamp(0, 1) ** exponent
+    if settings.gain > 0:
+        factor = 1 + draw.chosen() * draw.uniform(-settings.gain, settings.gain)
+        mean = images.mean((2, 3), keepdim=True)
+        images = (images - mean) * factor + mean
+    if settings.offset > 0:
+        images = images + draw.chosen() * draw.uniform(-settings.offset, settings.offset)
+    if settings.curtains > 0:
+        images = images + draw.chosen() * draw.normal(1, 1, width) * settings.curtains
+    if settings.charging > 0:
+        decay = _CHARGE_KEPT ** torch.arange(width, device=images.device)
+        start = draw.uniform(-settings.charging, settings.charging)
+        lines = 1 + 0.3 * draw.normal(1, height, 1)
+        images = images + draw.chosen() * start * lines * decay
+    if settings.noise > 0:
+        deviation = draw.chosen() * draw.uniform(0, settings.noise)
+        # The same in all channels: a filtered slice has the noise of its image, or less.
+        images = images + deviation * draw.normal(1, height, width)
+    return images
