@@ -1,7 +1,7 @@
 """Medians and ranges over the seeds of finished runs, as a Markdown table and as JSON.
 
 python -m benchmarks.summary runs/vnc runs/epfl [--json benchmarks/quick.json]
-    [--pair unet-on-quick unet-off-quick]
+    [--pair unet-on-quick_v1 unet-off-quick_v1]
 
 Folders hold run directories; a JSON file holds what an earlier summary wrote. Runs of one
 configuration are a row. A pair of recipes is compared seed by seed: the mean of the first less the

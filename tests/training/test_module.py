@@ -91,24 +91,27 @@ def bare_trainer(epochs: int, callbacks: list[Callback]) -> Trainer:
 
 
 class MeanOfBiases(Callback):
-    """Averages the bias of the head over the steps, by the formula of an exponential mean."""
+    """Averages the bias of the head over the steps: an exponential mean with a warm-up."""
 
     def __init__(self, ema: float) -> None:
         self.ema = ema
+        self.steps = 0
         self.mean: torch.Tensor | None = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Segmentation, *_: object) -> None:
         bias = pl_module.network.head.bias.detach().clone()
         old = bias if self.mean is None else self.mean
-        self.mean = self.ema * old + (1 - self.ema) * bias
+        kept = min(self.ema, (1 + self.steps) / (10 + self.steps))
+        self.steps += 1
+        self.mean = kept * old + (1 - kept) * bias
 
 
 def test_a_mean_of_the_weights_is_validated_and_kept(phantom_folder: Path, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     model = model_of_four_classes()
-    module = segmentation(model.network, ema=0.75)
-    mean = MeanOfBiases(0.75)
+    module = segmentation(model.network, ema=0.3)
+    mean = MeanOfBiases(0.3)
     validated: list[torch.Tensor] = []
     module.average.module.register_forward_hook(
         lambda network, *_: validated.append(network.head.bias.detach().clone())

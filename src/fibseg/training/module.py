@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -29,7 +30,8 @@ class Optimisation:
         betas: decay rates of Adam's two moments.
         eps: term that keeps Adam's denominator from 0.
         schedule: "constant" (the paper), or "cosine" to 0 over the whole training.
-        ema: share that the exponential mean of the weights keeps of itself at a step; 0 for none.
+        ema: share that the exponential mean of the weights keeps of itself at a step, less in the
+            first steps; 0 for none.
         encoder_rate: learning rate of the network's `encoder`, as a share of the others'.
         frozen_epochs: first epochs in which the encoder does not learn.
     """
@@ -52,6 +54,21 @@ def seed_torch(seed: int, epoch: int) -> None:
     # no negative ones.
     state = np.random.SeedSequence([seed, epoch + 1]).generate_state(1)
     torch.manual_seed(int(state[0]))
+
+
+def _mean_of_steps(kept: float) -> Callable[[Any, Any, Tensor | int], None]:
+    """The update of an exponential mean that keeps less at first, when weights change most.
+
+    After n steps it keeps (1 + n) / (10 + n) of itself, `kept` at most, as in TensorFlow's
+    ExponentialMovingAverage with a number of updates.
+    """
+
+    def update(averaged: Any, current: Any, steps: Tensor | int) -> None:
+        count = int(steps)
+        share = min(kept, (1 + count) / (10 + count))
+        get_ema_multi_avg_fn(share)(averaged, current, steps)  # type: ignore[no-untyped-call]
+
+    return update
 
 
 class Segmentation(LightningModule):
@@ -93,8 +110,9 @@ class Segmentation(LightningModule):
         self.average = None
         if optimisation.ema > 0:
             # Statistics of batch norms are averaged as weights are: they belong to them.
-            ema = get_ema_multi_avg_fn(optimisation.ema)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(self.network, multi_avg_fn=ema, use_buffers=True)
+            self.average = AveragedModel(
+                self.network, multi_avg_fn=_mean_of_steps(optimisation.ema), use_buffers=True
+            )
         if compiled:
             # In place, so that the weights keep their names.
             self.network.compile()
