@@ -114,7 +114,7 @@ class Dataset:
         """
         # Runs of a configuration share the hash of their science, so that the first one speaks for
         # all.
-        configs = {label: self._science(runs[0]) for label, runs in self.configurations.items()}
+        configs = {label: self.science(runs[0]) for label, runs in self.configurations.items()}
         named_pairs = [pair for pair in self.named_pairs if self.has_both(pair)]
         return pairings(self.configurations, configs, named_pairs)
 
@@ -122,7 +122,7 @@ class Dataset:
         """Whether both names of a pair are configurations of this data set."""
         return all(label in self.configurations for label in pair)
 
-    def _science(self, run: FinishedRun) -> dict[str, Any] | None:
+    def science(self, run: FinishedRun) -> dict[str, Any] | None:
         """The part of config.yaml that can change a result."""
         config = self.config(run)
         if config is None:

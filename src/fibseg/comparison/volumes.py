@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fibseg.data.splits import parse_slices
+from fibseg.data.splits import nested_order, parse_slices
 from fibseg.errors import FibsegError
 
 _MOST_SLICES = 10**6
@@ -40,7 +40,19 @@ def volume_facts(config: dict[str, Any] | None) -> VolumeFacts | None:
         trained_slices = [
             parse_slices(volume["split"]["train"], _MOST_SLICES, "split") for volume in volumes
         ]
+        trained_slices = _used(trained_slices, config["data"].get("annotated"))
     # A comparison is complete without these facts; only a tolerance in nm insists on them.
     except (FibsegError, KeyError, TypeError, ValueError):
         return None
     return VolumeFacts(voxel_sizes, trained_slices)
+
+
+def _used(slices: list[list[int]], count: int | None) -> list[list[int]]:
+    """Keep the slices of `data.annotated`, as a training does; all where it is not given."""
+    if count is None:
+        return slices
+    places = [(volume, z) for volume, positions in enumerate(slices) for z in positions]
+    kept = {places[position] for position in nested_order(len(places))[:count]}
+    return [
+        [z for z in positions if (volume, z) in kept] for volume, positions in enumerate(slices)
+    ]

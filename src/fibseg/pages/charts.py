@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from fibseg.arrays import Floats
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.paired import t_interval
+from fibseg.pages.few_slices import few_slices_chart
 from fibseg.pages.slice_charts import difference_chart, slice_chart
 from fibseg.pages.svg import (
     CHART_GREY,
@@ -37,6 +38,7 @@ def charts_of(dataset: Dataset) -> dict[str, str]:
     """Title -> SVG of each chart of a data set that has something to draw."""
     charts = {
         "Every run": run_chart(dataset),
+        "Annotated slices": few_slices_chart(dataset),
         "Learning curves": learning_curves(dataset),
         "Slice by slice": slice_chart(dataset),
         "Differences slice by slice": difference_chart(dataset),

@@ -1,0 +1,99 @@
+"""How few annotated slices are enough: test F1 over the number of training slices."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.paired import t_interval
+from fibseg.pages.svg import (
+    CHART_STYLE,
+    add_legend,
+    chart_row,
+    configuration_color,
+    svg_text,
+)
+from fibseg.runs.finished import FinishedRun
+
+_Curve = dict[int, list[FinishedRun]]
+"""Number of training slices -> runs."""
+
+
+def few_slices_curves(dataset: Dataset) -> dict[str, _Curve]:
+    """Find the configurations that differ in `data.annotated` alone.
+
+    Returns:
+        Name without that key -> curve of two or more numbers of slices.
+    """
+    curves: dict[str, tuple[str, _Curve]] = {}
+    for label, runs in dataset.configurations.items():
+        science = dataset.science(runs[0])
+        facts = dataset.volumes(runs[0])
+        if science is None or facts is None:
+            continue
+        count = sum(len(slices) for slices in facts.trained_slices)
+        name = re.sub(r"-annotated_\d+", "", label)
+        curves.setdefault(_key(science), (name, {}))[1].setdefault(count, []).extend(runs)
+    return {name: dict(sorted(curve.items())) for name, curve in curves.values() if len(curve) > 1}
+
+
+def _key(science: dict[str, Any]) -> str:
+    """What two configurations share that differ in `data.annotated` alone."""
+    data = {key: value for key, value in science["data"].items() if key != "annotated"}
+    return json.dumps(science | {"data": data}, sort_keys=True)
+
+
+def few_slices_chart(dataset: Dataset) -> str:
+    """Test F1 over the number of annotated training slices: means and 95 % intervals over seeds.
+
+    Empty where no two configurations differ in that number alone.
+    """
+    curves = few_slices_curves(dataset)
+    if not curves:
+        return ""
+    with mpl.rc_context(CHART_STYLE):
+        figure, charts = chart_row(len(dataset.foreground))
+        for axes, name in zip(charts, dataset.foreground, strict=True):
+            for number, (label, curve) in enumerate(curves.items()):
+                _draw_curve(axes, number, label, curve, name)
+            counts = sorted({count for curve in curves.values() for count in curve})
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(counts))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xticklabels([str(count) for count in counts])
+            axes.set_title(name)
+            axes.set_xlabel("annotated slices")
+        charts[0].set_ylabel("test F1")
+        add_legend(figure, charts[0])
+        return svg_text(figure, "test F1 over the number of annotated slices")
+
+
+def _draw_curve(axes: Axes, number: int, label: str, curve: _Curve, name: str) -> None:
+    """Draw a curve; its points are moved aside, or intervals would hide each other."""
+    intervals = [t_interval(_scores(runs, name)) for runs in curve.values()]
+    places = np.array(list(curve)) * 1.03 ** (number - 1)
+    means = np.array([interval.mean for interval in intervals])
+    ends = np.array([[i.mean - i.low, i.high - i.mean] for i in intervals]).T
+    axes.errorbar(
+        places,
+        means,
+        # A single run has no interval.
+        yerr=np.nan_to_num(ends),
+        marker="o",
+        markersize=4,
+        capsize=3,
+        color=configuration_color(number),
+        label=label,
+    )
+
+
+def _scores(runs: Sequence[FinishedRun], name: str) -> list[float]:
+    return [run.f1("test")[name] for run in runs]
