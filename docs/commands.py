@@ -88,6 +88,7 @@ TABLES = (
     KeyTable("### model=forest", "model.", "model/forest.yaml"),
     KeyTable("### model=ilastik", "model.", "model/ilastik.yaml"),
     KeyTable("### experiment=quick", "", "experiment/quick.yaml"),
+    KeyTable("### experiment=best", "", "experiment/best.yaml"),
     KeyTable("### experiment=quick_v1", "", "experiment/quick_v1.yaml"),
     KeyTable("### experiment=demo", "", "experiment/demo.yaml"),
     KeyTable("### experiment=paper", "", "experiment/paper.yaml"),
