@@ -141,15 +141,18 @@ def head_comment(text: str) -> str:
 def keys(text: str) -> list[tuple[str, str, str]]:
     r"""Dotted key, value and comment of every line of YAML that holds a value.
 
-    `defaults` and `hydra` are left out.
+    `defaults` and `hydra` are left out. A comment may go on in the lines below.
 
-    >>> keys("a:\n  b: 1    # of c\nd: null")
-    [('a.b', '1', 'of c'), ('d', 'null', '')]
+    >>> keys("a:\n  b: 1    # of c\n          # and d\nd: null")
+    [('a.b', '1', 'of c and d'), ('d', 'null', '')]
     """
     rows = []
     parents: dict[int, str] = {}
     for line in text.splitlines():
         match = re.match(r"( *)([A-Za-z_]+):(?: +(.*))?$", line)
+        goes_on = re.match(r" +# (.*)$", line)
+        if goes_on and rows and rows[-1][2]:
+            rows[-1] = (*rows[-1][:2], f"{rows[-1][2]} {goes_on[1]}")
         if match is None:
             continue
         depth = len(match[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from fibseg.models import weight_files
 from fibseg.models.encoder_unet import EncoderUNet
 from fibseg.models.kinds import create_model, network_size
 from fibseg.models.pretrained import load_features
+from fibseg.models.start import start_from
+from fibseg.models.trained import load_model, save_model
 from fibseg.models.weight_files import imagenet_weights, read_weights
 from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
-from tests.support.models import SMALL_NETWORKS
+from tests.support.models import SMALL_NETWORKS, trained
 
 SMALL = SMALL_NETWORKS["encoder_unet"]
 RESNET = SMALL | {"encoder": "resnet18"}
@@ -234,3 +237,78 @@ def test_a_frozen_encoder_learns_later(monkeypatch: pytest.MonkeyPatch) -> None:
         module.on_train_epoch_start()
         assert all(p.requires_grad != frozen for p in module.network.encoder.parameters())
         assert all(p.requires_grad for p in module.network.decoder.parameters())
+
+
+def test_the_encoder_of_a_frozen_epoch_stays_as_it_is() -> None:
+    """Its batch norms too, whose statistics belong to its weights."""
+    module = optimised(frozen_epochs=1)
+    before = {name: value.clone() for name, value in module.network.encoder.state_dict().items()}
+    for epoch in (0, 1):
+        module.network.train()
+        module.__class__ = type("AtEpoch", (Segmentation,), {"current_epoch": epoch})
+        module.on_train_epoch_start()
+        module.network(torch.rand(2, 1, 64, 64)).square().mean().backward()
+        after = module.network.encoder.state_dict()
+        is_same = all(torch.equal(value, after[name]) for name, value in before.items())
+        assert is_same == (epoch == 0)
+
+
+@pytest.mark.parametrize("encoder", ["resnetblur18", "swin_tiny_patch4_window7_224"])
+def test_a_file_gives_the_same_network(encoder: str, tmp_path: Path) -> None:
+    """Also where the encoder has buffers that no state dict holds."""
+    arguments = SMALL | {"encoder": encoder}
+    network = encoder_unet(encoder=encoder)
+    names = {name for name, _ in network.named_buffers()}
+    assert not names <= network.state_dict().keys()
+    model = replace(trained([], 1), network=network, architecture="encoder_unet")
+    model = replace(
+        model,
+        arguments=arguments,
+        class_names=["background", "a", "b", "c"],
+        label_values=[0, 1, 2, 3],
+    )
+    save_model(model, tmp_path / "best.ckpt")
+    image = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        expected = network(image)
+        torch.testing.assert_close(
+            load_model(tmp_path / "best.ckpt").network(image), expected, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_start_with_other_channels() -> None:
+    """The image is seen twice: by the encoder, and as the skip at full resolution."""
+    models = []
+    for areas in ((20,), (20, 50)):
+        network = encoder_unet(channels=1 + len(areas))
+        base = replace(trained(list(areas), 1 + len(areas)), network=network)
+        arguments = SMALL | {"channels": 1 + len(areas)}
+        models.append(replace(base, architecture="encoder_unet", arguments=arguments))
+    names = ["background", "a", "b", "c"]
+    source, target = (replace(model, class_names=names) for model in models)
+    with torch.no_grad():
+        source.network.decoder["1"][0].weight += 1
+    kept = target.network.decoder["1"][0].weight[:, 2].clone()
+    assert start_from(target, source) == ["channel grain 50 is new: its weights start at random"]
+    weights = target.network.decoder["1"][0].weight
+    before = source.network.decoder["1"][0].weight
+    assert torch.equal(weights[:, :2], before[:, :2])
+    assert torch.equal(weights[:, 2], kept)
+    assert torch.equal(weights[:, 3:], before[:, 2:])
+    assert torch.equal(
+        target.network.encoder.conv_stem.weight[:, :2], source.network.encoder.conv_stem.weight
+    )
+
+
+def test_an_encoder_that_standardises_its_weights_is_refused() -> None:
+    weights = timm.create_model("resnetv2_50x1_bit").state_dict()
+    network = encoder_unet(encoder="resnetv2_50x1_bit")
+    with pytest.raises(FibsegError, match="'resnetv2_50x1_bit' treats its first weights in a way"):
+        load_features(network, weights, "resnetv2_50x1_bit")
+
+
+def test_norms_that_are_none(tmp_path: Path) -> None:
+    for norms in (["a", 1], [0.5, 0.0], [0.5], [0.5, float("nan")]):
+        torch.save({"state_dict": {"a": torch.zeros(1)}, "norms": norms}, tmp_path / "w.pth")
+        with pytest.raises(FibsegError, match=r"norms are .*; expected the mean and the deviation"):
+            read_weights(tmp_path / "w.pth")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from torch.distributions import Normal, kl_divergence
 
 from fibseg.data.grey import GreyRange, to_8bit
 from fibseg.errors import FibsegError
+from fibseg.filters.channels import Channels
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.adaptation import (
     Adaptation,
@@ -75,6 +77,18 @@ def chosen(
         console=Console(file=stream, width=400),
     )
     return fitted, adaptation, stream.getvalue()
+
+
+def identity_of(models: list[TrainedModel], adaptation: Adaptation) -> dict[str, Any]:
+    """What an output of `tissue` depends on."""
+    return labeller_identity(
+        labeller=labeller(*models),
+        stack=stack_of(tissue()),
+        voxel_size=None,
+        intensity=adaptation.intensity,
+        originals=adaptation.originals,
+        sampled=adaptation.sampled,
+    )
 
 
 def test_the_shift_is_the_symmetric_divergence_of_torch() -> None:
@@ -173,14 +187,9 @@ def test_another_adaptation_is_another_output(model: TrainedModel) -> None:
     """Labels that were begun by one are not gone on with by another."""
     identities = []
     for adapt in ("none", "grey", "norm", "both"):
-        fitted, adaptation, _ = chosen([model], tissue(), adapt)
-        stack = stack_of(tissue())
-        identities.append(labeller_identity(labeller(*fitted), stack, None, adaptation.intensity))
+        identities.append(identity_of(*chosen([model], tissue(), adapt)[:2]))
     assert all(a != b for i, a in enumerate(identities) for b in identities[:i])
-    again, adaptation, _ = chosen([model], tissue(), "both")
-    assert identities[3] == labeller_identity(
-        labeller(*again), stack_of(tissue()), None, adaptation.intensity
-    )
+    assert identities[3] == identity_of(*chosen([model], tissue(), "both")[:2])
 
 
 def test_what_has_no_batch_norms_is_not_measured() -> None:
@@ -231,3 +240,56 @@ def test_a_prediction_says_what_it_took(finished: Commands, commands: Commands) 
         assert notes["adapted"]["asked"] == adapt
         assert notes["adapted"]["norm"] == (adapt == "both")
     assert outputs["auto"].read_bytes()[-1000:] == outputs["none"].read_bytes()[-1000:]
+
+
+def test_empty_slices_and_borders_are_no_other_microscope(model: TrainedModel) -> None:
+    """Aligned stacks have black ends and black borders."""
+    with_ends = tissue()
+    with_ends[:2] = 0
+    with_ends[5] = 0
+    assert "is like the training" in chosen([model], with_ends, "auto")[2]
+    framed = np.zeros((9, 160, 180), np.uint8)
+    framed[:, 30:126, 40:152] = tissue()
+    assert "is like the training" in chosen([model], framed, "auto")[2]
+    # Of a stack without any tissue nothing is measured, and the check of grey values speaks.
+    with pytest.raises(FibsegError, match="outside the grey values of the training"):
+        chosen([model], np.zeros_like(framed), "auto")
+
+
+def test_slices_too_small_say_nothing(model: TrainedModel) -> None:
+    fitted, adaptation, _ = chosen([model], tissue()[:, :40, :40], "both")
+    assert not adaptation.norm
+    assert fitted[0].network is model.network
+
+
+def test_models_of_filtered_patches_are_measured_by_filtered_slices() -> None:
+    """Their slices have the image alone; the filter is applied to patches."""
+    by_patch = replace(trained([9, 30], 3), channels=Channels((9, 30), "patch"))
+    slices = [pixels[None] for pixels in tissue()]
+    measured = usual_shifts(by_patch, slices, CPU)
+    ranged = replace(by_patch, channels=Channels((9, 30)), grey_range=GreyRange(0, 255))
+    chosen_slices = [tissue()[z] for z in (0, 2, 4, 6, 8)]
+    assert measured == shifts(ranged, channels_for(ranged, chosen_slices, (1, 1), CPU), CPU)
+
+
+def test_statistics_of_another_machine_are_the_same_output(model: TrainedModel) -> None:
+    """A shard is known by the slices whose statistics it took, not by the last bits of these."""
+    stack = stack_of(tissue())
+    (fitted,), adaptation, _ = chosen([model], stack, "norm")
+    other = replace(fitted, network=copy.deepcopy(fitted.network))
+    other.network.down[0][2].running_mean += 1e-6
+    identities = [
+        labeller_identity(
+            labeller=labeller(member),
+            stack=stack,
+            voxel_size=None,
+            originals=adaptation.originals,
+            sampled=adaptation.sampled,
+        )
+        for member in (fitted, other)
+    ]
+    assert identities[0] == identities[1]
+    assert identities[0] != labeller_identity(labeller(model), stack, None)
+    changed = tissue()
+    changed[4] = changed[4][::-1]
+    assert chosen([model], changed, "norm")[1].sampled != adaptation.sampled

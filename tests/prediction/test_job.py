@@ -18,7 +18,7 @@ from fibseg.config.compose import predict_defaults
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.models.trained import load_model
-from fibseg.prediction.job import refuse_place_of_image
+from fibseg.prediction.output.changes import refuse_place_of_image
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale
 from fibseg.stack import open_stack, write_stack
 from tests.support import Commands

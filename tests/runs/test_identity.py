@@ -167,3 +167,22 @@ def test_configurations_are_read_back_and_damage_is_named(tmp_path: Path) -> Non
         run.config.write_text(damage)
         with pytest.raises(FibsegError, match="damaged"):
             read_config(run)
+
+
+def test_runs_of_the_first_quick_recipe_keep_their_directories(tmp_path: Path) -> None:
+    """It was called experiment=quick; the same values are quick_v1 now."""
+    place = place_of_run(tmp_path, CONFIG, "quick_v1", CONFIG)
+    assert place.name == run_name(CONFIG, "quick_v1", CONFIG)
+    earlier = RunDirectory(tmp_path / run_name(CONFIG, "quick", CONFIG))
+    earlier.path.mkdir()
+    earlier.config.write_text("provenance: {}")
+    assert place_of_run(tmp_path, CONFIG, "quick_v1", CONFIG) == earlier.path
+    # Another recipe of that name is not taken for it.
+    assert place_of_run(tmp_path, CONFIG, "quick", CONFIG) == earlier.path
+    assert place_of_run(tmp_path, CONFIG, "best", CONFIG).name == run_name(CONFIG, "best", CONFIG)
+
+
+def test_an_augmentation_is_part_of_the_name() -> None:
+    strong = CONFIG | {"augmentation": {"name": "strong", "share": 0.3, "noise": 0.1}}
+    assert run_name(strong, "quick", strong).startswith("unet-off-strong-quick-s3-")
+    assert config_hash(strong) != config_hash(CONFIG)

@@ -114,8 +114,20 @@ def test_nothing_is_chosen_without_a_gain_on_slices_held_apart() -> None:
     assert best_smallest([speckled], truths[:1], 3) == [0, 0, 0]
     # A class that nobody annotated has no usual size.
     assert best_smallest([speckled] * 2, [np.zeros_like(speckled)] * 2, 3) == [0, 0, 0]
-    # Specks that are objects in one slice and none in the other.
-    assert best_smallest([speckled] * 2, [speckled, truths[0]], 3)[1] in (0, 10)
+    # Specks that are objects in one slice and none in the other: what gains here loses there.
+    assert best_smallest([speckled] * 2, [speckled, truths[0]], 3)[1] == 0
+    # A class that is in one slice alone.
+    assert best_smallest([speckled] * 2, [truths[0], truths[0] * 0], 3)[1] == 0
+
+
+def test_slices_without_the_class_have_no_part_in_the_choice() -> None:
+    """As in the project's F1, whatever is predicted there."""
+    truths = [two_discs(seed) for seed in range(4)]
+    labels = [with_specks(truth, 36, seed) for seed, truth in enumerate(truths)]
+    blob = np.zeros_like(truths[0])
+    blob[20:45, 20:45] = 1
+    chosen = best_smallest([*labels, *[blob] * 3], [*truths, *[blob * 0] * 3], 3)
+    assert chosen == best_smallest(labels, truths, 3) == [0, 50, 0]
 
 
 def test_no_size_is_larger_than_most_annotated_objects() -> None:

@@ -13,7 +13,7 @@ from fibseg.models.trained import load_model
 from fibseg.prediction.slices import model_channels, predict_slices
 from fibseg.prediction.windows import windows_of
 from fibseg.scores.pixels import confusion_counts, mean_f1
-from fibseg.training.callbacks import badness
+from fibseg.training.callbacks import selection_loss
 from tests.support import Commands, describe
 from tests.support.labelling import CPU
 from tests.support.trainings import history
@@ -53,6 +53,6 @@ def test_the_kept_epoch_labels_whole_slices_best(commands: Commands) -> None:
 
 
 def test_what_is_least_in_the_best_epoch() -> None:
-    assert badness({"val_loss": 0.7}) == 0.7
-    assert badness({"val_loss": 0.7, "slices_f1": 0.9}) == pytest.approx(0.1)
-    assert badness({"val_loss": 0.7, "slices_f1": float("nan")}) == 1
+    assert selection_loss({"val_loss": 0.7}) == 0.7
+    assert selection_loss({"val_loss": 0.7, "slices_f1": 0.9}) == pytest.approx(0.1)
+    assert selection_loss({"val_loss": 0.7, "slices_f1": float("nan")}) == 1

@@ -52,7 +52,7 @@ def _used(slices: list[list[int]], count: int | None) -> list[list[int]]:
     if count is None:
         return slices
     places = [(volume, z) for volume, positions in enumerate(slices) for z in positions]
-    kept = {places[position] for position in nested_order(len(places))[:count]}
+    kept = {places[position] for position in nested_order(len(places), count)}
     return [
         [z for z in positions if (volume, z) in kept] for volume, positions in enumerate(slices)
     ]

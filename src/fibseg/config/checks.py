@@ -51,6 +51,9 @@ def model_checks(config: TrainConfig) -> list[Check]:
     if kind.has_encoder:
         alone = Rule(lambda value: not (value and model.weights), "false beside model.weights=FILE")
         checks.append(Check("model.pretrained", model.pretrained, alone))
+        has_start = bool(model.pretrained or model.weights or config.init_from)
+        started = Rule(lambda count: count == 0 or has_start, "0 without weights to start from")
+        checks.append(Check("model.frozen_epochs", model.frozen_epochs, started))
     if kind.by_gradient:
         return checks
     # A forest classifies pixels of whole slices, and scikit-learn's seeds have 32 bits.
@@ -100,7 +103,7 @@ def augmentation_checks(augmentation: Augmentation) -> list[Check]:
         "gamma": number(0, 10),
         "noise": number(0, 1),
         "blur": number(0, 20),
-        "coarse": number(0, 16),
+        "coarse": Rule(lambda value: value == 0 or 1 <= value <= 16, "0, or 1 to 16"),
         "curtains": number(0, 1),
         "charging": number(0, 1),
         "scale": number(0, 4),
@@ -130,19 +133,14 @@ def filter_checks(filtering: FilterConfig) -> list[Check]:
 def decision_checks(config: TrainConfig) -> list[Check]:
     """Checks of what is added to the scores of the classes."""
     kind = config.kind
-    # Ilastik gives labels alone, and a forest draws no patches.
+    # A forest draws no patches. Ilastik gives labels alone: for it these keys mean nothing.
     possible: tuple[str, ...] = DECISIONS if kind.by_gradient else ("argmax", "validation")
     if kind.network is None:
-        possible = ("argmax",)
+        possible = DECISIONS
     return [
         Check("decision", config.decision, among(*DECISIONS)),
         Check("decision", config.decision, among(*possible)),
         Check("smallest", config.smallest, among("none", "validation")),
-        Check(
-            "smallest",
-            config.smallest,
-            Rule(lambda value: value == "none" or kind.network is not None, "none with this model"),
-        ),
     ]
 
 

@@ -40,7 +40,7 @@ def augmentation_generator(device: torch.device, seed: int, epoch: int) -> torch
 
 
 def augmented(batch: Batch, settings: Augmentation, generator: torch.Generator) -> Batch:
-    """Change the patches of a batch; all channels of a patch alike.
+    """Change the patches of a batch, by the same numbers in all channels of a patch.
 
     Args:
         batch: images (N, C, H, W) in [0, 1] and labels (N, H, W), which follow where places move;
@@ -130,14 +130,16 @@ def _other_sharpness(images: Tensor, settings: Augmentation, draw: _Draw) -> Ten
     if settings.coarse > 1:
         chosen = draw.chosen()
         factors = draw.uniform(1, settings.coarse)
-        for index in (chosen.flatten() > 0).nonzero().flatten().tolist():
-            factor = float(factors[index])
-            size = (max(1, round(height / factor)), max(1, round(width / factor)))
-            small = functional.interpolate(images[index][None], size, mode="area")
-            images = images.clone()
-            images[index] = functional.interpolate(
-                small, (height, width), mode="bicubic", align_corners=False
-            )[0]
+        # One copy to the host tells which patches, and how much.
+        table = torch.stack([chosen.flatten(), factors.flatten()]).T.tolist()
+        images = images.clone()
+        for index, (is_chosen, factor) in enumerate(table):
+            if is_chosen:
+                size = (max(1, round(height / factor)), max(1, round(width / factor)))
+                small = functional.interpolate(images[index][None], size, mode="area")
+                images[index] = functional.interpolate(
+                    small, (height, width), mode="bicubic", align_corners=False
+                )[0]
     return images
 
 

@@ -67,8 +67,11 @@ def few_training_slices(
             f"data.annotated: {count} is impossible; expected 1 to {len(train)}, the number of "
             "training slices."
         )
-    used = [train[position] for position in sorted(nested_order(len(train))[:count])]
-    _check_classes_present(used, list(description.classes))
+    used = [train[position] for position in sorted(nested_order(len(train), count))]
+    try:
+        _check_classes_present(used, list(description.classes))
+    except FibsegError as error:
+        raise FibsegError(f"data.annotated: {count} is too few: {error}") from error
     return {**slices, "train": used}
 
 

@@ -90,21 +90,22 @@ def split_positions(
     return positions
 
 
-def nested_order(count: int) -> list[int]:
-    """List 0 to count - 1 so that the first entries, however many, are spread over all of them.
+def nested_order(count: int, wanted: int | None = None) -> list[int]:
+    """List `wanted` of 0 to count - 1 so that the first, however many, are spread over all of them.
 
     The middle comes first, then always the one that is farthest from those before it.
 
     >>> nested_order(10)
     [5, 0, 9, 2, 7, 1, 3, 4, 6, 8]
     """
-    left = list(range(count))
+    positions = np.arange(count)
+    distances = np.full(count, count)
     order: list[int] = []
-    while left:
-        distances = [min((abs(z - other) for other in order), default=0) for z in left]
-        # The first one is the middle; of several that are equally far, the lowest.
-        farthest = distances.index(max(distances)) if order else count // 2
-        order.append(left.pop(farthest))
+    for _ in range(count if wanted is None else min(wanted, count)):
+        # Of several that are equally far, the lowest.
+        farthest = int(distances.argmax()) if order else count // 2
+        order.append(farthest)
+        distances = np.minimum(distances, abs(positions - farthest))
     return order
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.config import compose as configuration
-from fibseg.config.checks import DEVICE, INTENSITY, WINDOWS
+from fibseg.config.checks import ADAPTATION, DEVICE, INTENSITY, WINDOWS
 from fibseg.data import slices as data_slices
 from fibseg.data.description import DataDescription
 from fibseg.data.scoring import score_stacks
@@ -121,6 +121,7 @@ def predict(
     windows: str = "auto",
     device: str = "auto",
     intensity: str = "training",
+    adapt: str = "none",
 ) -> Pixels:
     """Label a stack in memory; `fibseg predict` does so for stacks of any size.
 
@@ -130,6 +131,8 @@ def predict(
         windows: how slices are cut: auto, whole, tiles, paper or blend.
         device: auto, cpu or cuda:0.
         intensity: whose grey values become 0 and 255: training, own (of this stack) or slice.
+        adapt: what is taken of the stack itself: none, grey (values), norm (statistics), both, or
+            auto, which prints what it took.
 
     Returns:
         Label values (Z, H, W) as in the label files of the training.
@@ -140,8 +143,8 @@ def predict(
     from rich.console import Console
 
     from fibseg.machine import Compute, choose_device, cores
+    from fibseg.prediction.adaptation import adapted
     from fibseg.prediction.ensemble import common_precision, common_windows
-    from fibseg.prediction.intensity import in_grey_range
     from fibseg.prediction.slices import label_table
     from fibseg.prediction.stack import Labeller, label_stack
 
@@ -150,19 +153,28 @@ def predict(
         Check("windows", windows, WINDOWS),
         Check("device", device, DEVICE),
         Check("intensity", intensity, INTENSITY),
+        Check("adapt", adapt, ADAPTATION),
     )
     trained = load_model(model) if isinstance(model, str | Path) else model
     image = _opened(stack)
-    (trained,) = in_grey_range([trained], intensity, image, Console(soft_wrap=True, markup=False))
     depth, height, width = image.shape
     defaults = configuration.predict_defaults()
     chosen = choose_device(device)
+    precision = common_precision([trained], chosen)
+    compute = Compute(chosen, precision, defaults["window_batch"], cores())
+    (trained,), _ = adapted(
+        models=[trained],
+        adapt=adapt,
+        intensity=intensity,
+        stack=image,
+        scale=(1.0, 1.0),
+        compute=compute,
+        console=Console(soft_wrap=True, markup=False),
+    )
     labeller = Labeller(
         models=[trained],
         windows=common_windows([trained], windows, defaults["tile"], height * width),
-        compute=Compute(
-            chosen, common_precision([trained], chosen), defaults["window_batch"], cores()
-        ),
+        compute=compute,
     )
     values = label_table(trained.label_values)
     labels = np.empty((depth, height, width), values.dtype)

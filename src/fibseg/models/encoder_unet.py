@@ -28,12 +28,14 @@ class EncoderUNet(nn.Module):
 
     Attributes:
         entry: name of the weights that see the channels first.
+        image_skip: name of the weights that see the image's channels again, before all others.
     """
 
     stride = 32
     # A choice, not a bound: the deepest features of most encoders see several hundred pixels, and
     # squeeze-and-excitation or attention sees the whole input.
     halo = 128
+    image_skip = "decoder.1.0.weight"
 
     def __init__(
         self,
@@ -142,7 +144,10 @@ def make_features(name: str, channels: int) -> Any:
             features = timm.create_model(name, **arguments)
     # Networks of timm raise many kinds of exceptions where they give no features.
     except Exception as error:
-        raise FibsegError(f"model.encoder: '{name}' of timm gives no features.") from error
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise FibsegError(
+            f"model.encoder: '{name}' of timm gives no features ({reason})."
+        ) from error
     sizes = features.feature_info.reduction()
     if any(EncoderUNet.stride % size for size in sizes):
         raise FibsegError(

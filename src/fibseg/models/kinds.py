@@ -171,6 +171,7 @@ KINDS: dict[str, Kind] = {
         arguments={"encoder": str, "width": int, "norm_momentum": float, "norm_eps": float},
         settings=_ENCODER_SETTINGS,
         encoder_weights="fibseg.models.pretrained:load_features",
+        # Those of most encoders; of others, as resnet50, bf16 is asked for by training.precision.
         depthwise=True,
         # Most encoders see more than any halo, some the whole input.
         exact_tiles=False,
@@ -248,10 +249,11 @@ def network_size(architecture: str, arguments: dict[str, Any], patch_size: int) 
         network: Any = create_model(architecture, **arguments)
     # Encoders of timm may want images of one size, which no slice has.
     try:
-        network(torch.empty(1, arguments["channels"], 96, 160, device="meta"))
+        if kind.has_encoder:
+            network(torch.empty(1, arguments["channels"], 96, 160, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise FibsegError(
-            f"model.encoder: '{arguments.get('encoder')}' does not take images of any size."
+            f"model.encoder: '{arguments['encoder']}' does not take images of any size."
         ) from error
     # Below this side the deepest activations are a single pixel.
     smallest = 2 * network.stride

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from fibseg.errors import FibsegError
 from fibseg.models.efficient_unet import EfficientUNet
-from fibseg.models.encoder_unet import EncoderUNet
+from fibseg.models.encoder_unet import EncoderUNet, make_features
 from fibseg.models.weight_files import NORMS, Weights, float_shapes
+
+_MOST_DIFFERENT = 0.2
+"""Mean difference of the first features, over their deviation, that borders may make."""
 
 _PREFIXES = re.compile(r"^(module\.)?(encoder_q\.|backbone\.|encoder\.)?")
 """What MoCo and parallel trainings put before the names of an encoder's weights."""
@@ -101,6 +104,9 @@ def load_features(network: EncoderUNet, weights: Weights, encoder: str) -> list[
     started[entry] = kernel.sum(1, keepdim=True).repeat(1, channels, 1, 1) / channels
     started[bias] = started[bias] - (kernel * mean.view(1, -1, 1, 1)).sum((1, 2, 3))
     network.encoder.load_state_dict(started)
+    _check_first_features(
+        network=network, weights=weights, encoder=encoder, mean=mean, deviation=deviation
+    )
     sentences = [
         f"its colours are taken to have mean {_rounded(mean)} and deviation {_rounded(deviation)}"
     ]
@@ -109,6 +115,41 @@ def load_features(network: EncoderUNet, weights: Weights, encoder: str) -> list[
         more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         sentences.append(f"weights that the encoder lacks are left out: {left_out[0]}{more}")
     return sentences
+
+
+def _check_first_features(
+    network: EncoderUNet, weights: Weights, encoder: str, mean: Tensor, deviation: Tensor
+) -> None:
+    """Raise FibsegError where the first features of a grey image are not those of timm's network.
+
+    Some encoders scale their first weights themselves, or have several first convolutions: what was
+    worked into one of them then does not give the same features.
+    """
+    reference = make_features(encoder, len(mean))
+    named = _sources(reference.state_dict(), weights)
+    known = {name: weights[source] for name, source in named.items() if source is not None}
+    reference.load_state_dict(known, strict=False)
+    generator = torch.Generator().manual_seed(0)
+    grey = torch.rand(1, 1, 8, 8, generator=generator)
+    grey = torch.nn.functional.interpolate(grey, (128, 128), mode="bicubic").clamp(0, 1)
+    colours = (grey.expand(-1, len(mean), -1, -1) - mean.view(1, -1, 1, 1)) / deviation.view(
+        1, -1, 1, 1
+    )
+    channels = network.state_dict()[network.entry].shape[1]
+    was_training = network.training
+    with torch.no_grad():
+        expected = reference.eval()(colours)[0]
+        given = network.encoder.eval()(grey.expand(-1, channels, -1, -1))[0]
+    network.train(was_training)
+    # In the middle, since zeros around an image are not those around normalised colours.
+    height, width = (side // 4 for side in expected.shape[-2:])
+    inside = (..., slice(height, -height or None), slice(width, -width or None))
+    difference = (given - expected)[inside].abs().mean()
+    if not difference <= _MOST_DIFFERENT * expected[inside].std():
+        raise FibsegError(
+            f"model.weights: '{encoder}' treats its first weights in a way of its own, so that "
+            "weights of other colours cannot be used; expected another encoder, or none."
+        )
 
 
 def _sources(random_weights: Weights, weights: Weights) -> dict[str, str | None]:

@@ -157,11 +157,19 @@ def _fit_first_convolution(
         # The convolution sees the image three times, and adds up a third of each.
         weights[entry] = kernel[:, :1].repeat(1, 3, 1, 1) / 3
         return
+    names, source_names = model.channels.names, source.channels.names
+    weights[entry] = _by_channel(random_weights[entry], names, kernel, source_names)
+    skip = getattr(model.network, "image_skip", None)
+    if skip is not None:
+        image, rest = weights[skip].tensor_split([len(source_names)], dim=1)
+        random_image = random_weights[skip][:, : len(names)]
+        weights[skip] = torch.cat([_by_channel(random_image, names, image, source_names), rest], 1)
+
+
+def _by_channel(
+    kernel: Tensor, names: Sequence[str], source_kernel: Tensor, source_names: Sequence[str]
+) -> Tensor:
+    """Copy a kernel (outputs, len(names), h, w), with the channels that have the same name."""
     # Transposed, so that the first axis counts channels.
-    by_channel = _rows_by_name(
-        random_weights[entry].transpose(0, 1),
-        model.channels.names,
-        kernel.transpose(0, 1),
-        source.channels.names,
-    )
-    weights[entry] = by_channel.transpose(0, 1)
+    rows = _rows_by_name(kernel.transpose(0, 1), names, source_kernel.transpose(0, 1), source_names)
+    return rows.transpose(0, 1)

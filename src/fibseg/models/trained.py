@@ -219,7 +219,11 @@ def _network(path: Path, content: dict[str, Any]) -> Model:
             f"{path}: no {architecture} can be made of its arguments ({reason})."
         ) from error
     check_weights(path, architecture, network.state_dict(), weights)
-    network.to_empty(device="cpu")
+    if network.state_dict().keys() >= {name for name, _ in network.named_buffers()}:
+        network.to_empty(device="cpu")
+    else:
+        # Some encoders of timm compute buffers when they are made, and no file holds them.
+        network = create_model(architecture, **content["arguments"])
     network.load_state_dict(weights)
     return network
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fibseg.errors import FibsegError
 from fibseg.models.checkpoints import require_stored
+from fibseg.rules import brief, list_of, number
 
 Weights = dict[str, Tensor]
 """A state dict: tensors by name."""
@@ -103,8 +104,14 @@ def read_weights(path: Path) -> Weights:
     weights = inner if isinstance(inner, dict) else content
     tensors = {str(name): value for name, value in weights.items() if torch.is_tensor(value)}
     norms = content.get(NORMS)
-    if isinstance(norms, list | tuple) and len(norms) == 2:
-        tensors[NORMS] = torch.tensor([float(value) for value in norms])
+    if norms is not None:
+        pair = list_of(number(0, 1), 2, 2)
+        if not pair.holds(norms) or not norms[1] > 0:
+            raise FibsegError(
+                f"model.weights: {path}: norms are {brief(norms)}; expected the mean and the "
+                "deviation of grey values from 0 to 1."
+            )
+        tensors[NORMS] = torch.tensor(norms)
     return tensors
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor
 
 from fibseg.arrays import Pixels, UInt8
-from fibseg.data.grey import to_8bit
+from fibseg.data.grey import padding_value, to_8bit
 from fibseg.errors import FibsegError
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute
@@ -33,6 +33,7 @@ from fibseg.prediction.intensity import (
     spread,
     with_intensity,
 )
+from fibseg.prediction.output.changes import pixel_digest
 from fibseg.prediction.slices import autocast
 from fibseg.prediction.voxels import resized
 from fibseg.stack import Stack, read_finite
@@ -40,8 +41,17 @@ from fibseg.stack import Stack, read_finite
 _SLICES = 5
 """Slices, spread over a stack, whose activations are measured."""
 
+_CANDIDATES = 16
+"""Slices among which these are chosen: some may be empty."""
+
 _SIDE = 1024
-"""Rows and columns around the middle of a slice that are looked at, at most."""
+"""Rows and columns around the middle of a slice that the network sees, at most."""
+
+_LEAST_SIDE = 64
+"""A smaller slice says nothing of the deepest activations."""
+
+_CLEARLY = 0.75
+"""Share of the shift that grey values of the stack may leave if they are taken."""
 
 _FACTOR = 3.0
 """How many times as large as in any validation slice a shift must be to count."""
@@ -59,12 +69,16 @@ class Adaptation:
         intensity: whose grey values become 0 and 255.
         norm: whether batch norms have the statistics of the stack.
         shift: of the stack before and after its grey values were taken; None where not measured.
+        originals: the models with their own statistics, where `norm` gave them others.
+        sampled: digest of the pixels whose statistics were taken.
     """
 
     asked: str
     intensity: str
     norm: bool = False
     shift: Sequence[float] | None = None
+    originals: Sequence[TrainedModel] = ()
+    sampled: str = ""
 
     def described(self) -> dict[str, Any]:
         """Give it as the notes of an output hold it."""
@@ -103,7 +117,7 @@ def adapted(
             the grey range.
     """
     chosen = Adaptation(adapt, intensity)
-    images = [] if adapt in ("none", "grey") else _images(stack)
+    images = [] if adapt in ("none", "grey") else _images(stack, scale)
     if adapt in ("grey", "both"):
         chosen = replace(chosen, intensity="own" if intensity == "training" else intensity)
     if adapt in ("norm", "both"):
@@ -121,6 +135,9 @@ def adapted(
         console.print(_sentence(chosen, models), markup=False, highlight=False)
     models = in_grey_range(models, chosen.intensity, stack, console)
     if chosen.norm:
+        # Known by what it was made of: statistics have other last bits on another machine.
+        digest = " ".join(pixel_digest(image) for image in images)
+        chosen = replace(chosen, originals=models, sampled=digest)
         models = [
             recalibrated(model, channels_for(model, images, scale, compute), compute)
             for model in models
@@ -137,7 +154,8 @@ def _chosen(
     compute: Compute,
 ) -> Adaptation:
     """Choose by the shift of the stack: first grey values, then statistics of batch norms."""
-    if not images or not all(_has_batch_norms(model) for model in models):
+    # Without images there is no tissue, or nothing that can be read.
+    if not images or not all(has_batch_norms(model) for model in models):
         return start
 
     def shift(with_grey: Sequence[TrainedModel]) -> float:
@@ -154,9 +172,10 @@ def _chosen(
         return replace(start, shift=measured)
     if start.intensity == "training":
         measured.append(shift([with_intensity(model, "own", sample) for model in models]))
-        if measured[1] < before:
+        if measured[1] < _CLEARLY * before:
             start = replace(start, intensity="own")
-    return replace(start, shift=measured, norm=min(measured) > limit)
+    left = measured[-1] if start.intensity == "own" else before
+    return replace(start, shift=measured, norm=left > limit)
 
 
 def _limit(model: TrainedModel) -> float:
@@ -184,33 +203,49 @@ def _sentence(chosen: Adaptation, models: Sequence[TrainedModel]) -> str:
 
 def _require_batch_norms(models: Sequence[TrainedModel], adapt: str) -> None:
     for model in models:
-        if not _has_batch_norms(model):
+        if not has_batch_norms(model):
             raise FibsegError(
                 f"adapt={adapt}: this {model.architecture} has no batch norms; expected none, "
                 "grey or auto."
             )
 
 
-def _has_batch_norms(model: TrainedModel) -> bool:
+def has_batch_norms(model: TrainedModel) -> bool:
     """Whether a model is a network with batch norms; a forest has none."""
     return not model.kind.compiled and bool(batch_norms.batch_norms(model.network))
 
 
-def _images(stack: Stack) -> list[Pixels]:
-    """Read the middles of a few slices (H, W), spread over a stack; those that can be read."""
+def _images(stack: Stack, scale: tuple[float, float]) -> list[Pixels]:
+    """Read the middles of a few slices (H, W), spread over a stack.
+
+    Left out are slices that cannot be read, or show little but padding: they are not unlike the
+    training, they are empty.
+    """
     images = []
-    for z in spread(range(stack.shape[0]), _SLICES):
+    for z in spread(range(stack.shape[0]), _CANDIDATES):
         # The prediction reports what cannot be read.
         with suppress(FibsegError):
-            images.append(_middle(read_finite(stack, z)))
-    return images
+            tissue = _tissue(read_finite(stack, z))
+            middle = _middle(tissue, max(1, int(_SIDE / max(scale))))
+            if min(middle.shape) * min(scale) >= _LEAST_SIDE and middle.min() < middle.max():
+                images.append(middle)
+    return spread(images, _SLICES)
 
 
-def _middle(image: Pixels) -> Pixels:
-    """Cut out the middle of a slice (..., H, W)."""
+def _tissue(image: Pixels) -> Pixels:
+    """Cut off the rows and columns at the borders of a slice (H, W) that hold padding alone."""
+    padding = padding_value(image)
+    if padding is None:
+        return image
+    rows, columns = (np.flatnonzero((image != padding).any(axis=axis)) for axis in (1, 0))
+    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _middle(image: Pixels, side: int) -> Pixels:
+    """Cut out the middle of a slice (..., H, W), `side` pixels long at most."""
     rows, columns = (
-        slice((side - min(side, _SIDE)) // 2, (side + min(side, _SIDE)) // 2)
-        for side in image.shape[-2:]
+        slice((length - min(length, side)) // 2, (length + min(length, side)) // 2)
+        for length in image.shape[-2:]
     )
     return image[..., rows, columns]
 
@@ -228,30 +263,38 @@ def channels_for(
 
 
 def usual_shifts(model: TrainedModel, channels: Sequence[UInt8], compute: Compute) -> list[float]:
-    """Measure the shifts of slices (C, H, W) like the training's; none without batch norms."""
-    if not _has_batch_norms(model):
+    """Measure the shifts of slices like the training's; none without batch norms.
+
+    Args:
+        model: that was trained.
+        channels: (C, H, W) of slices, the image alone where patches are filtered by themselves.
+        compute: what the network computes with.
+    """
+    chosen = [np.asarray(_middle(pixels, _SIDE)) for pixels in spread(channels, _SLICES)]
+    if not has_batch_norms(model) or min(chosen[0].shape[1:]) < _LEAST_SIDE:
         return []
-    chosen = [np.asarray(_middle(pixels)) for pixels in spread(channels, _SLICES)]
+    if model.channels.by_patch:
+        grey = [pixels[0] for pixels in chosen]
+        chosen = slice_channels(grey, model.channels.areas, None, compute.processes)
     return shifts(model, chosen, compute)
 
 
 def shifts(model: TrainedModel, channels: Sequence[UInt8], compute: Compute) -> list[float]:
     """Measure the shift of each slice (C, H, W) from the training, see `models.batch_norms`."""
+    model.network.to(compute.device)
     with autocast(compute):
-        return batch_norms.activation_shifts(model.network, _batches(model, channels, compute))
+        return batch_norms.activation_shifts(model.network, _batches(channels, compute))
 
 
 def recalibrated(model: TrainedModel, channels: Sequence[UInt8], compute: Compute) -> TrainedModel:
     """Give the model with batch norms that have the means and variances of slices (C, H, W)."""
+    model.network.to(compute.device)
     with autocast(compute):
-        network: Any = batch_norms.with_statistics_of(
-            model.network, _batches(model, channels, compute)
-        )
+        network: Any = batch_norms.with_statistics_of(model.network, _batches(channels, compute))
     return replace(model, network=network)
 
 
-def _batches(model: TrainedModel, channels: Sequence[UInt8], compute: Compute) -> Iterator[Tensor]:
-    """Give slices (C, H, W) one by one as the network takes them; it is put on its device."""
-    model.network.to(compute.device)
+def _batches(channels: Sequence[UInt8], compute: Compute) -> Iterator[Tensor]:
+    """Give slices (C, H, W) one by one as the network takes them."""
     for pixels in channels:
         yield torch.from_numpy(pixels)[None].to(compute.device).float().mul_(1 / 255)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from fibseg.config.schemas import PredictConfig
@@ -23,6 +23,7 @@ from fibseg.prediction.output.changes import (
     differences,
     labeller_identity,
     notes_of,
+    refuse_place_of_image,
     report_changes,
 )
 from fibseg.prediction.output.shards import Shard
@@ -49,7 +50,14 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
     outputs = outputs_of(config, labeller, adaptation)
     for output in outputs:
         refuse_place_of_image(output.path, config.image)
-    identity = labeller_identity(labeller, stack, voxel_size, adaptation.intensity)
+    identity = labeller_identity(
+        labeller=labeller,
+        stack=stack,
+        voxel_size=voxel_size,
+        intensity=adaptation.intensity,
+        originals=adaptation.originals,
+        sampled=adaptation.sampled,
+    )
     digests = {} if config.overwrite else finished_digests(outputs, identity, stack)
     restored = unchanged_slices(
         digests=digests, labeller=labeller, stack=stack, path=outputs[0].path, console=console
@@ -156,15 +164,21 @@ def make_labeller(
         processes=config.processes or config.threads or cores(),
     )
     # Before anything is labelled: a stack in another scale of grey values is refused.
-    models, adaptation = adapted(
-        models=models,
-        adapt=config.adapt,
-        intensity=config.intensity,
-        stack=stack,
-        scale=scale,
-        compute=compute,
-        console=console,
-    )
+    try:
+        models, adaptation = adapted(
+            models=models,
+            adapt=config.adapt,
+            intensity=config.intensity,
+            stack=stack,
+            scale=scale,
+            compute=compute,
+            console=console,
+        )
+    except torch.OutOfMemoryError as error:
+        raise FibsegError(
+            f"adapt={config.adapt}: {device} has too little memory to measure whole slices; "
+            "expected none or grey."
+        ) from error
     layers = list(models[0].class_names) if config.probabilities else []
     layers += [DISAGREEMENT] if config.disagreement else []
     # What the network sees of a slice, which a scale of 2 makes four times as large.
@@ -179,27 +193,6 @@ def make_labeller(
     )
     console.print(job_summary(labeller, stack, config))
     return labeller, adaptation, voxel_size
-
-
-def refuse_place_of_image(output: Path, image: str) -> None:
-    """Refuse an output that would replace the image, or become one of its slices.
-
-    Raises:
-        FibsegError: the output is the image or lies within it.
-    """
-    place = Path(image).resolve()
-    target = output.resolve()
-    # A Zarr store holds its arrays, and may be named by one of them.
-    inside = place in target.parents and place.suffix.lower() == ".zarr"
-    if target == place or inside or target in place.parents:
-        raise FibsegError(f"{output}: is the image {image}, or lies in it; give another place.")
-    is_file = target.suffix.lower() != ".zarr"
-    # A name with brackets in it may be a file, and no pattern.
-    in_pattern = not place.exists() and fnmatch(str(target), str(place))
-    if is_file and (target.parent == place or in_pattern):
-        raise FibsegError(
-            f"{output}: would be one of the slices of {image} the next time; give another place."
-        )
 
 
 def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:

@@ -20,7 +20,7 @@ from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
-from fibseg.prediction.adaptation import usual_shifts
+from fibseg.prediction.adaptation import has_batch_norms, usual_shifts
 from fibseg.prediction.intensity import spread
 from fibseg.prediction.slices import slice_confidences
 from fibseg.prediction.stack import LabelledSlice
@@ -137,6 +137,8 @@ class ShiftWatch:
         if len(references) < len(self.models) or not self.shares:
             return
         where = f"{len(self.shares)} slices over the stack"
+        can_adapt = all(has_batch_norms(model) for model in self.models)
+        advice = "; adapt=auto may help" if can_adapt else ""
         for k, name in enumerate(self.models[0].class_names):
             ranges = [reference["shares"].get(name) for reference in references]
             if k == 0 or None in ranges:
@@ -149,7 +151,7 @@ class ShiftWatch:
                 yield (
                     f"{_percent(share)} {name} in {where}, {_percent(low)} to {_percent(high)} in "
                     "slices of the training; look at the first labels (other grey values, voxels "
-                    "or tissue?); adapt=auto takes what the stack's own slices call for."
+                    f"or tissue?){advice}."
                 )
         known = references[0]["confidence"]
         if known is None or not self.confidences:

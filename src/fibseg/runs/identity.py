@@ -21,14 +21,16 @@ PROVENANCE_KEYS = {"config_hash", "data_hash", "threads", "precision", "tracking
 _KEYS_WITHOUT_EFFECT = ("name", "seed", "logger", "tracking", "machine", "provenance")
 """Keys of a configuration that change no result; the seed does, but stands beside the hash."""
 
-_PAPERS_AUGMENTATION = {
-    "name": "paper",
-    **dict.fromkeys(("share", "gain", "offset", "gamma", "noise", "blur"), 0.0),
-    **dict.fromkeys(("coarse", "curtains", "charging", "scale", "elastic"), 0.0),
-}
+_CHANGES = (
+    *("gain", "offset", "gamma", "noise", "blur"),
+    *("coarse", "curtains", "charging", "scale", "elastic"),
+)
+"""Keys of an augmentation that are 0 where it does nothing."""
+
+_PAPERS_AUGMENTATION = {"name": "paper", "share": 0.0, **dict.fromkeys(_CHANGES, 0.0)}
+"""An augmentation that does nothing is left out of a hash: the first runs lack the group."""
 
 _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
-    ("augmentation",): _PAPERS_AUGMENTATION,
     ("data", "annotated"): None,
     ("data", "intensity", "per"): "stack",
     ("decision",): "argmax",
@@ -56,6 +58,9 @@ def scientific(config: dict[str, Any], compile_counts: bool = False) -> dict[str
     kept = {key: value for key, value in config.items() if key not in _KEYS_WITHOUT_EFFECT}
     for (*groups, key), value in _YOUNGER_KEYS.items():
         kept = _without(kept, groups, key, value)
+    augmentation = kept.get("augmentation", _PAPERS_AUGMENTATION)
+    if not augmentation["share"] or not any(map(augmentation.get, _CHANGES)):
+        kept.pop("augmentation", None)
     kept["data"] = _scientific_data(kept["data"])
     if kept.get("init_from"):
         start = Path(kept["init_from"])
@@ -129,8 +134,9 @@ def changed_keys(
     The result is as {"training.epochs": 3}, with the values of `config`. Keys that only `defaults`
     has are not in it.
     """
+    nothing = {"augmentation": _PAPERS_AUGMENTATION}
     values = flatten(scientific(config, compile_counts))
-    default_values = flatten(scientific(defaults, compile_counts))
+    default_values = flatten(nothing | scientific(defaults, compile_counts))
     # A key that is missing differs from any value, None included.
     missing = object()
     return {
@@ -148,8 +154,12 @@ def place_of_run(
     A run that an earlier version named after its `training.compile` keeps its directory.
     """
     place = folder / run_name(config, experiment, defaults)
-    earlier = folder / run_name(config, experiment, defaults, compile_counts=True)
-    return earlier if is_run(earlier) and not is_run(place) else place
+    earlier = [folder / run_name(config, experiment, defaults, compile_counts=True)]
+    # It was called experiment=quick until there was a better one.
+    if experiment == "quick_v1":
+        earlier.append(folder / run_name(config, "quick", defaults))
+    kept = [path for path in earlier if is_run(path)]
+    return kept[0] if kept and not is_run(place) else place
 
 
 def run_name(
@@ -158,7 +168,7 @@ def run_name(
     defaults: dict[str, Any],
     compile_counts: bool = False,
 ) -> str:
-    """Name a run `<model>-<filter>[-<experiment>][-<changed keys>]-s<seed>-<hash>`.
+    """Name a run `<model>-<filter>[-<augmentation>][-<experiment>][-<changed keys>]-s<seed>-<hash>`.
 
     Only [A-Za-z0-9._-] occur in it. `defaults` is the configuration of the same choices (model,
     filter, experiment) with no key changed; `compile_counts` is that of `scientific`.

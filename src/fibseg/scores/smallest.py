@@ -23,7 +23,7 @@ _QUANTILE = 0.25
 """Of the sizes of annotated objects; no size above it is tried."""
 
 _FEWEST_SLICES = 2
-"""Below which nothing is chosen, since no slice can be held apart."""
+"""Slices with the class, below which nothing is chosen: no slice can be held apart."""
 
 
 def without_small(labels: UInt8, smallest: Sequence[int]) -> UInt8:
@@ -46,8 +46,16 @@ def without_small(labels: UInt8, smallest: Sequence[int]) -> UInt8:
             small |= (pixels < size)[numbers]
     if not small.any() or small.all():
         return labels
-    nearest = ndimage.distance_transform_edt(small, return_distances=False, return_indices=True)
-    return np.asarray(labels[tuple(nearest)])
+    cleaned = labels.copy()
+    # The nearest pixel that stays touches the group of small objects, so a box of one pixel more
+    # holds it: the distances of a whole slice take several times as long.
+    for rows, columns in ndimage.find_objects(numbered(small)):
+        box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in (rows, columns))
+        nearest = ndimage.distance_transform_edt(
+            small[box], return_distances=False, return_indices=True
+        )
+        cleaned[box] = np.where(small[box], labels[box][tuple(nearest)], cleaned[box])
+    return cleaned
 
 
 def best_smallest(labels: Sequence[UInt8], truths: Sequence[UInt8], classes: int) -> list[int]:
@@ -62,8 +70,6 @@ def best_smallest(labels: Sequence[UInt8], truths: Sequence[UInt8], classes: int
         truths: annotation (H, W) of each.
         classes: number of classes, background included.
     """
-    if len(labels) < _FEWEST_SLICES:
-        return [0] * classes
     return [0] + [_best_of_class(labels, truths, index) for index in range(1, classes)]
 
 
@@ -71,35 +77,34 @@ def _best_of_class(labels: Sequence[UInt8], truths: Sequence[UInt8], index: int)
     scores = np.stack(
         [_f1_by_size(pixels, truth, index) for pixels, truth in zip(labels, truths, strict=True)]
     )
-    areas = np.concatenate([np.bincount(numbered(t == index).ravel())[1:] for t in truths])
-    if not len(areas):
+    scores = scores[~np.isnan(scores[:, 0])]
+    if len(scores) < _FEWEST_SLICES:
         return 0
+    areas = np.concatenate([np.bincount(numbered(t == index).ravel())[1:] for t in truths])
     possible = max(1, int((np.quantile(areas, _QUANTILE) >= SIZES).sum()))
     scores = scores[:, :possible]
-    gains = []
-    for held in range(len(scores)):
-        chosen = _best(np.delete(scores, held, axis=0))
-        gains.append(scores[held, chosen] - scores[held, 0])
-    known = [gain for gain in gains if not np.isnan(gain)]
-    return int(SIZES[_best(scores)]) if known and np.mean(known) > 0 else 0
+    gains = [
+        scores[held, _best(np.delete(scores, held, axis=0))] - scores[held, 0]
+        for held in range(len(scores))
+    ]
+    return int(SIZES[_best(scores)]) if np.mean(gains) > 0 else 0
 
 
 def _best(scores: Floats) -> int:
     """Find the first column of (slices, sizes) whose mean is nearly the largest."""
-    present = ~np.isnan(scores)
-    # A slice in which nothing is left, and nothing was, has no part in a mean.
-    total = np.where(present, scores, 0).sum(axis=0)
-    means = total / np.maximum(present.sum(axis=0), 1)
+    means = scores.mean(axis=0)
     return int(np.flatnonzero(means >= means.max() - _ENOUGH)[0])
 
 
 def _f1_by_size(labels: UInt8, truth: UInt8, index: int) -> Floats:
-    """Compute the F1 of a class for each of SIZES, of objects in annotated pixels; NaN for none."""
+    """Compute the F1 of a class for each of SIZES, in annotated pixels; NaN for a missing one."""
     numbers = numbered(labels == index)
     pixels = np.bincount(numbers.ravel())[1:]
     known = np.bincount(numbers[truth != IGNORE], minlength=len(pixels) + 1)[1:]
     right = np.bincount(numbers[truth == index], minlength=len(pixels) + 1)[1:]
     kept = pixels[None, :] >= SIZES[:, None]
     # Pixels of removed objects are of another class then, which this class does not see.
-    total = (kept * known).sum(axis=1) + np.count_nonzero(truth == index)
-    return np.where(total > 0, 2 * (kept * right).sum(axis=1) / np.maximum(total, 1), np.nan)
+    there = np.count_nonzero(truth == index)
+    total = (kept * known).sum(axis=1) + there
+    # As in `fibseg.scores.pixels`: a slice without the class has no part in its mean.
+    return 2 * (kept * right).sum(axis=1) / total if there else np.full(len(SIZES), np.nan)

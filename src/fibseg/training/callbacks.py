@@ -31,7 +31,7 @@ from fibseg.machine import Compute, raise_terminated
 from fibseg.models.checkpoints import is_whole, load_whole, save_whole
 from fibseg.models.trained import TrainedModel, save_model
 from fibseg.prediction.slices import predict_slices
-from fibseg.prediction.windows import windows_of
+from fibseg.prediction.windows import LARGEST_WHOLE, Windows, windows_of
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import divergence, has_diverged
 from fibseg.scores.pixels import confusion_counts, mean_f1
@@ -96,7 +96,8 @@ class SliceScores(Callback):
         truths = [labels.cpu().numpy() for labels in slices.labels]
         model = replace(self.model, network=network, decision=None)
         was_training = network.training
-        labels = predict_slices(model, channels, windows_of(model, "whole"), self.compute)
+        windows = _selection_windows(model, channels[0].shape[1] * channels[0].shape[2])
+        labels = predict_slices(model, channels, windows, self.compute)
         count = len(model.class_names)
         counts = [confusion_counts(*pair, count) for pair in zip(truths, labels, strict=True)]
         network.train(was_training)
@@ -109,7 +110,14 @@ class SliceScores(Callback):
         pl_module.epoch_metrics["slices_f1"] = self.score(pl_module)
 
 
-def badness(metrics: Mapping[str, float]) -> float:
+def _selection_windows(model: TrainedModel, slice_pixels: int) -> Windows:
+    """The fastest windows that a model bears, without a comparison of their F1."""
+    if model.channels.by_patch:
+        return windows_of(model, "paper")
+    return windows_of(model, "whole" if slice_pixels <= LARGEST_WHOLE else "tiles")
+
+
+def selection_loss(metrics: Mapping[str, float]) -> float:
     """What the best epoch has least of: the validation loss, or 1 - F1 of slices if measured."""
     f1 = metrics.get("slices_f1")
     if f1 is None:
@@ -163,8 +171,8 @@ class RunCheckpoints(Callback):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
         # NaN is below nothing: a start without a loss is none to go back to.
-        if self.start is not None and badness(self.start) < self.best_loss:
-            self.best_loss = badness(self.start)
+        if self.start is not None and selection_loss(self.start) < self.best_loss:
+            self.best_loss = selection_loss(self.start)
             self.run.best.parent.mkdir(exist_ok=True)
             save_model(self.model, self.run.best)
 
@@ -188,7 +196,7 @@ class RunCheckpoints(Callback):
         """Save the epoch, then stop where SIGTERM asked for it."""
         assert isinstance(pl_module, Segmentation)
         # In this hook, since callbacks come before the module in `on_validation_epoch_end`.
-        loss = badness(pl_module.epoch_metrics)
+        loss = selection_loss(pl_module.epoch_metrics)
         if has_diverged(pl_module.epoch_metrics):
             # Nothing is left to resume from: the next epoch would be as this one.
             self.run.remove_state()

@@ -143,10 +143,11 @@ class Segmentation(LightningModule):
         """Seed dropout from (seed, epoch) alone, so that a resumed run repeats an unbroken one."""
         # At the start of each epoch: what torch drew before a kill must not matter.
         seed_torch(self.seed, self.current_epoch)
-        # Frozen weights have no gradient, and Adam passes them over.
-        frozen = self.current_epoch < self.optimisation.frozen_epochs
-        for parameter in self._encoder_parameters():
-            parameter.requires_grad_(not frozen)
+        if self.optimisation.frozen_epochs > 0:
+            # Frozen weights have no gradient, and Adam passes them over; batch norms keep theirs.
+            frozen = self.current_epoch < self.optimisation.frozen_epochs
+            encoder = self.network.encoder
+            encoder.train(not frozen).requires_grad_(not frozen)  # type: ignore[union-attr]
         self._epoch_start = perf_counter()
         self._sums = {}
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,13 +132,39 @@ def differences(before: Mapping[str, Any], identity: Mapping[str, Any]) -> list[
     return texts
 
 
+def refuse_place_of_image(output: Path, image: str) -> None:
+    """Refuse an output that would replace the image, or become one of its slices.
+
+    Raises:
+        FibsegError: the output is the image or lies within it.
+    """
+    place = Path(image).resolve()
+    target = output.resolve()
+    # A Zarr store holds its arrays, and may be named by one of them.
+    inside = place in target.parents and place.suffix.lower() == ".zarr"
+    if target == place or inside or target in place.parents:
+        raise FibsegError(f"{output}: is the image {image}, or lies in it; give another place.")
+    is_file = target.suffix.lower() != ".zarr"
+    # A name with brackets in it may be a file, and no pattern.
+    in_pattern = not place.exists() and fnmatch(str(target), str(place))
+    if is_file and (target.parent == place or in_pattern):
+        raise FibsegError(
+            f"{output}: would be one of the slices of {image} the next time; give another place."
+        )
+
+
 def notes_of(path: Path) -> dict[str, Any]:
     """Read the notes of an output that exists; none otherwise."""
     return (read_notes(path) or {}) if path.exists() else {}
 
 
 def labeller_identity(
-    labeller: Labeller, stack: Stack, voxel_size: list[float] | None, intensity: str = "training"
+    labeller: Labeller,
+    stack: Stack,
+    voxel_size: list[float] | None,
+    intensity: str = "training",
+    originals: Sequence[TrainedModel] = (),
+    sampled: str = "",
 ) -> dict[str, Any]:
     """List what outputs depend on beside the pixels; another identity is not resumed.
 
@@ -146,11 +173,13 @@ def labeller_identity(
         stack: the image.
         voxel_size: (z, y, x) in nm; None where it is unknown.
         intensity: whose grey range the models have, one of `fibseg.models.kinds.INTENSITIES`.
+        originals: the models before they took statistics of the stack; none where they did not.
+        sampled: digest of the pixels whose statistics they took.
     """
     # Ranges of single slices follow from the pixels, which are compared by themselves.
     own_range = intensity == "own"
     identity = {
-        "models": [model_digest(model, not own_range) for model in labeller.models],
+        "models": [model_digest(model, not own_range) for model in originals or labeller.models],
         "windows": str(labeller.windows),
         "turned": labeller.turned,
         "precision": labeller.compute.precision,
@@ -161,6 +190,8 @@ def labeller_identity(
         "voxel_size": voxel_size,
         "intensity": intensity,
     }
+    if sampled:
+        identity["statistics"] = sampled
     if own_range:
         ranges = [model.grey_range for model in labeller.models]
         # A sample of the stack gave them: a slice that is replaced may change them, and all labels.
