@@ -85,9 +85,11 @@ def test_contrast_brightness_and_gamma_are_functions_of_the_grey_value() -> None
     for changes in ({"gain": 0.3}, {"offset": 0.2}, {"gamma": 0.5}):
         result = changed(entry, **changes).images
         for before, after in zip(entry.images, result, strict=True):
-            x, y = before.flatten().numpy(), after.flatten().numpy()
+            x = before.flatten().numpy()
+            y = after.flatten().numpy()
             if "gamma" in changes:
-                x, y = np.log(x), np.log(y)
+                x = np.log(x)
+                y = np.log(y)
             slope, start = np.polyfit(x, y, 1)
             np.testing.assert_allclose(y, slope * x + start, atol=1e-4)
             if "gain" in changes:

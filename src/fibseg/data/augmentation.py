@@ -50,7 +50,8 @@ def augmented(batch: Batch, settings: Augmentation, generator: torch.Generator) 
     """
     if settings.is_plain:
         return batch
-    images, labels = batch.images, batch.labels
+    images = batch.images
+    labels = batch.labels
     draw = _Draw(generator, len(labels), settings.share, images.device)
     if settings.scale > 0 or settings.elastic > 0:
         images, labels = _moved(images, labels, settings, draw)

@@ -157,7 +157,8 @@ def _fit_first_convolution(
         # The convolution sees the image three times, and adds up a third of each.
         weights[entry] = kernel[:, :1].repeat(1, 3, 1, 1) / 3
         return
-    names, source_names = model.channels.names, source.channels.names
+    names = model.channels.names
+    source_names = source.channels.names
     weights[entry] = _by_channel(random_weights[entry], names, kernel, source_names)
     skip = getattr(model.network, "image_skip", None)
     if skip is not None:

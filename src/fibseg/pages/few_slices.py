@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from fibseg.comparison.dataset import Dataset
-from fibseg.comparison.paired import t_interval
+from fibseg.comparison.paired import Interval, t_interval
 from fibseg.pages.svg import (
     CHART_STYLE,
     add_legend,
@@ -63,7 +63,8 @@ def few_slices_chart(dataset: Dataset) -> str:
         figure, charts = chart_row(len(dataset.foreground))
         for axes, name in zip(charts, dataset.foreground, strict=True):
             for number, (label, curve) in enumerate(curves.items()):
-                _draw_curve(axes, number, label, curve, name)
+                intervals = [t_interval(_scores(runs, name)) for runs in curve.values()]
+                _draw_curve(axes, number, label, dict(zip(curve, intervals, strict=True)))
             counts = sorted({count for curve in curves.values() for count in curve})
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(FixedLocator(counts))
@@ -76,12 +77,11 @@ def few_slices_chart(dataset: Dataset) -> str:
         return svg_text(figure, "test F1 over the number of annotated slices")
 
 
-def _draw_curve(axes: Axes, number: int, label: str, curve: _Curve, name: str) -> None:
+def _draw_curve(axes: Axes, number: int, label: str, intervals: dict[int, Interval]) -> None:
     """Draw a curve; its points are moved aside, or intervals would hide each other."""
-    intervals = [t_interval(_scores(runs, name)) for runs in curve.values()]
-    places = np.array(list(curve)) * 1.03 ** (number - 1)
-    means = np.array([interval.mean for interval in intervals])
-    ends = np.array([[i.mean - i.low, i.high - i.mean] for i in intervals]).T
+    places = np.array(list(intervals)) * 1.03 ** (number - 1)
+    means = np.array([interval.mean for interval in intervals.values()])
+    ends = np.array([[i.mean - i.low, i.high - i.mean] for i in intervals.values()]).T
     axes.errorbar(
         places,
         means,

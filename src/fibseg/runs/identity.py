@@ -168,10 +168,11 @@ def run_name(
     defaults: dict[str, Any],
     compile_counts: bool = False,
 ) -> str:
-    """Name a run `<model>-<filter>[-<augmentation>][-<experiment>][-<changed keys>]-s<seed>-<hash>`.
+    """Name a run by model, filter, augmentation, experiment, changed keys, seed and hash.
 
-    Only [A-Za-z0-9._-] occur in it. `defaults` is the configuration of the same choices (model,
-    filter, experiment) with no key changed; `compile_counts` is that of `scientific`.
+    As in unet-off-strong-quick-epochs_9-s0-1a2b3c4d. Only [A-Za-z0-9._-] occur in it. `defaults` is
+    the configuration of the same choices (model, filter, experiment) with no key changed;
+    `compile_counts` is that of `scientific`.
     """
     # The last part of a key is enough for a reader; the hash tells equal ones apart.
     changes = [
