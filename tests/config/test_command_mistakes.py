@@ -40,6 +40,7 @@ PREDICT = {
     "no image": ({"image": "nowhere.tif"}, ["nowhere.tif", "no such file"]),
     "no argument": ({"image": "???"}, ["image: must be given"]),
     "intensity": ({"intensity": "mine"}, ["intensity: mine", "training, own or slice"]),
+    "adapt": ({"adapt": "all"}, ["adapt: all", "none, grey, norm, both or auto"]),
     "other grey values": ({"image": "bits16.tif"}, ["uint16", "intensity=own takes the stack's"]),
     "output is image": (
         {"image": "nan.tif", "output": "nan.tif", "overwrite": "true"},

@@ -166,9 +166,9 @@ def run_path_of(*words: str) -> Path:
 
 
 def test_quotes_and_folders_change_no_name_of_a_run() -> None:
-    usual = run_path_of("experiment=quick", "seed=3", "training.schedule=constant")
+    usual = run_path_of("experiment=quick_v1", "seed=3", "training.schedule=constant")
     # As it was before paths were put in quotes.
-    assert str(usual) == "runs/phantom/unet-off-quick-schedule_constant-s3-982cf243"
+    assert str(usual) == "runs/phantom/unet-off-quick_v1-schedule_constant-s3-982cf243"
     same = run_path_of(
         "experiment='quick'",
         "seed=3",
