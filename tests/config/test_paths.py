@@ -170,7 +170,7 @@ def test_quotes_and_folders_change_no_name_of_a_run() -> None:
     # As it was before paths were put in quotes.
     assert str(usual) == "runs/phantom/unet-off-quick_v1-schedule_constant-s3-982cf243"
     same = run_path_of(
-        "experiment='quick'",
+        "experiment='quick_v1'",
         "seed=3",
         "training.schedule='constant'",
         "data.root=Müller (1), it's",
