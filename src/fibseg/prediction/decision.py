@@ -30,8 +30,8 @@ _DRAWN_PATCHES = 1024
 """Patches whose pixels give the shares of the classes that a training sees."""
 
 _LEAST_GAIN = 0.01
-"""Mean F1 that offsets must gain on pixels held apart. On vnc they gained .03 to .06 there; a gain of
-.000 to .004, as on epfl, is none that other slices need confirm."""
+"""Mean F1 that offsets must gain on pixels held apart: .03 to .06 on vnc; the .000 to .004 of epfl
+need not hold on other slices."""
 
 
 def prior_offsets(
