@@ -187,6 +187,8 @@ EUNET = (
     "filter.scope=patch",
     "training.epochs=2",
     "training.ema=0.9",
+    "training.select=slices",
+    "augmentation=strong",
 )
 
 
