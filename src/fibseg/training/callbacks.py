@@ -132,8 +132,8 @@ class RunCheckpoints(Callback):
     """Writes best.ckpt and last.ckpt after each validation, and stops a training at SIGTERM.
 
     best.ckpt is written where the validation loss fell, or where the F1 of whole slices rose if
-    `SliceScores` measured it, last.ckpt always; the last.ckpt before it
-    stays as previous.ckpt. The weights that a run starts from may be the best ones. An epoch whose
+    `SliceScores` measured it. last.ckpt is always written; the one before it stays as
+    previous.ckpt. The weights that a run starts from may be the best ones. An epoch whose
     loss is no number ends the training, and none of its weights are kept.
 
     SIGTERM lets the epoch end and be saved, then raises KeyboardInterrupt; a second SIGTERM raises

@@ -223,17 +223,12 @@ class Segmentation(LightningModule):
             "share_patches_centred": float(sums["centred"]) / patches,
         }
 
-    def _encoder_parameters(self) -> list[nn.Parameter]:
-        """Weights of the network's encoder; none where it has none."""
-        encoder = getattr(self.network, "encoder", None)
-        return list(encoder.parameters()) if isinstance(encoder, nn.Module) else []
-
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """All weights, or those of the encoder apart where they have a rate of their own."""
         settings = self.optimisation
         if settings.encoder_rate == 1:
             return [{"params": list(self.network.parameters())}]
-        encoder = self._encoder_parameters()
+        encoder = list(self.network.encoder.parameters())  # type: ignore[union-attr]
         ids = {id(parameter) for parameter in encoder}
         others = [weight for weight in self.network.parameters() if id(weight) not in ids]
         rate = settings.learning_rate * settings.encoder_rate
