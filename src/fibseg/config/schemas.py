@@ -75,7 +75,9 @@ class TrainingConfig:
     betas: list[float]
     eps: float
     schedule: str
+    overlap: str
     cross_entropy: float
+    cl_dice: float
     ema: float
     select: str
     precision: str
@@ -165,7 +167,7 @@ class PredictConfig:
     window_batch: int
 
 
-GROUPS = ("data", "filter", "size", "model", "model_size", "augmentation", "experiment")
+GROUPS = ("data", "filter", "size", "model", "model_size", "augmentation", "loss", "experiment")
 """Groups of conf/, of which a command line chooses entries by name."""
 
 PATHS = (
