@@ -13,7 +13,6 @@ from torch import Tensor
 
 from fibseg.arrays import UInt8
 from fibseg.config.compose import description_of
-from fibseg.data.grey import to_8bit
 from fibseg.data.slices import load_slices
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.machine import Compute, cores
@@ -59,7 +58,7 @@ def open_scored(
     model = load_model(find_checkpoint(run))
     model.network.to(device).eval()
     slices = slices_to_test(run, root)[:count]
-    images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
+    images = [annotated.pictures(model.grey_range) for annotated in slices]
     channels = list(model_channels(model, images, None, cores()))
     compute = Compute(
         device=device, precision=model.precision, batch_size=BATCH_SIZE, processes=cores()

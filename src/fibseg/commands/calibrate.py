@@ -71,11 +71,10 @@ def _calibrate(path: Path, options: argparse.Namespace) -> None:
 
 def _channels(opened: ScoredRun, split: str) -> list[UInt8]:
     """What the network sees (C, H, W) of the slices of a split."""
-    from fibseg.data.grey import to_8bit
     from fibseg.prediction.slices import model_channels
 
     model = opened.model
-    images = [to_8bit(annotated.image, model.grey_range) for annotated in opened.slices[split]]
+    images = [annotated.pictures(model.grey_range) for annotated in opened.slices[split]]
     return model_channels(model, images, None, opened.compute.processes)
 
 

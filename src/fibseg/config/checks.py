@@ -6,7 +6,7 @@ import re
 
 from fibseg.config.schemas import MODEL_SCHEMAS, FilterConfig, TrainConfig, TrainingConfig
 from fibseg.data.sampling import Augmentation
-from fibseg.filters.channels import SCOPES
+from fibseg.filters.channels import MOST_CONTEXT, SCOPES
 from fibseg.models.kinds import ADAPTATIONS, ALL_WINDOWS, ARGUMENT_RULES, DECISIONS, INTENSITIES
 from fibseg.rules import (
     BELOW_ONE,
@@ -19,6 +19,7 @@ from fibseg.rules import (
     Rule,
     among,
     number,
+    whole,
 )
 
 PRECISION = among("auto", "32", "bf16")
@@ -62,12 +63,14 @@ def model_checks(config: TrainConfig) -> list[Check]:
     unfiltered = Rule(
         lambda areas: not areas or kind.takes_channels, "none, filter=off, with this model"
     )
+    flat = Rule(lambda context: context == 0, "0 with this model")
     small = Rule(lambda seed: seed < 2**32, "below 2^32 with this model")
     return [
         *checks,
         Check("filter.scope", config.filter.scope, whole),
         Check("init_from", config.init_from, nothing),
         Check("filter.areas", config.filter.areas, unfiltered),
+        Check("data.context", config.data.context, flat),
         Check("seed", config.seed, small),
     ]
 
@@ -160,6 +163,7 @@ def run_checks(config: TrainConfig) -> list[Check]:
     return [
         Check("seed", config.seed, NOT_NEGATIVE),
         Check("name", config.name, NAME),
+        Check("data.context", config.data.context, whole(0, MOST_CONTEXT)),
         *model_checks(config),
         *filter_checks(config.filter),
         Check("patches.size", patches.size, Rule(lambda size: size >= 3, "3 or more")),

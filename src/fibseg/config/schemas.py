@@ -135,7 +135,7 @@ class TrainConfig:
     @property
     def channels(self) -> Channels:
         """What the model sees of a slice."""
-        return Channels(tuple(self.filter.areas), self.filter.scope)
+        return Channels(tuple(self.filter.areas), self.filter.scope, self.data.context)
 
 
 @dataclass

@@ -118,6 +118,7 @@ class DataDescription:
         volumes: annotated images.
         phantom: of a synthetic data set.
         annotated: number of training slices that are used, over all volumes; None for all.
+        context: slices on each side of a slice that a network sees with it.
     """
 
     name: str
@@ -130,6 +131,7 @@ class DataDescription:
     phantom: PhantomDescription | None
     # Younger than descriptions that people have.
     annotated: int | None = None
+    context: int = 0
 
 
 def describe_labels(

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from fibseg.arrays import UInt8
 from fibseg.data.augmentation import augmentation_generator, augmented
-from fibseg.data.grey import GreyRange, to_8bit
+from fibseg.data.grey import GreyRange
 from fibseg.data.sampling import Augmentation, Patches, PatchSampler, turned
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.channels import Channels
@@ -29,8 +29,7 @@ class Batch(NamedTuple):
     """A mini-batch of N patches.
 
     Attributes:
-        images: (N, C, H, W) float32 in [0, 1]; channel 0 is the image, the others are its
-            grain-filtered versions.
+        images: (N, C, H, W) float32 in [0, 1], by `fibseg.filters.channels.Channels`.
         labels: (N, H, W) int64 class indices, IGNORE where nothing is annotated.
         drawn_class: (N,) the class each patch was centred on, 0 for a random place.
     """
@@ -96,7 +95,7 @@ def cut_patches(slices: SlicePixels, patches: Patches, size: int) -> Batch:
 
 
 def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Iterator[Batch]:
-    """Add filtered channels to batches of one channel, uint8 on the host, in order.
+    """Add filtered channels behind the first one of batches, uint8 on the host, in order.
 
     The workers are kept busy with the next batches while one is in use.
     """
@@ -111,7 +110,8 @@ def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Itera
 
 
 def _with_channels(batch: Batch, future: Future[UInt8]) -> Batch:
-    return batch._replace(images=torch.from_numpy(channels_of(future)))
+    images = [torch.from_numpy(channels_of(future)), batch.images[:, 1:]]
+    return batch._replace(images=torch.cat(images, 1))
 
 
 @dataclass(eq=False)
@@ -207,7 +207,7 @@ class StackDataModule(LightningDataModule):
         if self._on_device:
             return
         images = [
-            to_8bit(annotated.image, self._grey_range)
+            annotated.pictures(self._grey_range)
             for split_slices in self._slices.values()
             for annotated in split_slices
         ]
@@ -220,7 +220,7 @@ class StackDataModule(LightningDataModule):
         )
         pixels = iter(channels)
         # Labels take as much as one channel.
-        needed = sum(image.nbytes for image in images) * (self._channels.count + 1)
+        needed = sum(image[0].nbytes for image in images) * (self._channels.count + 1)
         device = self._device(needed)
         for split, split_slices in self._slices.items():
             self._on_device[split] = SlicePixels(

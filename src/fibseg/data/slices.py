@@ -34,7 +34,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
         reader = VolumeReader(description, index)
         positions = split_positions(volume, reader, f"data.volumes[{index}]")
         for split, split_slices in positions.items():
-            slices[split] += [reader.read(z) for z in split_slices]
+            slices[split] += [reader.with_neighbours(reader.read(z)) for z in split_slices]
         if volume.second_expert is not None:
             slices["second_expert"] += read_second_expert(description, index)
     # `split_positions` compares the splits of one volume; two volumes may name the same image.
@@ -96,7 +96,7 @@ def read_second_expert(description: DataDescription, index: int) -> list[Annotat
             "expected one page per slice."
         )
     reader.check_pages(positions)
-    return [reader.read(z, page) for page, z in enumerate(positions)]
+    return [reader.with_neighbours(reader.read(z, page)) for page, z in enumerate(positions)]
 
 
 def provide_phantom(description: DataDescription) -> None:

@@ -13,10 +13,18 @@ import numpy as np
 
 from fibseg.arrays import IGNORE, Mask, Pixels, Place, UInt8
 from fibseg.data.description import DataDescription, VolumeDescription
+from fibseg.data.grey import GreyRange, to_8bit
 from fibseg.data.label_files import is_prediction, name_doubts, open_label_stack
 from fibseg.data.pairing import Placement, check_order, place_labels
 from fibseg.errors import FibsegError
-from fibseg.stack import Stack, located, open_stack, read_finite
+from fibseg.stack import (
+    Stack,
+    check_depth,
+    located,
+    open_stack,
+    read_finite,
+    read_neighbours,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class AnnotatedSlice:
         image: (H, W), as in the file.
         labels: (H, W) uint8 class indices, IGNORE where the slice is unannotated.
         in_mask: (H, W), whether a pixel belongs to the tissue; None where there is no mask.
+        neighbours: images (H, W) around the slice, as `Stack.neighbours` orders them.
     """
 
     volume: int
@@ -36,6 +45,11 @@ class AnnotatedSlice:
     image: Pixels
     labels: UInt8
     in_mask: Mask | None = None
+    neighbours: Sequence[Pixels] = ()
+
+    def pictures(self, grey_range: GreyRange) -> UInt8:
+        """Give the slice and its neighbours in 8 bits, (1 + neighbours, H, W)."""
+        return np.stack([to_8bit(image, grey_range) for image in (self.image, *self.neighbours)])
 
     @property
     def place(self) -> Place:
@@ -78,6 +92,7 @@ class VolumeReader:
         self._index = index
         self._offset = volume.offset
         self.image = open_stack(located(description.root, volume.image))
+        check_depth(self.image, description.context)
         paths = self._label_paths(volume.labels if labels is None else labels, where)
         self._labels = _open_labels(paths, where)
         self._mask = self._open_mask(volume, where)
@@ -124,6 +139,11 @@ class VolumeReader:
             in_mask = self._mask.read(z) != 0
             labels[~in_mask] = IGNORE
         return AnnotatedSlice(volume=self._index, z=z, image=image, labels=labels, in_mask=in_mask)
+
+    def with_neighbours(self, annotated: AnnotatedSlice) -> AnnotatedSlice:
+        """Add the images around a slice, as far as `data.context` reaches."""
+        context = self._description.context
+        return replace(annotated, neighbours=read_neighbours(self.image, annotated.z, context))
 
     def check_pages(self, positions: Sequence[int]) -> None:
         """Raise FibsegError where names say that a page is of another slice than of its position.

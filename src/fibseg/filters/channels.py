@@ -1,4 +1,4 @@
-"""What a network sees of a slice: the image, and its versions by the grain filter.
+"""What a network sees of a slice: the image, its versions by the grain filter, its neighbours.
 
 The question whether the filter works on whole slices or on each patch is answered here alone.
 """
@@ -9,24 +9,29 @@ from dataclasses import dataclass
 
 SCOPES = ("slice", "patch")
 
+MOST_CONTEXT = 16
+"""Slices on each side of a slice that a network may see, at most."""
+
 
 @dataclass(frozen=True)
 class Channels:
-    """The channels of a network: the image, then one filtered version for each area.
+    """The channels of a network: the image, one filtered version for each area, the neighbours.
 
     Attributes:
         areas: limits of the grain filter in pixels, in the order of the channels.
         scope: what is filtered: "slice", the whole slice once, or "patch", each patch and each
             window of a prediction by itself, as the authors of the paper did.
+        context: slices on each side that are channels too, unfiltered.
     """
 
     areas: tuple[int, ...] = ()
     scope: str = "slice"
+    context: int = 0
 
     @property
     def count(self) -> int:
         """Number of channels, the image included."""
-        return 1 + len(self.areas)
+        return 1 + len(self.areas) + 2 * self.context
 
     @property
     def by_patch(self) -> bool:
@@ -44,7 +49,13 @@ class Channels:
     def names(self) -> list[str]:
         """Name of each channel, in order.
 
-        >>> Channels((650, 3200)).names
-        ['image', 'grain 650', 'grain 3200']
+        >>> Channels((650, 3200), context=1).names
+        ['image', 'grain 650', 'grain 3200', 'image -1', 'image +1']
         """
-        return ["image", *(f"grain {area}" for area in self.areas)]
+        # As `fibseg.stack.Stack.neighbours` orders them.
+        offsets = [sign * k for k in range(1, self.context + 1) for sign in (-1, 1)]
+        return [
+            "image",
+            *(f"grain {area}" for area in self.areas),
+            *(f"image {offset:+d}" for offset in offsets),
+        ]

@@ -82,26 +82,29 @@ def slice_channels(
     processes: int,
     progress: Progress = None,
 ) -> list[Pixels]:
-    """Give each slice its channels: the slice itself, then one filtered version per area.
+    """Give each slice its channels: itself, one filtered version per area, and its neighbours.
 
     Args:
-        images: Slices, each (H, W).
+        images: Slices, each (H, W); or (1 + n, H, W), a slice and n others around it.
         areas: Limits in pixels; none gives the slice alone.
         cache: As in `filter_slices`.
         processes: As in `filter_slices`.
         progress: As in `filter_slices`.
 
     Returns:
-        One (1 + len(areas), H, W) array per slice, in the order of ``images``.
+        One (1 + len(areas) + n, H, W) array per slice, in the order of ``images``.
     """
+    pictures = [image[None] if image.ndim == 2 else image for image in images]
     if not areas:
-        return [image[None] for image in images]
+        return pictures
+    # Neighbours are not filtered: their trees would cost as much as that of the slice.
+    middles = [picture[0] for picture in pictures]
     filtered = filter_slices(
-        images=images, areas=areas, cache=cache, processes=processes, progress=progress
+        images=middles, areas=areas, cache=cache, processes=processes, progress=progress
     )
     return [
-        np.concatenate([image[None], versions])
-        for image, versions in zip(images, filtered, strict=True)
+        np.concatenate([picture[:1], versions, picture[1:]])
+        for picture, versions in zip(pictures, filtered, strict=True)
     ]
 
 

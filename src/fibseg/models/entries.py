@@ -18,7 +18,7 @@ from torch import Tensor
 from fibseg.arrays import IGNORE
 from fibseg.data.grey import SUMMARY_PERCENTILES, GreyRange
 from fibseg.errors import FibsegError
-from fibseg.filters.channels import SCOPES
+from fibseg.filters.channels import MOST_CONTEXT, SCOPES
 from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES, DECISIONS, KINDS
 from fibseg.rules import Rule, among, brief, list_of, number, whole
 
@@ -187,6 +187,7 @@ ENTRIES: Mapping[str, Rule] = {
     ),
     "areas": list_of(whole(1, 2**40), 0, _MOST_AREAS),
     "filter_scope": among(*SCOPES),
+    "context": whole(0, MOST_CONTEXT),
     "window": Rule(_is_window, "two finite grey values, the lower first, and two percentiles"),
     "grey_percentiles": Rule(_percentiles, "null, or two percentiles, the lower first"),
     "grey_summary": Rule(_is_grey_summary, "null, or a summary of finite grey values"),

@@ -27,13 +27,13 @@ from fibseg.rules import brief
 if TYPE_CHECKING:
     from fibseg.models.kinds import Model
 
-FORMAT = 7
+FORMAT = 8
 """Format of a model's file; a newer one is refused.
 
 Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of
 single slices, 4 with the windows that were chosen for predictions, 5 with what the slices of the
 training look like, 6 with the decision, 7 with the usual shift of activations
-and the smallest objects.
+and the smallest objects, 8 with neighbouring slices as channels.
 """
 
 
@@ -143,6 +143,7 @@ _IN_FILE = (
     "decision",
     "areas",
     "filter_scope",
+    "context",
     "window",
     "weights",
 )
@@ -158,6 +159,7 @@ def save_model(model: TrainedModel, path: Path) -> None:
     content |= {name: getattr(model, name) for name in _SAME_IN_FILE}
     content["areas"] = list(model.channels.areas)
     content["filter_scope"] = model.channels.scope
+    content["context"] = model.channels.context
     # The key is older than the name; a new one would be a new format.
     content["window"] = astuple(model.grey_range)
     summary = model.grey_summary
@@ -196,7 +198,7 @@ def load_model(path: Path) -> TrainedModel:
     return TrainedModel(
         # As in training, where it is the faster order.
         network=network.eval().to(memory_format=torch.channels_last),
-        channels=Channels(tuple(content["areas"]), content["filter_scope"]),
+        channels=Channels(tuple(content["areas"]), content["filter_scope"], content["context"]),
         grey_range=GreyRange(*content["window"]),
         grey_summary=None if summary is None else GreySummary(**summary),
         decision=None if decision is None else Decision(**decision),
@@ -241,7 +243,7 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         )
     # What an older format lacks comes first, so that the file's own values win.
     younger = ("windows", "grey_percentiles", "grey_summary", "reference", "decision")
-    content = {**dict.fromkeys(younger), **content}
+    content = {**dict.fromkeys(younger), "context": 0, **content}
     if content["format"] == 1:
         content = {"filter_scope": "slice", **content}
     missing = [name for name in _IN_FILE if name not in content]
@@ -272,11 +274,11 @@ def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:
         raise FibsegError(
             f"{path}: damaged: its classes, arguments and arrays do not fit each other."
         )
-    channels = Channels(tuple(content["areas"]))
+    channels = Channels(tuple(content["areas"]), context=content["context"])
     if arguments.get("channels") != channels.count:
         raise FibsegError(
             f"{path}: a network of {arguments.get('channels')} channels, but filter areas "
-            f"{list(channels.areas)} make {channels.count}."
+            f"{list(channels.areas)} and context {channels.context} make {channels.count}."
         )
     if kind.compiled and content.get("features") != feature_names(channels.areas):
         raise FibsegError(

@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor
 
 from fibseg.arrays import Pixels, UInt8
-from fibseg.data.grey import padding_value, to_8bit
+from fibseg.data.grey import padding_value
 from fibseg.errors import FibsegError
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute
@@ -28,6 +28,7 @@ from fibseg.models import batch_norms
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.intensity import (
     GreySample,
+    in_8bit,
     in_grey_range,
     sample_grey,
     spread,
@@ -35,8 +36,7 @@ from fibseg.prediction.intensity import (
 )
 from fibseg.prediction.output.changes import pixel_digest
 from fibseg.prediction.slices import autocast
-from fibseg.prediction.voxels import resized
-from fibseg.stack import Stack, read_finite
+from fibseg.stack import Stack, read_finite, read_neighbours
 
 _SLICES = 5
 """Slices, spread over a stack, whose activations are measured."""
@@ -117,7 +117,8 @@ def adapted(
             the grey range.
     """
     chosen = Adaptation(adapt, intensity)
-    images = [] if adapt in ("none", "grey") else _images(stack, scale)
+    context = max(model.channels.context for model in models)
+    images = [] if adapt in ("none", "grey") else _images(stack, scale, context)
     if adapt in ("grey", "both"):
         chosen = replace(chosen, intensity="own" if intensity == "training" else intensity)
     if adapt in ("norm", "both"):
@@ -135,7 +136,7 @@ def adapted(
         console.print(_sentence(chosen, models), markup=False, highlight=False)
     models = in_grey_range(models, chosen.intensity, stack, console)
     if chosen.norm:
-        # Known by what it was made of: statistics have other last bits on another machine.
+        # By what it was made of: statistics have other last bits on another machine.
         digest = " ".join(pixel_digest(image) for image in images)
         chosen = replace(chosen, originals=models, sampled=digest)
         models = [
@@ -154,7 +155,6 @@ def _chosen(
     compute: Compute,
 ) -> Adaptation:
     """Choose by the shift of the stack: first grey values, then statistics of batch norms."""
-    # Without images there is no tissue, or nothing that can be read.
     if not images or not all(has_batch_norms(model) for model in models):
         return start
 
@@ -215,8 +215,8 @@ def has_batch_norms(model: TrainedModel) -> bool:
     return not model.kind.compiled and bool(batch_norms.batch_norms(model.network))
 
 
-def _images(stack: Stack, scale: tuple[float, float]) -> list[Pixels]:
-    """Read the middles of a few slices (H, W), spread over a stack.
+def _images(stack: Stack, scale: tuple[float, float], context: int) -> list[Pixels]:
+    """Read the middles of a few slices (1 + 2 * context, H, W), spread over a stack.
 
     Left out are slices that cannot be read, or show little but padding: they are not unlike the
     training, they are empty.
@@ -225,20 +225,21 @@ def _images(stack: Stack, scale: tuple[float, float]) -> list[Pixels]:
     for z in spread(range(stack.shape[0]), _CANDIDATES):
         # The prediction reports what cannot be read.
         with suppress(FibsegError):
-            tissue = _tissue(read_finite(stack, z))
-            middle = _middle(tissue, max(1, int(_SIDE / max(scale))))
-            if min(middle.shape) * min(scale) >= _LEAST_SIDE and middle.min() < middle.max():
+            pictures = np.stack([read_finite(stack, z), *read_neighbours(stack, z, context)])
+            middle = _middle(_tissue(pictures), max(1, int(_SIDE / max(scale))))
+            if min(middle.shape[1:]) * min(scale) >= _LEAST_SIDE and middle.min() < middle.max():
                 images.append(middle)
     return spread(images, _SLICES)
 
 
-def _tissue(image: Pixels) -> Pixels:
-    """Cut off the rows and columns at the borders of a slice (H, W) that hold padding alone."""
+def _tissue(pictures: Pixels) -> Pixels:
+    """Cut off the rows and columns at the borders of (n, H, W) where the first is padding alone."""
+    image = pictures[0]
     padding = padding_value(image)
     if padding is None:
-        return image
+        return pictures
     rows, columns = (np.flatnonzero((image != padding).any(axis=axis)) for axis in (1, 0))
-    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return pictures[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _middle(image: Pixels, side: int) -> Pixels:
@@ -256,8 +257,9 @@ def channels_for(
     scale: tuple[float, float],
     compute: Compute,
 ) -> list[UInt8]:
-    """Make the channels (C, H, W) of images (H, W) as a model's grey range shows them."""
-    grey = [resized(to_8bit(image, model.grey_range), scale) for image in images]
+    """Make the channels (C, H, W) of slices and their neighbours (1 + n, H, W) for a model."""
+    count = 1 + 2 * model.channels.context
+    grey = [in_8bit(pictures[:count], model.grey_range, scale) for pictures in images]
     # Whole images even for a filter of patches: the statistics are nearly the same.
     return slice_channels(grey, model.channels.areas, None, compute.processes)
 
@@ -274,8 +276,7 @@ def usual_shifts(model: TrainedModel, channels: Sequence[UInt8], compute: Comput
     if not has_batch_norms(model) or min(chosen[0].shape[1:]) < _LEAST_SIDE:
         return []
     if model.channels.by_patch:
-        grey = [pixels[0] for pixels in chosen]
-        chosen = slice_channels(grey, model.channels.areas, None, compute.processes)
+        chosen = slice_channels(chosen, model.channels.areas, None, compute.processes)
     return shifts(model, chosen, compute)
 
 

@@ -22,8 +22,8 @@ from fibseg.prediction.windows import (
     windows_of,
 )
 
-Source = tuple[GreyRange, tuple[int, ...]]
-"""What channels of a whole slice are made by: grey range, and areas of the filter."""
+Source = tuple[GreyRange, tuple[int, ...], int]
+"""What channels of a whole slice are made by: grey range, areas of the filter, and neighbours."""
 
 FAST_TO_CAREFUL = ("whole", "tiles", "blend", "paper")
 """Kinds of windows, the ones that cost most accuracy first."""
@@ -152,13 +152,14 @@ def sources_of(models: Sequence[TrainedModel]) -> dict[Source, list[int]]:
     for model in models:
         source = source_of(model)
         if source not in positions:
-            _, areas = source
-            positions[source] = list(range(count, count + 1 + len(areas)))
-            # The image, then its filtered versions.
-            count += 1 + len(areas)
+            _, areas, context = source
+            # The image, its filtered versions, its neighbours.
+            channels = 1 + len(areas) + 2 * context
+            positions[source] = list(range(count, count + channels))
+            count += channels
     return positions
 
 
 def source_of(model: TrainedModel) -> Source:
     """Give what makes a model's channels of a whole slice."""
-    return model.grey_range, model.channels.slice_areas
+    return model.grey_range, model.channels.slice_areas, model.channels.context

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from fibseg.arrays import UInt8
-from fibseg.data.grey import to_8bit
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute
@@ -217,7 +216,7 @@ def run_drift(
         raise FibsegError(
             "a forest gives the same labels by whole slices and by tiles; nothing to measure."
         )
-    images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
+    images = [annotated.pictures(model.grey_range) for annotated in slices]
     # A model that was trained on filtered patches bears windows of a patch's size only.
     kinds: list[tuple[str, int | None]] = [("blend", None)]
     if not model.channels.by_patch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from rich.console import Console
 
-from fibseg.arrays import Pixels
+from fibseg.arrays import Pixels, UInt8
 from fibseg.data.grey import (
     DRIFTED_SHARE,
     FEWEST_LEVELS,
@@ -18,11 +18,13 @@ from fibseg.data.grey import (
     GreySummary,
     padding_value,
     summary_of_samples,
+    to_8bit,
     without_padding,
 )
 from fibseg.errors import FibsegError
 from fibseg.machine import print_warnings
 from fibseg.models.trained import TrainedModel
+from fibseg.prediction.voxels import resized
 from fibseg.stack import Stack, read_finite
 
 _T = TypeVar("_T")
@@ -108,6 +110,11 @@ def tissue_outside(image: Pixels, grey_range: GreyRange) -> float:
     if padding is None or grey_range.low <= padding <= grey_range.high:
         return share
     return grey_range.outside(image[image != padding])
+
+
+def in_8bit(pictures: Iterable[Pixels], grey_range: GreyRange, scale: tuple[float, float]) -> UInt8:
+    """Give pictures (H, W) in 8 bits (n, h, w), enlarged by `scale` (rows, columns)."""
+    return np.stack([resized(to_8bit(picture, grey_range), scale) for picture in pictures])
 
 
 def with_intensity(model: TrainedModel, intensity: str, sample: GreySample | None) -> TrainedModel:

@@ -127,7 +127,8 @@ def unchanged_slices(
     if not digests:
         return {}
     console.print(f"{path}: is finished; {len(digests)} slices are compared with the image")
-    changes = compare_slices(digests, stack, labeller.models[0].grey_range)
+    grey_range = labeller.models[0].grey_range
+    changes = compare_slices(digests, stack, grey_range, labeller.context)
     is_old = len(digests) < stack.shape[0]
     if changes.other_image or (is_old and changes.changed):
         return {}

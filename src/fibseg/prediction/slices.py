@@ -140,8 +140,8 @@ class WindowedNetwork:
     def _images(self, windows: Tensor) -> Tensor:
         """Give windows as the network takes them, with their own channels if each is filtered."""
         if self.window_filter is not None:
-            filtered = self.window_filter(windows[:, 0].numpy())
-            windows = torch.from_numpy(filtered).to(self.compute.device)
+            filtered = torch.from_numpy(self.window_filter(windows[:, 0].numpy()))
+            windows = torch.cat([filtered, windows[:, 1:]], 1).to(self.compute.device)
         # As `fibseg.data.module` does it, so that both see the same floats to the last bit.
         return windows.float().mul_(1 / 255)
 

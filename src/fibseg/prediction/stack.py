@@ -11,13 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fibseg.arrays import UInt8
-from fibseg.data.grey import to_8bit
 from fibseg.errors import FibsegError
 from fibseg.filters.patches import PatchFilter, channels_of
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.ensemble import Ensemble, Source, source_of, sources_of
-from fibseg.prediction.intensity import tissue_outside
+from fibseg.prediction.intensity import in_8bit, tissue_outside
 from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter
 from fibseg.prediction.output.changes import READER_THREADS, pixel_digest
 from fibseg.prediction.slices import (
@@ -30,10 +29,10 @@ from fibseg.prediction.slices import (
     scores_of,
     smallest_of,
 )
-from fibseg.prediction.voxels import nearest, resized
+from fibseg.prediction.voxels import nearest
 from fibseg.prediction.windows import Windows
 from fibseg.scores.smallest import without_small
-from fibseg.stack import Stack, read_finite
+from fibseg.stack import Stack, check_depth, read_finite, read_neighbours
 
 _Decision = tuple[UInt8, list[UInt8], float | None]
 """Class indices (H, W), layers (H, W), and the mean confidence where it was measured."""
@@ -62,6 +61,11 @@ class Labeller:
     scale: tuple[float, float] = (1.0, 1.0)
     turned: bool = False
     layers: Sequence[str] = ()
+
+    @property
+    def context(self) -> int:
+        """Slices on each side that some model sees with a slice."""
+        return max(model.channels.context for model in self.models)
 
 
 @dataclass(frozen=True)
@@ -243,7 +247,8 @@ def _prepared(
 ) -> Iterator[tuple[int, _PreparedSlice | FibsegError]]:
     """Read and filter slices ahead of the network; an error of reading takes the slice's place."""
     processes = labeller.compute.processes
-    filters = {areas: PatchFilter(areas, processes) for _, areas in sources if areas}
+    filters = {areas: PatchFilter(areas, processes) for _, areas, _ in sources if areas}
+    check_depth(stack, labeller.context)
 
     def prepare(z: int) -> _PreparedSlice | FibsegError:
         try:
@@ -251,12 +256,16 @@ def _prepared(
         except FibsegError as error:
             # Returned, not raised: slices before it are still on their way, and others may follow.
             return error
+        # A neighbour that cannot be read is reported when its own turn comes.
+        around = read_neighbours(stack, z, labeller.context, stand_in=image)
         parts: list[UInt8 | Future[UInt8]] = []
-        for grey_range, areas in sources:
-            grey = resized(to_8bit(image, grey_range), labeller.scale)[None]
-            parts.append(filters[areas].submit(grey) if areas else grey)
+        for grey_range, areas, context in sources:
+            pictures = [image, *around[: 2 * context]]
+            grey = in_8bit(pictures, grey_range, labeller.scale)
+            parts.append(filters[areas].submit(grey[:1]) if areas else grey[:1])
+            parts.append(grey[1:])
         # The warning on grey values is about the first model, as its text is.
-        first_range, _ = sources[0]
+        first_range, _, _ = sources[0]
         return _PreparedSlice(tissue_outside(image, first_range), pixel_digest(image), parts)
 
     # Bounds the memory, whatever the depth of the stack: what is read, and what is filtered.

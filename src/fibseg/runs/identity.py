@@ -32,6 +32,7 @@ _PAPERS_AUGMENTATION = {"name": "paper", "share": 0.0, **dict.fromkeys(_CHANGES,
 
 _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
     ("data", "annotated"): None,
+    ("data", "context"): 0,
     ("data", "intensity", "per"): "stack",
     ("decision",): "argmax",
     ("model", "encoder_rate"): 1.0,

@@ -5,7 +5,15 @@ with a function `path -> Stack` and a line in `opening.STACK_READERS`; its libra
 a file needs it. Not here: what pixels mean (`fibseg.data`), pictures for people (`fibseg.pages`).
 """
 
-from fibseg.stack.base import Stack, StackHeader, part_of, read_finite, turned_apart
+from fibseg.stack.base import (
+    Stack,
+    StackHeader,
+    check_depth,
+    part_of,
+    read_finite,
+    read_neighbours,
+    turned_apart,
+)
 from fibseg.stack.failures import damage_named
 from fibseg.stack.opening import located, open_colours, open_stack, split_dataset
 from fibseg.stack.output.pages import count_pages, read_pages, write_pages
@@ -17,6 +25,7 @@ __all__ = [
     "StackHeader",
     "StackWriter",
     "VoxelSize",
+    "check_depth",
     "check_output",
     "count_pages",
     "damage_named",
@@ -25,6 +34,7 @@ __all__ = [
     "open_stack",
     "part_of",
     "read_finite",
+    "read_neighbours",
     "read_notes",
     "read_pages",
     "split_dataset",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,30 @@ class Stack:
 
     def __iter__(self) -> Iterator[Pixels]:
         return (self.read(z) for z in range(self.shape[0]))
+
+    def neighbours(self, z: int, reach: int) -> list[int]:
+        """List the slices around slice z: z - 1, z + 1, z - 2, z + 2, up to `reach`.
+
+        Where a slice lies beyond an end of the stack, or across a gap in the numbers of its files,
+        the one as far on the other side stands in; slice z itself where that is missing, too.
+        """
+        chosen = []
+        for distance in range(1, reach + 1):
+            for offset in (-distance, distance):
+                candidates = (z + offset, z - offset)
+                near = (other for other in candidates if self._is_connected(z, other))
+                chosen.append(next(near, z))
+        return chosen
+
+    def _is_connected(self, z: int, other: int) -> bool:
+        """Whether no slice is missing between two positions."""
+        if not 0 <= other < self.shape[0]:
+            return False
+        if self.slice_numbers is None:
+            return True
+        first, last = sorted((z, other))
+        steps = [abs(after - before) for before, after in pairwise(self.slice_numbers)]
+        return all(step == min(steps) for step in steps[first:last])
 
 
 @dataclass(frozen=True)
@@ -182,6 +207,44 @@ def turned_apart(image: Stack, labels: Stack) -> list[str]:
         f"{labels.orientation}; where either header is wrong, the labels lie mirrored: give both "
         "one orientation, or look at the pictures of fibseg check."
     ]
+
+
+def read_neighbours(
+    stack: Stack, z: int, reach: int, stand_in: Pixels | None = None
+) -> list[Pixels]:
+    """Read the slices (H, W) around slice z of a grey image, as `Stack.neighbours` lists them.
+
+    Args:
+        stack: a grey image.
+        z: position of the slice.
+        reach: slices on each side.
+        stand_in: takes the place of a slice that cannot be read.
+
+    Raises:
+        FibsegError: as in `read_finite`, without `stand_in`.
+    """
+    pictures = []
+    for other in stack.neighbours(z, reach):
+        try:
+            pictures.append(read_finite(stack, other))
+        except FibsegError:
+            if stand_in is None:
+                raise
+            pictures.append(stand_in)
+    return pictures
+
+
+def check_depth(stack: Stack, reach: int) -> None:
+    """Check that a slice can have neighbours up to `reach` away.
+
+    Raises:
+        FibsegError: the stack has too few slices.
+    """
+    if reach >= stack.shape[0]:
+        raise FibsegError(
+            f"{stack.name}: {stack.shape[0]} slices; data.context={reach} needs {reach + 1} or "
+            "more."
+        )
 
 
 def read_finite(stack: Stack, z: int) -> Pixels:

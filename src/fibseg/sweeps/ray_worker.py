@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -22,7 +23,22 @@ def run_in_worker(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> O
     threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     # Ray's handler would end the process; a training has its own and first saves the epoch.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return run_task(task, _slot(task, runs_per_gpu, cores_per_run))
+    try:
+        return run_task(task, _slot(task, runs_per_gpu, cores_per_run))
+    finally:
+        _wait_for_wandb()
+
+
+def _wait_for_wandb() -> None:
+    """Let W&B's own process write what it holds of a finished run.
+
+    `Run.finish` asks for that and does not wait; a hook at the end of Python does, and Ray ends its
+    workers without it.
+    """
+    if "wandb" in sys.modules:
+        # A board is never worth a run.
+        with suppress(Exception):
+            sys.modules["wandb"].teardown()
 
 
 @contextmanager

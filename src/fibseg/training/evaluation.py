@@ -10,7 +10,6 @@ from rich.progress import track
 
 from fibseg.arrays import Place, UInt8
 from fibseg.data.description import DataDescription
-from fibseg.data.grey import to_8bit
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.runs.components import write_components
 from fibseg.runs.directory import RunDirectory
@@ -94,7 +93,7 @@ def label_by_model(
 
     def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
         nonlocal finished, windows
-        images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
+        images = [annotated.pictures(model.grey_range) for annotated in slices]
         channels = model_channels(model, images, run.cache, compute.processes)
         # Chosen on validation slices: test slices must decide nothing.
         if split == "validation":

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
-from fibseg.data.grey import to_8bit
 from fibseg.data.slices import data_hash, few_training_slices, load_slices
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, print_line, set_threads
@@ -224,5 +223,5 @@ def make_tracking(run: OpenedRun) -> Tracking:
         # Without the cache, which is for the slices of the data set.
         return slice_channels([image], config.filter.areas, None, 1)[0]
 
-    panel = Panel(to_8bit(middle.image, run.grey_range), middle.labels, channels_of_crop)
+    panel = Panel(middle.pictures(run.grey_range), middle.labels, channels_of_crop)
     return Tracking(run.directory, boards, panel, images_every, report=report)

@@ -94,14 +94,14 @@ class Panel:
         """Cut the middle of a slice.
 
         Args:
-            image: (H, W), 8 bits.
+            image: (1 + n, H, W), 8 bits: the slice and n others around it.
             truth: (H, W) class indices.
-            channels_of: makes channels (C, h, w) of the pixels (h, w) that are shown.
+            channels_of: makes channels (C, h, w) of the pixels (1 + n, h, w) that are shown.
             side: of the square that is shown, in pixels; less where the slice is smaller.
         """
         starts = [max(0, (length - side) // 2) for length in truth.shape]
         middle = tuple(slice(start, start + side) for start in starts)
-        self.channels = channels_of(np.ascontiguousarray(image[middle]))
+        self.channels = channels_of(np.ascontiguousarray(image[:, *middle]))
         self.truth = truth[middle]
 
     def __call__(self, network: Module, device: torch.device) -> UInt8:

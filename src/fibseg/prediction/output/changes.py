@@ -57,8 +57,13 @@ class SliceChanges:
         return bool(self.changed) and not self.same
 
 
-def compare_slices(digests: Mapping[int, str], stack: Stack, grey_range: GreyRange) -> SliceChanges:
+def compare_slices(
+    digests: Mapping[int, str], stack: Stack, grey_range: GreyRange, context: int = 0
+) -> SliceChanges:
     """Compare slices with their digests, position -> `pixel_digest`; each of them is read.
+
+    A slice has changed, too, where one of its neighbours has that a network saw with it, `context`
+    on each side.
 
     Size and time of a file say too little: a copy may keep the time, and a slice that is replaced
     by its neighbour keeps the size.
@@ -83,7 +88,11 @@ def compare_slices(digests: Mapping[int, str], stack: Stack, grey_range: GreyRan
                 same[z] = facts[1]
             else:
                 changed.append(z)
-    return SliceChanges(same, changed, unreadable)
+    others = set(changed)
+    touched = [z for z in same if others.intersection(stack.neighbours(z, context))]
+    for z in touched:
+        del same[z]
+    return SliceChanges(same, sorted([*changed, *touched]), unreadable)
 
 
 def pixel_digest(image: Pixels) -> str:
@@ -213,6 +222,8 @@ def model_digest(model: TrainedModel, with_grey: bool = True) -> str:
         facts += f"({list(model.decision.offsets)!r}, {model.decision.temperature!r})"
     if model.decision is not None and any(model.decision.smallest):
         facts += f"(smallest {list(model.decision.smallest)!r})"
+    if model.channels.context:
+        facts += f"(context {model.channels.context})"
     digest = hashlib.sha256(facts.encode())
     for name, weights in model.network.state_dict().items():
         digest.update(name.encode())
