@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
@@ -66,7 +67,8 @@ def f1_of(
     compute: Compute,
 ) -> float:
     """Mean F1 over slices and shared classes; `names` are the classes of the labels."""
-    channels = channels_for(model, images, (1.0, 1.0), compute)
+    pictures = [image[None] for image in images]
+    channels = channels_for(model, pictures, (1.0, 1.0), compute)
     scores = []
     for labels, annotated in zip(
         predict_slices(model, channels, chosen_windows(model), compute), slices, strict=True
@@ -122,6 +124,13 @@ def row_of(
     return row
 
 
+def _name(device: torch.device) -> str:
+    """What a person calls a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
 def main() -> None:
     """Print and write the table."""
     parser = argparse.ArgumentParser(
@@ -130,9 +139,11 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data", nargs=2, action="append", required=True)
     parser.add_argument("--every", type=int, default=1, help="take every so many test slices")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     set_threads(None)
+    device = choose_device(options.device)
     rows: list[dict[str, Any]] = []
     for name, root in options.data:
         description = load_description(name)
@@ -140,7 +151,7 @@ def main() -> None:
         slices = load_slices(description)["test"][:: options.every]
         for run in options.runs:
             model = load_model(find_checkpoint(run))
-            compute = Compute(choose_device("cpu"), model.precision, 16, cores())
+            compute = Compute(device, model.precision, 16, cores())
             for change in CHANGES:
                 row = row_of(model, slices, class_names(description), change, compute)
                 rows.append({"run": run.name, "data": name, **row})
@@ -159,8 +170,9 @@ def main() -> None:
         )
     Console(width=140).print(table)
     if options.json:
-        device = platform.processor() or platform.machine()
-        options.json.write_text(json.dumps({"device": device, "rows": rows}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({"device": _name(device), "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":
