@@ -38,7 +38,7 @@ from fibseg.models import create_model
 from fibseg.phantom import make_phantom
 from fibseg.stack import open_stack
 from fibseg.training.callbacks import TrainingProgress
-from fibseg.training.losses import LossTerms, SegmentationLoss
+from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -194,7 +194,7 @@ def step_row(slices: list[AnnotatedSlice]) -> dict[str, Any]:
     module = patch_data(slices, 128, Channels())
     batch = next(iter(module.train_dataloader()))
     network: Any = create_model("unet", channels=1, **QUICK).to(memory_format=torch.channels_last)
-    loss = SegmentationLoss(WEIGHTS, IGNORE, LossTerms(cross_entropy=1.0))
+    loss = DiceLoss(WEIGHTS, IGNORE, 1.0)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=True)
 
     def step() -> None:
@@ -209,7 +209,7 @@ def step_row(slices: list[AnnotatedSlice]) -> dict[str, Any]:
         segmentation = Segmentation(
             network=network,
             class_names=CLASSES,
-            loss=SegmentationLoss(WEIGHTS, IGNORE, LossTerms(cross_entropy=1.0)),
+            loss=DiceLoss(WEIGHTS, IGNORE, 1.0),
             optimisation=optimisation,
             seed=0,
         )

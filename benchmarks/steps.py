@@ -28,7 +28,7 @@ from fibseg.models.kinds import create_model
 from fibseg.phantom.cell import make_phantom
 from fibseg.prediction.slices import autocast
 from fibseg.training.callbacks import TrainingProgress, make_trainer
-from fibseg.training.losses import LossTerms, SegmentationLoss
+from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
 from fibseg.training.tracking import MetricsFile
 
@@ -68,9 +68,7 @@ class Step:
         side = self.config.patches.size
         self.images = torch.rand(4, 3, side, side, device=self.device)
         self.labels = torch.randint(0, 4, (4, side, side), device=self.device)
-        loss = SegmentationLoss(
-            WEIGHTS, IGNORE, LossTerms(cross_entropy=self.config.training.cross_entropy)
-        )
+        loss = DiceLoss(WEIGHTS, IGNORE, self.config.training.cross_entropy)
         self.loss = loss.to(self.device)
         self.adam = torch.optim.Adam(self.network.parameters(), 1e-3, fused=True)
 
@@ -170,7 +168,7 @@ def through_lightning(step: Step, steps: int, folder: Path) -> dict[str, float]:
     module = Segmentation(
         network=step.network,
         class_names=NAMES,
-        loss=SegmentationLoss(WEIGHTS, IGNORE),
+        loss=DiceLoss(WEIGHTS, IGNORE),
         optimisation=Optimisation(
             learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-7, schedule="constant"
         ),

@@ -26,7 +26,7 @@ PREDICT = {
     "newer": ({"checkpoint": "newer.ckpt"}, ["format 99", "update it"]),
     "other channels": (
         {"checkpoint": "channels.ckpt"},
-        ["network of 3 channels", "filter areas [650] make 2"],
+        ["network of 3 channels", "filter areas [650] and context 0 make 2"],
     ),
     "output there": ({"output": "there.tif"}, ["there.tif", "exists already", "overwrite=true"]),
     "NaN": ({"image": "nan.tif"}, ["nan.tif, slice 0", "NaN"]),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fibseg.data.grey import GreyRange, to_8bit
+from fibseg.data.grey import GreyRange, grey_range, to_8bit
 from fibseg.data.module import SlicePixels, cut_patches
 from fibseg.data.sampling import PatchSampler
 from fibseg.data.slices import load_slices
@@ -15,6 +15,7 @@ from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
 from fibseg.filters.grain import grain_filter
 from fibseg.filters.slices import slice_channels
+from fibseg.stack import open_stack
 from tests.support import describe
 from tests.support.data_module import PATCH_SIZE, data_module
 
@@ -141,3 +142,22 @@ def test_global_random_numbers_are_not_touched(phantom_folder: Path) -> None:
 def test_patch_larger_than_a_slice(phantom_folder: Path, size: int) -> None:
     with pytest.raises(FibsegError, match=f"{size} is larger than a slice of 96 x 96"):
         data_module(phantom_folder, size=size)
+
+
+@pytest.mark.parametrize("scope", ["slice", "patch"])
+def test_neighbouring_slices_are_the_last_channels(phantom_folder: Path, scope: str) -> None:
+    """Image, grain-filtered image, then the slices before and behind, unfiltered."""
+    data = data_module(phantom_folder, Channels((50,), scope, context=1))
+    plain = data_module(phantom_folder, Channels((50,), scope))
+    description = describe(phantom_folder)
+    stack = open_stack(phantom_folder / "image.tif")
+    train = load_slices(description)["train"]
+    grey = grey_range([annotated.image for annotated in train], description.intensity)
+    for annotated, pixels in zip(train, data.pixels("train").images, strict=True):
+        around = [to_8bit(stack.read(z), grey) for z in stack.neighbours(annotated.z, 1)]
+        np.testing.assert_array_equal(pixels[-2:], around)
+    for seen, alone in zip(data.train_dataloader(), plain.train_dataloader(), strict=True):
+        assert seen.images.shape[1] == 4
+        assert torch.equal(seen.images[:, :2], alone.images)
+        assert torch.equal(seen.labels, alone.labels)
+        assert not torch.equal(seen.images[:, 2], seen.images[:, 0])

@@ -20,7 +20,7 @@ from fibseg.models.pretrained import load_features
 from fibseg.models.start import start_from
 from fibseg.models.trained import load_model, save_model
 from fibseg.models.weight_files import imagenet_weights, read_weights
-from fibseg.training.losses import SegmentationLoss
+from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
 from tests.support.models import SMALL_NETWORKS, trained
 
@@ -204,7 +204,7 @@ def optimised(**settings: Any) -> Segmentation:
     return Segmentation(
         network=encoder_unet().train(),
         class_names=["background", "a", "b", "c"],
-        loss=SegmentationLoss([1.0] * 4, 255),
+        loss=DiceLoss([1.0] * 4, 255),
         optimisation=Optimisation(1e-2, (0.9, 0.99), 1e-7, "constant", **settings),
         seed=0,
     )

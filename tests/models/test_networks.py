@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fibseg.errors import FibsegError
 from fibseg.models.efficient_unet import ENCODERS, EfficientUNet
 from fibseg.models.kinds import create_model
-from fibseg.training.losses import LossTerms, SegmentationLoss
+from fibseg.training.losses import DiceLoss
 from tests.support.models import PAPER_NETWORKS, SMALL_NETWORKS
 
 BOTH = pytest.mark.parametrize("name", ["unet", "eunet"])
@@ -231,7 +231,7 @@ def test_learns_one_batch_by_heart(name: str) -> None:
     target[:, 34:42] = 2
     target[:, 46:60, 5:50] = 3
     images = target[:, None] / 3 + 0.1 * torch.rand(2, 1, 64, 64)
-    loss = SegmentationLoss([1.0] * 4, 255, LossTerms(cross_entropy=1.0))
+    loss = DiceLoss([1.0] * 4, 255, 1.0)
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
     for _ in range({"unet": 80, "eunet": 40}[name]):
         value = loss(network(images), target)

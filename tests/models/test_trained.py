@@ -80,9 +80,12 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99, but this fibseg reads up to 7"),
+        ({"format": 99}, "format 99, but this fibseg reads up to 8"),
         ({"format": None}, "not of fibseg"),
-        ({"areas": [650, 3200]}, r"network of 1 channels, but filter areas \[650, 3200\] make 3"),
+        (
+            {"areas": [650, 3200]},
+            r"network of 1 channels, but filter areas \[650, 3200\] and context 0 make 3",
+        ),
         (
             {"architecture": "os.system"},
             "architecture is os.system; expected unet",

@@ -68,6 +68,13 @@ def test_comparison_says_what_is_same_changed_or_unreadable() -> None:
     assert compare_slices(digests, stack_of(random_image()[::-1]), GREY).other_image
 
 
+def test_neighbours_of_a_changed_slice_have_changed_for_a_model_that_saw_it() -> None:
+    digests = {z: pixel_digest(random_image()[z]) for z in range(12)}
+    changes = compare_slices(digests, stack_of(with_other_slices(0, 8)), GREY, context=1)
+    assert changes.changed == [0, 1, 7, 8, 9]
+    assert sorted(changes.same) == [2, 3, 4, 5, 6, 10, 11]
+
+
 def test_a_resumed_prediction_labels_again_what_changed(tmp_path: Path) -> None:
     plain = labeller(trained([], 1))
     out = tmp_path / "out.tif"

@@ -198,3 +198,27 @@ def test_a_folder_of_runs_is_averaged(finished: Commands, tmp_path: Path) -> Non
     np.testing.assert_array_equal(values[probabilities.argmax(0)][clear], labels[:3][clear])
     refused = finished.run(*many, f"output={tmp_path / 'x.tif'}", "configuration=none")
     finished.refused(refused, "configuration=none: there are unet-on")
+
+
+@pytest.mark.slow(seconds=6)
+def test_a_run_with_neighbouring_slices_labels_its_own_stack_alike(commands: Commands) -> None:
+    """By scope and context: the labels of the scored slices are those of the whole stack."""
+    result = commands.train("data.context=2", "windows=auto", "filter=on", "filter.areas=[50]")
+    assert result.returncode == 0, result.stderr
+    run = commands.run_directory()
+    assert "context_2" in run.name
+    assert load_model(run / "checkpoints" / "best.ckpt").channels.count == 6
+    output = commands.folder / "out.tif"
+    image = commands.data / "image.tif"
+    result = commands.run(
+        "predict.py", f"checkpoint={run}", f"image={image}", f"output={output}", "device=cpu"
+    )
+    assert result.returncode == 0, result.stderr
+    (written,) = (run / "labels").glob("test*.tif")
+    scored = [
+        entry["slice"] for entry in json.loads((run / "scores.json").read_text())["splits"]["test"]
+    ]
+    np.testing.assert_array_equal(tifffile.imread(output)[scored], tifffile.imread(written))
+    result = commands.train("data.context=1", f"init_from={run}", "filter=off")
+    assert result.returncode == 0, result.stderr
+    assert "channel image -2 of that run is left out" in result.stdout

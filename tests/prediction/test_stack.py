@@ -27,8 +27,8 @@ from fibseg.prediction.stack import (
     Labeller,
     label_stack,
     nearest,
-    resized,
 )
+from fibseg.prediction.voxels import resized
 from fibseg.prediction.windows import Windows, windows_of
 from fibseg.stack import Stack, open_stack
 from tests.support.labelling import CPU, labeller, random_image, stack_of
@@ -274,3 +274,38 @@ def test_identity_differs_between_models_and_settings() -> None:
         labeller_identity(plain, stack_of(random_image((12, 70, 91))), None),
     ]
     assert all(identity != expected for identity in identities)
+
+
+def test_neighbours_are_seen_with_a_slice(phantom_folder: Path) -> None:
+    stack = open_stack(phantom_folder / "image.tif")
+    for scope, processes in (("slice", 1), ("patch", 1)):
+        windows = seen_by(Channels((50,), scope, context=1), stack, processes)
+        assert windows.shape[1] == 4
+        # Slice 0 has slice 1 on both sides.
+        for channel in (2, 3):
+            assert float(windows[0, channel, 16, 16]) == pytest.approx(stack.read(1)[0, 0], abs=0.1)
+
+
+def test_an_average_of_models_of_other_contexts() -> None:
+    """Each sees its own neighbours: the mean of what they say alone."""
+    stack = stack_of(random_image())
+    models = [_of_context(reach) for reach in (0, 2, 1)]
+    alone = [_probabilities([model], stack) for model in models]
+    together = _probabilities(models, stack)
+    np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1)
+
+
+def _of_context(reach: int) -> TrainedModel:
+    model = trained([], 1 + 2 * reach)
+    return replace(model, channels=Channels(context=reach))
+
+
+def _probabilities(models: list[TrainedModel], stack: Stack) -> UInt8:
+    plain = labeller(models[0])
+    several = replace(plain, models=models, layers=["a"])
+    return np.stack([labelled.layers[0] for labelled in label_stack(several, stack, range(3))])
+
+
+def test_a_stack_that_is_too_thin_for_the_context() -> None:
+    with pytest.raises(FibsegError, match=r"2 slices; data\.context=2 needs 3 or more"):
+        next(label_stack(labeller(_of_context(2)), stack_of(random_image()[:2]), [0]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fibseg.errors import FibsegError
-from fibseg.stack import Stack, part_of, read_finite
+from fibseg.stack import Stack, check_depth, part_of, read_finite, read_neighbours
 
 PIXELS = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
 
@@ -54,3 +56,41 @@ def test_the_order_of_bytes_is_no_other_type() -> None:
     big = PIXELS.astype(">u2")
     stack = Stack("here", (6, 4, 5), np.dtype(np.uint16), big.__getitem__)
     np.testing.assert_array_equal(read_finite(stack, 2), PIXELS[2])
+
+
+def test_neighbours_are_mirrored_at_ends_and_at_gaps() -> None:
+    plain = Stack("here", (6, 4, 5), np.dtype(np.uint8), PIXELS.__getitem__)
+    assert plain.neighbours(2, 2) == [1, 3, 0, 4]
+    assert plain.neighbours(0, 2) == [1, 1, 2, 2]
+    assert plain.neighbours(5, 1) == [4, 4]
+    assert plain.neighbours(3, 0) == []
+    # Slices 5 and 6 of the cell were lost, and every other number is that of a slice.
+    gap = replace(plain, slice_numbers=(0, 2, 4, 10, 12, 14))
+    assert gap.neighbours(1, 1) == [0, 2]
+    assert gap.neighbours(2, 1) == [1, 1]
+    assert gap.neighbours(3, 2) == [4, 4, 5, 5]
+    # Neither side has a slice at this distance.
+    assert gap.neighbours(1, 2) == [0, 2, 1, 1]
+    assert replace(plain, slice_numbers=(9, 8, 7, 6, 5, 4)).neighbours(2, 1) == [1, 3]
+    for read, other in zip(read_neighbours(plain, 2, 2), (1, 3, 0, 4), strict=True):
+        np.testing.assert_array_equal(read, PIXELS[other])
+
+
+def test_a_stack_has_to_be_deeper_than_its_context() -> None:
+    plain = Stack("here", (3, 4, 5), np.dtype(np.uint8), PIXELS.__getitem__)
+    check_depth(plain, 2)
+    with pytest.raises(FibsegError, match=r"here: 3 slices; data.context=3 needs 4 or more\."):
+        check_depth(plain, 3)
+
+
+def test_a_neighbour_that_cannot_be_read() -> None:
+    def read(z: int) -> np.ndarray:
+        if z == 1:
+            raise FibsegError("here, slice 1: damaged.")
+        return np.asarray(PIXELS[z])
+
+    stack = Stack("here", (6, 4, 5), np.dtype(np.uint8), read)
+    with pytest.raises(FibsegError, match="slice 1: damaged"):
+        read_neighbours(stack, 2, 1)
+    pictures = read_neighbours(stack, 2, 1, stand_in=PIXELS[2])
+    np.testing.assert_array_equal(pictures, [PIXELS[2], PIXELS[3]])

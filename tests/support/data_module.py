@@ -22,7 +22,9 @@ def data_module(
     **changes: Any,
 ) -> StackDataModule:
     """A data module that is set up; `changes` are to the plan of its patches."""
+    channels = channels or Channels()
     description = describe(folder)
+    description.context = channels.context
     slices = load_slices(description)
     plan: dict[str, Any] = {
         "size": PATCH_SIZE,
@@ -39,7 +41,7 @@ def data_module(
         grey_range=grey_range(
             [annotated.image for annotated in slices["train"]], description.intensity
         ),
-        channels=channels or Channels(),
+        channels=channels,
         plan=PatchPlan(**(plan | changes)),
         cache=cache,
         processes=processes,

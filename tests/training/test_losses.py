@@ -6,7 +6,7 @@ import torch
 from monai.losses import DiceLoss as MonaiDice
 
 from fibseg.arrays import IGNORE
-from fibseg.training.losses import LossTerms, SegmentationLoss, dice_loss
+from fibseg.training.losses import DiceLoss, dice_loss
 
 PAPER = [0.1, 0.7, 1.0, 0.9]
 
@@ -36,21 +36,19 @@ def test_agrees_with_the_formula_in_numpy() -> None:
         fn = ((1 - predicted) * truth).sum()
         dice.append((2 * tp + 1e-5) / (2 * tp + fp + fn + 1e-5))
     expected = 1 - np.dot(PAPER, dice) / 4
-    assert SegmentationLoss(PAPER, IGNORE)(logits, target).item() == pytest.approx(
-        expected, abs=1e-6
-    )
+    assert DiceLoss(PAPER, IGNORE)(logits, target).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_perfect_prediction_has_the_papers_lowest_value() -> None:
     _, target = example()
     logits = 50.0 * torch.nn.functional.one_hot(target, 4).permute(0, 3, 1, 2)
-    assert SegmentationLoss(PAPER, IGNORE)(logits, target).item() == pytest.approx(0.325, abs=1e-5)
+    assert DiceLoss(PAPER, IGNORE)(logits, target).item() == pytest.approx(0.325, abs=1e-5)
 
 
 def test_ignored_pixels_count_for_nothing() -> None:
     logits, target = example()
     target[:, :, 5:] = IGNORE
-    loss = SegmentationLoss(PAPER, IGNORE, LossTerms(cross_entropy=1.0))
+    loss = DiceLoss(PAPER, IGNORE, cross_entropy=1.0)
     whole = loss(logits, target)
     assert whole.item() == pytest.approx(loss(logits[..., :5], target[..., :5]).item(), abs=1e-6)
     logits = logits.requires_grad_()
@@ -66,9 +64,7 @@ def test_empty_cases() -> None:
     # A class that the batch lacks scores about 0.
     assert absent.item() < 1e-3
     nothing = torch.full_like(target, IGNORE)
-    value = SegmentationLoss(PAPER, IGNORE, LossTerms(cross_entropy=1.0))(
-        logits.requires_grad_(), nothing
-    )
+    value = DiceLoss(PAPER, IGNORE, cross_entropy=1.0)(logits.requires_grad_(), nothing)
     value.backward()
     assert value.item() == pytest.approx(0.325)
     assert not logits.grad.any()
@@ -76,11 +72,11 @@ def test_empty_cases() -> None:
 
 def test_cross_entropy_and_half_precision() -> None:
     logits, target = example()
-    both = SegmentationLoss(PAPER, IGNORE, LossTerms(cross_entropy=0.5))(logits, target)
-    expected = SegmentationLoss(PAPER, IGNORE)(
+    both = DiceLoss(PAPER, IGNORE, cross_entropy=0.5)(logits, target)
+    expected = DiceLoss(PAPER, IGNORE)(logits, target) + 0.5 * torch.nn.functional.cross_entropy(
         logits, target
-    ) + 0.5 * torch.nn.functional.cross_entropy(logits, target)
+    )
     assert both.item() == pytest.approx(expected.item(), abs=1e-6)
-    half = SegmentationLoss(PAPER, IGNORE, LossTerms(cross_entropy=0.5))(logits.bfloat16(), target)
+    half = DiceLoss(PAPER, IGNORE, cross_entropy=0.5)(logits.bfloat16(), target)
     assert half.dtype == torch.float32
     assert half.item() == pytest.approx(both.item(), abs=1e-2)

@@ -20,7 +20,7 @@ from fibseg.models.trained import TrainedModel, load_model
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import read_metrics, read_scores
 from fibseg.training.callbacks import RunCheckpoints
-from fibseg.training.losses import LossTerms, SegmentationLoss
+from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation, seed_torch
 from fibseg.training.tracking import MetricsFile
 from tests.support.data_module import data_module
@@ -57,7 +57,7 @@ def segmentation(
     return Segmentation(
         network=network,
         class_names=CLASSES,
-        loss=SegmentationLoss(WEIGHTS, IGNORE, LossTerms(cross_entropy=cross_entropy)),
+        loss=DiceLoss(WEIGHTS, IGNORE, cross_entropy),
         optimisation=Optimisation(
             learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-7, schedule=schedule, ema=ema
         ),
@@ -72,9 +72,9 @@ def test_optimizer_and_loss_get_their_constants() -> None:
     assert optimizer.defaults["lr"] == 1e-3
     assert optimizer.defaults["betas"] == (0.9, 0.999)
     assert optimizer.defaults["eps"] == 1e-7
-    assert isinstance(module.loss, SegmentationLoss)
+    assert isinstance(module.loss, DiceLoss)
     assert module.loss.weights.tolist() == pytest.approx(WEIGHTS)
-    assert module.loss.terms.cross_entropy == 0.25
+    assert module.loss.cross_entropy == 0.25
 
 
 def bare_trainer(epochs: int, callbacks: list[Callback]) -> Trainer:

@@ -154,7 +154,12 @@ def run_path(config: TrainConfig, plain: dict[str, Any]) -> Path:
     # A run is named after what differs from these choices alone.
     usual = _usual_config(
         # Tuples, because a cache needs arguments that can be hashed.
-        tuple(f"{group}={text_in_grammar(choice)}" for group, choice in choices.items()),
+        tuple(
+            f"{group}={text_in_grammar(choice)}"
+            for group, choice in choices.items()
+            # A loss has no place in a name but as the keys that it changes.
+            if group != "loss"
+        ),
         tuple(hydra_config.searchpath),
     )
     folder = Path(config.machine.runs) / config.name

@@ -75,9 +75,7 @@ class TrainingConfig:
     betas: list[float]
     eps: float
     schedule: str
-    overlap: str
     cross_entropy: float
-    cl_dice: float
     ema: float
     select: str
     precision: str

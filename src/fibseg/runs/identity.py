@@ -38,9 +38,7 @@ _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
     ("model", "encoder_rate"): 1.0,
     ("model", "frozen_epochs"): 0,
     ("smallest",): "none",
-    ("training", "cl_dice"): 0.0,
     ("training", "ema"): 0.0,
-    ("training", "overlap"): "dice",
     ("training", "select"): "loss",
 }
 """Keys that the first runs lack -> the value as with which they were trained: with it and without

@@ -18,7 +18,7 @@ from fibseg.arrays import IGNORE
 from fibseg.data.module import Batch
 from fibseg.models.checkpoints import not_finite
 from fibseg.scores.pixels import f1_scores
-from fibseg.training.losses import SegmentationLoss
+from fibseg.training.losses import DiceLoss
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Segmentation(LightningModule):
         self,
         network: nn.Module,
         class_names: list[str],
-        loss: SegmentationLoss,
+        loss: DiceLoss,
         optimisation: Optimisation,
         seed: int,
         compiled: bool = False,

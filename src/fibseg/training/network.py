@@ -17,7 +17,7 @@ from fibseg.machine import Compute, choose_device, print_line
 from fibseg.models.kinds import BYTES_PER_NUMBER
 from fibseg.models.trained import TrainedModel
 from fibseg.training.callbacks import RunCheckpoints, SliceScores, make_trainer
-from fibseg.training.losses import LossTerms, SegmentationLoss
+from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
 from fibseg.training.opened import OpenedRun, check_model, make_model
 from fibseg.training.progress import FilterProgress, TrainingProgress
@@ -146,11 +146,10 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
         encoder_rate=getattr(config.model, "encoder_rate", 1.0),
         frozen_epochs=getattr(config.model, "frozen_epochs", 0),
     )
-    terms = LossTerms(training.overlap, training.cross_entropy, training.cl_dice)
     module = Segmentation(
         network=trained.network,
         class_names=list(trained.class_names),
-        loss=SegmentationLoss(class_weights(config.data), IGNORE, terms),
+        loss=DiceLoss(class_weights(config.data), IGNORE, training.cross_entropy),
         optimisation=optimisation,
         seed=config.seed,
         compiled=training.compile,
