@@ -32,6 +32,7 @@ KEPT_FACTS = (
     "data_hash",
     "seconds",
     "device",
+    "device_name",
     "threads",
     "precision",
     "versions",
@@ -43,7 +44,7 @@ def summary_of(path: Path) -> dict[str, Any]:
     """The recipe, the facts and the scores of one run, without counts."""
     scores = read_scores(RunDirectory(path))
     summary: dict[str, Any] = {"recipe": re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name)}
-    summary |= {key: scores.facts[key] for key in KEPT_FACTS}
+    summary |= {key: scores.facts.get(key) for key in KEPT_FACTS}
     for split in SCORED_SPLITS:
         summary[split] = {name: round(f1, 4) for name, f1 in scores.f1(split).items()}
     return summary

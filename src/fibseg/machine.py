@@ -65,6 +65,13 @@ def choose_device(setting: str) -> torch.device:
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
+def device_name(device: torch.device) -> str | None:
+    """What the maker calls a GPU; None for the CPU."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
 def cores() -> int:
     """Count the CPU cores that this process may use."""
     # os.cpu_count counts the machine's cores, which a container or a scheduler may not grant.
@@ -172,12 +179,7 @@ def _commit() -> dict[str, str]:
     try:
         for command in (is_tracked, describe):
             answer = subprocess.run(
-                command,
-                cwd=source.parent,
-                capture_output=True,
-                text=True,
-                timeout=20,
-                check=True,
+                command, cwd=source.parent, capture_output=True, text=True, timeout=20, check=True
             )
     except (OSError, subprocess.SubprocessError):
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -25,6 +25,9 @@ from fibseg.runs.finished import FinishedRun
 
 _Curve = dict[int, list[FinishedRun]]
 """Number of training slices -> runs."""
+
+SeedScores = Mapping[int, Sequence[Mapping[str, float]]]
+"""Number of training slices -> F1 by class of each seed."""
 
 
 def few_slices_curves(dataset: Dataset) -> dict[str, _Curve]:
@@ -59,12 +62,24 @@ def few_slices_chart(dataset: Dataset) -> str:
     curves = few_slices_curves(dataset)
     if not curves:
         return ""
+    scores = {
+        label: {count: [run.f1("test") for run in runs] for count, runs in curve.items()}
+        for label, curve in curves.items()
+    }
+    return draw_few_slices(scores, dataset.foreground)
+
+
+def draw_few_slices(curves: Mapping[str, SeedScores], class_names: Sequence[str]) -> str:
+    """Draw curves by their names as SVG, a chart for each class."""
     with mpl.rc_context(CHART_STYLE):
-        figure, charts = chart_row(len(dataset.foreground))
-        for axes, name in zip(charts, dataset.foreground, strict=True):
+        figure, charts = chart_row(len(class_names))
+        for axes, name in zip(charts, class_names, strict=True):
             for number, (label, curve) in enumerate(curves.items()):
-                intervals = [t_interval(_scores(runs, name)) for runs in curve.values()]
-                _draw_curve(axes, number, label, dict(zip(curve, intervals, strict=True)))
+                intervals = {
+                    count: t_interval([f1[name] for f1 in of_seeds])
+                    for count, of_seeds in curve.items()
+                }
+                _draw_curve(axes, number, label, intervals)
             counts = sorted({count for curve in curves.values() for count in curve})
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(FixedLocator(counts))
@@ -77,7 +92,7 @@ def few_slices_chart(dataset: Dataset) -> str:
         return svg_text(figure, "test F1 over the number of annotated slices")
 
 
-def _draw_curve(axes: Axes, number: int, label: str, intervals: dict[int, Interval]) -> None:
+def _draw_curve(axes: Axes, number: int, label: str, intervals: Mapping[int, Interval]) -> None:
     """Draw a curve; its points are moved aside, or intervals would hide each other."""
     places = np.array(list(intervals)) * 1.03 ** (number - 1)
     means = np.array([interval.mean for interval in intervals.values()])
@@ -93,7 +108,3 @@ def _draw_curve(axes: Axes, number: int, label: str, intervals: dict[int, Interv
         color=configuration_color(number),
         label=label,
     )
-
-
-def _scores(runs: Sequence[FinishedRun], name: str) -> list[float]:
-    return [run.f1("test")[name] for run in runs]

@@ -168,6 +168,7 @@ def settle(config: TrainConfig) -> dict[str, Any]:
     precision = machine.choose_precision(wanted, device, kind.depthwise)
     return {
         "device": device.type if kind.by_gradient else "cpu",
+        "device_name": machine.device_name(device) if kind.by_gradient else None,
         "threads": threads,
         "precision": precision,
         # A fact of the device, which no key asks for.

@@ -1,0 +1,51 @@
+"""How few annotated slices are enough: charts of test F1 from what `benchmarks.summary` wrote.
+
+python -m benchmarks.few_slices benchmarks/h100.json --folder docs/pictures
+
+Runs whose recipes differ in `data.annotated` alone are a curve. A file few_slices_<data>.svg is
+written for each data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from fibseg.pages.few_slices import draw_few_slices
+
+_Curves = dict[str, dict[int, list[dict[str, float]]]]
+
+
+def curves_of(summaries: list[dict[str, Any]]) -> dict[str, _Curves]:
+    """Data set -> recipe without its number of slices -> number of slices -> F1 of each seed."""
+    charts: dict[str, _Curves] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for summary in summaries:
+        number = re.search(r"-annotated_(\d+)", summary["recipe"])
+        if number:
+            recipe = summary["recipe"].replace(number[0], "")
+            charts[summary["data"]][recipe][int(number[1])].append(summary["test"])
+    return charts
+
+
+def main() -> None:
+    """Write the charts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("summary", type=Path)
+    parser.add_argument("--folder", type=Path, required=True)
+    options = parser.parse_args()
+    for data, curves in curves_of(json.loads(options.summary.read_text())).items():
+        ordered = {recipe: dict(sorted(curve.items())) for recipe, curve in sorted(curves.items())}
+        names = list(next(iter(next(iter(ordered.values())).values()))[0])
+        path = options.folder / f"few_slices_{data}.svg"
+        path.write_text(draw_few_slices(ordered, names))
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
