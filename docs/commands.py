@@ -71,6 +71,8 @@ TABLES = (
     KeyTable("### Keys of train.py", "", "train.yaml"),
     KeyTable("### filter=on", "filter.", "filter/on.yaml"),
     KeyTable("### filter=off", "filter.", "filter/off.yaml"),
+    KeyTable("### loss=dice", "training.", "loss/dice.yaml"),
+    KeyTable("### loss=dice_ce", "training.", "loss/dice_ce.yaml"),
     KeyTable("### augmentation=paper", "augmentation.", "augmentation/paper.yaml"),
     KeyTable("### augmentation=standard", "augmentation.", "augmentation/standard.yaml"),
     KeyTable("### augmentation=strong", "augmentation.", "augmentation/strong.yaml"),
