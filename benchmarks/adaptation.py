@@ -3,8 +3,8 @@
 python -m benchmarks.adaptation RUN [RUN ...] --data NAME DIR [--data NAME DIR ...] [--json FILE]
 
 The test slices of each data set are changed as another microscope would (contrast, brightness,
-gamma, blur, noise), labelled by each run with every `adapt`, and scored by mean per-slice F1 of the
-classes that run and data set share. The table is printed and written as JSON.
+gamma, blur, noise), labelled as wholes by each run with every `adapt`, and scored by mean per-slice
+F1 of the classes that run and data set share. The table is printed and written as JSON.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from fibseg.models.kinds import ADAPTATIONS
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.prediction.adaptation import Adaptation, adapted, channels_for
 from fibseg.prediction.slices import predict_slices
-from fibseg.prediction.windows import chosen_windows
+from fibseg.prediction.windows import windows_of
 from fibseg.runs.directory import find_checkpoint
-from fibseg.stack import Stack
+from fibseg.stack import Stack, read_neighbours
 
 Grey = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -61,17 +61,21 @@ def changed(image: Pixels, change: str, z: int) -> Pixels:
 
 def f1_of(
     model: TrainedModel,
-    images: Sequence[Pixels],
+    stack: Stack,
     slices: Sequence[AnnotatedSlice],
     names: Sequence[str],
     compute: Compute,
 ) -> float:
     """Mean F1 over slices and shared classes; `names` are the classes of the labels."""
-    pictures = [image[None] for image in images]
+    context = model.channels.context
+    pictures = [
+        np.stack([stack.read(z), *read_neighbours(stack, z, context)])
+        for z in range(stack.shape[0])
+    ]
     channels = channels_for(model, pictures, (1.0, 1.0), compute)
     scores = []
     for labels, annotated in zip(
-        predict_slices(model, channels, chosen_windows(model), compute), slices, strict=True
+        predict_slices(model, channels, windows_of(model, "whole"), compute), slices, strict=True
     ):
         known = annotated.labels != IGNORE
         for name in set(names[1:]) & set(model.class_names):
@@ -119,7 +123,7 @@ def row_of(
             row[adapt] = None
             print(f"{change}, adapt={adapt}: {error}")
             continue
-        row[adapt] = f1_of(member, images, slices, names, compute)
+        row[adapt] = f1_of(member, stack, slices, names, compute)
     row["chosen"] = adaptation.described()
     return row
 

@@ -55,6 +55,7 @@ OVERRIDES = {
     "data.annotated=99": ["data.annotated: 99", "expected 1 to"],
     "data.context=-1": ["data.context: -1", "0 to 16"],
     "data.context=16": ["image.tif: ", "data.context=16 needs 17 or more"],
+    "loss=focal": ["focal", "dice", "dice_ce"],
     "decision=best": ["decision: best", "argmax, prior or validation"],
     "smallest=10": ["smallest: 10", "none or validation"],
     "training.select=best": ["training.select: best", "loss or slices"],

@@ -19,7 +19,7 @@ from fibseg.data.description import (
     label_values,
 )
 from fibseg.data.grey import grey_range, to_8bit
-from fibseg.data.slices import data_hash, few_training_slices, load_slices
+from fibseg.data.slices import data_hash, few_training_slices, load_slices, neighbours_hash
 from fibseg.data.splits import nested_order, parse_slices
 from fibseg.errors import FibsegError
 from tests.support import SHAPE, describe
@@ -297,3 +297,19 @@ def test_the_order_of_few_slices(count: int) -> None:
     for k in range(1, count):
         distances = {z: min(abs(z - other) for other in order[:k]) for z in order[k:]}
         assert distances[order[k]] == max(distances.values())
+
+
+def test_neighbours_have_a_hash_of_their_own(folder: Path) -> None:
+    """Runs with and without them are of one data set; other neighbours are other inputs."""
+    volume = {"split": {"train": [1, 4], "validation": [3]}}
+    plain = load_slices(crop(folder, volume))
+    seen = load_slices(crop(folder, volume, context=1))
+    assert neighbours_hash(plain) is None
+    assert data_hash(plain, ["a"]) == data_hash(seen, ["a"])
+    first = neighbours_hash(seen)
+    image = tifffile.imread(folder / "image.tif")
+    image[0] += 1
+    tifffile.imwrite(folder / "image.tif", image, photometric="minisblack")
+    changed = load_slices(crop(folder, volume, context=1))
+    assert data_hash(changed, ["a"]) == data_hash(seen, ["a"])
+    assert neighbours_hash(changed) != first

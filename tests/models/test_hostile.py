@@ -52,6 +52,7 @@ WRONG: dict[str, list[Any]] = {
     "label_values": [[0, 7, 7], [0, 7.5, 9], [0, 7, 2**70], [0, True, 9], [0, NAN, 9]],
     "areas": [[0], [1.5], ["650"], [650, None], list(range(1, 100)), [2**50]],
     "filter_scope": ["image", ["slice"]],
+    "context": [-1, 1.5, 17, "1", True, None],
     "window": [
         (234.0, 3.0),
         (NAN, 3.0),

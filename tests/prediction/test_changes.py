@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import tifffile
 from rich.console import Console
 
 from fibseg.errors import FibsegError
+from fibseg.filters.channels import Channels
 from fibseg.prediction.job import finished_digests, unchanged_slices
-from fibseg.prediction.output.changes import compare_slices, pixel_digest
+from fibseg.prediction.output.changes import compare_slices, pixel_digest, slice_digest
 from fibseg.prediction.output.shards import Shard
 from fibseg.prediction.output.staging import KeptSlice
-from fibseg.stack import Stack, read_notes
+from fibseg.stack import Stack, read_neighbours, read_notes
 from tests.support.labelling import (
     files_of,
     label_into,
@@ -69,10 +71,32 @@ def test_comparison_says_what_is_same_changed_or_unreadable() -> None:
 
 
 def test_neighbours_of_a_changed_slice_have_changed_for_a_model_that_saw_it() -> None:
-    digests = {z: pixel_digest(random_image()[z]) for z in range(12)}
-    changes = compare_slices(digests, stack_of(with_other_slices(0, 8)), GREY, context=1)
-    assert changes.changed == [0, 1, 7, 8, 9]
-    assert sorted(changes.same) == [2, 3, 4, 5, 6, 10, 11]
+    stack = stack_of(random_image())
+    digests = {
+        z: slice_digest(stack.read(z), read_neighbours(stack, z, 1)) for z in (0, 1, 2, 5, 7, 8, 9)
+    }
+    # Slice 6 was not labelled yet, and slice 4 belongs to another shard.
+    other = stack_of(with_other_slices(0, 4, 8))
+    changes = compare_slices(digests, other, GREY, context=1)
+    assert changes.changed == [0, 1, 5, 7, 8, 9]
+    assert sorted(changes.same) == [2]
+    alone = {z: digest for z, digest in digests.items() if z == 5}
+    assert not compare_slices(alone, other, GREY, context=1).other_image
+
+
+@pytest.mark.parametrize("context", [0, 1, 2])
+def test_a_mended_slice_is_labelled_again_with_those_that_saw_it(
+    tmp_path: Path, context: int
+) -> None:
+    """What was made with a stand-in becomes what an undisturbed prediction makes."""
+    model = replace(trained([], 1 + 2 * context), channels=Channels(context=context))
+    out = tmp_path / "out.tif"
+    whole = tmp_path / "whole.tif"
+    with pytest.raises(FibsegError, match="slice 5: damaged"):
+        label_into(staged(out), labeller(model), stack_of(random_image(), (5,)), Shard(0, 2))
+    label_into(staged(out), labeller(model), stack_of(random_image()))
+    label_into(staged(whole), labeller(model), stack_of(random_image()))
+    assert files_of(out) == files_of(whole)
 
 
 def test_a_resumed_prediction_labels_again_what_changed(tmp_path: Path) -> None:

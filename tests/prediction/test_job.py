@@ -219,6 +219,11 @@ def test_a_run_with_neighbouring_slices_labels_its_own_stack_alike(commands: Com
         entry["slice"] for entry in json.loads((run / "scores.json").read_text())["splits"]["test"]
     ]
     np.testing.assert_array_equal(tifffile.imread(output)[scored], tifffile.imread(written))
+    assert len(np.unique(tifffile.imread(written))) > 1
+    thin = commands.folder / "thin.tif"
+    tifffile.imwrite(thin, tifffile.imread(image)[:2])
+    result = commands.run("predict.py", f"checkpoint={run}", f"image={thin}", "output=thin-out.tif")
+    commands.refused(result, "2 slices; a network of data.context=2 needs 3 or more")
     result = commands.train("data.context=1", f"init_from={run}", "filter=off")
     assert result.returncode == 0, result.stderr
     assert "channel image -2 of that run is left out" in result.stdout

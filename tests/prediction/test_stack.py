@@ -155,7 +155,7 @@ def test_nearest() -> None:
     )
 
 
-def seen_by(model_channels: Channels, stack: Stack, processes: int) -> torch.Tensor:
+def seen_by(model_channels: Channels, stack: Stack, processes: int, z: int = 0) -> torch.Tensor:
     """The first windows (N, C, 48, 48) of a slice, times 255, as a network sees them."""
     batches: list[torch.Tensor] = []
 
@@ -166,7 +166,7 @@ def seen_by(model_channels: Channels, stack: Stack, processes: int) -> torch.Ten
     model = model_of(spy, GreyRange(0.0, 255.0), model_channels)
     compute = replace(CPU, batch_size=100, processes=processes)
     paper = labeller(model, compute=compute, windows=windows_of(model, "paper"))
-    labelled = next(label_stack(paper, stack, [0]))
+    labelled = next(label_stack(paper, stack, [z]))
     assert labelled.labels is not None
     assert (labelled.labels.shape, labelled.outside) == (stack.shape[1:], 0.0)
     return batches[0]
@@ -276,14 +276,24 @@ def test_identity_differs_between_models_and_settings() -> None:
     assert all(identity != expected for identity in identities)
 
 
-def test_neighbours_are_seen_with_a_slice(phantom_folder: Path) -> None:
+@pytest.mark.parametrize("scope", ["slice", "patch"])
+def test_neighbours_are_seen_with_a_slice(phantom_folder: Path, scope: str) -> None:
     stack = open_stack(phantom_folder / "image.tif")
-    for scope, processes in (("slice", 1), ("patch", 1)):
-        windows = seen_by(Channels((50,), scope, context=1), stack, processes)
-        assert windows.shape[1] == 4
-        # Slice 0 has slice 1 on both sides.
-        for channel in (2, 3):
-            assert float(windows[0, channel, 16, 16]) == pytest.approx(stack.read(1)[0, 0], abs=0.1)
+    windows = seen_by(Channels((50,), scope, context=2), stack, processes=2, z=1)
+    assert windows.shape[1] == 6
+    # The slices before and behind; slice 3 stands on both sides of the outer pair.
+    for channel, z in zip((2, 3, 4, 5), (0, 2, 3, 3), strict=True):
+        corner = windows[0, channel, 16:20, 16:20]
+        np.testing.assert_allclose(corner, stack.read(z)[:4, :4], atol=1e-3)
+
+
+def test_a_neighbour_that_cannot_be_read_is_reported_and_replaced() -> None:
+    lines: list[str] = []
+    stack = stack_of(random_image(), (5,))
+    slices = list(label_stack(labeller(_of_context(1)), stack, range(12), say=lines.append))
+    assert [labelled.z for labelled in slices if labelled.error] == [5]
+    sentence = "a neighbour cannot be read; the slice itself stands in for it"
+    assert lines == [f"slice 4: {sentence}", f"slice 6: {sentence}"]
 
 
 def test_an_average_of_models_of_other_contexts() -> None:
@@ -304,8 +314,3 @@ def _probabilities(models: list[TrainedModel], stack: Stack) -> UInt8:
     plain = labeller(models[0])
     several = replace(plain, models=models, layers=["a"])
     return np.stack([labelled.layers[0] for labelled in label_stack(several, stack, range(3))])
-
-
-def test_a_stack_that_is_too_thin_for_the_context() -> None:
-    with pytest.raises(FibsegError, match=r"2 slices; data\.context=2 needs 3 or more"):
-        next(label_stack(labeller(_of_context(2)), stack_of(random_image()[:2]), [0]))

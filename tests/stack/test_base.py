@@ -72,6 +72,8 @@ def test_neighbours_are_mirrored_at_ends_and_at_gaps() -> None:
     # Neither side has a slice at this distance.
     assert gap.neighbours(1, 2) == [0, 2, 1, 1]
     assert replace(plain, slice_numbers=(9, 8, 7, 6, 5, 4)).neighbours(2, 1) == [1, 3]
+    # Places of 7.5 nm, rounded.
+    assert replace(plain, slice_numbers=(0, 8, 15, 23, 30, 38)).neighbours(2, 1) == [1, 3]
     for read, other in zip(read_neighbours(plain, 2, 2), (1, 3, 0, 4), strict=True):
         np.testing.assert_array_equal(read, PIXELS[other])
 
@@ -79,7 +81,9 @@ def test_neighbours_are_mirrored_at_ends_and_at_gaps() -> None:
 def test_a_stack_has_to_be_deeper_than_its_context() -> None:
     plain = Stack("here", (3, 4, 5), np.dtype(np.uint8), PIXELS.__getitem__)
     check_depth(plain, 2)
-    with pytest.raises(FibsegError, match=r"here: 3 slices; data.context=3 needs 4 or more\."):
+    with pytest.raises(
+        FibsegError, match=r"here: 3 slices; a network of data.context=3 needs 4 or more\."
+    ):
         check_depth(plain, 3)
 
 

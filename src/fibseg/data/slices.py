@@ -223,6 +223,19 @@ def _check_grey_levels(
         raise FibsegError(few)
 
 
+def neighbours_hash(slices: Mapping[str, Sequence[AnnotatedSlice]]) -> str | None:
+    """Hash the neighbours that networks see with the slices; None without `data.context`.
+
+    They are no part of `data_hash`: runs with and without them are of one data set.
+    """
+    pictures = [
+        picture for split in SPLITS for entry in slices[split] for picture in entry.neighbours
+    ]
+    if not pictures:
+        return None
+    return hashlib.sha256("".join(map(picture_digest, pictures)).encode()).hexdigest()[:16]
+
+
 def data_hash(slices: Mapping[str, Sequence[AnnotatedSlice]], class_names: Sequence[str]) -> str:
     """Hash the classes, and every pixel and label of the three splits, to 16 hexadecimal digits."""
     # The order of the classes counts: it decides which index a label becomes.

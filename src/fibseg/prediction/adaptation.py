@@ -20,7 +20,6 @@ from rich.console import Console
 from torch import Tensor
 
 from fibseg.arrays import Pixels, UInt8
-from fibseg.data.grey import padding_value
 from fibseg.errors import FibsegError
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute
@@ -33,6 +32,7 @@ from fibseg.prediction.intensity import (
     sample_grey,
     spread,
     with_intensity,
+    without_borders,
 )
 from fibseg.prediction.output.changes import pixel_digest
 from fibseg.prediction.slices import autocast
@@ -226,20 +226,13 @@ def _images(stack: Stack, scale: tuple[float, float], context: int) -> list[Pixe
         # The prediction reports what cannot be read.
         with suppress(FibsegError):
             pictures = np.stack([read_finite(stack, z), *read_neighbours(stack, z, context)])
-            middle = _middle(_tissue(pictures), max(1, int(_SIDE / max(scale))))
-            if min(middle.shape[1:]) * min(scale) >= _LEAST_SIDE and middle.min() < middle.max():
+            middle = _middle(without_borders(pictures), max(1, int(_SIDE / max(scale))))
+            if (
+                min(middle.shape[1:]) * min(scale) >= _LEAST_SIDE
+                and middle[0].min() < middle[0].max()
+            ):
                 images.append(middle)
     return spread(images, _SLICES)
-
-
-def _tissue(pictures: Pixels) -> Pixels:
-    """Cut off the rows and columns at the borders of (n, H, W) where the first is padding alone."""
-    image = pictures[0]
-    padding = padding_value(image)
-    if padding is None:
-        return pictures
-    rows, columns = (np.flatnonzero((image != padding).any(axis=axis)) for axis in (1, 0))
-    return pictures[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _middle(image: Pixels, side: int) -> Pixels:

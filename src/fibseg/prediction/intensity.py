@@ -112,6 +112,16 @@ def tissue_outside(image: Pixels, grey_range: GreyRange) -> float:
     return grey_range.outside(image[image != padding])
 
 
+def without_borders(pictures: Pixels) -> Pixels:
+    """Cut off the rows and columns at the borders of (n, H, W) where the first is padding alone."""
+    image = pictures[0]
+    padding = padding_value(image)
+    if padding is None:
+        return pictures
+    rows, columns = (np.flatnonzero((image != padding).any(axis=axis)) for axis in (1, 0))
+    return pictures[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
 def in_8bit(pictures: Iterable[Pixels], grey_range: GreyRange, scale: tuple[float, float]) -> UInt8:
     """Give pictures (H, W) in 8 bits (n, h, w), enlarged by `scale` (rows, columns)."""
     return np.stack([resized(to_8bit(picture, grey_range), scale) for picture in pictures])

@@ -35,7 +35,7 @@ from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.rules import file_name_part
 from fibseg.runs.collection import collect, configurations
 from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
-from fibseg.stack import Stack, check_output, open_stack
+from fibseg.stack import Stack, check_depth, check_output, open_stack
 
 
 def predict_stack(config: PredictConfig, console: Console) -> None:
@@ -153,6 +153,7 @@ def make_labeller(
     """Make the labeller of the slices; gives its adaptation and the stack's voxel size, too."""
     checkpoints = find_checkpoints(config, console)
     models = [load_model(path) for path in checkpoints]
+    check_depth(stack, max(model.channels.context for model in models))
     voxel_size = known_voxel_size(config, stack, checkpoints, console)
     scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)
     set_threads(config.threads)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from fibseg.models.trained import TrainedModel
 from fibseg.prediction.ensemble import Ensemble, Source, source_of, sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
 from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter
-from fibseg.prediction.output.changes import READER_THREADS, pixel_digest
+from fibseg.prediction.output.changes import READER_THREADS, slice_digest
 from fibseg.prediction.slices import (
     Network,
     Scores,
@@ -32,7 +33,7 @@ from fibseg.prediction.slices import (
 from fibseg.prediction.voxels import nearest
 from fibseg.prediction.windows import Windows
 from fibseg.scores.smallest import without_small
-from fibseg.stack import Stack, check_depth, read_finite, read_neighbours
+from fibseg.stack import Stack, read_finite, read_neighbours
 
 _Decision = tuple[UInt8, list[UInt8], float | None]
 """Class indices (H, W), layers (H, W), and the mean confidence where it was measured."""
@@ -97,6 +98,7 @@ class _PreparedSlice:
 
     outside: float
     digest: str
+    lacks_neighbour: bool
     channels: list[UInt8 | Future[UInt8]]
 
     def all_channels(self) -> UInt8:
@@ -142,6 +144,8 @@ def label_stack(
             if isinstance(prepared, FibsegError):
                 yield LabelledSlice(z, error=prepared)
                 continue
+            if prepared.lacks_neighbour:
+                say(f"slice {z}: a neighbour cannot be read; the slice itself stands in for it")
             channels = prepared.all_channels()
 
             # Default values, since a closure would see the slice that comes last.
@@ -248,7 +252,10 @@ def _prepared(
     """Read and filter slices ahead of the network; an error of reading takes the slice's place."""
     processes = labeller.compute.processes
     filters = {areas: PatchFilter(areas, processes) for _, areas, _ in sources if areas}
-    check_depth(stack, labeller.context)
+    # Each slice is a neighbour of others, too.
+    if labeller.context:
+        kept = READER_THREADS + 2 * labeller.context + 1
+        stack = replace(stack, read=lru_cache(kept)(stack.read))
 
     def prepare(z: int) -> _PreparedSlice | FibsegError:
         try:
@@ -256,7 +263,6 @@ def _prepared(
         except FibsegError as error:
             # Returned, not raised: slices before it are still on their way, and others may follow.
             return error
-        # A neighbour that cannot be read is reported when its own turn comes.
         around = read_neighbours(stack, z, labeller.context, stand_in=image)
         parts: list[UInt8 | Future[UInt8]] = []
         for grey_range, areas, context in sources:
@@ -266,7 +272,13 @@ def _prepared(
             parts.append(grey[1:])
         # The warning on grey values is about the first model, as its text is.
         first_range, _, _ = sources[0]
-        return _PreparedSlice(tissue_outside(image, first_range), pixel_digest(image), parts)
+        stand_ins = sum(picture is image for picture in around)
+        return _PreparedSlice(
+            outside=tissue_outside(image, first_range),
+            digest=slice_digest(image, around),
+            lacks_neighbour=stand_ins > stack.neighbours(z, labeller.context).count(z),
+            channels=parts,
+        )
 
     # Bounds the memory, whatever the depth of the stack: what is read, and what is filtered.
     most_waiting = READER_THREADS + (processes if filters else 0)

@@ -149,7 +149,7 @@ def pixel_scale(
     # Headers are rounded.
     if max(abs(ratio - 1) for ratio in ratios) < SAME_SIZE:
         return 1.0, 1.0
-    # Slices are enlarged and never resampled along z: a network sees one slice at a time.
+    # Slices are enlarged and never resampled along z: the labels are of one slice at a time.
     scale = (ratios[1], ratios[2])
     differs_in_plane = max(abs(factor - 1) for factor in scale) >= SAME_SIZE
     if resample and differs_in_plane:

@@ -246,10 +246,15 @@ def check_same(run: RunDirectory, old: dict[str, Any], new: dict[str, Any]) -> N
             f"{run.path}: made with another configuration: {differences}. "
             "Give another name=, or delete it."
         )
-    old_hash = old["provenance"]["data_hash"]
-    new_hash = new["provenance"]["data_hash"]
-    if old_hash != new_hash:
-        raise FibsegError(
-            f"{run.path}: made with other images or labels "
-            f"(data hash {old_hash}, now {new_hash}). Give another name=, or delete it."
-        )
+    for key, what in (
+        ("data_hash", "images or labels"),
+        ("neighbours_hash", "neighbouring slices"),
+    ):
+        old_hash = old["provenance"].get(key)
+        new_hash = new["provenance"].get(key)
+        if old_hash != new_hash:
+            raise FibsegError(
+                f"{run.path}: made with other {what} "
+                f"({key.replace('_', ' ')} {old_hash}, now {new_hash}). "
+                "Give another name=, or delete it."
+            )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from fibseg.stack.units import VoxelSize
 
 MOST_PIXELS = 2**30
 """Pixels of the largest slice, and slices of the deepest stack, that a header is believed."""
+
+LEAST_GAP = 1.5
+"""How much longer than the least step from number to number a gap is."""
 
 COLOUR_LABELS = "for labels in colours: fibseg import --class NAME=#rrggbb"
 """What to do with pictures in colours, which have no grey values."""
@@ -79,9 +83,19 @@ class Stack:
             return False
         if self.slice_numbers is None:
             return True
-        first, last = sorted((z, other))
-        steps = [abs(after - before) for before, after in pairwise(self.slice_numbers)]
-        return all(step == min(steps) for step in steps[first:last])
+        blocks = _blocks(self.slice_numbers)
+        return blocks[z] == blocks[other]
+
+
+@lru_cache(maxsize=16)
+def _blocks(numbers: tuple[int, ...]) -> list[int]:
+    """Number the blocks of slices that follow each other without a gap, by slice.
+
+    Steps may differ by the rounding of positions: a gap is half as long again as the least step.
+    """
+    steps = [abs(after - before) for before, after in pairwise(numbers)]
+    gaps = (step > LEAST_GAP * min(steps) for step in steps)
+    return list(accumulate(gaps, initial=0))
 
 
 @dataclass(frozen=True)
@@ -242,8 +256,8 @@ def check_depth(stack: Stack, reach: int) -> None:
     """
     if reach >= stack.shape[0]:
         raise FibsegError(
-            f"{stack.name}: {stack.shape[0]} slices; data.context={reach} needs {reach + 1} or "
-            "more."
+            f"{stack.name}: {stack.shape[0]} slices; a network of data.context={reach} needs "
+            f"{reach + 1} or more."
         )
 
 

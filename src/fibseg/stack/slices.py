@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from fibseg.errors import FibsegError
-from fibseg.stack.base import COLOUR_LABELS, Stack
+from fibseg.stack.base import COLOUR_LABELS, LEAST_GAP, Stack
 from fibseg.stack.ome import ome_planes
 from fibseg.stack.tiff_header import read_tiff_header
 
@@ -217,13 +217,14 @@ def _name_doubts(name: str, names: Sequence[_Name]) -> list[str]:
         return []
     steps = [round(after - before, 9) for before, after in pairwise(varying[0])]
     usual = min(abs(step) for step in steps)
-    gaps = [place for place, step in enumerate(steps) if abs(step) > 1.5 * usual]
+    gaps = [place for place, step in enumerate(steps) if abs(step) > LEAST_GAP * usual]
     if not gaps:
         return []
     before, after = (names[gaps[0] + k].path.name for k in (0, 1))
     return [
         f"{name}: numbers are missing in its names, {before} is followed by {after}"
-        f"{f' ({len(gaps)} gaps)' if len(gaps) > 1 else ''}; the slices are taken as neighbours."
+        f"{f' ({len(gaps)} gaps)' if len(gaps) > 1 else ''}; the slices on both sides follow "
+        "each other here, and data.context reaches across no gap."
     ]
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
-from fibseg.data.slices import data_hash, few_training_slices, load_slices
+from fibseg.data.slices import data_hash, few_training_slices, load_slices, neighbours_hash
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, print_line, set_threads
 from fibseg.runs.directory import RunDirectory
@@ -67,6 +67,7 @@ def train_or_report(
     hashes = {
         "config_hash": config_hash(plain),
         "data_hash": data_hash(slices, class_names(config.data)),
+        "neighbours_hash": neighbours_hash(slices),
         "overrides": overrides,
     }
     slices = few_training_slices(slices, config.data)

@@ -17,7 +17,7 @@ from fibseg.arrays import Pixels
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
 from fibseg.prediction.intensity import tissue_outside
-from fibseg.stack import Stack, read_finite, read_notes
+from fibseg.stack import Stack, read_finite, read_neighbours, read_notes
 
 # The labeller asks this module for digests.
 if TYPE_CHECKING:
@@ -43,30 +43,36 @@ class SliceChanges:
 
     Attributes:
         same: slices with the pixels that were labelled -> share of them outside the grey range.
-        changed: slices with other pixels.
+        changed: slices that have other pixels, or whose neighbours have.
         unreadable: slices that cannot be read now, about which nothing is known.
+        own_pixels: number of those changed ones that have the pixels that were labelled.
     """
 
     same: dict[int, float]
     changed: list[int]
     unreadable: list[int]
+    own_pixels: int = 0
 
     @property
     def other_image(self) -> bool:
         """Whether no slice is what it was: the image is another one, not one that was mended."""
-        return bool(self.changed) and not self.same
+        return bool(self.changed) and not self.same and not self.own_pixels
 
 
 def compare_slices(
     digests: Mapping[int, str], stack: Stack, grey_range: GreyRange, context: int = 0
 ) -> SliceChanges:
-    """Compare slices with their digests, position -> `pixel_digest`; each of them is read.
-
-    A slice has changed, too, where one of its neighbours has that a network saw with it, `context`
-    on each side.
+    """Compare slices with their digests, position -> `slice_digest`; each of them is read.
 
     Size and time of a file say too little: a copy may keep the time, and a slice that is replaced
     by its neighbour keeps the size.
+
+    Args:
+        digests: of the slices, and of `context` neighbours on each side.
+        stack: the image.
+        grey_range: outside of which pixels are counted.
+        context: slices on each side that a network saw with a slice.
+
     """
 
     def read(z: int) -> tuple[str, float] | None:
@@ -74,11 +80,13 @@ def compare_slices(
             image = read_finite(stack, z)
         except FibsegError:
             return None
-        return pixel_digest(image), tissue_outside(image, grey_range)
+        around = read_neighbours(stack, z, context, stand_in=image)
+        return slice_digest(image, around), tissue_outside(image, grey_range)
 
     same: dict[int, float] = {}
     changed = []
     unreadable = []
+    own_pixels = 0
     with ThreadPoolExecutor(READER_THREADS) as readers:
         # `map` drops what is waiting when this thread is interrupted.
         for z, facts in zip(digests, readers.map(read, digests), strict=True):
@@ -88,17 +96,20 @@ def compare_slices(
                 same[z] = facts[1]
             else:
                 changed.append(z)
-    others = set(changed)
-    touched = [z for z in same if others.intersection(stack.neighbours(z, context))]
-    for z in touched:
-        del same[z]
-    return SliceChanges(same, sorted([*changed, *touched]), unreadable)
+                own_pixels += facts[0].split("+")[0] == digests[z].split("+")[0]
+    return SliceChanges(same, changed, unreadable, own_pixels)
 
 
 def pixel_digest(image: Pixels) -> str:
     """Hash a slice's pixels to 16 hexadecimal digits."""
     # The same bytes for a view as for its copy.
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
+
+
+def slice_digest(image: Pixels, around: Sequence[Pixels]) -> str:
+    """Hash a slice, and behind a + the neighbours that a network sees with it, where it does."""
+    alone = pixel_digest(image)
+    return f"{alone}+{pixel_digest(np.stack(around))}" if around else alone
 
 
 def report_changes(changes: SliceChanges, console: Console) -> None:
