@@ -36,6 +36,9 @@ CHART_STYLE: Any = {
 }
 """Settings of matplotlib for charts in a page."""
 
+_NAME_WIDTH = 2.7
+"""Inches that a name in a legend takes."""
+
 _CHART_WIDTH = 4.2
 """Inches of one chart in a row of charts."""
 
@@ -60,7 +63,8 @@ def add_legend(figure: Figure, axes: Axes) -> None:
     """Put the legend of one chart below all of them, where it covers nothing."""
     handles, names = axes.get_legend_handles_labels()
     if handles:
-        columns = min(4, len(names))
+        # A name of a configuration takes about as much.
+        columns = min(4, len(names), max(1, int(figure.get_figwidth() / _NAME_WIDTH)))
         figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8)
 
 
