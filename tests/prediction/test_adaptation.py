@@ -55,8 +55,8 @@ def model() -> TrainedModel:
     """A model whose batch norms, grey range and reference are those of `tissue`."""
     low, high = (float(value) for value in np.percentile(tissue(), (0.1, 99.9)))
     plain = replace(trained([], 1), grey_range=GreyRange(low, high), grey_percentiles=[0.1, 99.9])
-    fitted = recalibrated(plain, channels_for(plain, list(tissue()), (1, 1), CPU), CPU)
-    usual = usual_shifts(fitted, channels_for(fitted, list(tissue()), (1, 1), CPU), CPU)
+    fitted = recalibrated(plain, channels_for(plain, list(tissue()[:, None]), (1, 1), CPU), CPU)
+    usual = usual_shifts(fitted, channels_for(fitted, list(tissue()[:, None]), (1, 1), CPU), CPU)
     shares: dict[str, Any] = dict.fromkeys(fitted.class_names)
     reference = {"shares": shares, "confidence": None, "shift": [min(usual), max(usual)]}
     return replace(fitted, reference=reference)
@@ -268,7 +268,7 @@ def test_models_of_filtered_patches_are_measured_by_filtered_slices() -> None:
     slices = [pixels[None] for pixels in tissue()]
     measured = usual_shifts(by_patch, slices, CPU)
     ranged = replace(by_patch, channels=Channels((9, 30)), grey_range=GreyRange(0, 255))
-    chosen_slices = [tissue()[z] for z in (0, 2, 4, 6, 8)]
+    chosen_slices = [tissue()[z][None] for z in (0, 2, 4, 6, 8)]
     assert measured == shifts(ranged, channels_for(ranged, chosen_slices, (1, 1), CPU), CPU)
 
 

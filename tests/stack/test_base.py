@@ -64,6 +64,7 @@ def test_neighbours_are_mirrored_at_ends_and_at_gaps() -> None:
     assert plain.neighbours(0, 2) == [1, 1, 2, 2]
     assert plain.neighbours(5, 1) == [4, 4]
     assert plain.neighbours(3, 0) == []
+    assert replace(plain, shape=(1, 4, 5), slice_numbers=(7,)).neighbours(0, 1) == [0, 0]
     # Slices 5 and 6 of the cell were lost, and every other number is that of a slice.
     gap = replace(plain, slice_numbers=(0, 2, 4, 10, 12, 14))
     assert gap.neighbours(1, 1) == [0, 2]

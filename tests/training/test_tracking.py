@@ -118,7 +118,7 @@ def test_a_panel_shows_the_middle() -> None:
     image = np.arange(100, dtype=np.uint8).reshape(10, 10)
     truth = np.zeros((10, 10), np.uint8)
     truth[4:6, 4:6] = 1
-    panel = Panel(image, truth, lambda pixels: np.stack([pixels, 255 - pixels]), side=4)
+    panel = Panel(image[None], truth, lambda pixels: np.concatenate([pixels, 255 - pixels]), side=4)
 
     def all_background(pixels: torch.Tensor) -> torch.Tensor:
         assert pixels.shape == (1, 2, 4, 4)

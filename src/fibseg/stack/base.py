@@ -94,7 +94,8 @@ def _blocks(numbers: tuple[int, ...]) -> list[int]:
     Steps may differ by the rounding of positions: a gap is half as long again as the least step.
     """
     steps = [abs(after - before) for before, after in pairwise(numbers)]
-    gaps = (step > LEAST_GAP * min(steps) for step in steps)
+    least = min(steps, default=0)
+    gaps = (step > LEAST_GAP * least for step in steps)
     return list(accumulate(gaps, initial=0))
 
 
