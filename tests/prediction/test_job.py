@@ -213,7 +213,13 @@ def test_a_run_with_neighbouring_slices_labels_its_own_stack_alike(commands: Com
     output = commands.folder / "out.tif"
     image = commands.data / "image.tif"
     result = commands.run(
-        "predict.py", f"checkpoint={run}", f"image={image}", f"output={output}", "device=cpu"
+        "predict.py",
+        f"checkpoint={run}",
+        f"image={image}",
+        f"output={output}",
+        "device=cpu",
+        "processes=1",
+        "threads=1",
     )
     assert result.returncode == 0, result.stderr
     (written,) = (run / "labels").glob("test*.tif")
