@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
@@ -29,7 +28,7 @@ from fibseg.data.description import class_names
 from fibseg.data.slices import load_slices
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
-from fibseg.machine import Compute, choose_device, cores, set_threads
+from fibseg.machine import Compute, choose_device, cores, device_name, set_threads
 from fibseg.models.kinds import ADAPTATIONS
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.prediction.adaptation import Adaptation, adapted, channels_for
@@ -128,13 +127,6 @@ def row_of(
     return row
 
 
-def _name(device: torch.device) -> str:
-    """What a person calls a device."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
-
-
 def main() -> None:
     """Print and write the table."""
     parser = argparse.ArgumentParser(
@@ -174,8 +166,9 @@ def main() -> None:
         )
     Console(width=140).print(table)
     if options.json:
+        name_of_device = device_name(device) or platform.processor() or platform.machine()
         options.json.write_text(
-            json.dumps({"device": _name(device), "rows": rows}, indent=1) + "\n"
+            json.dumps({"device": name_of_device, "rows": rows}, indent=1) + "\n"
         )
 
 

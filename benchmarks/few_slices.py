@@ -3,8 +3,8 @@
 python -m benchmarks.few_slices benchmarks/h100.json --all epfl 40 --folder docs/pictures
 
 Runs whose recipes differ in `data.annotated` alone are a curve, and with `--all` those on all of a
-data set's training slices stand at its end. A file few_slices_<data>.svg is
-written for each data set.
+data set's training slices stand at its end. A file few_slices_<data>.svg is written for each data
+set.
 """
 
 from __future__ import annotations

@@ -152,9 +152,10 @@ def forget_changed(
         return
     console.print(f"{len(digests)} kept slices are compared with the image")
     grey_range = labeller.models[0].grey_range
-    changes = compare_slices(digests, stack, grey_range, labeller.context)
+    context = labeller.context
+    changes = compare_slices(digests, stack, grey_range, context)
     # A share may hold a single slice, which was replaced: those of the others tell the image.
-    if changes.other_image and compare_slices(all_digests, stack, grey_range).other_image:
+    if changes.other_image and compare_slices(all_digests, stack, grey_range, context).other_image:
         staging.refuse("images")
     staging.forget(changes.changed)
     report_changes(changes, console)
