@@ -13,7 +13,7 @@ from PIL import Image
 
 from fibseg.commands.main import main
 from fibseg.config.compose import load_description
-from fibseg.data.label_files import open_labels
+from fibseg.data.labels.files import open_labels
 from fibseg.stack import StackHeader, StackWriter, open_stack
 from tests.support import Commands
 from tests.support.label_files import write_ilastik, write_mib

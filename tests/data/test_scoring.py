@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from fibseg.data.description import ClassDescription, describe_labels
-from fibseg.data.scoring import score_stacks
+from fibseg.data.description import ClassDescription
+from fibseg.data.scoring import describe_labels, score_stacks
 from fibseg.errors import FibsegError
 from fibseg.stack import Stack
 

@@ -29,7 +29,7 @@ _CONTEXT.set_forkserver_preload(
         "fibseg.prediction.exactness",
         "fibseg.commands.measure",
         "fibseg.commands.filter",
-        "fibseg.commands.compare",
+        "fibseg.commands.finished.compare",
     ]
 )
 

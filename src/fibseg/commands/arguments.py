@@ -6,7 +6,8 @@ import argparse
 import re
 from collections.abc import Sequence
 
-from fibseg.data.label_files import is_prediction
+from fibseg.data.labels.files import is_prediction
+from fibseg.data.labels.reviewed import Reviewed, open_reviewed
 from fibseg.data.splits import parse_slices
 from fibseg.errors import FibsegError
 from fibseg.rules import CLASS_NAME, Check, require
@@ -82,6 +83,24 @@ def annotated_slices(path: str, items: Sequence[str] | None, depth: int) -> list
             "corrected, as --slices 8,15, and only those are taken."
         )
     return None
+
+
+def add_reviewed(parser: argparse.ArgumentParser, stack: str) -> None:
+    """Declare `--reviewed`, where a person has looked, in pixels of `stack`."""
+    parser.add_argument(
+        "--reviewed",
+        metavar="FILE",
+        help=f"where a person has looked: a mask of the shape of {stack}, or a CSV file of a "
+        "shapes layer of napari; what is unpainted inside is background, and labels outside are "
+        "ignored",
+    )
+
+
+def open_region(path: str | None, shape: Sequence[int]) -> Reviewed | None:
+    """Open the file of `--reviewed`, in pixels of a stack of this shape; None without one."""
+    if path is None:
+        return None
+    return open_reviewed(value=path, root=".", shape=shape, where="--reviewed")
 
 
 def nanometre_sizes(text: str) -> list[float]:

@@ -15,7 +15,7 @@ from fibseg.config.compose import load_description
 from fibseg.data.description import SPLITS, DataDescription
 from fibseg.data.inspection import SliceFacts
 from fibseg.data.inspection.survey import Survey, survey
-from fibseg.data.pairing import slice_list
+from fibseg.data.labels.pairing import slice_list
 from fibseg.data.volume import read_places
 from fibseg.errors import FibsegError
 from fibseg.machine import print_line, table_console

@@ -11,18 +11,20 @@ from fibseg.arrays import IGNORE
 from fibseg.commands.arguments import (
     add_annotated_slices,
     add_offset,
+    add_reviewed,
     annotated_slices,
     label_value,
+    open_region,
     parse_classes,
 )
-from fibseg.data.draft import yaml_text
-from fibseg.data.importing import ImportedLabels, LabelMeaning, import_labels, plan_import
-from fibseg.data.label_files import (
+from fibseg.data.description_file import yaml_text
+from fibseg.data.labels.files import (
     LabelSource,
     open_coloured_labels,
     open_labels,
     read_label_map,
 )
+from fibseg.data.labels.importing import ImportedLabels, LabelMeaning, import_labels, plan_import
 from fibseg.errors import FibsegError
 from fibseg.machine import plain_console, print_warnings
 from fibseg.stack import check_output, open_stack
@@ -68,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_offset(parser)
     add_annotated_slices(parser)
+    add_reviewed(parser, "IMAGE (or of LABELS, without --image)")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
@@ -79,13 +82,23 @@ def run(options: argparse.Namespace) -> None:
     check_output(output, options.overwrite, "--overwrite")
     source = _open_source(options)
     labels = source.stack
-    kept = annotated_slices(options.labels, options.slices, labels.shape[0])
+    kept = None
+    if options.slices is not None or options.reviewed is None:
+        kept = annotated_slices(options.labels, options.slices, labels.shape[0])
     image = open_stack(options.image) if options.image else None
     plan = plan_import(image, labels, options.offset, kept)
     print_warnings(console, plan.doubts)
+    reviewed = open_region(options.reviewed, labels.shape if image is None else image.shape)
+    if reviewed is not None and image is not None:
+        reviewed = reviewed.part(plan.offset, (len(plan.pages), *labels.shape[1:]))
     meaning = _meaning(options, source)
     imported = import_labels(
-        stack=labels, meaning=meaning, output=output, pages=plan.pages, voxel_size=plan.voxel_size
+        stack=labels,
+        meaning=meaning,
+        output=output,
+        pages=plan.pages,
+        voxel_size=plan.voxel_size,
+        reviewed=reviewed,
     )
     console.print(f"{source.program}: {labels.name}, {labels.shape}")
     for note in plan.notes:
@@ -131,7 +144,9 @@ def _meaning(options: argparse.Namespace, source: LabelSource) -> LabelMeaning:
         classes=_classes(parse_classes(options.classes), source, background),
         background=background,
         unlabelled=[*options.unlabelled, *unlabelled],
-        empty_is_unlabelled=(options.empty_slices or source.empty_slices) == "unlabelled",
+        # In a region that a person has looked at, 0 is background, whatever else is painted.
+        empty_is_unlabelled=options.reviewed is None
+        and (options.empty_slices or source.empty_slices) == "unlabelled",
         coloured=source.coloured,
     )
 

@@ -33,15 +33,19 @@ COMMANDS = {
     "import": Command("import_labels", "turn labels of ilastik, napari or MIB into class numbers"),
     "check": Command("check", "find mistakes in a data description, and draw pictures of it"),
     "train": Command("train", "train one run, or a sweep of runs with -m", is_program=True),
+    "annotate": Command("annotate", "paint, train, correct and train again on one image"),
+    "suggest": Command("suggest", "say which regions of an annotation project to paint next"),
     "predict": Command("predict", "label a whole stack with a trained model", is_program=True),
-    "compare": Command("compare", "compare runs by tables and contrasts with statistics"),
+    "compare": Command("finished.compare", "compare runs by tables and contrasts with statistics"),
     "score": Command("score", "score one label stack against another"),
     "measure": Command("measure", "count and measure the 3-D objects of a label stack"),
     "filter": Command("filter", "apply the grain filter to a stack"),
-    "figure": Command("figure", "draw figures for a paper, as PDF and PNG"),
-    "calibrate": Command("calibrate", "choose offsets and smallest objects of finished runs"),
+    "figure": Command("finished.figure", "draw figures for a paper, as PDF and PNG"),
+    "calibrate": Command(
+        "finished.calibrate", "choose offsets and smallest objects of finished runs"
+    ),
     "exactness": Command(
-        "exactness", "measure what larger windows cost a run, on its validation slices"
+        "finished.exactness", "measure what larger windows cost a run, on its validation slices"
     ),
 }
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from fibseg.arrays import IGNORE
 from fibseg.commands.arguments import nanometre_sizes
 from fibseg.config.compose import load_description
-from fibseg.data.label_files import label_notes, open_label_stack
+from fibseg.data.labels.files import label_notes, open_label_stack
 from fibseg.data.scoring import agreed_names
 from fibseg.errors import FibsegError
 from fibseg.files import clear_leftovers, replacing_together, writing

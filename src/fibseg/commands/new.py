@@ -10,19 +10,16 @@ from pathlib import Path
 from fibseg.commands.arguments import (
     add_annotated_slices,
     add_offset,
+    add_reviewed,
     annotated_slices,
     nanometre_sizes,
+    open_region,
     parse_classes,
 )
 from fibseg.config.compose import CONF
-from fibseg.data.draft import (
-    Draft,
-    DraftNames,
-    DraftRequest,
-    draft_from_stacks,
-    write_description,
-)
-from fibseg.data.label_files import (
+from fibseg.data.description_file import DraftNames, write_description
+from fibseg.data.draft import Draft, DraftRequest, draft_from_stacks
+from fibseg.data.labels.files import (
     UNKNOWN_PROGRAM,
     label_notes,
     name_doubts,
@@ -61,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="voxel size in nm, if the files have none",
     )
     add_annotated_slices(parser)
+    add_reviewed(parser, "IMAGE")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
@@ -84,7 +82,8 @@ def run(options: argparse.Namespace) -> None:
         offset=options.offset,
         voxel_size=options.voxel_size,
         named_values=classes,
-        slices=annotated_slices(options.labels, options.slices, labels.shape[0]),
+        slices=_annotated(options, labels.shape[0]),
+        reviewed=open_region(options.reviewed, image.shape),
     )
     draft = draft_from_stacks(image, labels, request)
     print_warnings(console, [*draft.doubts, *doubts])
@@ -95,12 +94,27 @@ def run(options: argparse.Namespace) -> None:
             f"--class {classes[unknown[0]]}={unknown[0]}: no label has this value; "
             f"there are {list(draft.values)}."
         )
-    write_description(path, draft, DraftNames(options.name, options.image, options.labels, classes))
+    names = DraftNames(
+        name=options.name,
+        image=options.image,
+        labels=options.labels,
+        classes=classes,
+        reviewed=options.reviewed,
+    )
+    write_description(path, draft, names)
     for line in _summary(draft):
         console.print(line)
     console.print(f"{path}: read it{'' if classes else ', name the classes'}, then")
     for line in _next_commands(path):
         console.print(line)
+
+
+def _annotated(options: argparse.Namespace, depth: int) -> list[int] | None:
+    """Positions of the annotated slices of the labels; None where others say which they are."""
+    # Whoever says where he has looked may have looked at a prediction.
+    if options.slices is None and options.reviewed is not None:
+        return None
+    return annotated_slices(options.labels, options.slices, depth)
 
 
 def _check_not_hidden(path: Path) -> None:

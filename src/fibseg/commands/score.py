@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from fibseg.commands.arguments import pixel_offset
+from fibseg.commands.arguments import add_reviewed, open_region, pixel_offset
 from fibseg.config.compose import load_description
-from fibseg.data.label_files import label_notes, open_label_stack
+from fibseg.data.labels.files import label_notes, open_label_stack
 from fibseg.data.scoring import agreed_names, score_stacks
 from fibseg.data.splits import parse_slices
 from fibseg.machine import print_warnings, table_console
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A:B",
         help="score only these slices of LABELS",
     )
+    add_reviewed(parser, "LABELS")
     parser.add_argument(
         "--offset",
         type=pixel_offset,
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> None:
     print_warnings(console, [*prediction.doubts, *labels.doubts])
     depth = labels.shape[0]
     # Positions in LABELS, which may cover a part of PREDICTION.
-    slices = list(range(depth))
+    reviewed = open_region(options.reviewed, labels.shape)
+    slices = list(range(depth) if reviewed is None else reviewed.slices)
     if options.slices:
         slices = parse_slices(options.slices, depth, "--slices")
     description = None if options.data is None else load_description(options.data)
@@ -67,6 +69,7 @@ def run(options: argparse.Namespace) -> None:
         slices=slices,
         offset=options.offset,
         names=names,
+        reviewed=reviewed,
     )
     console.print(_score_table(scores, len(slices)))
 

@@ -6,13 +6,10 @@ docs/ARCHITECTURE.md shows a full example.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from fibseg.arrays import IGNORE, Pixels
+from fibseg.arrays import IGNORE
 from fibseg.errors import FibsegError
 from fibseg.rules import CLASS_NAME, NAME, Check, brief, require
 
@@ -83,6 +80,9 @@ class VolumeDescription:
         offset: (z, y, x) in pixels: where the labels start in the image.
         second_expert: labels of another person.
         mask: path of a stack of the image's shape; pixels where it is 0 are ignored.
+        reviewed: where a person has looked: the path of a stack of the image's shape, of a CSV file
+            of napari's shapes, or a mapping from slices to "whole" or to boxes [y0, x0, y1, x1].
+            Labels outside are ignored, and what is unpainted inside is background.
     """
 
     image: str
@@ -93,6 +93,7 @@ class VolumeDescription:
     offset: list[int] = field(default_factory=lambda: [0, 0, 0])
     second_expert: SecondExpert | None = None
     mask: str | None = None
+    reviewed: Any = None
 
 
 @dataclass
@@ -132,55 +133,6 @@ class DataDescription:
     # Younger than descriptions that people have.
     annotated: int | None = None
     context: int = 0
-
-
-def describe_labels(
-    slices: Iterable[Pixels], names: Mapping[int, str] | None = None
-) -> DataDescription:
-    """Describe label files alone: every value but 0, 255 and negative ones is a class.
-
-    Args:
-        slices: label values (H, W), read once.
-        names: label value -> class name; a class without one is named by its value.
-
-    Raises:
-        FibsegError: there is no such value, or several that mean unannotated.
-    """
-    values = set[int]()
-    for labels in slices:
-        values.update(np.unique(labels).tolist())
-    # 0 is the background; 255 means unannotated after `fibseg import`, as do negative values of
-    # other programs.
-    unannotated = sorted(value for value in values if value < 0 or value == IGNORE)
-    classes = sorted(values - {0, *unannotated})
-    if not classes:
-        held = " and ".join(map(str, sorted({0, *unannotated})))
-        hint = (
-            f"; if {IGNORE} is a class, import both first: fibseg import FILE labels.tif "
-            f"--class NAME={IGNORE}"
-        )
-        raise FibsegError(
-            f"both stacks hold nothing but {held} in these slices; there is nothing to score"
-            f"{hint if IGNORE in values else '.'}"
-        )
-    if len(unannotated) > 1:
-        raise FibsegError(
-            f"the labels hold {unannotated[0]} and {unannotated[1]}, which both mean unannotated "
-            "without a name; make them one by fibseg import --unlabelled."
-        )
-    named = names or {}
-    description = DataDescription(
-        name="labels",
-        root=".",
-        classes={named.get(value, str(value)): ClassDescription(value, 1.0) for value in classes},
-        background=BackgroundDescription([0], 1.0),
-        ignore=unannotated[0] if unannotated else IGNORE,
-        intensity=IntensityDescription(0.0, 100.0),
-        volumes=[],
-        phantom=None,
-    )
-    check_description(description)
-    return description
 
 
 def class_names(description: DataDescription) -> list[str]:

@@ -1,21 +1,17 @@
-"""A data description drafted from files, with comments, for a person to finish."""
+"""What a data description of some files would say: classes, places, splits."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import yaml
 
 from fibseg.arrays import IGNORE
-from fibseg.data.pairing import missing_offset, offset_of_labels, place_labels
-from fibseg.data.splits import compact_slices, proposed_splits
+from fibseg.data.labels.pairing import missing_offset, offset_of_labels, place_labels
+from fibseg.data.labels.reviewed import Reviewed
+from fibseg.data.splits import proposed_splits
 from fibseg.errors import FibsegError
-from fibseg.files import write_whole
 from fibseg.stack import Stack
 
 MOST_LABEL_VALUES = 24
@@ -76,12 +72,15 @@ class DraftRequest:
         named_values: label values that have a class name. Every other value is a class, too, but
             for 0, 255 and negative ones.
         slices: slices of the labels that are annotated; None for all that hold a class.
+        reviewed: where a person has looked, in pixels of the image; its slices are the annotated
+            ones, and labels outside do not count.
     """
 
     offset: Sequence[int] | None = None
     voxel_size: Sequence[float] | None = None
     named_values: Container[int] = ()
     slices: Sequence[int] | None = None
+    reviewed: Reviewed | None = None
 
 
 def draft_from_stacks(image: Stack, labels: Stack, request: DraftRequest) -> Draft:
@@ -106,9 +105,14 @@ def draft_from_stacks(image: Stack, labels: Stack, request: DraftRequest) -> Dra
     placement = place_labels(image, labels, offset)
     _check_inside_image(image, labels, offset, "yx" if placement.note else "zyx")
     pages = range(labels.shape[0]) if request.slices is None else request.slices
-    values, annotated = _read_values(labels, request.named_values, pages)
     # Slices are counted in the image from here on, as in a description.
     slice_of = {page: z for z, page in placement.pages.items()}
+    region = request.reviewed
+    if region is not None:
+        region = region.part([0, *offset[1:]], (image.shape[0], *labels.shape[1:]))
+        region = region.by_page(slice_of)
+        pages = [page for page in pages if page in set(region.slices)]
+    values, annotated = _read_values(labels, request.named_values, pages, region)
     positions = sorted(slice_of[page] for page in annotated)
     # Label programs often lose the voxel size, so the image's goes first.
     known_size = voxel_size or image.voxel_size or labels.voxel_size
@@ -138,20 +142,29 @@ def _check_inside_image(image: Stack, labels: Stack, offset: Sequence[int], axes
 
 
 def _read_values(
-    labels: Stack, named_values: Container[int], pages: Iterable[int]
+    labels: Stack, named_values: Container[int], pages: Iterable[int], reviewed: Reviewed | None
 ) -> tuple[dict[int, float], list[int]]:
-    """Read the share of each label value, and the pages of the labels that hold a class."""
+    """Read the share of each label value, and the pages of the labels that hold a class.
+
+    `reviewed` is the region of each page; with it, the pages that hold a part of it count.
+    """
     counts: dict[int, int] = {}
     annotated = []
+    any_class = False
     for z in pages:
-        values, numbers = np.unique(labels.read(z), return_counts=True)
+        looked_at = labels.read(z)
+        if reviewed is not None:
+            looked_at = looked_at[reviewed.read(z)]
+        values, numbers = np.unique(looked_at, return_counts=True)
         slice_counts = {
             int(value): count
             for value, count in zip(values.tolist(), numbers.tolist(), strict=True)
         }
         for value, count in slice_counts.items():
             counts[value] = counts.get(value, 0) + count
-        if any(_is_class(value, named_values) for value in slice_counts):
+        has_class = any(_is_class(value, named_values) for value in slice_counts)
+        any_class |= has_class
+        if has_class or (reviewed is not None and slice_counts):
             annotated.append(z)
         # Within the loop: labels with millions of objects would fill the memory.
         if len(counts) > MOST_LABEL_VALUES:
@@ -159,7 +172,7 @@ def _read_values(
                 f"{labels.name}: over {MOST_LABEL_VALUES} label values: "
                 "objects with a number each, not classes?"
             )
-    if not annotated:
+    if not any_class:
         # Negative numbers, and 255 after an import, mean that nobody looked.
         unnamed = [value for value in counts if value]
         hint = f"; if {unnamed[0]} is a class, give --class NAME={unnamed[0]}" if unnamed else ""
@@ -203,87 +216,3 @@ def _unannotated_value(
             f"by fibseg import with --unlabelled {odd[0]}; else give --class NAME={odd[0]}."
         )
     return unannotated[0] if unannotated else None
-
-
-@dataclass(frozen=True)
-class DraftNames:
-    """What a person calls the parts of a draft.
-
-    Attributes:
-        name: of the data description.
-        image: path of the image.
-        labels: path of the labels.
-        classes: label value -> name of its class; the others are called class1, class2, ...
-    """
-
-    name: str
-    image: str
-    labels: str
-    classes: Mapping[int, str]
-
-
-def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
-    """Write a draft as YAML.
-
-    Paths of image and labels are made absolute, since the description may lie anywhere.
-    """
-    classes = "".join(
-        f"  {yaml_text(names.classes.get(value, f'class{number}'))}: "
-        f"{{label: {value}, weight: 1.0}}   # {draft.values[value]:.2%} of all label pixels\n"
-        for number, value in enumerate(draft.class_values, 1)
-    )
-    split = ", ".join(
-        f"{split}: {compact_slices(slices)}" for split, slices in draft.positions.items()
-    )
-    ignore = "null" if draft.ignore is None else draft.ignore
-    by_names = "; the numbers in the names of labels and image say which" if draft.notes else ""
-    between = (
-        f"{draft.left_out} of them between the splits are in none"
-        if draft.left_out
-        else "leave slices between the splits where you can"
-    )
-    # Written as text, since yaml.dump writes no comments.
-    write_whole(
-        path,
-        f"# {names.name}: drafted by `fibseg new`; read every line, then `fibseg check {path}`.\n"
-        f"name: {yaml_text(names.name)}\n"
-        "root: .                         # of paths that do not begin with /\n"
-        "classes:                        # weight: of the class in the loss; "
-        "a rare class may take more\n"
-        f"{classes}"
-        "background: {labels: [0], weight: 0.1}     "
-        "# annotated values that are none of the classes\n"
-        f"ignore: {ignore}                      "
-        "# value of unannotated pixels, or null\n"
-        "intensity: {low: 0.1, high: 99.9, per: stack}   "
-        "# per: slice where brightness drifts along z\n"
-        "volumes:\n"
-        f"  - image: {_absolute(names.image)}\n"
-        f"    labels: {_absolute(names.labels)}\n"
-        f"    offset: {draft.offset}           # where the labels start in the image: z, y, x\n"
-        f"    voxel_size: {draft.voxel_size or '???'}       # z, y, x in nm\n"
-        f"    # {len(draft.annotated)} slices hold labels{by_names}. "
-        f"Neighbours look alike: {between}.\n"
-        f"    split: {{{split}}}\n"
-        "phantom: null\n",
-    )
-
-
-def _absolute(path: str) -> str:
-    # pathlib would make https:/host of https://host.
-    return yaml_text(path if "://" in path else str(Path(path).absolute()))
-
-
-def yaml_text(text: str) -> str:
-    """Write text so that YAML reads it as the same text: plain where that is safe, else in quotes.
-
-    >>> yaml_text("er"), yaml_text("no"), yaml_text("a: b")
-    ('er', '"no"', '"a: b"')
-    """
-    try:
-        # YAML reads "no", "null" and "12" as other things than text.
-        plain = bool(re.fullmatch(r"[\w./ -]+", text)) and yaml.safe_load(f"{text}: 0") == {text: 0}
-    except yaml.YAMLError:
-        plain = False
-    # Quotes of JSON are quotes of YAML, too.
-    return text if plain else json.dumps(text, ensure_ascii=False)

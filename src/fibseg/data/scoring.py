@@ -7,21 +7,24 @@ from itertools import chain
 
 import numpy as np
 
-from fibseg.arrays import IGNORE, Place, UInt8
+from fibseg.arrays import IGNORE, Pixels, Place, UInt8
 from fibseg.data.description import (
+    BackgroundDescription,
+    ClassDescription,
     DataDescription,
+    IntensityDescription,
     check_description,
     class_names,
-    describe_labels,
 )
-from fibseg.data.label_files import whole_numbers_of
-from fibseg.data.pairing import (
+from fibseg.data.labels.files import whole_numbers_of
+from fibseg.data.labels.pairing import (
     Placement,
     check_same_voxels,
     missing_offset,
     offset_of_labels,
     place_labels,
 )
+from fibseg.data.labels.reviewed import Reviewed
 from fibseg.data.volume import to_classes
 from fibseg.errors import FibsegError
 from fibseg.scores.slices import ClassScore, score_slices, summarise
@@ -35,6 +38,7 @@ def score_stacks(
     slices: Sequence[int] | None = None,
     offset: Sequence[int] | None = None,
     names: Mapping[int, str] | None = None,
+    reviewed: Reviewed | None = None,
 ) -> list[ClassScore]:
     """Score a prediction against labels, slice by slice: F1 and components.
 
@@ -43,10 +47,11 @@ def score_stacks(
         labels: label values that are taken as the truth.
         description: says which value is which class. Without it, every value but 0, 255 and
             negative ones is a class.
-        slices: of `labels` that are compared; without them, all.
+        slices: of `labels` that are compared; without them, all, or all that are reviewed.
         offset: (z, y, x) in pixels where `labels` lie in `prediction`, if they are smaller and
             neither names of slices nor places in the files say it.
         names: label value -> class name, used without a description.
+        reviewed: where `labels` are compared, in their pixels; None for everywhere.
 
     Returns:
         An entry per class, without the background.
@@ -58,14 +63,15 @@ def score_stacks(
     labels = whole_numbers_of(labels)
     prediction, slice_of = _paired(whole_numbers_of(prediction), labels, offset)
     # Slices are counted in `labels`, which may be a part of the prediction's stack.
-    positions = range(labels.shape[0]) if slices is None else slices
+    every = range(labels.shape[0]) if reviewed is None else reviewed.slices
+    positions = every if slices is None else slices
     if description is None:
-        label_slices = (labels.read(z) for z in positions)
-        predicted_slices = (prediction.read(slice_of[z]) for z in positions)
+        label_slices = (_within(labels.read(z), reviewed, z) for z in positions)
+        predicted_slices = (_within(prediction.read(slice_of[z]), reviewed, z) for z in positions)
         description = describe_labels(chain(label_slices, predicted_slices), names or {})
     check_description(description)
     class_list = class_names(description)
-    truth = _Classes(labels, description)
+    truth = _Classes(labels, description, reviewed)
     predicted_classes = _Classes(prediction, description)
     # Generators, so that one slice of each stack is in memory at a time.
     split_score = score_slices(
@@ -81,19 +87,28 @@ def score_stacks(
     return summarise(split_score, class_list)
 
 
+def _within(values: Pixels, reviewed: Reviewed | None, z: int) -> Pixels:
+    """The values (n,) of a slice (H, W) that count."""
+    return values.ravel() if reviewed is None else values[reviewed.read(z)]
+
+
 class _Classes:
     """Reads slices of a label stack as class indices, and notes which indices occur."""
 
-    def __init__(self, stack: Stack, description: DataDescription):
+    def __init__(
+        self, stack: Stack, description: DataDescription, reviewed: Reviewed | None = None
+    ):
         self._stack = stack
         self._description = description
+        self._reviewed = reviewed
         self.indices = set[int]()
 
     def read(self, positions: Iterable[int]) -> Iterator[UInt8]:
         """Read class indices (H, W), slice by slice."""
         for z in positions:
             where = f"{self._stack.name}, slice {z}"
-            classes = to_classes(self._stack.read(z), self._description, where)
+            region = None if self._reviewed is None else self._reviewed.read(z)
+            classes = to_classes(self._stack.read(z), self._description, where, region)
             self.indices.update(np.unique(classes).tolist())
             yield classes
 
@@ -174,3 +189,52 @@ def agreed_names(
                 )
             doubts.append(f"{text}.")
     return agreed, doubts
+
+
+def describe_labels(
+    slices: Iterable[Pixels], names: Mapping[int, str] | None = None
+) -> DataDescription:
+    """Describe label files alone: every value but 0, 255 and negative ones is a class.
+
+    Args:
+        slices: label values of any shape, read once.
+        names: label value -> class name; a class without one is named by its value.
+
+    Raises:
+        FibsegError: there is no such value, or several that mean unannotated.
+    """
+    values = set[int]()
+    for labels in slices:
+        values.update(np.unique(labels).tolist())
+    # 0 is the background; 255 means unannotated after `fibseg import`, as do negative values of
+    # other programs.
+    unannotated = sorted(value for value in values if value < 0 or value == IGNORE)
+    classes = sorted(values - {0, *unannotated})
+    if not classes:
+        held = " and ".join(map(str, sorted({0, *unannotated})))
+        hint = (
+            f"; if {IGNORE} is a class, import both first: fibseg import FILE labels.tif "
+            f"--class NAME={IGNORE}"
+        )
+        raise FibsegError(
+            f"both stacks hold nothing but {held} in these slices; there is nothing to score"
+            f"{hint if IGNORE in values else '.'}"
+        )
+    if len(unannotated) > 1:
+        raise FibsegError(
+            f"the labels hold {unannotated[0]} and {unannotated[1]}, which both mean unannotated "
+            "without a name; make them one by fibseg import --unlabelled."
+        )
+    named = names or {}
+    description = DataDescription(
+        name="labels",
+        root=".",
+        classes={named.get(value, str(value)): ClassDescription(value, 1.0) for value in classes},
+        background=BackgroundDescription([0], 1.0),
+        ignore=unannotated[0] if unannotated else IGNORE,
+        intensity=IntensityDescription(0.0, 100.0),
+        volumes=[],
+        phantom=None,
+    )
+    check_description(description)
+    return description

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from fibseg.arrays import Pixels, Place
+from fibseg.arrays import Pixels
 from fibseg.data.description import SPLITS, DataDescription, check_description
 from fibseg.data.grey import few_levels, grey_range, sample_slice, summary_of_samples
+from fibseg.data.identity import SliceOwners, picture_digest
 from fibseg.data.splits import nested_order, parse_slices, split_positions
-from fibseg.data.volume import AnnotatedSlice, VolumeReader, image_location, picture_digest
+from fibseg.data.volume import AnnotatedSlice, VolumeReader
 from fibseg.errors import FibsegError
 from fibseg.stack import open_stack, write_stack
 
@@ -135,44 +136,6 @@ def _holds(path: Path, pixels: Pixels) -> bool:
     if stack.shape != pixels.shape:
         return False
     return all((image == slice_).all() for image, slice_ in zip(stack, pixels, strict=True))
-
-
-class SliceOwners:
-    """Which split has which slice of which image, to find a slice that two splits share.
-
-    Two entries of data.volumes may name the same image, or copies of it or of a part of it, so
-    slices are known by the image's location and, of several volumes, by their pixels.
-    """
-
-    def __init__(self, description: DataDescription):
-        self._description = description
-        self._of_place: dict[tuple[str, int], tuple[Place, str]] = {}
-        self._of_picture: dict[str, tuple[Place, str]] = {}
-
-    def conflict(self, annotated: AnnotatedSlice, split: str) -> str | None:
-        """Note a slice of a split; gives a sentence if another split has it already."""
-        place = annotated.place
-        key = image_location(self._description, place.volume), place.z
-        owner, owner_split = self._of_place.setdefault(key, (place, split))
-        if owner_split != split:
-            return self._sentence(owner, owner_split, place, split)
-        # A slice of one value is padding, and alike in many images.
-        if len(self._description.volumes) < 2 or annotated.image.min() == annotated.image.max():
-            return None
-        digest = picture_digest(annotated.image)
-        owner, owner_split = self._of_picture.setdefault(digest, (place, split))
-        # A microscope may repeat a slice: its copies in one volume are neighbours, no leak.
-        if owner_split != split and owner.volume != place.volume:
-            return self._sentence(owner, owner_split, place, split)
-        return None
-
-    def _sentence(self, owner: Place, owner_split: str, place: Place, split: str) -> str:
-        volumes = self._description.volumes
-        image = volumes[place.volume].image
-        owner_image = volumes[owner.volume].image
-        same = (image, place.z) == (owner_image, owner.z)
-        copy = "" if same else f", a copy of slice {owner.z} of {owner_image},"
-        return f"data: slice {place.z} of {image}{copy} is in both {owner_split} and {split}."
 
 
 def _check_shared_slices(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fibseg.data.description import SPLITS, VolumeDescription
-from fibseg.data.pairing import slice_list
-from fibseg.data.volume import VolumeReader
+from fibseg.data.labels.pairing import slice_list
 from fibseg.errors import FibsegError
+
+if TYPE_CHECKING:
+    from fibseg.data.volume import VolumeReader
 
 _SPLIT_SHARES = {"validation": 0.2, "test": 0.2}
 """Share of the annotated slices that is proposed for a split; the rest are for training."""
@@ -85,6 +87,11 @@ def split_positions(
                 raise FibsegError(
                     f"{where}.split: slice {z} is in both {split_of_slice[z]} and {split}; "
                     "splits may not overlap."
+                )
+            if reader.reviewed is not None and not reader.reviewed.read(z).any():
+                raise FibsegError(
+                    f"{where}.split.{split}: nothing of slice {z} is reviewed, as "
+                    f"{reader.reviewed.name} has it."
                 )
             split_of_slice[z] = split
     return positions

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +11,9 @@ import numpy as np
 from fibseg.arrays import IGNORE, Mask, Pixels, Place, UInt8
 from fibseg.data.description import DataDescription, VolumeDescription
 from fibseg.data.grey import GreyRange, to_8bit
-from fibseg.data.label_files import is_prediction, name_doubts, open_label_stack
-from fibseg.data.pairing import Placement, check_order, place_labels
+from fibseg.data.labels.files import is_prediction, name_doubts, open_label_stack
+from fibseg.data.labels.pairing import Placement, check_order, place_labels
+from fibseg.data.labels.reviewed import open_reviewed
 from fibseg.errors import FibsegError
 from fibseg.stack import (
     Stack,
@@ -69,6 +67,7 @@ class VolumeReader:
     Attributes:
         image: the stack.
         annotated: slices of the image that the labels cover, in order.
+        reviewed: where a person has looked; None where the labels say it.
         notes: sentences on what was decided by the files.
         doubts: sentences on what is odd in the files, and on what they contradict.
     """
@@ -96,6 +95,15 @@ class VolumeReader:
         paths = self._label_paths(volume.labels if labels is None else labels, where)
         self._labels = _open_labels(paths, where)
         self._mask = self._open_mask(volume, where)
+        self.reviewed = None
+        # It says where the first expert has looked, not another person.
+        if volume.reviewed is not None and labels is None:
+            self.reviewed = open_reviewed(
+                value=volume.reviewed,
+                root=description.root,
+                shape=self.image.shape,
+                where=f"{where}.reviewed",
+            )
         shape = next(iter(self._labels.values())).shape
         if labels is None:
             placement = self._placement(where)
@@ -122,17 +130,20 @@ class VolumeReader:
     def read(self, z: int, page: int | None = None) -> AnnotatedSlice:
         """Read a slice of the image with its class indices.
 
-        Pixels outside the labels and outside the mask become IGNORE. `page` is the page of the
-        labels; without it, the one that lies at `z`.
+        Pixels outside the labels, the mask and the reviewed region become IGNORE. `page` is the
+        page of the labels; without it, the one that lies at `z`.
         """
         image = read_finite(self.image, z)
         if page is None and z not in self._page_of:
             raise FibsegError(f"{self.image.name}, slice {z}: there are no labels of it.")
-        classes = self._read_classes(self._page_of[z] if page is None else page)
+        height, width = next(iter(self._labels.values())).shape[1:]
+        _, y, x = self._offset
+        covered = (slice(y, y + height), slice(x, x + width))
+        region = None if self.reviewed is None else self.reviewed.read(z)[covered]
+        classes = self._read_classes(self._page_of[z] if page is None else page, region)
         # Labels may cover a part of the image; nothing is known about the rest.
         labels = np.full(image.shape, IGNORE, np.uint8)
-        _, y, x = self._offset
-        labels[y : y + classes.shape[0], x : x + classes.shape[1]] = classes
+        labels[covered] = classes
         in_mask = None
         if self._mask is not None:
             # The mask has the shape of the image, not that of the labels.
@@ -199,11 +210,12 @@ class VolumeReader:
                     f"the image {self.image.shape} along {axis}; correct offset, or the files."
                 )
 
-    def _read_classes(self, page: int) -> UInt8:
-        """Read the class indices (H, W) of a page of the labels."""
+    def _read_classes(self, page: int, region: Mask | None) -> UInt8:
+        """Read the class indices (H, W) of a page of the labels; IGNORE outside the region."""
         if "" in self._labels:
             stack = self._labels[""]
-            return to_classes(stack.read(page), self._description, f"{stack.name}, slice {page}")
+            where = f"{stack.name}, slice {page}"
+            return to_classes(stack.read(page), self._description, where, region)
         names = list(self._description.classes)
         first_mask = next(iter(self._labels.values()))
         labels = np.zeros(first_mask.shape[1:], np.uint8)
@@ -211,6 +223,8 @@ class VolumeReader:
         for name in reversed(names):
             if name in self._labels:
                 labels[self._labels[name].read(page) != 0] = names.index(name) + 1
+        if region is not None:
+            labels[~region] = IGNORE
         return labels
 
 
@@ -233,10 +247,13 @@ def _check_numbers(volume: VolumeDescription, where: str) -> None:
         )
 
 
-def to_classes(labels: Pixels, description: DataDescription, where: str) -> UInt8:
+def to_classes(
+    labels: Pixels, description: DataDescription, where: str, region: Mask | None = None
+) -> UInt8:
     """Turn label values (H, W) into class indices (H, W) uint8.
 
-    `where` names the slice in messages.
+    `where` names the slice in messages. Outside of `region` (H, W), if there is one, the index is
+    IGNORE whatever the value is.
 
     Raises:
         FibsegError: a value is claimed by no class.
@@ -246,15 +263,17 @@ def to_classes(labels: Pixels, description: DataDescription, where: str) -> UInt
         index_of[class_description.label] = index
     if description.ignore is not None:
         index_of[description.ignore] = IGNORE
-    classes = np.empty(labels.shape, np.uint8)
+    classes = np.full(labels.shape, IGNORE, np.uint8)
     # A pass per value, since a slice has few values, and a table of 32-bit labels is too long.
-    for value in np.unique(labels).tolist():
+    for value in np.unique(labels if region is None else labels[region]).tolist():
         if value not in index_of:
             raise FibsegError(
                 f"{where}: label value {value} is claimed by no class; "
                 "add it to data.classes, data.background.labels or data.ignore."
             )
         classes[labels == value] = index_of[value]
+    if region is not None:
+        classes[~region] = IGNORE
     return classes
 
 
@@ -265,32 +284,3 @@ def read_places(description: DataDescription, places: Iterable[Place]) -> Iterat
         if volume not in readers:
             readers[volume] = VolumeReader(description, volume)
         yield readers[volume].read(z)
-
-
-def image_identity(description: DataDescription, volume: int) -> str:
-    """Identify a volume's image by its pixels: the same text for a copy under another name.
-
-    It is the location where no slice can be read, or all of those that were are of one value.
-    """
-    location = image_location(description, volume)
-    with suppress(FibsegError):
-        stack = open_stack(location)
-        depth = stack.shape[0]
-        for z in dict.fromkeys((0, depth // 2, depth - 1)):
-            image = stack.read(z)
-            # Slices of padding alone are alike in many images.
-            if image.min() < image.max():
-                return f"{stack.shape} {z} {picture_digest(image)}"
-    return location
-
-
-def picture_digest(image: Pixels) -> str:
-    """Hash the grey values of a slice (H, W) and their type."""
-    return hashlib.sha256(f"{image.dtype} {image.shape}".encode() + image.tobytes()).hexdigest()
-
-
-def image_location(description: DataDescription, volume: int) -> str:
-    """Locate a volume's image: the same text, however the description writes its path."""
-    path = located(description.root, description.volumes[volume].image)
-    # Links are followed, so that one file under two names is one image.
-    return path if "://" in path else str(Path(path).resolve())

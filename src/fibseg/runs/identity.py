@@ -44,8 +44,8 @@ _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
 """Keys that the first runs lack -> the value as with which they were trained: with it and without
 the key, the hash is the same."""
 
-_VOLUME_PATHS = ("image", "labels", "mask", "second_expert")
-"""Paths in a volume of a data description; what the files hold is in the data hash."""
+_VOLUME_PATHS = ("image", "labels", "mask", "reviewed", "second_expert")
+"""Paths and places in a volume of a data description; what they give is in the data hash."""
 
 
 def scientific(config: dict[str, Any], compile_counts: bool = False) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fibseg.stack.base import (
     read_neighbours,
     turned_apart,
 )
+from fibseg.stack.chunked import MEANS_ZERO
 from fibseg.stack.failures import damage_named
 from fibseg.stack.opening import located, open_colours, open_stack, split_dataset
 from fibseg.stack.output.pages import count_pages, read_pages, write_pages
@@ -21,6 +22,7 @@ from fibseg.stack.output.writing import StackWriter, check_output, read_notes, w
 from fibseg.stack.units import VoxelSize, voxel_size_in_nm
 
 __all__ = [
+    "MEANS_ZERO",
     "Stack",
     "StackHeader",
     "StackWriter",

@@ -19,6 +19,9 @@ from fibseg.stack.units import VoxelSize
 _LAYER_BYTES = 2**29
 """Most bytes of slices that are kept in memory at once."""
 
+MEANS_ZERO = "absent_chunks_mean_zero"
+"""Attribute of an array whose absent chunks were never touched, as labels that a person paints."""
+
 
 @dataclass(frozen=True)
 class ChunkedArray:

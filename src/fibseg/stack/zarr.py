@@ -10,7 +10,7 @@ import numpy as np
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
 from fibseg.stack.base import Stack
-from fibseg.stack.chunked import ChunkedArray, absence, stack_of_array
+from fibseg.stack.chunked import MEANS_ZERO, ChunkedArray, absence, stack_of_array
 from fibseg.stack.failures import damage_named
 from fibseg.stack.units import (
     VoxelSize,
@@ -83,9 +83,16 @@ def open_zarr(path: str) -> Stack:
             read=read,
             voxel_size=size,
             origin=origin,
-            doubts=(absence(path, absent, total, array.fill_value),) if absent else (),
+            doubts=_doubts(path, absent, total, array),
         )
     )
+
+
+def _doubts(path: str, absent: int, total: int, array: Any) -> tuple[str, ...]:
+    """Say that chunks are absent, unless the store says that they mean zero."""
+    if not absent or array.attrs.get(MEANS_ZERO):
+        return ()
+    return (absence(path, absent, total, array.fill_value),)
 
 
 def _store(path: str) -> Any:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from fibseg.arrays import Place
 from fibseg.data.description import SPLITS, DataDescription, check_description, class_names
 from fibseg.data.grey import GreyRange, slice_percentiles
+from fibseg.data.identity import SliceOwners, image_identity
 from fibseg.data.inspection.facts import Finding, SliceFacts
 from fibseg.data.inspection.grey_doubts import sampled_grey_range, too_few_levels
 from fibseg.data.inspection.inspector import Inspector
-from fibseg.data.pairing import same_sizes, size_text
-from fibseg.data.slices import SliceOwners, provide_phantom, read_second_expert
+from fibseg.data.labels.pairing import same_sizes, size_text
+from fibseg.data.slices import provide_phantom, read_second_expert
 from fibseg.data.splits import split_of, split_positions
-from fibseg.data.volume import AnnotatedSlice, VolumeReader, image_identity
+from fibseg.data.volume import AnnotatedSlice, VolumeReader
 from fibseg.errors import FibsegError
 
 _LARGEST_GAP = 5

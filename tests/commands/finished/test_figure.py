@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fibseg.commands.figure import crop_of
+from fibseg.commands.finished.figure import crop_of
 from fibseg.commands.main import main
 from fibseg.filters.grain import grain_filter
 from fibseg.pages.panels import Crop

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fibseg.commands.scored import ScoredRun, add_run_arguments, open_scored_run
+from fibseg.commands.finished.scored import ScoredRun, add_run_arguments, open_scored_run
 from fibseg.models.kinds import DECISIONS
 from fibseg.rules import Check, among, require
 

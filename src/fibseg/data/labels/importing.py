@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import IGNORE, Pixels, UInt8
-from fibseg.data.label_files import colour_text
-from fibseg.data.pairing import (
+from fibseg.arrays import IGNORE, Mask, Pixels, UInt8
+from fibseg.data.labels.files import colour_text
+from fibseg.data.labels.pairing import (
     check_has_no_gaps,
     missing_offset,
     offset_of_labels,
     place_labels,
 )
+from fibseg.data.labels.reviewed import Reviewed
 from fibseg.errors import FibsegError
 from fibseg.stack import Stack, StackHeader, StackWriter, VoxelSize, part_of
 
@@ -172,6 +173,7 @@ def import_labels(
     output: Path,
     pages: Sequence[int | None] | None = None,
     voxel_size: VoxelSize | None = None,
+    reviewed: Reviewed | None = None,
 ) -> ImportedLabels:
     """Write class numbers, slice by slice, as TIFF or Zarr.
 
@@ -182,6 +184,7 @@ def import_labels(
         pages: the page of `stack` that becomes each slice, None for an unannotated slice; without
             it, all pages in order.
         voxel_size: (z, y, x) in nm; without it, that of the stack.
+        reviewed: where a person has looked, in pixels of what is written; None for everywhere.
 
     Raises:
         FibsegError: a value is claimed by nothing, or twice, or the labels hold no class.
@@ -190,12 +193,14 @@ def import_labels(
     shape = (len(pages), *stack.shape[1:])
     header = StackHeader(shape, "uint8", voxel_size or stack.voxel_size, meaning.notes())
     counter = _Counter(meaning, stack.name)
+    everywhere = np.ones(shape[1:], bool)
     with StackWriter(output, header) as writer:
-        for page in pages:
+        for z, page in enumerate(pages):
             if page is None:
                 writer.write(np.full(shape[1:], IGNORE, np.uint8))
                 continue
-            writer.write(counter.class_numbers(stack.read(page), page))
+            region = everywhere if reviewed is None else reviewed.read(z)
+            writer.write(counter.class_numbers(stack.read(page), page, region))
         # Inside the block: nothing is left where the labels hold none of the classes.
         return counter.result(pages)
 
@@ -213,8 +218,14 @@ class _Counter:
         self._emptied = 0
         self._values = set[int]()
 
-    def class_numbers(self, labels: Pixels, page: int) -> UInt8:
-        """Number the classes (H, W) of label values; FibsegError on a value without a number."""
+    def class_numbers(self, labels: Pixels, page: int, region: Mask) -> UInt8:
+        """Number the classes (H, W) of label values, unannotated outside the region (H, W).
+
+        Raises:
+            FibsegError: a value has no number.
+        """
+        # What is painted outside has no part in anything.
+        labels = np.where(region, labels, np.zeros_like(labels))
         # Values may be large, so the table is indexed by their rank and not by themselves.
         values, inverse = np.unique(labels, return_inverse=True)
         unknown = [int(value) for value in values if int(value) not in self._numbers]
@@ -227,6 +238,7 @@ class _Counter:
         if self._meaning.empty_is_unlabelled and not (labels != 0).any():
             classes[:] = IGNORE
             self._emptied += 1
+        classes[~region] = IGNORE
         self._annotated += bool((classes != IGNORE).any())
         self._counts += np.bincount(classes.ravel(), minlength=256)
         return classes

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from fibseg.data.importing import LabelMeaning, import_labels
-from fibseg.data.label_files import open_labels
+from fibseg.data.labels.files import open_labels
+from fibseg.data.labels.importing import LabelMeaning, import_labels
 from fibseg.errors import FibsegError
 from fibseg.stack import Stack
 from tests.support.label_files import write_mib

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from fibseg.data.pairing import (
+from fibseg.data.labels.pairing import (
     missing_offset,
     offset_of_labels,
     place_labels,

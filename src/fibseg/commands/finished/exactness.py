@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fibseg.commands.scored import add_run_arguments, open_scored_run
+from fibseg.commands.finished.scored import add_run_arguments, open_scored_run
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,0 +1,11 @@
+"""The loop of painting and training: a project of one image, its labels, and what comes next.
+
+Here: the project's folder, its labels and their history, splits, rounds of training, suggestions of
+what to paint. Not here: windows and buttons (`fibseg.viewer`), training itself
+(`fibseg.training`).
+"""
+
+from fibseg.annotation.project import AnnotationProject, create_project, open_project
+from fibseg.annotation.state import ProjectState
+
+__all__ = ["AnnotationProject", "ProjectState", "create_project", "open_project"]

@@ -1,0 +1,155 @@
+"""The journal of an annotation project: every change of labels, with who made it and when."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fibseg.arrays import UInt8
+from fibseg.errors import FibsegError
+from fibseg.files import write_whole
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What is known of a change without its pixels.
+
+    Attributes:
+        number: of the change, from 1 on.
+        time: when it was saved, ISO 8601 in UTC.
+        who: name of the user.
+        what: what it was: paint, add, accept, clear or undo.
+        z: slice of the image.
+        y: first row of the changed box.
+        x: first column of the changed box.
+        undoes: number of the change that this one takes back; None for a change of its own.
+    """
+
+    number: int
+    time: str
+    who: str
+    what: str
+    z: int
+    y: int
+    x: int
+    undoes: int | None = None
+
+    def line(self) -> str:
+        """Write the heading as a line for a person."""
+        undone = "" if self.undoes is None else f" of {self.undoes}"
+        return f"{self.number:6d}  {self.time}  {self.who}  {self.what}{undone}, slice {self.z}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a box of pixels.
+
+    Attributes:
+        heading: number, time, person and place.
+        before: labels and reviewed mask (2, h, w) before it.
+        after: the same after it.
+    """
+
+    heading: Heading
+    before: UInt8
+    after: UInt8
+
+
+class Journal:
+    """The changes of a project, one file for each; nothing is ever deleted from it."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self.count = len(list(folder.glob("*.npz")))
+
+    def append(
+        self,
+        what: str,
+        place: tuple[int, int, int],
+        pixels: tuple[UInt8, UInt8],
+        undoes: int | None,
+    ) -> Change:
+        """Write a change, which is on the disk when this returns.
+
+        Args:
+            what: word for the change.
+            place: slice, first row and first column of the box.
+            pixels: labels and reviewed mask (2, h, w) before and after.
+            undoes: number of the change that is taken back.
+
+        Raises:
+            DiskFullError: there is no room; nothing was written.
+        """
+        heading = Heading(
+            self.count + 1,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            _user(),
+            what,
+            *place,
+            undoes=undoes,
+        )
+        before, after = pixels
+        content = io.BytesIO()
+        text = json.dumps(asdict(heading))
+        np.savez_compressed(content, heading=np.array(text), before=before, after=after)
+        write_whole(self._path(heading.number), content.getvalue())
+        self.count = heading.number
+        return Change(heading, before, after)
+
+    def read(self, number: int) -> Change:
+        """Read a change with its pixels.
+
+        Raises:
+            FibsegError: the file is damaged or gone.
+        """
+        heading, arrays = self._load(number, ("before", "after"))
+        return Change(heading, *arrays)
+
+    def headings(self) -> Iterator[Heading]:
+        """Read the headings of all changes, in order."""
+        for number in range(1, self.count + 1):
+            yield self._load(number, ())[0]
+
+    def undoable(self) -> list[int]:
+        """List the numbers of the changes that hold now, in order."""
+        undone = set[int]()
+        numbers = []
+        for heading in self.headings():
+            if heading.undoes is None:
+                numbers.append(heading.number)
+            else:
+                undone.add(heading.undoes)
+        return [number for number in numbers if number not in undone]
+
+    def _load(self, number: int, names: tuple[str, ...]) -> tuple[Heading, list[Any]]:
+        path = self._path(number)
+        try:
+            # Arrays and text alone: nothing in the file is run.
+            with np.load(path, allow_pickle=False) as content:
+                heading = Heading(**json.loads(str(content["heading"])))
+                return heading, [content[name] for name in names]
+        except FileNotFoundError:
+            reason = "a change of the journal is gone"
+        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, EOFError):
+            reason = "damaged"
+        raise FibsegError(f"{path}: {reason}; put it back from a copy of the project.")
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.npz"
+
+
+def _user() -> str:
+    """Name of the user; a container may have none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

@@ -1,0 +1,330 @@
+"""An annotation project: a folder that refers to an image and keeps what was painted on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from fibseg.annotation.journal import Journal
+from fibseg.annotation.layers import Layers
+from fibseg.annotation.state import ProjectState, read_state
+from fibseg.arrays import IGNORE, Mask, UInt8
+from fibseg.data.identity import pixels_identity
+from fibseg.errors import FibsegError
+from fibseg.files import write_whole, writing
+from fibseg.rules import CLASS_NAME, NAME, Check, require
+from fibseg.stack import Stack, open_stack
+
+_STATE = "project.yaml"
+_JOURNAL = "journal"
+_APPLIED = "applied.txt"
+
+
+class AnnotationProject:
+    """An opened project, which no other window or command can open at the same time.
+
+    Attributes:
+        folder: of the project.
+        state: what project.yaml holds.
+        image: the stack.
+        layers: labels, reviewed mask and proposals.
+        journal: every change of labels and reviewed mask.
+    """
+
+    def __init__(self, folder: Path, state: ProjectState, image: Stack):
+        self.folder = folder
+        self.state = state
+        self.image = image
+        depth, height, width = image.shape
+        self.layers = Layers(folder, (depth, height, width))
+        self.journal = Journal(folder / _JOURNAL)
+        self._reviewed: dict[int, Set[int]] | None = None
+        self._catch_up()
+
+    def paint(self, z: int, labels: UInt8, reviewed: Mask, what: str = "paint") -> bool:
+        """Save labels (H, W) and reviewed mask (H, W) of a slice, as far as they differ.
+
+        Class indices; 0 is background where the slice is reviewed, and IGNORE a pixel of which the
+        person is not sure. `what` says in the journal what it was.
+
+        Returns:
+            Whether anything differed.
+
+        Raises:
+            FibsegError: the slice is none, of another shape, or a value is no class.
+            DiskFullError: there is no room; what was saved before is not lost.
+        """
+        self._check_pixels(z, labels, reviewed)
+        rows, columns = (slice(0, side) for side in self.image.shape[1:])
+        before = self.layers.box(z, rows, columns)
+        after = np.stack([labels, reviewed.astype(np.uint8)])
+        changed = (before != after).any(axis=0)
+        if not changed.any():
+            return False
+        y_all = np.flatnonzero(changed.any(axis=1))
+        x_all = np.flatnonzero(changed.any(axis=0))
+        box = (slice(y_all[0], y_all[-1] + 1), slice(x_all[0], x_all[-1] + 1))
+        place = (z, int(y_all[0]), int(x_all[0]))
+        self._change(what, place, (before[:, *box], after[:, *box]))
+        return True
+
+    def undo(self, count: int = 1) -> list[str]:
+        """Take back the last changes that hold, as changes of their own.
+
+        Returns:
+            A line for each change that was taken back, the last one first.
+
+        Raises:
+            FibsegError: there are not so many.
+        """
+        numbers = self.journal.undoable()
+        if not 1 <= count <= len(numbers):
+            raise FibsegError(f"--undo {count}: there are {len(numbers)} changes to take back.")
+        return [self._take_back(number) for number in reversed(numbers[-count:])]
+
+    def undo_to(self, number: int) -> list[str]:
+        """Take back every change after the one of this number.
+
+        Raises:
+            FibsegError: there is no such change.
+        """
+        if not 0 <= number <= self.journal.count:
+            raise FibsegError(
+                f"--undo-to {number}: the journal has changes 1 to {self.journal.count}."
+            )
+        later = [entry for entry in self.journal.undoable() if entry > number]
+        return [self._take_back(entry) for entry in reversed(later)]
+
+    def propose(self, z: int, labels: UInt8) -> None:
+        """Keep the labels (H, W) that a model gives a slice, for a person to accept or correct."""
+        self._check_pixels(z, labels, np.zeros(labels.shape, bool))
+        self.layers.propose(z, labels)
+
+    def accept(self, z: int) -> bool:
+        """Take the proposal for a slice as its labels, reviewed everywhere.
+
+        Returns:
+            Whether that changed anything.
+
+        Raises:
+            FibsegError: there is no proposal for the slice.
+        """
+        proposal = self.layers.proposed(z)
+        if proposal is None:
+            raise FibsegError(f"slice {z}: nothing is proposed for it; propose it first.")
+        return self.paint(z, proposal, np.ones(proposal.shape, bool), "accept")
+
+    def reviewed_slices(self) -> dict[int, Set[int]]:
+        """List the slices with a reviewed region, each with the classes that occur in it."""
+        if self._reviewed is None:
+            changed = sorted({heading.z for heading in self.journal.headings()})
+            found = {z: self._classes_in(z) for z in changed}
+            self._reviewed = {z: classes for z, classes in found.items() if classes is not None}
+        return dict(self._reviewed)
+
+    def add_classes(self, names: Sequence[str]) -> None:
+        """Add classes behind those that the project has.
+
+        Raises:
+            FibsegError: a name is none, or is there already.
+        """
+        self.update(classes=checked_classes([*self.state.classes, *names]))
+
+    def update(self, **values: object) -> None:
+        """Change values of project.yaml."""
+        state = replace(self.state, **values)  # type: ignore[arg-type]
+        state.write(self.folder / _STATE)
+        self.state = state
+
+    def _change(
+        self,
+        what: str,
+        place: tuple[int, int, int],
+        pixels: tuple[UInt8, UInt8],
+        undoes: int | None = None,
+    ) -> None:
+        # The journal first: what a kill leaves out of the layers is caught up from it.
+        change = self.journal.append(what, place, pixels, undoes)
+        self.layers.write(place, change.after)
+        self._note_applied()
+        if self._reviewed is not None:
+            z = place[0]
+            classes = self._classes_in(z)
+            self._reviewed.pop(z, None)
+            self._reviewed |= {} if classes is None else {z: classes}
+
+    def _take_back(self, number: int) -> str:
+        change = self.journal.read(number)
+        heading = change.heading
+        place = (heading.z, heading.y, heading.x)
+        self._change("undo", place, (change.after, change.before), undoes=number)
+        return heading.line()
+
+    def _catch_up(self) -> None:
+        """Apply the changes of the journal that a kill kept from the layers."""
+        path = self.folder / _JOURNAL / _APPLIED
+        text = path.read_text(encoding="utf-8") if path.exists() else "0"
+        # A damaged number costs time alone: changes may be applied again.
+        applied = int(text) if text.isdecimal() else 0
+        for number in range(applied + 1, self.journal.count + 1):
+            change = self.journal.read(number)
+            heading = change.heading
+            self.layers.write((heading.z, heading.y, heading.x), change.after)
+        if applied != self.journal.count:
+            self._note_applied()
+
+    def _note_applied(self) -> None:
+        write_whole(self.folder / _JOURNAL / _APPLIED, str(self.journal.count))
+
+    def _classes_in(self, z: int) -> Set[int] | None:
+        """The classes in the reviewed region of a slice; None where nothing is reviewed."""
+        reviewed = self.layers.reviewed(z)
+        if not reviewed.any():
+            return None
+        return set(np.unique(self.layers.labels(z)[reviewed]).tolist()) - {0, IGNORE}
+
+    def _check_pixels(self, z: int, labels: UInt8, reviewed: Mask) -> None:
+        depth, height, width = self.image.shape
+        if not 0 <= z < depth:
+            raise FibsegError(f"slice {z}: the image has slices 0 to {depth - 1}.")
+        if labels.shape != (height, width) or reviewed.shape != labels.shape:
+            raise FibsegError(
+                f"slice {z}: labels of shape {labels.shape}; the slices of the image are of shape "
+                f"{(height, width)}."
+            )
+        values = np.unique(labels)
+        unknown = values[(values > len(self.state.classes)) & (values != IGNORE)]
+        if unknown.size:
+            known = ", ".join(f"{k} {name}" for k, name in enumerate(self.state.classes, 1))
+            raise FibsegError(
+                f"slice {z}: value {unknown[0]} is no class of the project ({known}; {IGNORE} is "
+                "unsure); name it first, by fibseg annotate NAME --class CLASS."
+            )
+
+
+def checked_classes(names: Sequence[str]) -> list[str]:
+    """Check the names of a project's classes.
+
+    Raises:
+        FibsegError: a name is none, stands there twice, or there are too many.
+    """
+    require(*(Check("--class", name, CLASS_NAME) for name in names))
+    repeated = [name for k, name in enumerate(names) if name in names[:k] or name == "background"]
+    if repeated:
+        raise FibsegError(f"--class {repeated[0]}: the project has a class of this name already.")
+    # Proposals are class indices plus one, in a byte.
+    if not 1 <= len(names) < IGNORE - 1:
+        raise FibsegError(f"--class: {len(names)} classes; expected 1 to {IGNORE - 2}.")
+    return list(names)
+
+
+def create_project(
+    folder: Path,
+    name: str,
+    image: str,
+    classes: Sequence[str],
+    voxel_size: Sequence[float] | None = None,
+) -> None:
+    """Make the folder of a project.
+
+    Args:
+        folder: to make.
+        name: of the project.
+        image: path or URL of the stack.
+        classes: names of the classes.
+        voxel_size: (z, y, x) in nm; without it, that of the image.
+
+    Raises:
+        FibsegError: there is a project already, the image cannot be read or has no voxel size, or a
+            name is impossible.
+    """
+    require(Check("NAME", name, NAME))
+    names = checked_classes(classes)
+    if (folder / _STATE).exists():
+        raise FibsegError(f"{folder}: there is a project already.")
+    stack = open_stack(image)
+    size = voxel_size or stack.voxel_size
+    if size is None:
+        raise FibsegError(
+            f"{image}: the file has no voxel size; give it as --voxel-size z,y,x in nm."
+        )
+    state = ProjectState(
+        name=name,
+        image=_absolute(image),
+        identity=pixels_identity(stack) or "",
+        shape=list(stack.shape),
+        voxel_size=[float(side) for side in size],
+        classes=names,
+        splits={},
+    )
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    state.write(folder / _STATE)
+
+
+@contextmanager
+def open_project(folder: Path, image: str | None = None) -> Iterator[AnnotationProject]:
+    """Open a project for the block, and keep others out.
+
+    Args:
+        folder: of the project.
+        image: where the image lies now, if it has moved.
+
+    Raises:
+        FibsegError: no project, open elsewhere, or its image is gone or another one.
+    """
+    state = read_state(folder / _STATE)
+    if image is not None:
+        state = replace(state, image=_absolute(image))
+    with _locked(folder):
+        stack = _open_image(state)
+        project = AnnotationProject(folder, state, stack)
+        if image is not None:
+            project.update(image=state.image)
+        yield project
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with writing(folder):
+            lock.acquire()
+    except Timeout:
+        raise FibsegError(
+            f"{folder}: open in another window or command; close it there first."
+        ) from None
+    except PermissionError:
+        raise FibsegError(f"{folder}: cannot be written; a project needs its folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _open_image(state: ProjectState) -> Stack:
+    """Open the image, and make sure that it is the project's."""
+    moved = f"where has it gone? fibseg annotate {state.name} IMAGE"
+    try:
+        stack = open_stack(state.image)
+    except FibsegError as error:
+        raise FibsegError(f"{error} The project {state.name} needs its image: {moved}") from error
+    if list(stack.shape) != state.shape:
+        raise FibsegError(
+            f"{state.image}: is of shape {stack.shape}, but the image of {state.name} was of "
+            f"{tuple(state.shape)}; {moved}"
+        )
+    if (pixels_identity(stack) or "") != state.identity:
+        raise FibsegError(
+            f"{state.image}: holds other pixels than when {state.name} was made; {moved}"
+        )
+    return stack
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())

@@ -1,0 +1,149 @@
+"""Which regions to paint next: by what a model would learn there, spread over the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from fibseg.arrays import Floats, UInt8
+from fibseg.data.splits import nested_order
+
+FOREGROUND = "foreground"
+DISAGREEMENT = "disagreement"
+RANDOM = "random"
+KINDS = (FOREGROUND, DISAGREEMENT, RANDOM)
+
+_LEAST_FOREGROUND = 0.01
+"""Share of a region's pixels that the model gives a class, from which on it holds foreground."""
+
+_GUARD = 1
+"""Slices beside a reviewed one, which look like it and are not suggested."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box of a slice that may be painted next.
+
+    Attributes:
+        z: slice.
+        y: first row.
+        x: first column.
+        height: rows.
+        width: columns.
+        foreground: share of the pixels that the model gives a class; NaN without a model.
+        disagreement: how unsure the model is there, 0 to 1; NaN without a model.
+    """
+
+    z: int
+    y: int
+    x: int
+    height: int
+    width: int
+    foreground: float = np.nan
+    disagreement: float = np.nan
+
+    @property
+    def pixels(self) -> int:
+        """Pixels to look at: what painting the region costs."""
+        return self.height * self.width
+
+
+def candidate_slices(depth: int, reviewed: Iterable[int], count: int) -> list[int]:
+    """List slices that may be suggested: spread over z, none beside a reviewed one.
+
+    >>> candidate_slices(10, [5], 3)
+    [0, 3, 7]
+    """
+    near = {z + step for z in reviewed for step in range(-_GUARD, _GUARD + 1)}
+    free = [z for z in range(depth) if z not in near]
+    return sorted(free[position] for position in nested_order(len(free), count))
+
+
+def regions_of(z: int, shape: Sequence[int], size: Sequence[int]) -> list[Region]:
+    """Cut a slice (H, W) into regions of about `size`, which cover it."""
+    height, width = shape
+    rows = _edges(height, size[0])
+    columns = _edges(width, size[1])
+    return [
+        Region(z, top, left, bottom - top, right - left)
+        for top, bottom in rows
+        for left, right in columns
+    ]
+
+
+def _edges(length: int, size: int) -> list[tuple[int, int]]:
+    count = max(1, round(length / size))
+    ends = np.linspace(0, length, count + 1).round().astype(int).tolist()
+    return list(pairwise(ends))
+
+
+def judged(region: Region, labels: UInt8, uncertainty: Floats) -> Region:
+    """Measure a region in the labels (H, W) and uncertainty (H, W) of a model."""
+    box = (
+        slice(region.y, region.y + region.height),
+        slice(region.x, region.x + region.width),
+    )
+    return replace(
+        region,
+        foreground=float((labels[box] > 0).mean()),
+        disagreement=float(uncertainty[box].mean()),
+    )
+
+
+def uncertainty_of(probabilities: Floats) -> Floats:
+    """Entropy (H, W) of mean probabilities (K, H, W), as a share of the largest possible one."""
+    shares = np.clip(probabilities, 1e-6, 1.0)
+    entropy = -(shares * np.log(shares)).sum(axis=0)
+    return np.asarray(entropy / np.log(len(probabilities)))
+
+
+def suggest_regions(
+    candidates: Sequence[Region], count: int, kind: str, seed: int = 0
+) -> list[Region]:
+    """Choose regions to paint next, no two of them in one slice as long as there are others.
+
+    Args:
+        candidates: regions, measured by a model unless `kind` is random.
+        count: how many.
+        kind: "foreground", random ones of those that hold foreground; "disagreement", those of
+            which the model is least sure; "random", any.
+        seed: of the random ones.
+    """
+    generator = np.random.default_rng(seed)
+    shuffled = [candidates[k] for k in generator.permutation(len(candidates))]
+    ranked: list[Region] = shuffled
+    if kind == FOREGROUND:
+        holding = [region for region in shuffled if region.foreground >= _LEAST_FOREGROUND]
+        # Where a model finds nothing yet, any region may hold something.
+        ranked = holding + [region for region in shuffled if region not in holding]
+    elif kind == DISAGREEMENT:
+        ranked = sorted(shuffled, key=lambda region: -region.disagreement)
+    chosen: list[Region] = []
+    for fresh_slices in (True, False):
+        for region in ranked:
+            used = {entry.z for entry in chosen}
+            fits = region not in chosen and not (fresh_slices and region.z in used)
+            if fits and len(chosen) < count:
+                chosen.append(region)
+    return sorted(chosen, key=lambda region: (region.z, region.y, region.x))
+
+
+Judge = Callable[[int], tuple[UInt8, Floats]]
+"""Slice -> labels (H, W) and uncertainty (H, W) of a model."""
+
+
+def measured_candidates(
+    slices: Iterable[int], shape: Sequence[int], size: Sequence[int], judge: Judge | None
+) -> list[Region]:
+    """List the regions of slices, measured by a model where there is one."""
+    regions = []
+    for z in slices:
+        entries = regions_of(z, shape, size)
+        if judge is not None:
+            labels, uncertainty = judge(z)
+            entries = [judged(region, labels, uncertainty) for region in entries]
+        regions += entries
+    return regions

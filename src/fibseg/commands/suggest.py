@@ -1,0 +1,94 @@
+"""`fibseg suggest`: which regions of an annotation project to paint next."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fibseg.commands.annotate import add_folder, compute_of
+from fibseg.commands.arguments import whole_numbers
+from fibseg.errors import FibsegError
+from fibseg.machine import plain_console, table_console
+from fibseg.rules import Check, among, require, whole
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("name", help="name of the project")
+    add_folder(parser)
+    parser.add_argument("--count", type=int, default=2, metavar="N", help="regions (default: 2)")
+    parser.add_argument(
+        "--by",
+        default="foreground",
+        metavar="KIND",
+        help="foreground: random regions where the last model sees a class (default); "
+        "disagreement: where it is least sure; random: any",
+    )
+    parser.add_argument(
+        "--size",
+        type=whole_numbers,
+        metavar="H,W",
+        help="rows and columns of a region (default: half a slice)",
+    )
+    parser.add_argument(
+        "--look-at", type=int, default=16, metavar="N", help="slices that are looked at"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print regions to paint next."""
+    from rich.table import Table
+
+    from fibseg.annotation.project import open_project
+    from fibseg.annotation.proposing import judged_slices
+    from fibseg.annotation.rounds import current_model
+    from fibseg.annotation.suggestion import (
+        KINDS,
+        RANDOM,
+        candidate_slices,
+        measured_candidates,
+        suggest_regions,
+    )
+
+    require(
+        Check("--by", options.by, among(*KINDS)),
+        Check("--count", options.count, whole(1, 1000)),
+        Check("--look-at", options.look_at, whole(1, 10_000)),
+    )
+    console = plain_console(soft_wrap=True, highlight=False)
+    with open_project(Path(options.folder) / options.name) as project:
+        depth, height, width = project.image.shape
+        size = options.size or [height, max(1, width // 2)]
+        if len(size) != 2 or min(size) < 1:
+            raise FibsegError(f"--size: {size} is impossible; expected rows,columns, each above 0.")
+        used = [*project.reviewed_slices(), *project.state.splits.get("test", ())]
+        slices = candidate_slices(depth, used, options.look_at)
+        if not slices:
+            raise FibsegError("every slice is reviewed, or lies beside a reviewed one.")
+        run_path = current_model(project)
+        kind = options.by
+        judge = None
+        if run_path is None:
+            console.print("no model yet: regions at random")
+            kind = RANDOM
+        elif kind != RANDOM:
+            compute = compute_of(options.device)
+            measured = {
+                z: (labels, uncertainty)
+                for z, labels, uncertainty in judged_slices(project, run_path, slices, compute)
+            }
+            judge = measured.__getitem__
+        candidates = measured_candidates(slices, (height, width), size, judge)
+        chosen = suggest_regions(candidates, options.count, kind, options.seed)
+    table = Table("slice", "rows", "columns", "classes", "unsure", title=f"to paint next: {kind}")
+    for region in chosen:
+        table.add_row(
+            str(region.z),
+            f"{region.y}:{region.y + region.height}",
+            f"{region.x}:{region.x + region.width}",
+            "-" if judge is None else f"{region.foreground:.1%}",
+            "-" if judge is None else f"{region.disagreement:.3f}",
+        )
+    table_console().print(table)
