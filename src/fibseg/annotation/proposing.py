@@ -16,10 +16,21 @@ from fibseg.runs.directory import find_checkpoint
 
 if TYPE_CHECKING:
     from fibseg.machine import Compute
+    from fibseg.models.trained import TrainedModel
     from fibseg.prediction.stack import LabelledSlice
+    from fibseg.prediction.windows import Windows
 
 _TILE = 1024
 """Side of tiles where a slice is too large for one pass."""
+
+
+def fast_windows(model: TrainedModel, shape: Sequence[int]) -> Windows:
+    """Choose the fastest windows of a model for slices of a stack (Z, H, W): a person waits."""
+    from fibseg.prediction.ensemble import common_windows
+
+    bears_whole = "whole" in model.kind.windows and not model.channels.by_patch
+    kind = "whole" if bears_whole else "auto"
+    return common_windows([model], kind, _TILE, shape[1] * shape[2])
 
 
 def propose_slices(
@@ -61,7 +72,6 @@ def _labelled(
     from dataclasses import replace
 
     from fibseg.models.trained import load_model
-    from fibseg.prediction.ensemble import common_windows
     from fibseg.prediction.stack import Labeller, label_stack
 
     model = load_model(find_checkpoint(run))
@@ -73,10 +83,9 @@ def _labelled(
             f"({', '.join(names)})."
         )
     table = np.array(known, np.uint8)
-    height, width = project.image.shape[1:]
     labeller = Labeller(
         models=[model],
-        windows=common_windows([model], "auto", _TILE, height * width),
+        windows=fast_windows(model, project.image.shape),
         compute=compute,
         turned=probabilities,
         layers=model.class_names if probabilities else (),

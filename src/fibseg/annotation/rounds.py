@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from fibseg.annotation.layers import LABELS, REVIEWED, Layers
+from fibseg.annotation.proposing import fast_windows
 from fibseg.annotation.splits import extended_splits
 from fibseg.arrays import IGNORE
 from fibseg.data.description import (
@@ -239,7 +240,6 @@ def validation_f1(
     from fibseg.data.volume import VolumeReader
     from fibseg.models.trained import load_model
     from fibseg.prediction.slices import model_channels, predict_slices
-    from fibseg.prediction.windows import chosen_windows
     from fibseg.scores.pixels import confusion_counts, mean_f1
 
     model = load_model(find_checkpoint(run))
@@ -252,7 +252,8 @@ def validation_f1(
     names = list(description.classes)
     # Class indices of the model -> those of the round, by name.
     table = np.array([_index_of(name, names) for name in model.class_names], np.uint8)
-    predicted = predict_slices(model, channels, chosen_windows(model), compute)
+    windows = fast_windows(model, project.image.shape)
+    predicted = predict_slices(model, channels, windows, compute)
     counts = [
         confusion_counts(annotated.labels, table[labels], len(names) + 1)
         for annotated, labels in zip(slices, predicted, strict=True)
