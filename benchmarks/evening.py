@@ -31,12 +31,15 @@ from fibseg.annotation.rounds import (
     training_command,
 )
 from fibseg.annotation.suggestion import (
+    FOREGROUND,
     RANDOM,
+    Judge,
     Region,
     candidate_slices,
     measured_candidates,
     suggest_regions,
 )
+from fibseg.arrays import IGNORE, Floats, UInt8
 from fibseg.config.compose import load_description
 from fibseg.data.splits import parse_slices
 from fibseg.data.volume import VolumeReader
@@ -72,7 +75,7 @@ class Painter:
         self.slices = sorted(split["train"] + split["validation"])
         self.test = split["test"]
 
-    def truth(self, z: int) -> np.ndarray:
+    def truth(self, z: int) -> UInt8:
         """Class indices of a slice."""
         return self._reader.read(z).labels
 
@@ -124,13 +127,21 @@ def regions(
     generator = np.random.default_rng(seed)
     looked_at = sorted(generator.permutation(free)[:LOOKED_AT].tolist())
     run = current_model(project)
-    judge = None
-    if run is not None and kind != RANDOM:
-        measured = {z: rest for z, *rest in judged_slices(project, run, looked_at, compute)}
+    judge: Judge | None = None
+    if run is None:
+        # A person begins where there is something to paint.
+        kind = FOREGROUND
+
+        def judge(z: int) -> tuple[UInt8, Floats]:
+            return painter.truth(z) % IGNORE, np.zeros(painter.shape[1:])
+
+    elif kind != RANDOM:
+        judged = judged_slices(project, run, looked_at, compute)
+        measured = {z: (labels, uncertainty) for z, labels, uncertainty in judged}
         judge = measured.__getitem__
     height, width = painter.shape[1:]
     candidates = measured_candidates(looked_at, (height, width), (height, width // 2), judge)
-    return suggest_regions(candidates, count, RANDOM if judge is None else kind, seed)
+    return suggest_regions(candidates, count, kind, seed)
 
 
 def trained(command: list[str], log: Path) -> float:

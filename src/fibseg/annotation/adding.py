@@ -81,7 +81,13 @@ def add_labels(project: AnnotationProject, request: AddRequest) -> Added:
     # All of them are read first: a value without a class must not leave half a file behind.
     for z, page in _pages(plan):
         labels = _class_indices(source.stack, page, numbers, project)
-        before = _before(project, request, z, plan, labels.shape)
+        box = _box(plan, labels.shape)
+        before: UInt8 | None
+        if request.against is not None:
+            before = _class_indices(request.against, z, numbers, project)[box]
+        else:
+            proposal = project.layers.proposed(z)
+            before = None if proposal is None else proposal[box]
         if request.slices is None and before is not None and np.array_equal(before, labels):
             result.same.append(z)
         elif request.slices is None and before is None and not (labels % IGNORE).any():
@@ -142,20 +148,10 @@ def _class_indices(
     return np.asarray(table[inverse].reshape(stack.shape[1:]), np.uint8)
 
 
-def _before(
-    project: AnnotationProject,
-    request: AddRequest,
-    z: int,
-    plan: ImportPlan,
-    shape: tuple[int, ...],
-) -> UInt8 | None:
-    """What was proposed for the labels (h, w) of a slice; None where nothing was."""
+def _box(plan: ImportPlan, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of the image that the labels (h, w) cover."""
     y, x = plan.offset[1:]
-    box = (slice(y, y + shape[0]), slice(x, x + shape[1]))
-    if request.against is not None:
-        return np.asarray(request.against.read(z)[box])
-    proposal = project.layers.proposed(z)
-    return None if proposal is None else proposal[box]
+    return slice(y, y + shape[0]), slice(x, x + shape[1])
 
 
 def _check_is_corrected(request: AddRequest, before: UInt8 | None) -> None:
@@ -171,8 +167,7 @@ def _check_is_corrected(request: AddRequest, before: UInt8 | None) -> None:
 def _add_slice(
     project: AnnotationProject, request: AddRequest, plan: ImportPlan, z: int, labels: UInt8
 ) -> None:
-    y, x = plan.offset[1:]
-    box = (slice(y, y + labels.shape[0]), slice(x, x + labels.shape[1]))
+    box = _box(plan, labels.shape)
     region = np.zeros(project.image.shape[1:], bool)
     region[box] = True
     if request.reviewed is not None:

@@ -69,7 +69,9 @@ class Journal:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self.count = len(list(folder.glob("*.npz")))
+        # The largest number and not how many there are: one that is gone is said when it is read.
+        numbers = [int(path.stem) for path in folder.glob("*.npz") if path.stem.isdecimal()]
+        self.count = max(numbers, default=0)
 
     def append(
         self,
@@ -134,7 +136,7 @@ class Journal:
         path = self._path(number)
         try:
             # Arrays and text alone: nothing in the file is run.
-            with np.load(path, allow_pickle=False) as content:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
                 heading = Heading(**json.loads(str(content["heading"])))
                 return heading, [content[name] for name in names]
         except FileNotFoundError:
