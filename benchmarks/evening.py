@@ -27,7 +27,7 @@ from fibseg.annotation.rounds import (
     begin_round,
     current_model,
     finish_round,
-    run_of,
+    rounds_of,
     training_command,
 )
 from fibseg.annotation.suggestion import (
@@ -45,6 +45,7 @@ from fibseg.data.splits import parse_slices
 from fibseg.data.volume import VolumeReader
 from fibseg.files import write_whole
 from fibseg.machine import Compute, choose_device, set_threads
+from fibseg.runs.directory import is_run
 
 LOOKED_AT = 10
 """Slices of which a round judges the regions."""
@@ -193,28 +194,29 @@ def play(painter: Painter, kind: str, options: argparse.Namespace, compute: Comp
         if any(row.items() >= key.items() for row in rows):
             continue
         with open_project(folder) as project:
-            chosen = regions(
-                painter, project, kind, 100 * options.seed + number, compute, options.count
-            )
-            for region in chosen:
-                painter.paint(project, region)
-            entry = begin_round(project)
-        seconds = trained(training_command(folder, entry, settings), log)
+            # What a killed evening has begun goes on as it was.
+            if len(rounds_of(folder)) < number:
+                draw = 100 * options.seed + number
+                for region in regions(painter, project, kind, draw, compute, options.count):
+                    painter.paint(project, region)
+                begin_round(project)
+            entry = rounds_of(folder)[number - 1]
+        if entry.state == "begun":
+            seconds = trained(training_command(folder, entry, settings), log)
+            with open_project(folder) as project:
+                entry = finish_round(project, entry, seconds, compute)
         with open_project(folder) as project:
-            entry = finish_round(project, entry, seconds, compute)
             kept = current_model(project)
             painted = sum(int(project.layers.reviewed(z).sum()) for z in project.reviewed_slices())
         assert kept is not None
-        run = run_of(folder, entry)
-        assert run is not None
         row = key | {
             "pixels": painted,
-            "seconds": round(seconds, 1),
+            "seconds": entry.seconds,
             "state": entry.state,
             "before": entry.before,
             "after": entry.after,
             "test": test_scores(painter, kept, compute),
-            "regions": [[region.z, region.x] for region in chosen],
+            "slices": entry.slices,
         }
         if number in from_nothing:
             random_start = replace(entry, start=None)
@@ -225,7 +227,7 @@ def play(painter: Painter, kind: str, options: argparse.Namespace, compute: Comp
                 for word in command
             ]
             row["nothing_seconds"] = round(trained(command, log), 1)
-            (nothing,) = place.glob("*/*")
+            (nothing,) = (path for path in place.glob("*/*") if is_run(path))
             row["nothing_test"] = test_scores(painter, nothing, compute)
         rows.append(row)
         print(json.dumps(row), flush=True)

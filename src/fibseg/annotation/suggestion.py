@@ -52,13 +52,15 @@ class Region:
 
 
 def candidate_slices(depth: int, reviewed: Iterable[int], count: int) -> list[int]:
-    """List slices that may be suggested: spread over z, none beside a reviewed one.
+    """List slices that may be suggested: spread over z, and not beside a reviewed one if others are.
 
-    >>> candidate_slices(10, [5], 3)
-    [0, 3, 7]
+    >>> candidate_slices(10, [5], 3), candidate_slices(3, [1], 3)
+    ([0, 3, 9], [0, 2])
     """
-    near = {z + step for z in reviewed for step in range(-_GUARD, _GUARD + 1)}
+    used = set(reviewed)
+    near = {z + step for z in used for step in range(-_GUARD, _GUARD + 1)}
     free = [z for z in range(depth) if z not in near]
+    free = free or [z for z in range(depth) if z not in used]
     return sorted(free[position] for position in nested_order(len(free), count))
 
 

@@ -1,0 +1,104 @@
+"""The buttons and lines of the plugin, without what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QGridLayout,
+    QGroupBox,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Paint": {
+        "complete": "Slice is complete",
+        "accept": "Accept proposal",
+        "undo": "Undo last saved change",
+        "suggest": "Suggest what to paint",
+    },
+    "Train": {
+        "train": "Train a round",
+        "stop": "Stop",
+    },
+    "Predict": {
+        "predict_slice": "Propose this slice",
+        "predict_stack": "Propose the whole stack",
+        "unsure": "Show where the model is unsure",
+    },
+}
+"""Title of a group -> name of an action -> text of its button."""
+
+
+class ProjectForm(QWidget):
+    """Lines that name a project, its classes, and a button for each action.
+
+    Attributes:
+        folder: line with the folder of the project.
+        image: line with the image, to make a project.
+        classes: line with the names of its classes, with commas between them.
+        voxel_size: line with its voxel size as z,y,x in nm.
+        open: button that opens or makes the project.
+        choice: the class that is painted.
+        buttons: by the name of the action.
+        progress: of what runs.
+        status: a sentence on what happened last.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = QLineEdit("annotations/cell")
+        self.image = QLineEdit()
+        self.classes = QLineEdit("mitochondrion")
+        self.voxel_size = QLineEdit()
+        self.open = QPushButton("Open or make")
+        self.choice = QComboBox()
+        self.buttons: dict[str, QPushButton] = {}
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 100)
+        self.status = QLabel("Name a folder; for a new project also its image and classes.")
+        self.status.setWordWrap(True)
+        lines = QFormLayout()
+        lines.addRow("Project", self.folder)
+        lines.addRow("Image", self.image)
+        lines.addRow("Classes", self.classes)
+        lines.addRow("Voxel size, nm", self.voxel_size)
+        lines.addRow(self.open)
+        lines.addRow("Class to paint", self.choice)
+        column = QVBoxLayout(self)
+        column.addLayout(lines)
+        for title, actions in GROUPS.items():
+            column.addWidget(self._group(title, actions))
+        column.addWidget(self.progress)
+        column.addWidget(self.status)
+        column.addStretch()
+
+    def _group(self, title: str, actions: Mapping[str, str]) -> QGroupBox:
+        group = QGroupBox(title)
+        grid = QGridLayout(group)
+        for position, (name, text) in enumerate(actions.items()):
+            self.buttons[name] = QPushButton(text)
+            self.buttons[name].setEnabled(False)
+            grid.addWidget(self.buttons[name], position // 2, position % 2)
+        return group
+
+    def offer_classes(self, names: Sequence[str]) -> None:
+        """Offer classes, each with the key that chooses it."""
+        self.choice.clear()
+        self.choice.addItems([f"{index}  {name}" for index, name in enumerate(names, 1)])
+        self.choice.addItem("0  background (erase)")
+        self.choice.addItem("255  unsure")
+
+    def enable(self, enabled: bool, running: bool) -> None:
+        """Let a person press what makes sense."""
+        for name, button in self.buttons.items():
+            button.setEnabled(enabled and (running if name == "stop" else True))
+        for name in ("train", "predict_stack", "unsure", "suggest"):
+            self.buttons[name].setEnabled(enabled and not running)
