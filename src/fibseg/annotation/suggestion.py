@@ -52,7 +52,7 @@ class Region:
 
 
 def candidate_slices(depth: int, reviewed: Iterable[int], count: int) -> list[int]:
-    """List slices that may be suggested: spread over z, and not beside a reviewed one if others are.
+    """List slices that may be suggested: spread over z, beside a reviewed one only if all are.
 
     >>> candidate_slices(10, [5], 3), candidate_slices(3, [1], 3)
     ([0, 3, 9], [0, 2])

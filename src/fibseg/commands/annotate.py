@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import subprocess
 import time
@@ -273,7 +274,7 @@ def _train(folder: Path, options: argparse.Namespace, console: Console) -> None:
         settings.append(f"machine.device={options.device}")
     start = time.monotonic()
     # The lock is free meanwhile: a person paints on.
-    code = subprocess.run(training_command(folder, entry, settings), check=False).returncode
+    code = run_training(training_command(folder, entry, settings))
     if code != 0:
         raise FibsegError(
             f"round {entry.number}: its training ended with exit code {code}; the same command "
@@ -293,6 +294,11 @@ def _train(folder: Path, options: argparse.Namespace, console: Console) -> None:
                 )
                 + " output=labels.tif"
             )
+
+
+def run_training(command: Sequence[str]) -> int:
+    """Run a training in a process of its own; gives its exit code."""
+    return subprocess.run(command, check=False).returncode
 
 
 def _print_round(entry: Round, console: Console) -> None:
@@ -315,7 +321,9 @@ def result_lines(entry: Round) -> list[str]:
     lines = [f"round {entry.number}: F1 on {len(entry.slices['validation'])} validation slices"]
     for name, value in entry.after.items():
         before = "" if entry.before is None else f"{entry.before[name]:.3f} -> "
-        lines.append(f"  {name}: {before}{value:.3f}")
+        # NaN: there is nothing to find, and nothing to say of a model.
+        text = "no validation slice shows it" if math.isnan(value) else f"{before}{value:.3f}"
+        lines.append(f"  {name}: {text}")
     if entry.before is not None:
         change = mean_of(entry.after) - mean_of(entry.before)
         lines.append(f"  mean: {change:+.3f}")
