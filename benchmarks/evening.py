@@ -31,6 +31,7 @@ from fibseg.annotation.rounds import (
     training_command,
 )
 from fibseg.annotation.suggestion import (
+    DISAGREEMENT,
     FOREGROUND,
     RANDOM,
     Judge,
@@ -137,7 +138,7 @@ def regions(
             return painter.truth(z) % IGNORE, np.zeros(painter.shape[1:])
 
     elif kind != RANDOM:
-        judged = judged_slices(project, run, looked_at, compute)
+        judged = judged_slices(project, run, looked_at, compute, kind == DISAGREEMENT)
         measured = {z: (labels, uncertainty) for z, labels, uncertainty in judged}
         judge = measured.__getitem__
     height, width = painter.shape[1:]

@@ -4,7 +4,7 @@ python -m benchmarks.few_slices benchmarks/h100.json --all epfl 40 --folder docs
 
 Runs whose recipes differ in `data.annotated` alone are a curve, and with `--all` those on all of a
 data set's training slices stand at its end. A file few_slices_<data>.svg is written for each data
-set.
+set, and what twice as many slices would bring is printed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fibseg.pages.few_slices import draw_few_slices
+from fibseg.scores.learning_curve import outlook
 
 _Curves = dict[str, dict[int, list[dict[str, float]]]]
 
@@ -55,6 +56,12 @@ def main() -> None:
         path = options.folder / f"few_slices_{data}.svg"
         path.write_text(draw_few_slices(ordered, names))
         print(path)
+        for recipe, curve in ordered.items():
+            for name in names:
+                scores = {count: [f1[name] for f1 in seeds] for count, seeds in curve.items()}
+                expected = outlook(scores)
+                if expected is not None:
+                    print(f"{recipe}, {name}: {expected.text}.")
 
 
 if __name__ == "__main__":

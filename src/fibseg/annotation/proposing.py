@@ -41,21 +41,32 @@ def propose_slices(
     Raises:
         FibsegError: a slice or the model cannot be read, or it knows no class of the project.
     """
-    for labelled in _labelled(project, run, slices, compute, probabilities=False):
+    for labelled in _labelled(project, run, slices, compute):
         assert labelled.labels is not None
         project.propose(labelled.z, labelled.labels)
         yield labelled.z
 
 
 def judged_slices(
-    project: AnnotationProject, run: Path, slices: Sequence[int], compute: Compute
+    project: AnnotationProject,
+    run: Path,
+    slices: Sequence[int],
+    compute: Compute,
+    turned: bool = True,
 ) -> Iterator[tuple[int, UInt8, Floats]]:
-    """Give slice, class indices (H, W) and uncertainty (H, W) of slices, by eight turns of each.
+    """Give slice, class indices (H, W) and uncertainty (H, W) of slices.
+
+    Args:
+        project: whose slices they are.
+        run: directory or file of the model.
+        slices: in the order in which they come.
+        compute: what the network computes with.
+        turned: average over the eight turns of each slice, which takes eight times as long.
 
     Raises:
         FibsegError: as `propose_slices`.
     """
-    for labelled in _labelled(project, run, slices, compute, probabilities=True):
+    for labelled in _labelled(project, run, slices, compute, layers=True, turned=turned):
         assert labelled.labels is not None
         shares = np.stack(labelled.layers).astype(np.float32) / 255
         yield labelled.z, labelled.labels, uncertainty_of(shares)
@@ -66,7 +77,8 @@ def _labelled(
     run: Path,
     slices: Sequence[int],
     compute: Compute,
-    probabilities: bool,
+    layers: bool = False,
+    turned: bool = False,
 ) -> Iterator[LabelledSlice]:
     """Label slices with the project's class indices."""
     from dataclasses import replace
@@ -87,8 +99,8 @@ def _labelled(
         models=[model],
         windows=fast_windows(model, project.image.shape),
         compute=compute,
-        turned=probabilities,
-        layers=model.class_names if probabilities else (),
+        turned=turned,
+        layers=model.class_names if layers else (),
     )
     for labelled in label_stack(labeller, project.image, slices):
         if labelled.error is not None:

@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
     from fibseg.annotation.proposing import judged_slices
     from fibseg.annotation.rounds import current_model
     from fibseg.annotation.suggestion import (
+        DISAGREEMENT,
         KINDS,
         RANDOM,
         candidate_slices,
@@ -77,7 +78,9 @@ def run(options: argparse.Namespace) -> None:
             compute = compute_of(options.device)
             measured = {
                 z: (labels, uncertainty)
-                for z, labels, uncertainty in judged_slices(project, run_path, slices, compute)
+                for z, labels, uncertainty in judged_slices(
+                    project, run_path, slices, compute, turned=kind == DISAGREEMENT
+                )
             }
             judge = measured.__getitem__
         candidates = measured_candidates(slices, (height, width), size, judge)

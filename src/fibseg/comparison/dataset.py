@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +22,9 @@ from fibseg.runs.collection import Collection, configurations
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.finished import FinishedRun
 from fibseg.runs.identity import read_config, scientific
+
+SliceCurve = dict[int, list[FinishedRun]]
+"""Number of training slices -> runs."""
 
 
 @dataclass(frozen=True)
@@ -179,3 +184,27 @@ def datasets_of(
                 f"the configurations are {', '.join(labels)}."
             )
     return datasets
+
+
+def few_slices_curves(dataset: Dataset) -> dict[str, SliceCurve]:
+    """Find the configurations that differ in `data.annotated` alone.
+
+    Returns:
+        Name without that key -> curve of two or more numbers of slices.
+    """
+    curves: dict[str, tuple[str, SliceCurve]] = {}
+    for label, runs in dataset.configurations.items():
+        science = dataset.science(runs[0])
+        facts = dataset.volumes(runs[0])
+        if science is None or facts is None:
+            continue
+        count = sum(len(slices) for slices in facts.trained_slices)
+        name = re.sub(r"-annotated_\d+", "", label)
+        curves.setdefault(_key(science), (name, {}))[1].setdefault(count, []).extend(runs)
+    return {name: dict(sorted(curve.items())) for name, curve in curves.values() if len(curve) > 1}
+
+
+def _key(science: dict[str, Any]) -> str:
+    """What two configurations share that differ in `data.annotated` alone."""
+    data = {key: value for key, value in science["data"].items() if key != "annotated"}
+    return json.dumps(science | {"data": data}, sort_keys=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fibseg.comparison.contrast_tables import contrast_sentences, contrast_table, volume_table
-from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.dataset import Dataset, few_slices_curves
 from fibseg.comparison.detection_tables import (
     expert_components_table,
     object_table,
@@ -21,6 +21,7 @@ from fibseg.comparison.thin_table import thin_table
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
 from fibseg.scores.components import PAPER_BINS, Bins
+from fibseg.scores.learning_curve import outlook
 
 # Only files of these names are removed: the folder may hold notes of its owner.
 _TABLE_NAMES = (
@@ -68,7 +69,8 @@ class Report:
         dataset: its runs.
         tables: the tables that are printed, in order.
         runs: the table of every run, which is written only.
-        sentences: one for each contrast of two configurations.
+        sentences: one for each contrast of two configurations, and for each curve over the number
+            of annotated slices.
     """
 
     dataset: Dataset
@@ -104,8 +106,20 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
         dataset=dataset,
         tables=[table for table in tables if table is not None],
         runs=run_table(dataset),
-        sentences=contrast_sentences(dataset),
+        sentences=[*contrast_sentences(dataset), *_outlook_sentences(dataset)],
     )
+
+
+def _outlook_sentences(dataset: Dataset) -> list[str]:
+    """What twice as many annotated slices would bring, for curves that can be fitted."""
+    sentences = []
+    for label, curve in few_slices_curves(dataset).items():
+        for name in dataset.foreground:
+            scores = {count: [run.f1("test")[name] for run in of] for count, of in curve.items()}
+            expected = outlook(scores)
+            if expected is not None:
+                sentences.append(f"{label}, {name}: {expected.text}.")
+    return sentences
 
 
 def _label_tables(dataset: Dataset, options: ComparisonOptions) -> list[Table]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.dataset import Dataset, few_slices_curves
 from fibseg.comparison.paired import Interval, t_interval
 from fibseg.pages.svg import (
     CHART_STYLE,
@@ -21,37 +18,10 @@ from fibseg.pages.svg import (
     configuration_color,
     svg_text,
 )
-from fibseg.runs.finished import FinishedRun
-
-_Curve = dict[int, list[FinishedRun]]
-"""Number of training slices -> runs."""
+from fibseg.scores.learning_curve import Outlook, outlook
 
 SeedScores = Mapping[int, Sequence[Mapping[str, float]]]
 """Number of training slices -> F1 by class of each seed."""
-
-
-def few_slices_curves(dataset: Dataset) -> dict[str, _Curve]:
-    """Find the configurations that differ in `data.annotated` alone.
-
-    Returns:
-        Name without that key -> curve of two or more numbers of slices.
-    """
-    curves: dict[str, tuple[str, _Curve]] = {}
-    for label, runs in dataset.configurations.items():
-        science = dataset.science(runs[0])
-        facts = dataset.volumes(runs[0])
-        if science is None or facts is None:
-            continue
-        count = sum(len(slices) for slices in facts.trained_slices)
-        name = re.sub(r"-annotated_\d+", "", label)
-        curves.setdefault(_key(science), (name, {}))[1].setdefault(count, []).extend(runs)
-    return {name: dict(sorted(curve.items())) for name, curve in curves.values() if len(curve) > 1}
-
-
-def _key(science: dict[str, Any]) -> str:
-    """What two configurations share that differ in `data.annotated` alone."""
-    data = {key: value for key, value in science["data"].items() if key != "annotated"}
-    return json.dumps(science | {"data": data}, sort_keys=True)
 
 
 def few_slices_chart(dataset: Dataset) -> str:
@@ -80,6 +50,8 @@ def draw_few_slices(curves: Mapping[str, SeedScores], class_names: Sequence[str]
                     for count, of_seeds in curve.items()
                 }
                 _draw_curve(axes, number, label, intervals)
+                scores = {count: [f1[name] for f1 in of] for count, of in curve.items()}
+                _draw_outlook(axes, number, outlook(scores))
             counts = sorted({count for curve in curves.values() for count in curve})
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(FixedLocator(counts))
@@ -107,4 +79,17 @@ def _draw_curve(axes: Axes, number: int, label: str, intervals: Mapping[int, Int
         capsize=3,
         color=configuration_color(number),
         label=label,
+    )
+
+
+def _draw_outlook(axes: Axes, number: int, expected: Outlook | None) -> None:
+    """Draw what twice as many slices would bring, with the interval of a single training."""
+    if expected is None:
+        return
+    aside = 1.03 ** (number - 1)
+    ends = np.array([expected.count, 2 * expected.count]) * aside
+    color = configuration_color(number)
+    axes.plot(ends, [expected.f1, expected.f1 + expected.gain], linestyle=":", color=color)
+    axes.vlines(
+        ends[1], expected.f1 + expected.low, expected.f1 + expected.high, colors=[color], alpha=0.4
     )

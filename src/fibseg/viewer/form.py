@@ -100,5 +100,5 @@ class ProjectForm(QWidget):
         """Let a person press what makes sense."""
         for name, button in self.buttons.items():
             button.setEnabled(enabled and (running if name == "stop" else True))
-        for name in ("train", "predict_stack", "unsure", "suggest"):
+        for name in ("train", *GROUPS["Predict"], "suggest"):
             self.buttons[name].setEnabled(enabled and not running)

@@ -88,7 +88,11 @@ class AnnotationWidget(ProjectForm):
         project = self._resources.enter_context(open_project(folder, image))
         self.session = Session(project)
         self._show_layers(self.session)
-        self.offer_classes(project.state.classes)
+        state = project.state
+        self.image.setText(state.image)
+        self.classes.setText(", ".join(state.classes))
+        self.voxel_size.setText(",".join(f"{side:g}" for side in state.voxel_size))
+        self.offer_classes(state.classes)
         self._saving.start()
         self.enable(True, running=False)
         self.status.setText(f"{folder}: {len(project.reviewed_slices())} reviewed slices.")
@@ -219,7 +223,7 @@ class AnnotationWidget(ProjectForm):
             self.progress.setValue(round(100 * len(measured) / len(slices)))
 
         self._start(
-            _judged(project, run, slices, self._compute()),
+            _judged(project, run, slices, self._compute(), False),
             step=keep,
             done=lambda _: self._show_suggestion(slices, measured),
         )
@@ -254,7 +258,9 @@ class AnnotationWidget(ProjectForm):
                 classes=[name.strip() for name in self.classes.text().split(",") if name.strip()],
                 voxel_size=_numbers(size) if size else None,
             )
-        self.open_folder(folder, image or None)
+            image = ""
+        # What a person typed is where the image has moved; else it is the last project's.
+        self.open_folder(folder, image if image and self.image.isModified() else None)
 
     def _show_layers(self, session: Session) -> None:
         for name in ("image", PROPOSED, LABELS, REVIEWED):
@@ -267,7 +273,8 @@ class AnnotationWidget(ProjectForm):
         colours = DirectLabelColormap(color_dict=_colours(len(session.project.state.classes)))
         self._add_labels(session.proposed, PROPOSED, colours, 0.3)
         looked_at = DirectLabelColormap(color_dict={0: None, 1: "white", None: None})
-        self._add_labels(session.reviewed, REVIEWED, looked_at, 0.15)
+        # An outline: what lies inside must be seen.
+        self._add_labels(session.reviewed, REVIEWED, looked_at, 0.9).contour = 3
         labels = self._add_labels(session.labels, LABELS, colours, 0.6)
         for index in range(min(9, len(session.project.state.classes))):
             labels.bind_key(str(index + 1), self._key(index), overwrite=True)
