@@ -21,25 +21,26 @@ from typing import Any
 
 import numpy as np
 
-from fibseg.annotation.project import AnnotationProject, create_project, open_project
+from fibseg.annotation.opening import create_project, opened_project
+from fibseg.annotation.project import AnnotationProject
 from fibseg.annotation.proposing import fast_windows, judged_slices
 from fibseg.annotation.rounds import (
     begin_round,
     current_model,
-    finish_round,
     rounds_of,
     training_command,
 )
 from fibseg.annotation.suggestion import (
-    DISAGREEMENT,
-    FOREGROUND,
-    RANDOM,
+    AT_RANDOM,
+    BY_DISAGREEMENT,
+    BY_FOREGROUND,
     Judge,
     Region,
     candidate_slices,
     measured_candidates,
     suggest_regions,
 )
+from fibseg.annotation.validation import finish_round
 from fibseg.arrays import IGNORE, Floats, UInt8
 from fibseg.config.compose import load_description
 from fibseg.data.splits import parse_slices
@@ -132,13 +133,13 @@ def regions(
     judge: Judge | None = None
     if run is None:
         # A person begins where there is something to paint.
-        kind = FOREGROUND
+        kind = BY_FOREGROUND
 
         def judge(z: int) -> tuple[UInt8, Floats]:
             return painter.truth(z) % IGNORE, np.zeros(painter.shape[1:])
 
-    elif kind != RANDOM:
-        judged = judged_slices(project, run, looked_at, compute, kind == DISAGREEMENT)
+    elif kind != AT_RANDOM:
+        judged = judged_slices(project, run, looked_at, compute, kind == BY_DISAGREEMENT)
         measured = {z: (labels, uncertainty) for z, labels, uncertainty in judged}
         judge = measured.__getitem__
     height, width = painter.shape[1:]
@@ -165,7 +166,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--count", type=int, default=2, help="half slices of a round")
     parser.add_argument("--kinds", default="foreground", help="how regions are chosen, by commas")
-    parser.add_argument("--nothing", default="2,4,6", help="rounds trained from nothing, too")
+    parser.add_argument("--nothing", default="3,6", help="rounds trained from nothing, too")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--folder", type=Path, required=True, help="for the projects")
     parser.add_argument("--output", type=Path, required=True)
@@ -194,7 +195,7 @@ def play(painter: Painter, kind: str, options: argparse.Namespace, compute: Comp
         key = {"data": options.data, "kind": kind, "seed": options.seed, "round": number}
         if any(row.items() >= key.items() for row in rows):
             continue
-        with open_project(folder) as project:
+        with opened_project(folder) as project:
             # What a killed evening has begun goes on as it was.
             if len(rounds_of(folder)) < number:
                 draw = 100 * options.seed + number
@@ -204,9 +205,9 @@ def play(painter: Painter, kind: str, options: argparse.Namespace, compute: Comp
             entry = rounds_of(folder)[number - 1]
         if entry.state == "begun":
             seconds = trained(training_command(folder, entry, settings), log)
-            with open_project(folder) as project:
+            with opened_project(folder) as project:
                 entry = finish_round(project, entry, seconds, compute)
-        with open_project(folder) as project:
+        with opened_project(folder) as project:
             kept = current_model(project)
             painted = sum(int(project.layers.reviewed(z).sum()) for z in project.reviewed_slices())
         assert kept is not None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fibseg.pages.few_slices import draw_few_slices
-from fibseg.scores.learning_curve import outlook
+from fibseg.scores.learning_curve import extrapolate
 
 _Curves = dict[str, dict[int, list[dict[str, float]]]]
 
@@ -59,7 +59,7 @@ def main() -> None:
         for recipe, curve in ordered.items():
             for name in names:
                 scores = {count: [f1[name] for f1 in seeds] for count, seeds in curve.items()}
-                expected = outlook(scores)
+                expected = extrapolate(scores)
                 if expected is not None:
                     print(f"{recipe}, {name}: {expected.text}.")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from fibseg.annotation import AnnotationProject, open_project
+from fibseg.annotation import AnnotationProject, opened_project
 from fibseg.annotation.adding import AddRequest, add_labels
 from fibseg.data.labels.reviewed import open_reviewed
 from fibseg.errors import FibsegError
@@ -21,7 +21,7 @@ def proposed(tmp_path: Path) -> np.ndarray:
     """The labels that a model proposed for every slice of a project in tmp_path / "cell"."""
     folder = make_project(tmp_path)
     labels = np.random.default_rng(1).integers(0, 3, SHAPE).astype(np.uint8)
-    with open_project(folder) as project:
+    with opened_project(folder) as project:
         for z in range(SHAPE[0]):
             project.propose(z, labels[z])
     return labels
@@ -51,7 +51,7 @@ def test_corrected_slices_are_found(proposed: np.ndarray, tmp_path: Path) -> Non
     corrected = proposed.copy()
     corrected[3, 10:20, 5:30] = 1
     corrected[8, 0, 0] = (corrected[8, 0, 0] + 1) % 3
-    with open_project(tmp_path / "cell") as project:
+    with opened_project(tmp_path / "cell") as project:
         project.update(splits={"train": [1], "validation": [8]})
         added = add_labels(project, AddRequest(write(tmp_path / "corrected.tif", corrected)))
         assert added.slices == [3, 8]
@@ -70,7 +70,7 @@ def test_corrected_slices_are_found(proposed: np.ndarray, tmp_path: Path) -> Non
 def test_named_slices_within_a_region(proposed: np.ndarray, tmp_path: Path) -> None:
     region = open_reviewed({5: [[0, 0, 10, 20]]}, ".", SHAPE, "here")
     path = write(tmp_path / "a.tif", proposed)
-    with open_project(tmp_path / "cell") as project:
+    with opened_project(tmp_path / "cell") as project:
         add_labels(project, AddRequest(path, slices=[5], reviewed=region))
         assert project.layers.reviewed(5).sum() == 200
         np.testing.assert_array_equal(project.layers.labels(5)[:10, :20], proposed[5, :10, :20])
@@ -83,7 +83,7 @@ def test_labels_of_a_part_by_their_values(tmp_path: Path) -> None:
     part[1, 2:5, 2:9] = 7
     part[2, 8:9, 3:4] = 255
     path = write(tmp_path / "part.tif", part)
-    with open_project(make_project(tmp_path)) as project:
+    with opened_project(make_project(tmp_path)) as project:
         with pytest.raises(FibsegError, match=r"value 7 is no class of the project \(1 er, 2 golg"):
             add_labels(project, AddRequest(path, offset=[4, 10, 20]))
         assert project.journal.count == 0
@@ -104,7 +104,7 @@ def test_a_networks_own_output_is_no_truth(tmp_path: Path) -> None:
     # Another order of classes than the project's.
     names = {"0": "background", "1": "golgi", "2": "er"}
     path = write_prediction(tmp_path / "prediction.tif", labels, names)
-    with open_project(make_project(tmp_path)) as project:
+    with opened_project(make_project(tmp_path)) as project:
         with pytest.raises(FibsegError, match="nothing says which slices a person has corrected"):
             add_labels(project, AddRequest(path))
         assert project.journal.count == 0

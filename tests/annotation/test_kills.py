@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fibseg.annotation import open_project
-from fibseg.annotation.rounds import begin_round, finish_round, rounds_of, training_command
+from fibseg.annotation import opened_project
+from fibseg.annotation.rounds import begin_round, rounds_of, training_command
+from fibseg.annotation.validation import finish_round
 from fibseg.machine import Compute, choose_device
 from tests.support.annotation import SHAPE, make_project
 from tests.support.forked import start_command, start_function
@@ -30,7 +31,7 @@ def test_killed_while_painting_and_training(tmp_path: Path) -> None:
     folder = make_project(tmp_path)
     generator = np.random.default_rng(0)
     whole = np.ones(SHAPE[1:], bool)
-    with open_project(folder) as project:
+    with opened_project(folder) as project:
         for z in (0, 1):
             labels = generator.integers(1, 3, SHAPE[1:]).astype(np.uint8)
             project.paint(z, labels, whole)
@@ -53,7 +54,7 @@ def test_killed_while_painting_and_training(tmp_path: Path) -> None:
     training = start_command(command, tmp_path / "training.log")
     training.join()
     assert training.exitcode == 0, (tmp_path / "training.log").read_text()
-    with open_project(folder) as project:
+    with opened_project(folder) as project:
         # What was painted meanwhile is no part of the round, which is as it was frozen.
         (entry,) = rounds_of(folder)
         compute = Compute(choose_device("cpu"), "32", 16, 1)
@@ -72,7 +73,7 @@ def check_strokes(folder: Path, record: Path, kill: int) -> None:
     """Every stroke that was reported is in the labels; of the next one, all or nothing."""
     strokes = [int(line) for line in record.read_text().split()]
     expected = {place_of(stroke): value_of(stroke) for stroke in strokes}
-    with open_project(folder) as project:
+    with opened_project(folder) as project:
         for (z, row), value in expected.items():
             found = project.layers.labels(z)[row]
             assert (found == value).all() or (z, row) == place_of(strokes[-1] + 1), kill

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import yaml
 
-from fibseg.annotation import AnnotationProject, create_project, open_project
+from fibseg.annotation import AnnotationProject, create_project, opened_project
 from fibseg.errors import FibsegError
 from fibseg.files import DiskFullError
 from fibseg.stack import open_stack, write_stack
@@ -41,7 +41,7 @@ def test_what_is_painted_is_there_again(tmp_path: Path) -> None:
     with new_project(tmp_path) as project:
         states = painted(project, 5)
         reviewed = project.reviewed_slices()
-    with open_project(tmp_path / "cell") as project:
+    with opened_project(tmp_path / "cell") as project:
         np.testing.assert_array_equal(pixels_of(project), states[-1])
         assert project.reviewed_slices() == reviewed
         assert [heading.what for heading in project.journal.headings()] == ["paint"] * 5
@@ -100,7 +100,7 @@ def test_a_change_that_a_kill_kept_from_the_layers_is_caught_up(
         monkeypatch.setattr(project.layers, "write", stopped)
         with pytest.raises(KeyboardInterrupt):
             project.paint(7, *stroke(2, np.random.default_rng(5)))
-    with open_project(tmp_path / "cell") as project:
+    with opened_project(tmp_path / "cell") as project:
         np.testing.assert_array_equal(pixels_of(project), expected)
         assert before.shape == expected.shape
 
@@ -121,7 +121,7 @@ def test_layers_are_made_again_from_the_journal(tmp_path: Path) -> None:
     for name in ("labels.zarr", "reviewed.zarr"):
         shutil.rmtree(tmp_path / "cell" / name)
     (tmp_path / "cell" / "journal" / "applied.txt").unlink()
-    with open_project(tmp_path / "cell") as project:
+    with opened_project(tmp_path / "cell") as project:
         np.testing.assert_array_equal(pixels_of(project), states[5])
 
 
@@ -147,7 +147,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(
 
 def test_two_windows_on_one_project(tmp_path: Path) -> None:
     with new_project(tmp_path) as _, pytest.raises(FibsegError, match="open in another window"):
-        open_project(tmp_path / "cell").__enter__()
+        opened_project(tmp_path / "cell").__enter__()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     folder = make_project(tmp_path)
     folder.chmod(0o500)
     with pytest.raises(FibsegError, match="cannot be written"):
-        open_project(folder).__enter__()
+        opened_project(folder).__enter__()
 
 
 def test_an_image_that_is_gone_moved_changed_or_of_another_shape(tmp_path: Path) -> None:
@@ -163,19 +163,19 @@ def test_an_image_that_is_gone_moved_changed_or_of_another_shape(tmp_path: Path)
     image = tmp_path / "image.tif"
     moved = image.rename(tmp_path / "moved.tif")
     with pytest.raises(FibsegError, match=r"needs its image: where has it gone"):
-        open_project(folder).__enter__()
-    with open_project(folder, str(moved)) as project:
+        opened_project(folder).__enter__()
+    with opened_project(folder, str(moved)) as project:
         assert project.state.image == str(moved)
-    with open_project(folder) as project:
+    with opened_project(folder) as project:
         assert project.image.name == str(moved)
     pixels = tifffile.imread(moved)
     write_stack(tmp_path / "cut.tif", pixels[:-1], [20, 5, 5])
     with pytest.raises(FibsegError, match=r"is of shape \(11, 40, 60\), but the image of cell was"):
-        open_project(folder, str(tmp_path / "cut.tif")).__enter__()
+        opened_project(folder, str(tmp_path / "cut.tif")).__enter__()
     pixels[-1, 0, 0] += 1
     write_stack(tmp_path / "other.tif", pixels, [20, 5, 5])
     with pytest.raises(FibsegError, match="holds other pixels than when cell was made"):
-        open_project(folder, str(tmp_path / "other.tif")).__enter__()
+        opened_project(folder, str(tmp_path / "other.tif")).__enter__()
     # None of the attempts has changed where the project looks for its image.
     assert yaml.safe_load((folder / "project.yaml").read_text())["image"] == str(moved)
 
@@ -217,7 +217,7 @@ def test_classes_are_added_behind_the_others(tmp_path: Path) -> None:
         for names in (["er"], ["background"], ["golgi", "x"], [f"c{k}" for k in range(300)]):
             with pytest.raises(FibsegError):
                 project.add_classes(names)
-    with open_project(tmp_path / "cell") as project:
+    with opened_project(tmp_path / "cell") as project:
         assert project.state.classes == ["er", "golgi", "nucleus"]
 
 
@@ -234,7 +234,7 @@ def test_a_damaged_project_file(content: str, message: str, tmp_path: Path) -> N
     folder = make_project(tmp_path)
     (folder / "project.yaml").write_text(content)
     with pytest.raises(FibsegError, match=message):
-        open_project(folder).__enter__()
+        opened_project(folder).__enter__()
 
 
 def test_a_project_of_a_later_version_and_none(tmp_path: Path) -> None:
@@ -242,9 +242,9 @@ def test_a_project_of_a_later_version_and_none(tmp_path: Path) -> None:
     text = (folder / "project.yaml").read_text()
     (folder / "project.yaml").write_text(text.replace("version: 1", "version: 9"))
     with pytest.raises(FibsegError, match="version 9; this fibseg reads 1"):
-        open_project(folder).__enter__()
+        opened_project(folder).__enter__()
     with pytest.raises(FibsegError, match="no annotation project"):
-        open_project(tmp_path / "none").__enter__()
+        opened_project(tmp_path / "none").__enter__()
 
 
 def test_a_damaged_change_is_named(tmp_path: Path) -> None:
@@ -253,10 +253,10 @@ def test_a_damaged_change_is_named(tmp_path: Path) -> None:
     path = tmp_path / "cell" / "journal" / "000001.npz"
     path.write_bytes(path.read_bytes()[:40])
     damaged = pytest.raises(FibsegError, match=r"000001.npz: damaged")
-    with open_project(tmp_path / "cell") as project, damaged:
+    with opened_project(tmp_path / "cell") as project, damaged:
         list(project.journal.headings())
     path.unlink()
-    with open_project(tmp_path / "cell") as project, pytest.raises(FibsegError, match=r"gone"):
+    with opened_project(tmp_path / "cell") as project, pytest.raises(FibsegError, match=r"gone"):
         project.undo_to(0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fibseg.annotation import open_project
+from fibseg.annotation import opened_project
 from fibseg.annotation.session import Session, SliceArray
 from fibseg.errors import FibsegError
 from fibseg.files import DiskFullError
@@ -68,7 +68,7 @@ def test_what_is_painted_is_saved_and_read_again(tmp_path: Path) -> None:
         assert project.reviewed_slices() == {3: {2}, 7: {1}}
         assert len(session.undo()) == 1
         assert project.reviewed_slices() == {3: {2}}
-    with open_project(tmp_path / "cell") as project:
+    with opened_project(tmp_path / "cell") as project:
         assert Session(project).labels[3].sum() == 2 * 40
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibseg.annotation.suggestion import (
-    KINDS,
+    STRATEGIES,
     Region,
     candidate_slices,
     judged,
@@ -89,7 +89,7 @@ def test_foreground_is_drawn_from_regions_that_hold_it() -> None:
 
 
 def test_more_than_there_are() -> None:
-    for kind in KINDS:
+    for kind in STRATEGIES:
         chosen = suggest_regions(candidates(), 99, kind)
         assert len(chosen) == len(set(chosen)) == 12
     # A model that finds nothing is no reason to suggest nothing.

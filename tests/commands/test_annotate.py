@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning  # noqa: F401 - its log keeps the stream of the moment that imports it
 import yaml
 
-from fibseg.annotation import open_project
+from fibseg.annotation import opened_project
 from fibseg.annotation.rounds import Round, rounds_of
 from fibseg.commands.main import main
 from fibseg.phantom import make_phantom
@@ -48,7 +48,7 @@ def run(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> Run
         print(result.stdout, result.stderr)
         return result.returncode
 
-    monkeypatch.setattr("fibseg.commands.annotate.run_training", train)
+    monkeypatch.setattr("fibseg.commands.annotating.training.run_training", train)
 
     def call(*words: str, code: int = 0) -> str:
         exit_code = main([*words])
@@ -110,7 +110,7 @@ def test_a_round_that_is_worse_is_kept_aside(
         return {"er": 0.6 if str(path) == entry.start else 0.5}
 
     with monkeypatch.context() as patch:
-        patch.setattr("fibseg.annotation.rounds.validation_f1", worse)
+        patch.setattr("fibseg.annotation.validation.validation_f1", worse)
         text = run("annotate", "cell", "--train", *TINY)
     assert "er: 0.600 -> 0.500" in text and "mean: -0.100" in text
     assert "kept aside, and the model before it stays" in text
@@ -140,7 +140,7 @@ def test_a_class_that_comes_later(run: Run, truth: np.ndarray, tmp_path: Path) -
     error = run("annotate", "cell", "--add", path, "--slices", "10", code=2)
     assert "value 4 is no class of the project" in error and "--class CLASS=4" in error
     run("annotate", "cell", "--class", "nucleus", "--add", path, "--slices", "10")
-    with open_project(tmp_path / "annotations/cell") as project:
+    with opened_project(tmp_path / "annotations/cell") as project:
         assert project.reviewed_slices()[10] >= {4}
 
 
@@ -151,7 +151,7 @@ def test_a_stopped_round_goes_on(
     run("annotate", "cell", "image.tif", *CLASSES, "--add", write(tmp_path, truth), "--slices", "1")
     run("annotate", "cell", "--add", write(tmp_path, truth), "--slices", "6")
     with monkeypatch.context() as patch:
-        patch.setattr("fibseg.commands.annotate.run_training", lambda _: 130)
+        patch.setattr("fibseg.commands.annotating.training.run_training", lambda _: 130)
         error = run("annotate", "cell", "--train", code=2)
     assert "ended with exit code 130; the same command goes on" in error
     run("annotate", "cell", "--train", *TINY)
@@ -165,7 +165,7 @@ def test_test_slices_are_never_used(run: Run, truth: np.ndarray, tmp_path: Path)
     assert "slice 2 stays in test: no round trains on it" in text
     state = yaml.safe_load((tmp_path / "annotations/cell/project.yaml").read_text())
     assert state["splits"] == {"test": [2, 5]}
-    with open_project(tmp_path / "annotations/cell") as project:
+    with opened_project(tmp_path / "annotations/cell") as project:
         project.update(splits={"train": [1], "validation": [6], "test": [2, 5]})
     error = run("annotate", "cell", "--test", "6", code=2)
     assert "slice 6 is in validation already" in error

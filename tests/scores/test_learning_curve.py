@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
-from fibseg.scores.learning_curve import outlook
+from fibseg.scores.learning_curve import extrapolate
 
 COUNTS = (1, 2, 5, 10)
 
@@ -20,7 +20,7 @@ def curve(generator: np.random.Generator, noise: float) -> dict[int, list[float]
 
 
 def test_a_power_law_is_found() -> None:
-    expected = outlook(curve(np.random.default_rng(0), 1e-6))
+    expected = extrapolate(curve(np.random.default_rng(0), 1e-6))
     assert expected is not None
     assert expected.count == 10
     assert expected.gain == pytest.approx(0.2 * (10**-0.5 - 20**-0.5), abs=2e-3)
@@ -35,7 +35,7 @@ def test_it_agrees_with_scipys_fit() -> None:
     (_, factor, exponent), _ = curve_fit(
         lambda n, a, b, c: a - b * n**-c, numbers, scores, (0.9, 0.2, 0.5), bounds=(0, [1, 2, 2])
     )
-    expected = outlook(data)
+    expected = extrapolate(data)
     assert expected is not None
     gain = factor * (10**-exponent - 20**-exponent)
     assert expected.gain == pytest.approx(gain, abs=3e-3)
@@ -46,7 +46,7 @@ def test_the_interval_holds_a_training() -> None:
     generator = np.random.default_rng(2)
     held = []
     for _ in range(300):
-        expected = outlook(curve(generator, 0.02))
+        expected = extrapolate(curve(generator, 0.02))
         assert expected is not None
         new = 0.9 - 0.2 * 20**-0.5 + generator.normal(0, 0.02)
         held.append(expected.low <= new - expected.f1 <= expected.high)
@@ -54,9 +54,9 @@ def test_the_interval_holds_a_training() -> None:
 
 
 def test_curves_that_fall_or_are_full_promise_nothing() -> None:
-    falling = outlook({1: [0.9, 0.91], 2: [0.88, 0.89], 5: [0.85, 0.86]})
+    falling = extrapolate({1: [0.9, 0.91], 2: [0.88, 0.89], 5: [0.85, 0.86]})
     assert falling is not None and falling.gain == 0
-    full = outlook({1: [0.99, 1.0], 2: [1.0, 1.0], 5: [1.0, 1.0]})
+    full = extrapolate({1: [0.99, 1.0], 2: [1.0, 1.0], 5: [1.0, 1.0]})
     assert full is not None and 0 <= full.gain < 0.01
 
 
@@ -70,4 +70,4 @@ def test_curves_that_fall_or_are_full_promise_nothing() -> None:
     ],
 )
 def test_too_little_is_known(known: dict[int, list[float]]) -> None:
-    assert outlook(known) is None
+    assert extrapolate(known) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fibseg.annotation import AnnotationProject, create_project, open_project
+from fibseg.annotation import AnnotationProject, create_project, opened_project
 from fibseg.stack import write_stack
 
 SHAPE = (12, 40, 60)
@@ -25,7 +25,7 @@ def make_project(folder: Path, classes: tuple[str, ...] = ("er", "golgi")) -> Pa
 @contextmanager
 def new_project(folder: Path) -> Iterator[AnnotationProject]:
     """Open a new project."""
-    with open_project(make_project(folder)) as project:
+    with opened_project(make_project(folder)) as project:
         yield project
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fibseg.annotation import open_project
+from fibseg.annotation import opened_project
 from fibseg.annotation.session import Session
 
 
@@ -20,7 +20,7 @@ def paint_for_ever(folder: str, record: str, first: int) -> None:
 
     Stroke k is row k % 40 of slice 2 + k // 40 % 10, so that a stroke is seen in the labels.
     """
-    with open_project(Path(folder)) as project, Path(record).open("a") as file:
+    with opened_project(Path(folder)) as project, Path(record).open("a") as file:
         session = Session(project)
         stroke = first
         while True:

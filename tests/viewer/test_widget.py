@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fibseg.annotation import open_project
+from fibseg.annotation import opened_project
 from fibseg.annotation.rounds import rounds_of
 from fibseg.phantom import make_phantom
 from fibseg.stack import write_stack
@@ -144,7 +144,7 @@ def test_an_evening_in_the_window(
     first, second = rounds_of(folder)
     assert second.start is not None and "/001/" in second.start
     assert first.after is not None and second.after is not None
-    with open_project(folder) as project:
+    with opened_project(folder) as project:
         labels = project.layers.labels(3)
         np.testing.assert_array_equal(labels[truth[3] > 0], truth[3][truth[3] > 0])
         assert project.layers.labels(4)[20, 20] == 1
@@ -165,7 +165,7 @@ def test_it_closes_while_a_training_runs(
     window.viewer.layers["labels"].paint((5, 20, 20), 1)
     window.close_project()
     assert process.exit_code() is not None
-    with open_project(folder) as project:
+    with opened_project(folder) as project:
         assert project.layers.labels(5)[20, 20] == 1
     # The plugin says what is wrong in its own line.
     window.folder.setText(str(tmp_path / "none"))

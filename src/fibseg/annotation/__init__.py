@@ -5,7 +5,8 @@ what to paint. Not here: windows and buttons (`fibseg.viewer`), training itself
 (`fibseg.training`).
 """
 
-from fibseg.annotation.project import AnnotationProject, create_project, open_project
+from fibseg.annotation.opening import create_project, opened_project
+from fibseg.annotation.project import AnnotationProject
 from fibseg.annotation.state import ProjectState
 
-__all__ = ["AnnotationProject", "ProjectState", "create_project", "open_project"]
+__all__ = ["AnnotationProject", "ProjectState", "create_project", "opened_project"]

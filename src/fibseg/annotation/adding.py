@@ -76,7 +76,7 @@ def add_labels(project: AnnotationProject, request: AddRequest) -> Added:
     numbers = _meaning(project, request).numbers()
     for value in source.unlabelled:
         numbers[value] = IGNORE
-    result = Added([], [], [], {}, list(plan.doubts))
+    result = Added(slices=[], same=[], empty=[], judging={}, doubts=list(plan.doubts))
     taken = []
     # All of them are read first: a value without a class must not leave half a file behind.
     for z, page in _pages(plan):
@@ -96,7 +96,7 @@ def add_labels(project: AnnotationProject, request: AddRequest) -> Added:
             taken.append((z, labels))
             _check_is_corrected(request, before)
     for z, labels in taken:
-        _add_slice(project, request, plan, z, labels)
+        _add_slice(project, request, plan=plan, z=z, labels=labels)
         result.slices.append(z)
         split = split_of(project.state.splits, z)
         if split in ("validation", "test"):
@@ -156,8 +156,8 @@ def _box(plan: ImportPlan, shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 def _check_is_corrected(request: AddRequest, before: UInt8 | None) -> None:
     """Refuse a network's own output as truth."""
-    said = request.slices is not None or before is not None or request.reviewed is not None
-    if is_prediction(request.path) and not said:
+    is_corrected = request.slices is not None or request.reviewed is not None or before is not None
+    if is_prediction(request.path) and not is_corrected:
         raise FibsegError(
             f"{request.path}: a prediction of fibseg, and nothing says which slices a person has "
             "corrected; give --slices 8,15, or the file as it was before by --against FILE."

@@ -91,12 +91,15 @@ class Journal:
         Raises:
             DiskFullError: there is no room; nothing was written.
         """
+        z, y, x = place
         heading = Heading(
-            self.count + 1,
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            _user(),
-            what,
-            *place,
+            number=self.count + 1,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            who=_user(),
+            what=what,
+            z=z,
+            y=y,
+            x=x,
             undoes=undoes,
         )
         before, after = pixels

@@ -14,9 +14,9 @@ from fibseg.stack import MEANS_ZERO
 _CHUNK = 256
 """Side of a chunk in pixels; a chunk is of one slice."""
 
-LABELS = "labels.zarr"
-REVIEWED = "reviewed.zarr"
-PROPOSED = "proposed.zarr"
+LABEL_STORE = "labels.zarr"
+REVIEWED_STORE = "reviewed.zarr"
+PROPOSED_STORE = "proposed.zarr"
 
 
 class Layers:
@@ -28,9 +28,9 @@ class Layers:
 
     def __init__(self, folder: Path, shape: tuple[int, int, int]):
         """Open the layers of a folder; those that are missing are made, and take no room."""
-        self._labels = _array(folder / LABELS, shape)
-        self._reviewed = _array(folder / REVIEWED, shape)
-        self._proposed = _array(folder / PROPOSED, shape)
+        self._labels = _array(folder / LABEL_STORE, shape)
+        self._reviewed = _array(folder / REVIEWED_STORE, shape)
+        self._proposed = _array(folder / PROPOSED_STORE, shape)
         self.shape = shape
 
     def box(self, z: int, rows: slice, columns: slice) -> UInt8:

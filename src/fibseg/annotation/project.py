@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from fibseg.annotation.journal import Journal
 from fibseg.annotation.layers import Layers
-from fibseg.annotation.state import ProjectState, read_state
+from fibseg.annotation.state import STATE_FILE, ProjectState, checked_classes
 from fibseg.arrays import IGNORE, Mask, UInt8
-from fibseg.data.identity import pixels_identity
 from fibseg.errors import FibsegError
-from fibseg.files import write_whole, writing
-from fibseg.rules import CLASS_NAME, NAME, Check, require
-from fibseg.stack import Stack, open_stack
+from fibseg.files import write_whole
+from fibseg.stack import Stack
 
-_STATE = "project.yaml"
 _JOURNAL = "journal"
 _APPLIED = "applied.txt"
 
@@ -123,8 +118,8 @@ class AnnotationProject:
         """List the slices with a reviewed region, each with the classes that occur in it."""
         if self._reviewed is None:
             changed = sorted({heading.z for heading in self.journal.headings()})
-            found = {z: self._classes_in(z) for z in changed}
-            self._reviewed = {z: classes for z, classes in found.items() if classes is not None}
+            by_slice = {z: self._classes_in(z) for z in changed}
+            self._reviewed = {z: classes for z, classes in by_slice.items() if classes is not None}
         return dict(self._reviewed)
 
     def add_classes(self, names: Sequence[str]) -> None:
@@ -138,7 +133,7 @@ class AnnotationProject:
     def update(self, **values: object) -> None:
         """Change values of project.yaml."""
         state = replace(self.state, **values)  # type: ignore[arg-type]
-        state.write(self.folder / _STATE)
+        state.write(self.folder / STATE_FILE)
         self.state = state
 
     def _change(
@@ -205,126 +200,3 @@ class AnnotationProject:
                 f"slice {z}: value {unknown[0]} is no class of the project ({known}; {IGNORE} is "
                 "unsure); name it first, by fibseg annotate NAME --class CLASS."
             )
-
-
-def checked_classes(names: Sequence[str]) -> list[str]:
-    """Check the names of a project's classes.
-
-    Raises:
-        FibsegError: a name is none, stands there twice, or there are too many.
-    """
-    require(*(Check("--class", name, CLASS_NAME) for name in names))
-    repeated = [name for k, name in enumerate(names) if name in names[:k] or name == "background"]
-    if repeated:
-        raise FibsegError(f"--class {repeated[0]}: the project has a class of this name already.")
-    # Proposals are class indices plus one, in a byte.
-    if not 1 <= len(names) < IGNORE - 1:
-        raise FibsegError(f"--class: {len(names)} classes; expected 1 to {IGNORE - 2}.")
-    return list(names)
-
-
-def create_project(
-    folder: Path,
-    name: str,
-    image: str,
-    classes: Sequence[str],
-    voxel_size: Sequence[float] | None = None,
-) -> None:
-    """Make the folder of a project.
-
-    Args:
-        folder: to make.
-        name: of the project.
-        image: path or URL of the stack.
-        classes: names of the classes.
-        voxel_size: (z, y, x) in nm; without it, that of the image.
-
-    Raises:
-        FibsegError: there is a project already, the image cannot be read or has no voxel size, or a
-            name is impossible.
-    """
-    require(Check("NAME", name, NAME))
-    names = checked_classes(classes)
-    if (folder / _STATE).exists():
-        raise FibsegError(f"{folder}: there is a project already.")
-    stack = open_stack(image)
-    size = voxel_size or stack.voxel_size
-    if size is None:
-        raise FibsegError(
-            f"{image}: the file has no voxel size; give it as --voxel-size z,y,x in nm."
-        )
-    state = ProjectState(
-        name=name,
-        image=_absolute(image),
-        identity=pixels_identity(stack) or "",
-        shape=list(stack.shape),
-        voxel_size=[float(side) for side in size],
-        classes=names,
-        splits={},
-    )
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    state.write(folder / _STATE)
-
-
-@contextmanager
-def open_project(folder: Path, image: str | None = None) -> Iterator[AnnotationProject]:
-    """Open a project for the block, and keep others out.
-
-    Args:
-        folder: of the project.
-        image: where the image lies now, if it has moved.
-
-    Raises:
-        FibsegError: no project, open elsewhere, or its image is gone or another one.
-    """
-    state = read_state(folder / _STATE)
-    if image is not None:
-        state = replace(state, image=_absolute(image))
-    with _locked(folder):
-        stack = _open_image(state)
-        project = AnnotationProject(folder, state, stack)
-        if image is not None:
-            project.update(image=state.image)
-        yield project
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        with writing(folder):
-            lock.acquire()
-    except Timeout:
-        raise FibsegError(
-            f"{folder}: open in another window or command; close it there first."
-        ) from None
-    except PermissionError:
-        raise FibsegError(f"{folder}: cannot be written; a project needs its folder.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _open_image(state: ProjectState) -> Stack:
-    """Open the image, and make sure that it is the project's."""
-    moved = f"where has it gone? fibseg annotate {state.name} IMAGE"
-    try:
-        stack = open_stack(state.image)
-    except FibsegError as error:
-        raise FibsegError(f"{error} The project {state.name} needs its image: {moved}") from error
-    if list(stack.shape) != state.shape:
-        raise FibsegError(
-            f"{state.image}: is of shape {stack.shape}, but the image of {state.name} was of "
-            f"{tuple(state.shape)}; {moved}"
-        )
-    if (pixels_identity(stack) or "") != state.identity:
-        raise FibsegError(
-            f"{state.image}: holds other pixels than when {state.name} was made; {moved}"
-        )
-    return stack
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else str(Path(path).absolute())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
 
-from fibseg.annotation.layers import LABELS, REVIEWED, Layers
-from fibseg.annotation.proposing import fast_windows
+from fibseg.annotation.layers import LABEL_STORE, REVIEWED_STORE, Layers
 from fibseg.annotation.splits import extended_splits
 from fibseg.arrays import IGNORE
 from fibseg.data.description import (
@@ -24,12 +23,11 @@ from fibseg.data.description import (
 )
 from fibseg.errors import FibsegError
 from fibseg.files import remove, write_whole
-from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
+from fibseg.runs.directory import find_checkpoint, is_run
 
 # Whether there is a round is asked without torch.
 if TYPE_CHECKING:
     from fibseg.annotation.project import AnnotationProject
-    from fibseg.machine import Compute
 
 _ROUNDS = "rounds"
 _RECORD = "round.yaml"
@@ -160,11 +158,11 @@ def _freeze(project: AnnotationProject, entry: Round) -> None:
         # A class that cannot be learned yet is neither background nor anything else.
         pixels[0][np.isin(pixels[0], absent)] = IGNORE
         copy.write((z, 0, 0), pixels)
-    description = asdict(_description_of(project, entry))
+    description = asdict(description_of_round(project, entry))
     text = yaml.safe_dump(description, sort_keys=False, width=100)
     write_whole(folder / "data" / f"{_DESCRIPTION}.yaml", text)
     # Last: a folder without a record is no round, and is made anew.
-    _write(project.folder, entry)
+    write_round(project.folder, entry)
 
 
 def training_command(folder: Path, entry: Round, settings: Sequence[str] = ()) -> list[str]:
@@ -189,90 +187,12 @@ def training_command(folder: Path, entry: Round, settings: Sequence[str] = ()) -
     return [*words, *settings]
 
 
-def finish_round(
-    project: AnnotationProject, entry: Round, seconds: float, compute: Compute
-) -> Round:
-    """Compare the model of a round with the one at its start, on the validation slices.
-
-    A round that is no worse is kept, and the next one starts from it.
-
-    Args:
-        project: whose round it is.
-        entry: the round, whose training has ended.
-        seconds: that it trained.
-        compute: what the networks compute with.
-
-    Raises:
-        FibsegError: the training has not ended.
-    """
-    run = run_of(project.folder, entry)
-    if run is None or not RunDirectory(run).scores.exists():
-        raise FibsegError(f"round {entry.number}: its training has not ended.")
-    after = validation_f1(project, entry, run, compute)
-    before = None
-    if entry.start is not None:
-        before = validation_f1(project, entry, Path(entry.start), compute)
-    is_better = before is None or mean_of(after) >= mean_of(before)
-    finished = replace(
-        entry,
-        state="kept" if is_better else "aside",
-        before=before,
-        after=after,
-        seconds=round(seconds, 1),
-    )
-    _write(project.folder, finished)
-    return finished
-
-
-def mean_of(scores: Mapping[str, float]) -> float:
-    """Average the F1 of the classes that occur."""
-    values = [value for value in scores.values() if not np.isnan(value)]
-    return float(np.mean(values)) if values else 0.0
-
-
-def validation_f1(
-    project: AnnotationProject, entry: Round, run: Path, compute: Compute
-) -> dict[str, float]:
-    """F1 of each class of a round on its validation slices; NaN for a class that is not there.
-
-    A class that the model does not know has F1 0.
-    """
-    from fibseg.data.volume import VolumeReader
-    from fibseg.models.trained import load_model
-    from fibseg.prediction.slices import model_channels, predict_slices
-    from fibseg.scores.pixels import confusion_counts, mean_f1
-
-    model = load_model(find_checkpoint(run))
-    # Of the round as it was: a class that came later has another number behind it.
-    description = replace(_description_of(project, entry), context=model.channels.context)
-    reader = VolumeReader(description, 0)
-    slices = [reader.with_neighbours(reader.read(z)) for z in entry.slices["validation"]]
-    images = [annotated.pictures(model.grey_range) for annotated in slices]
-    channels = model_channels(model, images, None, compute.processes)
-    names = list(description.classes)
-    # Class indices of the model -> those of the round, by name.
-    table = np.array([_index_of(name, names) for name in model.class_names], np.uint8)
-    windows = fast_windows(model, project.image.shape)
-    predicted = predict_slices(model, channels, windows, compute)
-    counts = [
-        confusion_counts(annotated.labels, table[labels], len(names) + 1)
-        for annotated, labels in zip(slices, predicted, strict=True)
-    ]
-    values = mean_f1(np.stack(counts))
-    return {name: float(values[index]) for index, name in enumerate(names, 1)}
-
-
-def _index_of(name: str, names: Sequence[str]) -> int:
-    """Index of a class among those of a round; 0, the background, for any other."""
-    return names.index(name) + 1 if name in names else 0
-
-
-def _description_of(project: AnnotationProject, entry: Round) -> DataDescription:
+def description_of_round(project: AnnotationProject, entry: Round) -> DataDescription:
     """The data set of a round."""
     volume = VolumeDescription(
         image=project.state.image,
-        labels=LABELS,
-        reviewed=REVIEWED,
+        labels=LABEL_STORE,
+        reviewed=REVIEWED_STORE,
         voxel_size=project.state.voxel_size,
         split=dict(entry.slices),
     )
@@ -296,6 +216,7 @@ def _folder_of(folder: Path, number: int) -> Path:
     return folder / _ROUNDS / f"{number:03d}"
 
 
-def _write(folder: Path, entry: Round) -> None:
+def write_round(folder: Path, entry: Round) -> None:
+    """Write the record of a round."""
     path = _folder_of(folder, entry.number) / _RECORD
     write_whole(path, yaml.safe_dump(asdict(entry), sort_keys=False))

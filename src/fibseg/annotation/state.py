@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fibseg.arrays import IGNORE
 from fibseg.data.description import SPLITS
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
 from fibseg.rules import CLASS_NAME, NAME, Check, require
+
+STATE_FILE = "project.yaml"
+"""File of a project's folder that holds its state."""
 
 _VERSION = 1
 
@@ -80,3 +85,19 @@ def _check(state: ProjectState) -> None:
     whole = all(type(number) is int for number in numbers)
     if not (whole and len(sizes) == len(state.shape) == 3 and {*state.splits} <= {*SPLITS}):
         raise ValueError(state)
+
+
+def checked_classes(names: Sequence[str]) -> list[str]:
+    """Check the names of a project's classes.
+
+    Raises:
+        FibsegError: a name is none, stands there twice, or there are too many.
+    """
+    require(*(Check("--class", name, CLASS_NAME) for name in names))
+    repeated = [name for k, name in enumerate(names) if name in names[:k] or name == "background"]
+    if repeated:
+        raise FibsegError(f"--class {repeated[0]}: the project has a class of this name already.")
+    # Proposals are class indices plus one, in a byte.
+    if not 1 <= len(names) < IGNORE - 1:
+        raise FibsegError(f"--class: {len(names)} classes; expected 1 to {IGNORE - 2}.")
+    return list(names)

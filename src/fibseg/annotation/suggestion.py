@@ -11,10 +11,10 @@ import numpy as np
 from fibseg.arrays import Floats, UInt8
 from fibseg.data.splits import nested_order
 
-FOREGROUND = "foreground"
-DISAGREEMENT = "disagreement"
-RANDOM = "random"
-KINDS = (FOREGROUND, DISAGREEMENT, RANDOM)
+BY_FOREGROUND = "foreground"
+BY_DISAGREEMENT = "disagreement"
+AT_RANDOM = "random"
+STRATEGIES = (BY_FOREGROUND, BY_DISAGREEMENT, AT_RANDOM)
 
 _LEAST_FOREGROUND = 0.01
 """Share of a region's pixels that the model gives a class, from which on it holds foreground."""
@@ -70,7 +70,7 @@ def regions_of(z: int, shape: Sequence[int], size: Sequence[int]) -> list[Region
     rows = _edges(height, size[0])
     columns = _edges(width, size[1])
     return [
-        Region(z, top, left, bottom - top, right - left)
+        Region(z=z, y=top, x=left, height=bottom - top, width=right - left)
         for top, bottom in rows
         for left, right in columns
     ]
@@ -117,11 +117,11 @@ def suggest_regions(
     generator = np.random.default_rng(seed)
     shuffled = [candidates[k] for k in generator.permutation(len(candidates))]
     ranked: list[Region] = shuffled
-    if kind == FOREGROUND:
+    if kind == BY_FOREGROUND:
         holding = [region for region in shuffled if region.foreground >= _LEAST_FOREGROUND]
         # Where a model finds nothing yet, any region may hold something.
         ranked = holding + [region for region in shuffled if region not in holding]
-    elif kind == DISAGREEMENT:
+    elif kind == BY_DISAGREEMENT:
         ranked = sorted(shuffled, key=lambda region: -region.disagreement)
     chosen: list[Region] = []
     for fresh_slices in (True, False):

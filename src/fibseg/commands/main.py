@@ -33,8 +33,12 @@ COMMANDS = {
     "import": Command("import_labels", "turn labels of ilastik, napari or MIB into class numbers"),
     "check": Command("check", "find mistakes in a data description, and draw pictures of it"),
     "train": Command("train", "train one run, or a sweep of runs with -m", is_program=True),
-    "annotate": Command("annotate", "paint, train, correct and train again on one image"),
-    "suggest": Command("suggest", "say which regions of an annotation project to paint next"),
+    "annotate": Command(
+        "annotating.annotate", "paint, train, correct and train again on one image"
+    ),
+    "suggest": Command(
+        "annotating.suggest", "say which regions of an annotation project to paint next"
+    ),
     "predict": Command("predict", "label a whole stack with a trained model", is_program=True),
     "compare": Command("finished.compare", "compare runs by tables and contrasts with statistics"),
     "score": Command("score", "score one label stack against another"),

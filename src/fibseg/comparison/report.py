@@ -21,7 +21,7 @@ from fibseg.comparison.thin_table import thin_table
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
 from fibseg.scores.components import PAPER_BINS, Bins
-from fibseg.scores.learning_curve import outlook
+from fibseg.scores.learning_curve import extrapolate
 
 # Only files of these names are removed: the folder may hold notes of its owner.
 _TABLE_NAMES = (
@@ -116,7 +116,7 @@ def _outlook_sentences(dataset: Dataset) -> list[str]:
     for label, curve in few_slices_curves(dataset).items():
         for name in dataset.foreground:
             scores = {count: [run.f1("test")[name] for run in of] for count, of in curve.items()}
-            expected = outlook(scores)
+            expected = extrapolate(scores)
             if expected is not None:
                 sentences.append(f"{label}, {name}: {expected.text}.")
     return sentences

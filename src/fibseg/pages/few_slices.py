@@ -18,7 +18,7 @@ from fibseg.pages.svg import (
     configuration_color,
     svg_text,
 )
-from fibseg.scores.learning_curve import Outlook, outlook
+from fibseg.scores.learning_curve import Extrapolation, extrapolate
 
 SeedScores = Mapping[int, Sequence[Mapping[str, float]]]
 """Number of training slices -> F1 by class of each seed."""
@@ -51,7 +51,7 @@ def draw_few_slices(curves: Mapping[str, SeedScores], class_names: Sequence[str]
                 }
                 _draw_curve(axes, number, label, intervals)
                 scores = {count: [f1[name] for f1 in of] for count, of in curve.items()}
-                _draw_outlook(axes, number, outlook(scores))
+                _draw_outlook(axes, number, extrapolate(scores))
             counts = sorted({count for curve in curves.values() for count in curve})
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(FixedLocator(counts))
@@ -82,7 +82,7 @@ def _draw_curve(axes: Axes, number: int, label: str, intervals: Mapping[int, Int
     )
 
 
-def _draw_outlook(axes: Axes, number: int, expected: Outlook | None) -> None:
+def _draw_outlook(axes: Axes, number: int, expected: Extrapolation | None) -> None:
     """Draw what twice as many slices would bring, with the interval of a single training."""
     if expected is None:
         return

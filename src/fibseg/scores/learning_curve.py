@@ -18,7 +18,7 @@ _FEWEST_COUNTS = 3
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Extrapolation:
     """What more annotated slices would bring, by a power law fitted to all seeds.
 
     Attributes:
@@ -44,7 +44,7 @@ class Outlook:
         )
 
 
-def outlook(curve: Mapping[int, Sequence[float]]) -> Outlook | None:
+def extrapolate(curve: Mapping[int, Sequence[float]]) -> Extrapolation | None:
     """Fit F1 = a - b n^-c to a curve, and extend it to twice the largest n, and no further.
 
     The interval is that of Student for a single training, from the scatter of the seeds about the
@@ -72,7 +72,7 @@ def outlook(curve: Mapping[int, Sequence[float]]) -> Outlook | None:
     gain = factor * (last**-exponent - (2 * last) ** -exponent)
     deviation = np.sqrt(errors[best] / freedom)
     reach = scipy.stats.t.ppf(0.975, freedom) * deviation
-    return Outlook(
+    return Extrapolation(
         count=last,
         f1=float(np.mean(curve[last])),
         gain=float(gain),

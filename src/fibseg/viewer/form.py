@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-GROUPS: Mapping[str, Mapping[str, str]] = {
+BUTTON_GROUPS: Mapping[str, Mapping[str, str]] = {
     "Paint": {
         "complete": "Slice is complete",
         "accept": "Accept proposal",
@@ -74,7 +74,7 @@ class ProjectForm(QWidget):
         lines.addRow("Class to paint", self.choice)
         column = QVBoxLayout(self)
         column.addLayout(lines)
-        for title, actions in GROUPS.items():
+        for title, actions in BUTTON_GROUPS.items():
             column.addWidget(self._group(title, actions))
         column.addWidget(self.progress)
         column.addWidget(self.status)
@@ -96,9 +96,10 @@ class ProjectForm(QWidget):
         self.choice.addItem("0  background (erase)")
         self.choice.addItem("255  unsure")
 
-    def enable(self, enabled: bool, running: bool) -> None:
-        """Let a person press what makes sense."""
+    def enable(self, opened: bool, training: bool, busy: bool) -> None:
+        """Let a person press what makes sense: one training, one prediction at a time."""
         for name, button in self.buttons.items():
-            button.setEnabled(enabled and (running if name == "stop" else True))
-        for name in ("train", *GROUPS["Predict"], "suggest"):
-            self.buttons[name].setEnabled(enabled and not running)
+            waits = busy and (name == "suggest" or name in BUTTON_GROUPS["Predict"])
+            waits |= (training or busy) and name == "train"
+            waits |= not training and name == "stop"
+            button.setEnabled(opened and not waits)

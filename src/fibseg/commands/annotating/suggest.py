@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fibseg.commands.annotate import add_folder, compute_of
+from fibseg.commands.annotating.annotate import add_folder
+from fibseg.commands.annotating.changes import compute_of
 from fibseg.commands.arguments import whole_numbers
 from fibseg.errors import FibsegError
 from fibseg.machine import plain_console, table_console
@@ -41,25 +42,25 @@ def run(options: argparse.Namespace) -> None:
     """Print regions to paint next."""
     from rich.table import Table
 
-    from fibseg.annotation.project import open_project
+    from fibseg.annotation.opening import opened_project
     from fibseg.annotation.proposing import judged_slices
     from fibseg.annotation.rounds import current_model
     from fibseg.annotation.suggestion import (
-        DISAGREEMENT,
-        KINDS,
-        RANDOM,
+        AT_RANDOM,
+        BY_DISAGREEMENT,
+        STRATEGIES,
         candidate_slices,
         measured_candidates,
         suggest_regions,
     )
 
     require(
-        Check("--by", options.by, among(*KINDS)),
+        Check("--by", options.by, among(*STRATEGIES)),
         Check("--count", options.count, whole(1, 1000)),
         Check("--look-at", options.look_at, whole(1, 10_000)),
     )
     console = plain_console(soft_wrap=True, highlight=False)
-    with open_project(Path(options.folder) / options.name) as project:
+    with opened_project(Path(options.folder) / options.name) as project:
         depth, height, width = project.image.shape
         size = options.size or [height, max(1, width // 2)]
         if len(size) != 2 or min(size) < 1:
@@ -73,13 +74,13 @@ def run(options: argparse.Namespace) -> None:
         judge = None
         if run_path is None:
             console.print("no model yet: regions at random")
-            kind = RANDOM
-        elif kind != RANDOM:
+            kind = AT_RANDOM
+        elif kind != AT_RANDOM:
             compute = compute_of(options.device)
             measured = {
                 z: (labels, uncertainty)
                 for z, labels, uncertainty in judged_slices(
-                    project, run_path, slices, compute, turned=kind == DISAGREEMENT
+                    project, run_path, slices, compute, turned=kind == BY_DISAGREEMENT
                 )
             }
             judge = measured.__getitem__
