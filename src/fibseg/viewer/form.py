@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -16,6 +17,10 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from fibseg.annotation.state import ProjectState
+from fibseg.errors import FibsegError
+from fibseg.pages.figures import class_color
 
 BUTTON_GROUPS: Mapping[str, Mapping[str, str]] = {
     "Paint": {
@@ -89,10 +94,30 @@ class ProjectForm(QWidget):
             grid.addWidget(self.buttons[name], position // 2, position % 2)
         return group
 
-    def offer_classes(self, names: Sequence[str]) -> None:
-        """Offer classes, each with the key that chooses it."""
+    def class_names(self) -> list[str]:
+        """Give the names of the classes that a person typed."""
+        return [name.strip() for name in self.classes.text().split(",") if name.strip()]
+
+    def size_in_nm(self) -> list[float] | None:
+        """Give the voxel size (z, y, x) that a person typed; None for that of the image.
+
+        Raises:
+            FibsegError: it is no size.
+        """
+        text = self.voxel_size.text().strip()
+        try:
+            return [float(part) for part in text.split(",")] if text else None
+        except ValueError:
+            raise FibsegError(f"{text}: expected a voxel size as z,y,x in nm.") from None
+
+    def show_state(self, state: ProjectState) -> None:
+        """Show what a project is of, and offer its classes, each with the key that chooses it."""
+        self.image.setText(state.image)
+        self.classes.setText(", ".join(state.classes))
+        self.voxel_size.setText(",".join(f"{side:g}" for side in state.voxel_size))
         self.choice.clear()
-        self.choice.addItems([f"{index}  {name}" for index, name in enumerate(names, 1)])
+        for index, name in enumerate(state.classes, 1):
+            self.choice.addItem(_swatch(index), f"{index}  {name}")
         self.choice.addItem("0  background (erase)")
         self.choice.addItem("255  unsure")
 
@@ -103,3 +128,21 @@ class ProjectForm(QWidget):
             waits |= (training or busy) and name == "train"
             waits |= not training and name == "stop"
             button.setEnabled(opened and not waits)
+
+    def reporting(self, action: Callable[[], object]) -> Callable[..., None]:
+        """Give an action whose errors become the sentence that the window shows."""
+
+        def act(*_: object) -> None:
+            try:
+                action()
+            except (FibsegError, OSError) as error:
+                self.status.setText(f"Error: {error}")
+
+        return act
+
+
+def _swatch(index: int) -> QIcon:
+    """A square in the colour of a class."""
+    picture = QPixmap(12, 12)
+    picture.fill(QColor.fromRgbF(*class_color(index)))
+    return QIcon(picture)

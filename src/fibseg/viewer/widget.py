@@ -59,12 +59,12 @@ class AnnotationWidget(ProjectForm):
         self._resources = ExitStack()
         self._training: tuple[Round, TrainingProcess] | None = None
         self._workers = Workers(self._enable, lambda error: self.status.setText(f"Error: {error}"))
-        self.open.clicked.connect(self._reporting(self._open_from_lines))
+        self.open.clicked.connect(self.reporting(self._open_from_lines))
         for name, button in self.buttons.items():
-            button.clicked.connect(self._reporting(getattr(self, name)))
+            button.clicked.connect(self.reporting(getattr(self, name)))
         self.choice.currentIndexChanged.connect(self._choose)
-        self._saving = _timer(self, _SAVE_EVERY, self._reporting(self.save))
-        self._watching = _timer(self, _LOOK_EVERY, self._reporting(self.look))
+        self._saving = _timer(self, _SAVE_EVERY, self.reporting(self.save))
+        self._watching = _timer(self, _LOOK_EVERY, self.reporting(self.look))
 
     def open_folder(self, folder: Path, image: str | None = None) -> None:
         """Open a project and show its layers; the one that was open before is closed.
@@ -76,11 +76,7 @@ class AnnotationWidget(ProjectForm):
         project = self._resources.enter_context(opened_project(folder, image))
         self.session = Session(project)
         self._canvas.show(self.session, self.choice.setCurrentIndex)
-        state = project.state
-        self.image.setText(state.image)
-        self.classes.setText(", ".join(state.classes))
-        self.voxel_size.setText(",".join(f"{side:g}" for side in state.voxel_size))
-        self.offer_classes(state.classes)
+        self.show_state(project.state)
         self._saving.start()
         self._enable()
         self.status.setText(f"{folder}: {len(project.reviewed_slices())} reviewed slices.")
@@ -230,13 +226,12 @@ class AnnotationWidget(ProjectForm):
         if not (folder / STATE_FILE).exists():
             if not image:
                 raise FibsegError(f"{folder}: no project; for a new one, name its image.")
-            size = self.voxel_size.text().strip()
             create_project(
                 folder=folder,
                 name=folder.name,
                 image=image,
-                classes=[name.strip() for name in self.classes.text().split(",") if name.strip()],
-                voxel_size=_numbers(size) if size else None,
+                classes=self.class_names(),
+                voxel_size=self.size_in_nm(),
             )
             image = ""
         # What a person typed is where the image has moved; else it is the last project's.
@@ -291,27 +286,9 @@ class AnnotationWidget(ProjectForm):
             f"in the layer {REVIEWED}."
         )
 
-    def _reporting(self, action: Callable[[], object]) -> Callable[..., None]:
-        """An action whose errors become the sentence that the window shows."""
-
-        def act(*_: object) -> None:
-            try:
-                action()
-            except (FibsegError, OSError) as error:
-                self.status.setText(f"Error: {error}")
-
-        return act
-
 
 def _timer(parent: Any, milliseconds: int, action: Callable[..., None]) -> QTimer:
     timer = QTimer(parent)
     timer.setInterval(milliseconds)
     timer.timeout.connect(action)
     return timer
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise FibsegError(f"{text}: expected a voxel size as z,y,x in nm.") from None
