@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from fibseg.annotation import opened_project
 from fibseg.annotation.rounds import Round, rounds_of
 from fibseg.commands.main import main
 from fibseg.phantom import make_phantom
+from fibseg.runs.directory import is_run
 from fibseg.stack import open_stack, write_stack
-from tests.support import Commands
+from tests.support import PROJECT, Commands
 from tests.support.in_process import call_program
 
 Capture = pytest.CaptureFixture[str]
@@ -225,3 +227,37 @@ def test_a_round_by_the_installed_program(
         result = commands.run_process("fibseg", *words)
         assert result.returncode == 0, result.stderr
     assert "round 1: F1 on 1 validation slices" in result.stdout
+
+
+@pytest.mark.slow(seconds=12)
+def test_the_commands_of_the_page(run: Run, tmp_path: Path) -> None:
+    """docs/ANNOTATING.md, "Paint elsewhere", line by line and then its table."""
+    page = (PROJECT / "docs" / "ANNOTATING.md").read_text()
+    part = page.partition("## Paint elsewhere")[2].partition("\n## ")[0]
+    lines = re.findall(r"^    fibseg (.+)$", part, re.M)
+    table = re.findall(r"^\| `fibseg ([^`]+)`", part, re.M)
+    assert len(lines) == 6 and len(table) == 11
+    image, labels = make_phantom((80, 48, 64), seed=0)
+    write_stack(tmp_path / "CELL.tif", image, [20, 5, 5])
+    labels = (labels == 1).astype(np.uint8)
+    write_stack(tmp_path / "PAINTED.tif", labels, [20, 5, 5])
+    for line in lines:
+        if "--add proposed.tif" in line:
+            correct(tmp_path / "proposed.tif", labels, [20, 60])
+        run(*line.split(), *(TINY if "--train" in line else []))
+    first = tmp_path / "annotations/cell/rounds/001/runs/cell"
+    (model,) = (path for path in first.iterdir() if is_run(path))
+    for line in table:
+        words = line.replace("RUN", str(model)).replace("--undo-to 17", "--undo-to 2").split()
+        # The changes that are taken back, and a training of seconds.
+        run(*words, *(TINY if "--train" in words else []))
+    with opened_project(tmp_path / "annotations/cell") as project:
+        assert project.state.classes == ["mitochondrion", "golgi"]
+        assert project.state.splits["test"] == [70, 75]
+
+
+def correct(path: Path, truth: np.ndarray, slices: list[int]) -> None:
+    """Save a label stack again with the truth in some slices, as a person corrects it."""
+    labels = np.stack(list(open_stack(path)))
+    labels[slices] = truth[slices]
+    write_stack(path, labels, [20, 5, 5])
