@@ -142,7 +142,7 @@ def test_an_evening_in_the_window(
     assert "Round 2: F1" in window.status.text() and "->" in window.status.text()
     window.close_project()
     first, second = rounds_of(folder)
-    assert second.start is not None and "/001/" in second.start
+    assert second.start is not None and "rounds/001/" in second.start
     assert first.after is not None and second.after is not None
     with opened_project(folder) as project:
         labels = project.layers.labels(3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from fibseg.data.description import (
 )
 from fibseg.errors import FibsegError
 from fibseg.files import remove, write_whole
-from fibseg.runs.directory import find_checkpoint, is_run
+from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
 
 # Whether there is a round is asked without torch.
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ class Round:
     Attributes:
         number: from 1 on.
         journal: number of changes in the journal when it began.
-        start: run directory or model file whose weights it starts from; None for a random start.
+        start: run directory or model file whose weights it starts from, relative to the project's
+            folder where it lies there; None for a random start.
+        classes: name -> index in the labels, of the classes that it trains.
         slices: slices by split on which it trains and validates.
-        left_out: classes of the project that it does not train.
         new: classes that the model at its start does not know.
         state: begun; kept, or aside where it made the validation slices worse.
         before: class -> F1 of the model at its start on the validation slices; None without one.
@@ -58,8 +59,8 @@ class Round:
     number: int
     journal: int
     start: str | None
+    classes: dict[str, int]
     slices: dict[str, list[int]]
-    left_out: list[str]
     new: list[str]
     state: str = "begun"
     before: dict[str, float] | None = None
@@ -93,9 +94,21 @@ def current_model(project: AnnotationProject) -> Path | None:
 
 
 def run_of(folder: Path, entry: Round) -> Path | None:
-    """The run directory of a round; None where its training has not begun."""
-    runs = sorted((_folder_of(folder, entry.number) / "runs").glob("*/*"))
-    return next((path for path in runs if is_run(path)), None)
+    """The run directory of a round; None where its training has not begun.
+
+    A round that was begun again with other settings has several: a finished one counts first.
+    """
+    runs = [
+        path for path in (_folder_of(folder, entry.number) / "runs").glob("*/*") if is_run(path)
+    ]
+    runs.sort(key=lambda path: (RunDirectory(path).scores.exists(), path.stat().st_mtime))
+    return runs[-1] if runs else None
+
+
+def start_of(folder: Path, entry: Round) -> Path | None:
+    """The run directory or model file whose weights a round starts from."""
+    # An absolute path stays what it is.
+    return None if entry.start is None else folder / entry.start
 
 
 def begin_round(project: AnnotationProject) -> Round:
@@ -109,6 +122,8 @@ def begin_round(project: AnnotationProject) -> Round:
     earlier = rounds_of(project.folder)
     start = current_model(project)
     if earlier and earlier[-1].state == "begun" and earlier[-1].journal == project.journal.count:
+        # The folder may have been moved since.
+        _write_description(project, earlier[-1])
         return earlier[-1]
     reviewed = project.reviewed_slices()
     splits = extended_splits(project.state.splits, reviewed)
@@ -120,25 +135,33 @@ def begin_round(project: AnnotationProject) -> Round:
                 f"nothing is reviewed in the {split} slices {splits[split]} any more."
             )
     present = set[int]().union(*(reviewed[z] for z in slices["train"]))
-    names = [name for index, name in enumerate(project.state.classes, 1) if index in present]
-    if not names:
+    classes = {
+        name: index for index, name in enumerate(project.state.classes, 1) if index in present
+    }
+    if not classes:
         raise FibsegError(
             f"no class is painted in the training slices {slices['train']}; paint one there."
         )
     entry = Round(
         number=1 + max((entry.number for entry in earlier), default=0),
         journal=project.journal.count,
-        start=None if start is None else str(start),
+        start=None if start is None else _relative(start, project.folder),
+        classes=classes,
         slices=slices,
-        left_out=[name for name in project.state.classes if name not in names],
-        new=[] if start is None else _unknown_classes(start, names),
+        new=[] if start is None else _unknown_classes(start, classes),
     )
     project.update(splits=splits)
     _freeze(project, entry)
     return entry
 
 
-def _unknown_classes(start: Path, names: Sequence[str]) -> list[str]:
+def _relative(path: Path, folder: Path) -> str:
+    """A path from a folder, where it lies there: the folder may be moved."""
+    inside = path.absolute().is_relative_to(folder.absolute())
+    return str(path.absolute().relative_to(folder.absolute()) if inside else path.absolute())
+
+
+def _unknown_classes(start: Path, names: Iterable[str]) -> list[str]:
     from fibseg.models.trained import load_model
 
     known = load_model(find_checkpoint(start)).class_names
@@ -152,17 +175,23 @@ def _freeze(project: AnnotationProject, entry: Round) -> None:
     (folder / "data").mkdir(parents=True)
     copy = Layers(folder, project.layers.shape)
     height, width = project.layers.shape[1:]
-    absent = [project.state.classes.index(name) + 1 for name in entry.left_out]
+    absent = [
+        index for index, name in enumerate(project.state.classes, 1) if name not in entry.classes
+    ]
     for z in sorted(z for split in entry.slices.values() for z in split):
         pixels = project.layers.box(z, slice(0, height), slice(0, width))
         # A class that cannot be learned yet is neither background nor anything else.
         pixels[0][np.isin(pixels[0], absent)] = IGNORE
         copy.write((z, 0, 0), pixels)
-    description = asdict(description_of_round(project, entry))
-    text = yaml.safe_dump(description, sort_keys=False, width=100)
-    write_whole(folder / "data" / f"{_DESCRIPTION}.yaml", text)
+    _write_description(project, entry)
     # Last: a folder without a record is no round, and is made anew.
     write_round(project.folder, entry)
+
+
+def _write_description(project: AnnotationProject, entry: Round) -> None:
+    description = asdict(description_of_round(project, entry))
+    text = yaml.safe_dump(description, sort_keys=False, width=100)
+    write_whole(_folder_of(project.folder, entry.number) / "data" / f"{_DESCRIPTION}.yaml", text)
 
 
 def training_command(folder: Path, entry: Round, settings: Sequence[str] = ()) -> list[str]:
@@ -182,8 +211,9 @@ def training_command(folder: Path, entry: Round, settings: Sequence[str] = ()) -
         f"machine.runs={place / 'runs'}",
         f"machine.cache={folder.absolute() / 'cache'}",
     ]
-    if entry.start is not None:
-        words.append(f"init_from={Path(entry.start).absolute()}")
+    start = start_of(folder, entry)
+    if start is not None:
+        words.append(f"init_from={start.absolute()}")
     return [*words, *settings]
 
 
@@ -200,9 +230,7 @@ def description_of_round(project: AnnotationProject, entry: Round) -> DataDescri
         name=project.state.name,
         root=str(_folder_of(project.folder, entry.number).absolute()),
         classes={
-            name: ClassDescription(label=index, weight=1.0)
-            for index, name in enumerate(project.state.classes, 1)
-            if name not in entry.left_out
+            name: ClassDescription(label=index, weight=1.0) for name, index in entry.classes.items()
         },
         background=BackgroundDescription(labels=[0], weight=0.1),
         ignore=IGNORE,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fibseg.annotation.proposing import fast_windows
-from fibseg.annotation.rounds import Round, description_of_round, run_of, write_round
+from fibseg.annotation.rounds import Round, description_of_round, run_of, start_of, write_round
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory, find_checkpoint
 
@@ -40,8 +40,9 @@ def finish_round(
         raise FibsegError(f"round {entry.number}: its training has not ended.")
     after = validation_f1(project, entry, run, compute)
     before = None
-    if entry.start is not None:
-        before = validation_f1(project, entry, Path(entry.start), compute)
+    start = start_of(project.folder, entry)
+    if start is not None:
+        before = validation_f1(project, entry, start, compute)
     is_better = before is None or mean_of(after) >= mean_of(before)
     finished = replace(
         entry,

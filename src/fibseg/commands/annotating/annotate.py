@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--test",
         type=slice_items,
         metavar="A,B:C",
-        help="keep these slices for a test: no round trains on them or looks at them",
+        help="keep these slices for a test: rounds are scored on them, and never trained or chosen",
     )
     parser.add_argument("--train", action="store_true", help="train a round on what is reviewed")
     parser.add_argument(

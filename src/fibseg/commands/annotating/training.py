@@ -17,6 +17,7 @@ from fibseg.errors import FibsegError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fibseg.annotation.project import AnnotationProject
     from fibseg.annotation.rounds import Round
 
 
@@ -28,7 +29,7 @@ def train_round(folder: Path, options: argparse.Namespace, console: Console) -> 
 
     with opened_project(folder) as project:
         entry = begin_round(project)
-        _print_round(entry, console)
+        _print_round(project, entry, console)
     settings = list(options.set)
     if options.device != "auto":
         settings.append(f"machine.device={options.device}")
@@ -61,12 +62,13 @@ def run_training(command: Sequence[str]) -> int:
     return subprocess.run(command, check=False).returncode
 
 
-def _print_round(entry: Round, console: Console) -> None:
+def _print_round(project: AnnotationProject, entry: Round, console: Console) -> None:
     counts = ", ".join(f"{len(slices)} {split}" for split, slices in entry.slices.items())
     start = "a random start" if entry.start is None else entry.start
     console.print(f"round {entry.number}: {counts} slices, from {start}")
-    if entry.left_out:
-        console.print(f"not trained: {', '.join(entry.left_out)}; no training slice shows it yet")
+    left_out = [name for name in project.state.classes if name not in entry.classes]
+    if left_out:
+        console.print(f"not trained: {', '.join(left_out)}; no training slice shows it yet")
     if entry.new:
         console.print(
             f"new: {', '.join(entry.new)}; the last model is extended by it and trained on"
