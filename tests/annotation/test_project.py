@@ -67,6 +67,11 @@ def test_every_earlier_state_can_be_had_again(tmp_path: Path) -> None:
         states += painted(project, 2, seed=9)[1:]
         project.undo(3)
         np.testing.assert_array_equal(pixels_of(project), states[5])
+        # Forward again, to a state that undoing left behind; and back.
+        project.undo_to(8)
+        np.testing.assert_array_equal(pixels_of(project), states[8])
+        project.undo()
+        np.testing.assert_array_equal(pixels_of(project), states[7])
         project.undo_to(2)
         np.testing.assert_array_equal(pixels_of(project), states[2])
         project.undo_to(0)
@@ -118,11 +123,17 @@ def test_layers_are_made_again_from_the_journal(tmp_path: Path) -> None:
     with new_project(tmp_path) as project:
         states = painted(project, 6)
         project.undo()
-    for name in ("labels.zarr", "reviewed.zarr"):
-        shutil.rmtree(tmp_path / "cell" / name)
-    (tmp_path / "cell" / "journal" / "applied.txt").unlink()
-    with opened_project(tmp_path / "cell") as project:
-        np.testing.assert_array_equal(pixels_of(project), states[5])
+    damages = [
+        lambda: shutil.rmtree(tmp_path / "cell" / "labels.zarr"),
+        lambda: shutil.rmtree(tmp_path / "cell" / "reviewed.zarr"),
+        lambda: (tmp_path / "cell" / "labels.zarr" / "zarr.json").write_text(""),
+        lambda: (tmp_path / "cell" / "journal" / "applied.txt").unlink(),
+        lambda: (tmp_path / "cell" / "journal" / "applied.txt").write_text("3"),
+    ]
+    for damage in damages:
+        damage()
+        with opened_project(tmp_path / "cell") as project:
+            np.testing.assert_array_equal(pixels_of(project), states[5])
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(
@@ -162,7 +173,7 @@ def test_an_image_that_is_gone_moved_changed_or_of_another_shape(tmp_path: Path)
     folder = make_project(tmp_path)
     image = tmp_path / "image.tif"
     moved = image.rename(tmp_path / "moved.tif")
-    with pytest.raises(FibsegError, match=r"needs its image: where has it gone"):
+    with pytest.raises(FibsegError, match=r"needs its image; if the image has moved"):
         opened_project(folder).__enter__()
     with opened_project(folder, str(moved)) as project:
         assert project.state.image == str(moved)
@@ -268,6 +279,6 @@ def test_what_is_no_project_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(FibsegError, match="expected 1 to 253"):
         create_project(tmp_path / "b", "b", image, [])
     tifffile.imwrite(tmp_path / "plain.tif", np.zeros((5, 40, 60), np.uint8))
-    with pytest.raises(FibsegError, match="no voxel size; give it as --voxel-size"):
+    with pytest.raises(FibsegError, match="no voxel size; give it"):
         create_project(tmp_path / "b", "b", str(tmp_path / "plain.tif"), ["er"])
     assert not (tmp_path / "b").exists()

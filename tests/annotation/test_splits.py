@@ -32,6 +32,15 @@ def test_a_class_of_one_slice_is_trained_on() -> None:
     assert extended_splits({}, reviewed)["train"].count(10) == 1
 
 
+def test_proposals_that_nobody_corrected_judge_last() -> None:
+    reviewed = dict.fromkeys(range(0, 60, 10), ER)
+    assert extended_splits({}, reviewed, accepted={10, 20, 30, 40})["validation"] == [50]
+    only = extended_splits({}, reviewed, accepted=set(reviewed))
+    assert len(only["validation"]) == 1
+    later = extended_splits({"validation": [0]}, reviewed, accepted=set(reviewed) - {0})
+    assert later["validation"] == [0]
+
+
 def test_test_slices_stay_what_they_are() -> None:
     splits = extended_splits({"test": [5]}, {0: ER, 5: ER, 9: ER})
     assert splits["test"] == [5]

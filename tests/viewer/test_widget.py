@@ -60,7 +60,6 @@ def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     viewer = napari.Viewer(show=False)
     _, widget = viewer.window.add_plugin_dock_widget("fibseg", "Paint and train")
     yield widget
-    widget.close_project()
     viewer.close()
 
 
@@ -106,19 +105,24 @@ def test_an_evening_in_the_window(
     make(window, folder, path)
     np.testing.assert_array_equal(window.viewer.layers["image"].data[3].shape, SHAPE[1:])
     window.buttons["train"].click()
+    wait_for(lambda: not window.is_busy)
     assert "at least two are needed" in window.status.text()
     # A stroke of the brush, which is saved by itself.
     layer = window.viewer.layers["labels"]
     layer.brush_size = 5
     layer.paint((1, 50, 60), 2)
-    window.save()
-    assert window.session.project.layers.labels(1)[50, 60] == 2
+    layer.paint((2, 50, 60), 9)
+    # Nobody presses anything: it is saved by itself, but for a value that is no class.
+    wait_for(lambda: window.session.project.layers.labels(1)[50, 60] == 2, seconds=15)
+    assert "value 9 is no class of the project" in window.status.text()
+    assert not layer.data[2].any()
     window.buttons["undo"].click()
     assert not layer.data[1].any()
     for z in (1, 6):
         paint(window, z, truth[z])
     # The first round.
     window.buttons["train"].click()
+    wait_for(lambda: "Round 1" in window.status.text())
     assert window.buttons["stop"].isEnabled() and not window.buttons["train"].isEnabled()
     # Nothing blocks: a person paints on.
     layer.paint((4, 20, 20), 1)
@@ -140,7 +144,8 @@ def test_an_evening_in_the_window(
     window.buttons["train"].click()
     wait_for(lambda: not window.is_busy)
     assert "Round 2: F1" in window.status.text() and "->" in window.status.text()
-    window.close_project()
+    window.viewer.close()
+    assert window.session is None
     first, second = rounds_of(folder)
     assert second.start is not None and "rounds/001/" in second.start
     assert first.after is not None and second.after is not None
@@ -160,17 +165,17 @@ def test_it_closes_while_a_training_runs(
         paint(window, z, truth[z])
     window.settings = [*TINY, "training.epochs=500"]
     window.buttons["train"].click()
+    wait_for(lambda: window._training is not None)
     _, process = window._training
     wait_for(lambda: process.share_done() > 0)
     window.viewer.layers["labels"].paint((5, 20, 20), 1)
-    window.close_project()
-    assert process.exit_code() is not None
-    with opened_project(folder) as project:
-        assert project.layers.labels(5)[20, 20] == 1
-    # The plugin says what is wrong in its own line.
+    # Another project that cannot be opened: this one stays open, and takes what is painted.
     window.folder.setText(str(tmp_path / "none"))
     window.image.setText("")
     window.open.click()
     assert "no project; for a new one, name its image" in window.status.text()
-    window.buttons["accept"].click()
-    assert window.session is None
+    window.viewer.window.remove_dock_widget(window)
+    assert window.session is None and "labels" not in window.viewer.layers
+    wait_for(lambda: process.exit_code() is not None)
+    with opened_project(folder) as project:
+        assert project.layers.labels(5)[20, 20] == 1

@@ -6,7 +6,7 @@ import getpass
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,8 @@ class Heading:
         z: slice of the image.
         y: first row of the changed box.
         x: first column of the changed box.
+        classes: how many classes the project had.
+        image: digest of the slice of the image.
         undoes: number of the change that this one takes back; None for a change of its own.
     """
 
@@ -41,6 +43,8 @@ class Heading:
     z: int
     y: int
     x: int
+    classes: int = 0
+    image: str = ""
     undoes: int | None = None
 
     def line(self) -> str:
@@ -72,13 +76,14 @@ class Journal:
         # The largest number and not how many there are: one that is gone is said when it is read.
         numbers = [int(path.stem) for path in folder.glob("*.npz") if path.stem.isdecimal()]
         self.count = max(numbers, default=0)
+        self._headings: list[Heading] | None = None
 
     def append(
         self,
         what: str,
         place: tuple[int, int, int],
         pixels: tuple[UInt8, UInt8],
-        undoes: int | None,
+        facts: Mapping[str, Any],
     ) -> Change:
         """Write a change, which is on the disk when this returns.
 
@@ -86,7 +91,7 @@ class Journal:
             what: word for the change.
             place: slice, first row and first column of the box.
             pixels: labels and reviewed mask (2, h, w) before and after.
-            undoes: number of the change that is taken back.
+            facts: further values of the heading.
 
         Raises:
             DiskFullError: there is no room; nothing was written.
@@ -100,7 +105,7 @@ class Journal:
             z=z,
             y=y,
             x=x,
-            undoes=undoes,
+            **facts,
         )
         before, after = pixels
         content = io.BytesIO()
@@ -108,6 +113,8 @@ class Journal:
         np.savez_compressed(content, heading=np.array(text), before=before, after=after)
         write_whole(self._path(heading.number), content.getvalue())
         self.count = heading.number
+        if self._headings is not None:
+            self._headings.append(heading)
         return Change(heading, before, after)
 
     def read(self, number: int) -> Change:
@@ -119,21 +126,30 @@ class Journal:
         heading, arrays = self._load(number, ("before", "after"))
         return Change(heading, *arrays)
 
-    def headings(self) -> Iterator[Heading]:
-        """Read the headings of all changes, in order."""
-        for number in range(1, self.count + 1):
-            yield self._load(number, ())[0]
+    def headings(self) -> list[Heading]:
+        """List the headings of all changes, in order; the files are read once.
+
+        Raises:
+            FibsegError: a file is damaged or gone.
+        """
+        if self._headings is None:
+            self._headings = [self._load(number, ())[0] for number in range(1, self.count + 1)]
+        return list(self._headings)
 
     def undoable(self) -> list[int]:
         """List the numbers of the changes that hold now, in order."""
-        undone = set[int]()
-        numbers = []
+        # A change that is taken back twice holds again: the second one took back the first.
+        meant: dict[int, int] = {}
+        holds: dict[int, bool] = {}
         for heading in self.headings():
             if heading.undoes is None:
-                numbers.append(heading.number)
+                meant[heading.number] = heading.number
+                holds[heading.number] = True
             else:
-                undone.add(heading.undoes)
-        return [number for number in numbers if number not in undone]
+                original = meant[heading.undoes]
+                meant[heading.number] = original
+                holds[original] = not holds[original]
+        return [number for number, is_held in holds.items() if is_held]
 
     def _load(self, number: int, names: tuple[str, ...]) -> tuple[Heading, list[Any]]:
         path = self._path(number)

@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 
 from fibseg.arrays import Mask, UInt8
+from fibseg.files import remove
 from fibseg.stack import MEANS_ZERO
 
 _CHUNK = 256
@@ -24,14 +25,23 @@ class Layers:
 
     Labels are class indices, 0 where nothing is painted and IGNORE where the person is unsure; the
     reviewed mask is 1 where the person has looked.
+
+    Attributes:
+        shape: (Z, H, W).
+        is_new: whether labels or reviewed mask were missing or damaged, and are empty now.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int, int]):
         """Open the layers of a folder; those that are missing are made, and take no room."""
-        self._labels = _array(folder / LABEL_STORE, shape)
-        self._reviewed = _array(folder / REVIEWED_STORE, shape)
-        self._proposed = _array(folder / PROPOSED_STORE, shape)
+        stores = [folder / name for name in (LABEL_STORE, REVIEWED_STORE, PROPOSED_STORE)]
+        self.is_new = not all(map(_is_whole, stores[:2]))
+        self._labels, self._reviewed, self._proposed = (_array(path, shape) for path in stores)
         self.shape = shape
+        self._chunks = stores[1] / "c"
+
+    def touched(self) -> list[int]:
+        """List the slices in which something was ever reviewed."""
+        return sorted(int(path.name) for path in self._chunks.glob("*") if path.name.isdecimal())
 
     def box(self, z: int, rows: slice, columns: slice) -> UInt8:
         """Read labels and reviewed mask (2, h, w) of a box."""
@@ -65,9 +75,20 @@ class Layers:
         self._proposed[z] = labels + 1
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether there is an array; a damaged one is made anew."""
+    try:
+        zarr.open_array(path, mode="r")
+    # What zarr raises depends on what is left of its file.
+    except Exception:
+        return False
+    return True
+
+
 def _array(path: Path, shape: tuple[int, int, int]) -> zarr.Array[Any]:
-    if (path / "zarr.json").exists():
+    if _is_whole(path):
         return zarr.open_array(path, mode="r+")
+    remove(path)
     return zarr.create_array(
         path,
         shape=shape,

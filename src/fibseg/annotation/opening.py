@@ -46,8 +46,10 @@ def create_project(
     size = voxel_size or stack.voxel_size
     if size is None:
         raise FibsegError(
-            f"{image}: the file has no voxel size; give it as --voxel-size z,y,x in nm."
+            f"{image}: the file has no voxel size; give it (--voxel-size) as z,y,x in nm."
         )
+    if len(size) != 3 or not all(0 < side < float("inf") for side in size):
+        raise FibsegError(f"voxel size {list(size)}: expected three sizes above 0, z,y,x in nm.")
     state = ProjectState(
         name=name,
         image=_absolute(image),
@@ -104,19 +106,19 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _open_image(state: ProjectState) -> Stack:
     """Open the image, and make sure that it is the project's."""
-    moved = f"where has it gone? fibseg annotate {state.name} IMAGE"
+    moved = "if the image has moved, say where it lies now: fibseg annotate NAME IMAGE"
     try:
         stack = open_stack(state.image)
     except FibsegError as error:
-        raise FibsegError(f"{error} The project {state.name} needs its image: {moved}") from error
+        raise FibsegError(f"{error} The project needs its image; {moved}.") from error
     if list(stack.shape) != state.shape:
         raise FibsegError(
             f"{state.image}: is of shape {stack.shape}, but the image of {state.name} was of "
-            f"{tuple(state.shape)}; {moved}"
+            f"{tuple(state.shape)}; {moved}."
         )
     if (pixels_identity(stack) or "") != state.identity:
         raise FibsegError(
-            f"{state.image}: holds other pixels than when {state.name} was made; {moved}"
+            f"{state.image}: holds other pixels than when {state.name} was made; {moved}."
         )
     return stack
 

@@ -33,15 +33,10 @@ class TrainingProcess:
         """The exit code; None while it runs."""
         return self._process.poll()
 
-    def stop(self, seconds: float = 60.0) -> None:
-        """Ask it to save its epoch and end; end it after so many seconds all the same."""
+    def stop(self) -> None:
+        """Ask it to save its epoch and end, and do not wait for that."""
         if self.exit_code() is None:
             self._process.terminate()
-            try:
-                self._process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
 
     def last_line(self) -> str:
         """What it wrote last."""

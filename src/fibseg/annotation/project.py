@@ -12,6 +12,7 @@ from fibseg.annotation.journal import Journal
 from fibseg.annotation.layers import Layers
 from fibseg.annotation.state import STATE_FILE, ProjectState, checked_classes
 from fibseg.arrays import IGNORE, Mask, UInt8
+from fibseg.data.identity import picture_digest
 from fibseg.errors import FibsegError
 from fibseg.files import write_whole
 from fibseg.stack import Stack
@@ -39,6 +40,8 @@ class AnnotationProject:
         self.layers = Layers(folder, (depth, height, width))
         self.journal = Journal(folder / _JOURNAL)
         self._reviewed: dict[int, Set[int]] | None = None
+        self._digests: dict[int, str] = {}
+        self._applied = 0 if self.layers.is_new else self._noted_as_applied()
         self._catch_up()
 
     def paint(self, z: int, labels: UInt8, reviewed: Mask, what: str = "paint") -> bool:
@@ -83,7 +86,7 @@ class AnnotationProject:
         return [self._take_back(number) for number in reversed(numbers[-count:])]
 
     def undo_to(self, number: int) -> list[str]:
-        """Take back every change after the one of this number.
+        """Take back every change after the one of this number, also what took changes back.
 
         Raises:
             FibsegError: there is no such change.
@@ -92,8 +95,7 @@ class AnnotationProject:
             raise FibsegError(
                 f"--undo-to {number}: the journal has changes 1 to {self.journal.count}."
             )
-        later = [entry for entry in self.journal.undoable() if entry > number]
-        return [self._take_back(entry) for entry in reversed(later)]
+        return [self._take_back(entry) for entry in range(self.journal.count, number, -1)]
 
     def propose(self, z: int, labels: UInt8) -> None:
         """Keep the labels (H, W) that a model gives a slice, for a person to accept or correct."""
@@ -117,10 +119,15 @@ class AnnotationProject:
     def reviewed_slices(self) -> dict[int, Set[int]]:
         """List the slices with a reviewed region, each with the classes that occur in it."""
         if self._reviewed is None:
-            changed = sorted({heading.z for heading in self.journal.headings()})
-            by_slice = {z: self._classes_in(z) for z in changed}
+            by_slice = {z: self._classes_in(z) for z in self.layers.touched()}
             self._reviewed = {z: classes for z, classes in by_slice.items() if classes is not None}
         return dict(self._reviewed)
+
+    def digest(self, z: int) -> str:
+        """Hash a slice of the image; each is read once."""
+        if z not in self._digests:
+            self._digests[z] = picture_digest(self.image.read(z))[:16]
+        return self._digests[z]
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Add classes behind those that the project has.
@@ -143,12 +150,12 @@ class AnnotationProject:
         pixels: tuple[UInt8, UInt8],
         undoes: int | None = None,
     ) -> None:
-        # The journal first: what a kill leaves out of the layers is caught up from it.
-        change = self.journal.append(what, place, pixels, undoes)
-        self.layers.write(place, change.after)
-        self._note_applied()
+        z = place[0]
+        facts = {"classes": len(self.state.classes), "image": self.digest(z), "undoes": undoes}
+        # The journal first: what a kill or a full disk leaves out of the layers is caught up.
+        self.journal.append(what, place, pixels, facts)
+        self._catch_up()
         if self._reviewed is not None:
-            z = place[0]
             classes = self._classes_in(z)
             self._reviewed.pop(z, None)
             self._reviewed |= {} if classes is None else {z: classes}
@@ -160,21 +167,22 @@ class AnnotationProject:
         self._change("undo", place, (change.after, change.before), undoes=number)
         return heading.line()
 
-    def _catch_up(self) -> None:
-        """Apply the changes of the journal that a kill kept from the layers."""
+    def _noted_as_applied(self) -> int:
         path = self.folder / _JOURNAL / _APPLIED
         text = path.read_text(encoding="utf-8") if path.exists() else "0"
         # A damaged number costs time alone: changes may be applied again.
-        applied = int(text) if text.isdecimal() else 0
-        for number in range(applied + 1, self.journal.count + 1):
-            change = self.journal.read(number)
+        return int(text) if text.isdecimal() else 0
+
+    def _catch_up(self) -> None:
+        """Apply the changes of the journal that the layers lack, in order."""
+        begun = self._applied
+        while self._applied < self.journal.count:
+            change = self.journal.read(self._applied + 1)
             heading = change.heading
             self.layers.write((heading.z, heading.y, heading.x), change.after)
-        if applied != self.journal.count:
-            self._note_applied()
-
-    def _note_applied(self) -> None:
-        write_whole(self.folder / _JOURNAL / _APPLIED, str(self.journal.count))
+            self._applied += 1
+        if begun != self._applied:
+            write_whole(self.folder / _JOURNAL / _APPLIED, str(self._applied))
 
     def _classes_in(self, z: int) -> Set[int] | None:
         """The classes in the reviewed region of a slice; None where nothing is reviewed."""

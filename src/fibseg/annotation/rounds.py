@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import yaml
 
+from fibseg.annotation.journal import Heading
 from fibseg.annotation.layers import LABEL_STORE, REVIEWED_STORE, Layers
 from fibseg.annotation.splits import extended_splits
 from fibseg.arrays import IGNORE
@@ -50,6 +51,8 @@ class Round:
         classes: name -> index in the labels, of the classes that it trains.
         slices: slices by split on which it trains and validates.
         new: classes that the model at its start does not know.
+        before_classes: slices that were reviewed last before a class of the round was one of the
+            project: what they show of it is background there, unless a person looks again.
         state: begun; kept, or aside where it made the validation slices worse.
         before: class -> F1 of the model at its start on the validation slices; None without one.
         after: the same of the new model; None before the end.
@@ -62,6 +65,7 @@ class Round:
     classes: dict[str, int]
     slices: dict[str, list[int]]
     new: list[str]
+    before_classes: list[int]
     state: str = "begun"
     before: dict[str, float] | None = None
     after: dict[str, float] | None = None
@@ -82,7 +86,9 @@ def _read(path: Path) -> Round:
     try:
         return Round(**yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, TypeError, UnicodeDecodeError):
-        raise FibsegError(f"{path}: damaged; delete {path.parent} to train it again.") from None
+        raise FibsegError(
+            f"{path}: damaged; put it back from a copy of the project, or move {path.parent} away."
+        ) from None
 
 
 def current_model(project: AnnotationProject) -> Path | None:
@@ -126,13 +132,16 @@ def begin_round(project: AnnotationProject) -> Round:
         _write_description(project, earlier[-1])
         return earlier[-1]
     reviewed = project.reviewed_slices()
-    splits = extended_splits(project.state.splits, reviewed)
+    last = {heading.z: heading for heading in project.journal.headings()}
+    accepted = {z for z in reviewed if last[z].what == "accept"}
+    splits = extended_splits(project.state.splits, reviewed, accepted)
     # Whose region was taken back keeps its split, for when it is reviewed again.
     slices = {split: [z for z in splits[split] if z in reviewed] for split in splits}
     for split in ("train", "validation"):
         if not slices[split]:
             raise FibsegError(
-                f"nothing is reviewed in the {split} slices {splits[split]} any more."
+                f"nothing is reviewed any more in the slices for {split} ({splits[split]}); "
+                "review a part of another slice."
             )
     present = set[int]().union(*(reviewed[z] for z in slices["train"]))
     classes = {
@@ -142,6 +151,8 @@ def begin_round(project: AnnotationProject) -> Round:
         raise FibsegError(
             f"no class is painted in the training slices {slices['train']}; paint one there."
         )
+    used = sorted(z for entries in slices.values() for z in entries)
+    _check_same_pixels(project, [last[z] for z in used])
     entry = Round(
         number=1 + max((entry.number for entry in earlier), default=0),
         journal=project.journal.count,
@@ -149,10 +160,21 @@ def begin_round(project: AnnotationProject) -> Round:
         classes=classes,
         slices=slices,
         new=[] if start is None else _unknown_classes(start, classes),
+        before_classes=[z for z in used if last[z].classes < max(classes.values())],
     )
     project.update(splits=splits)
     _freeze(project, entry)
     return entry
+
+
+def _check_same_pixels(project: AnnotationProject, headings: Iterable[Heading]) -> None:
+    """Raise FibsegError where the image has changed under what was painted."""
+    for heading in headings:
+        if heading.image and heading.image != project.digest(heading.z):
+            raise FibsegError(
+                f"{project.state.image}, slice {heading.z}: it has other pixels than when it was "
+                "painted; put the image back, or take its changes back and paint it again."
+            )
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fibseg.annotation.project import AnnotationProject
-from fibseg.arrays import Pixels
+from fibseg.arrays import IGNORE, Pixels
 from fibseg.errors import FibsegError
 
 _KEPT = 32
@@ -155,18 +155,31 @@ class Session:
         """Save the slices that were painted; gives those that differed.
 
         Raises:
+            FibsegError: pixels were painted with a value that is no class; they are left as they
+                were, and everything else is saved.
             DiskFullError: there is no room; what is not saved stays in memory, for the next time.
         """
         saved = []
+        unknown = set[int]()
         for z in sorted({*self.labels.changed, *self.reviewed.changed}):
             # Copies: a person may paint on while they are written.
             labels = self.labels.slice(z).copy()
             reviewed = self.reviewed.slice(z).copy()
+            strange = (labels > len(self.project.state.classes)) & (labels != IGNORE)
+            if strange.any():
+                unknown.update(np.unique(labels[strange]).tolist())
+                labels[strange] = self.project.layers.labels(z)[strange]
+                self.labels[z] = labels
             if self.project.paint(z, labels, reviewed != 0):
                 saved.append(z)
             for array, pixels in ((self.labels, labels), (self.reviewed, reviewed)):
                 if np.array_equal(array.slice(z), pixels):
                     array.forget(z)
+        if unknown:
+            raise FibsegError(
+                f"value {min(unknown)} is no class of the project; its pixels were not saved. "
+                "Choose a class in the plugin, and add new ones there."
+            )
         return saved
 
     def complete(self, z: int) -> None:

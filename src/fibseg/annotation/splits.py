@@ -12,7 +12,9 @@ _VALIDATION_SHARE = 0.2
 
 
 def extended_splits(
-    splits: Mapping[str, Sequence[int]], reviewed: Mapping[int, Set[int]]
+    splits: Mapping[str, Sequence[int]],
+    reviewed: Mapping[int, Set[int]],
+    accepted: Set[int] = frozenset(),
 ) -> dict[str, list[int]]:
     """Put reviewed slices that have no split yet into training and validation.
 
@@ -23,6 +25,8 @@ def extended_splits(
     Args:
         splits: slices by split: train, validation, test.
         reviewed: slice -> the classes in its reviewed region.
+        accepted: slices whose labels are a model's proposal as it was. They judge only where there
+            are no others: a model agrees with itself.
 
     Raises:
         FibsegError: there are fewer than two slices to train and validate with.
@@ -42,7 +46,12 @@ def extended_splits(
         )
     wanted = max(1, round(_VALIDATION_SHARE * count))
     while len(validation) < wanted and new and len(train) + len(new) > 1:
-        chosen = _next_validation(validation, train, new, reviewed)
+        painted = [z for z in new if z not in accepted]
+        candidates = painted or ([] if validation else new)
+        if not candidates:
+            break
+        known = {z: reviewed.get(z, frozenset()) for z in (*train, *new)}
+        chosen = _next_validation(validation, candidates, known)
         validation.append(chosen)
         new.remove(chosen)
     if not validation:
@@ -55,20 +64,19 @@ def extended_splits(
 
 def _next_validation(
     validation: Sequence[int],
-    train: Sequence[int],
-    new: Sequence[int],
-    reviewed: Mapping[int, Set[int]],
+    candidates: Sequence[int],
+    known: Mapping[int, Set[int]],
 ) -> int:
-    """Choose one of the new slices."""
+    """Choose one of the candidates; `known` are the classes of all slices that may train."""
     if validation:
-        by_distance = sorted(new, key=lambda z: -min(abs(z - other) for other in validation))
+        by_distance = sorted(candidates, key=lambda z: -min(abs(z - v) for v in validation))
     else:
-        by_distance = [new[position] for position in nested_order(len(new))]
+        by_distance = [candidates[position] for position in nested_order(len(candidates))]
 
     def lost(z: int) -> int:
         """Classes that would be left without a training slice."""
-        others = [reviewed.get(other, frozenset()) for other in (*train, *new) if other != z]
-        return len(set(reviewed[z]) - set().union(*others))
+        others = [classes for other, classes in known.items() if other != z]
+        return len(set(known[z]) - set().union(*others))
 
     # The sort is stable, so that of equal losses the farthest wins.
     return min(by_distance, key=lost)

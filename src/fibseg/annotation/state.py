@@ -83,7 +83,8 @@ def _check(state: ProjectState) -> None:
     numbers = [*state.shape, *(z for entries in state.splits.values() for z in entries)]
     sizes = [float(size) for size in state.voxel_size]
     whole = all(type(number) is int for number in numbers)
-    if not (whole and len(sizes) == len(state.shape) == 3 and {*state.splits} <= {*SPLITS}):
+    possible = len(sizes) == 3 and all(0 < size < float("inf") for size in sizes)
+    if not (whole and possible and len(state.shape) == 3 and {*state.splits} <= {*SPLITS}):
         raise ValueError(state)
 
 

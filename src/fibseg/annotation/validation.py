@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fibseg.annotation.proposing import fast_windows
-from fibseg.annotation.rounds import Round, description_of_round, run_of, start_of, write_round
+from fibseg.annotation.rounds import (
+    Round,
+    description_of_round,
+    rounds_of,
+    run_of,
+    start_of,
+    write_round,
+)
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory, find_checkpoint
 
@@ -43,7 +50,13 @@ def finish_round(
     start = start_of(project.folder, entry)
     if start is not None:
         before = validation_f1(project, entry, start, compute)
-    is_better = before is None or mean_of(after) >= mean_of(before)
+    # A class that the model before it did not know says nothing of what it forgot; thousandths are
+    # no difference.
+    known = {name: value for name, value in after.items() if name not in entry.new}
+    is_better = (
+        before is None
+        or round(mean_of(known) - mean_of({name: before[name] for name in known}), 3) >= 0
+    )
     finished = replace(
         entry,
         state="kept" if is_better else "aside",
@@ -52,6 +65,16 @@ def finish_round(
         seconds=round(seconds, 1),
     )
     write_round(project.folder, finished)
+    return finished
+
+
+def finish_rounds(project: AnnotationProject, compute: Compute) -> list[Round]:
+    """Finish the rounds whose training ended while nobody compared them, as after a kill."""
+    finished = []
+    for entry in rounds_of(project.folder):
+        run = run_of(project.folder, entry) if entry.state == "begun" else None
+        if run is not None and RunDirectory(run).scores.exists():
+            finished.append(finish_round(project, entry, entry.seconds, compute))
     return finished
 
 

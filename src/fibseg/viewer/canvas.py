@@ -44,8 +44,7 @@ class Canvas:
         """Show a project; `choose` gets the position of a class when its key is pressed."""
         state = session.project.state
         self._scale = list(state.voxel_size)
-        for name in (IMAGE, PROPOSED, REVIEWED, LABELS, SUGGESTED, UNSURE):
-            self._remove(name)
+        self.clear()
         middle = session.image[session.image.shape[0] // 2]
         limits = np.percentile(middle, (0.1, 99.9)).tolist()
         # A flat slice has no contrast to show.
@@ -61,6 +60,11 @@ class Canvas:
         for position in range(min(_KEYS, len(state.classes))):
             labels.bind_key(str(position + 1), _key(choose, position), overwrite=True)
         self.edit_labels()
+
+    def clear(self) -> None:
+        """Take the layers away: what is painted on them would belong to no project."""
+        for name in (IMAGE, PROPOSED, REVIEWED, LABELS, SUGGESTED, UNSURE):
+            self._remove(name)
 
     def edit_labels(self) -> None:
         """Let the tools of napari work on the labels."""

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QTimer
 
 from fibseg.annotation.opening import create_project, opened_project
 from fibseg.annotation.process import TrainingProcess
-from fibseg.annotation.rounds import Round, begin_round, current_model, training_command
+from fibseg.annotation.rounds import Round, current_model, training_command
 from fibseg.annotation.session import Session
 from fibseg.annotation.state import STATE_FILE
 from fibseg.annotation.suggestion import (
@@ -22,11 +22,12 @@ from fibseg.annotation.suggestion import (
     suggest_regions,
 )
 from fibseg.annotation.validation import mean_of
+from fibseg.data.splits import split_of
 from fibseg.errors import FibsegError
 from fibseg.machine import choose_device
 from fibseg.viewer.canvas import REVIEWED, Canvas
 from fibseg.viewer.form import ProjectForm
-from fibseg.viewer.workers import Workers, finishing, judging, proposing
+from fibseg.viewer.workers import Workers, beginning, finishing, judging, proposing
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -70,32 +71,54 @@ class AnnotationWidget(ProjectForm):
         """Open a project and show its layers; the one that was open before is closed.
 
         Raises:
-            FibsegError: there is no such project, or another window has it open.
+            FibsegError: there is no such project, or another window has it open; then the one that
+                was open stays so.
         """
-        self.close_project()
-        project = self._resources.enter_context(opened_project(folder, image))
+        if self.session is not None and self.session.project.folder == folder:
+            self.close_project()
+        with ExitStack() as attempt:
+            project = attempt.enter_context(opened_project(folder, image))
+            reviewed = len(project.reviewed_slices())
+            self.close_project()
+            self._resources = attempt.pop_all()
         self.session = Session(project)
         self._canvas.show(self.session, self.choice.setCurrentIndex)
         self.show_state(project.state)
+        # Closing napari closes its main window, and sends no event to what is docked in it.
+        self.window().installEventFilter(self)
         self._saving.start()
         self._enable()
-        self.status.setText(f"{folder}: {len(project.reviewed_slices())} reviewed slices.")
+        self.status.setText(f"{folder}: {reviewed} reviewed slices.")
 
     def close_project(self) -> None:
         """Save what is painted, stop what runs, and let others open the project."""
+        if self.session is None:
+            return
         self._saving.stop()
-        self.stop()
+        self._watching.stop()
+        if self._training is not None:
+            self._training[1].stop()
+            self._training = None
         self._workers.stop()
-        if self.session is not None:
+        try:
             self.save()
-        self._resources.close()
-        self.session = None
-        self._enable()
+        finally:
+            self._resources.close()
+            self.session = None
+            self._canvas.clear()
+            self._enable()
 
-    def closeEvent(self, event: Any) -> None:
-        """Leave the project as Qt closes the window."""
-        self.close_project()
-        super().closeEvent(event)
+    def event(self, event: Any) -> bool:
+        """Close the project when napari takes the widget out of its window."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.reporting(self.close_project)()
+        return bool(super().event(event))
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Close the project with the window."""
+        if event.type() == QEvent.Type.Close:
+            self.reporting(self.close_project)()
+        return bool(super().eventFilter(watched, event))
 
     def save(self) -> list[int]:
         """Save the slices that were painted since the last time; gives them."""
@@ -108,13 +131,17 @@ class AnnotationWidget(ProjectForm):
         """Call the slice that is seen reviewed everywhere."""
         self._session.complete(self._canvas.z)
         self._canvas.refresh()
-        self.status.setText(f"Slice {self._canvas.z} is complete: unpainted is background.")
+        self.status.setText(
+            f"Slice {self._canvas.z} is complete: unpainted is background{self._split_of_slice()}."
+        )
 
     def accept(self) -> None:
         """Take the proposal for the slice that is seen."""
         self._session.accept(self._canvas.z)
         self._canvas.refresh()
-        self.status.setText(f"Slice {self._canvas.z}: the proposal is taken.")
+        self.status.setText(
+            f"Slice {self._canvas.z}: the proposal is taken{self._split_of_slice()}."
+        )
 
     def undo(self) -> None:
         """Take back the last saved change."""
@@ -125,25 +152,13 @@ class AnnotationWidget(ProjectForm):
     def train(self) -> None:
         """Begin a round on what is reviewed, in a process of its own."""
         self.save()
-        project = self._session.project
-        entry = begin_round(project)
-        device = f"machine.device={choose_device('auto')}"
-        command = training_command(project.folder, entry, [device, *self.settings])
-        log = project.folder / "rounds" / f"{entry.number:03d}" / "train.log"
-        self._training = (entry, TrainingProcess(command, log))
-        self._watching.start()
-        self._enable()
-        self.status.setText(f"Round {entry.number} trains; paint on meanwhile.")
+        self._workers.start(beginning(self._session.project), done=self._train)
 
     def stop(self) -> None:
-        """Stop the training after its epoch; the next round goes on from there."""
-        self._watching.stop()
+        """Stop the training after its epoch; the next round goes on if nothing was painted."""
         if self._training is not None:
-            entry, process = self._training
-            self._training = None
-            process.stop()
-            self._enable()
-            self.status.setText(f"Round {entry.number} is stopped; Train goes on with it.")
+            self._training[1].stop()
+            self.status.setText("The training stops after its epoch.")
 
     def look(self) -> None:
         """Show how far the training is, and compare its model once it has ended."""
@@ -159,7 +174,7 @@ class AnnotationWidget(ProjectForm):
         self._watching.stop()
         self._enable()
         if code != 0:
-            self.status.setText(f"Round {entry.number} ended early: {process.last_line()}")
+            self.status.setText(f"Round {entry.number} has stopped: {process.last_line()}")
             return
         worker = finishing(self._session.project, entry, process.seconds)
         self._workers.start(worker, done=self._report_round)
@@ -234,8 +249,22 @@ class AnnotationWidget(ProjectForm):
                 voxel_size=self.size_in_nm(),
             )
             image = ""
+        wanted = self.class_names() if self.classes.isModified() else []
         # What a person typed is where the image has moved; else it is the last project's.
         self.open_folder(folder, image if image and self.image.isModified() else None)
+        project = self._session.project
+        fresh = [name for name in wanted if name not in project.state.classes]
+        if fresh:
+            project.add_classes(fresh)
+            self.show_state(project.state)
+            self._canvas.show(self._session, self.choice.setCurrentIndex)
+
+    def _split_of_slice(self) -> str:
+        """What else a person should know of the slice that is seen."""
+        split = split_of(self._session.project.state.splits, self._canvas.z)
+        return (
+            f"; it is in {split}, and teaches no round" if split in ("validation", "test") else ""
+        )
 
     def _choose(self, index: int) -> None:
         """Paint with the class that the list names."""
@@ -263,6 +292,17 @@ class AnnotationWidget(ProjectForm):
         if run is None:
             raise FibsegError("no model yet; train a round first.")
         return run
+
+    def _train(self, entry: Round) -> None:
+        """Start the training of a round that has begun."""
+        folder = self._session.project.folder
+        device = f"machine.device={choose_device('auto')}"
+        command = training_command(folder, entry, [device, *self.settings])
+        log = folder / "rounds" / f"{entry.number:03d}" / "train.log"
+        self._training = (entry, TrainingProcess(command, log))
+        self._watching.start()
+        self._enable()
+        self.status.setText(f"Round {entry.number} trains; paint on meanwhile.")
 
     def _report_round(self, entry: Round) -> None:
         assert entry.after is not None

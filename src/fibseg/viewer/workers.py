@@ -10,8 +10,8 @@ from napari.qt.threading import thread_worker
 
 from fibseg.annotation.project import AnnotationProject
 from fibseg.annotation.proposing import judged_slices, propose_slices
-from fibseg.annotation.rounds import Round
-from fibseg.annotation.validation import finish_round
+from fibseg.annotation.rounds import Round, begin_round
+from fibseg.annotation.validation import finish_round, finish_rounds
 from fibseg.arrays import Floats, UInt8
 from fibseg.machine import Compute, choose_device, cores
 
@@ -32,6 +32,13 @@ def judging(
 ) -> Iterator[tuple[int, UInt8, Floats]]:
     """Judge slices; yields what `judged_slices` gives."""
     yield from judged_slices(project, run, slices, _compute(), turned=turned)
+
+
+@thread_worker(start_thread=False)
+def beginning(project: AnnotationProject) -> Round:
+    """Finish what an earlier window left, and begin a round; returns it."""
+    finish_rounds(project, _compute())
+    return begin_round(project)
 
 
 @thread_worker(start_thread=False)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fibseg.commands.annotating.changes import change_project
+from fibseg.commands.annotating.changes import DEFAULT_FOLDER, change_project, command_of
 from fibseg.commands.annotating.training import result_lines, train_round
 from fibseg.commands.arguments import (
     add_offset,
@@ -95,20 +94,21 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     """Declare the folder of projects."""
     parser.add_argument(
         "--folder",
-        default="annotations",
+        default=DEFAULT_FOLDER,
         metavar="DIR",
-        help="folder of projects (default: annotations)",
+        help=f"folder of projects (default: {DEFAULT_FOLDER})",
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """Make or open a project, do what was asked for, and print where it stands."""
     from fibseg.annotation.opening import create_project, opened_project
+    from fibseg.annotation.state import STATE_FILE
 
     console = plain_console(soft_wrap=True, highlight=False)
     folder = Path(options.folder) / options.name
     named = parse_classes(options.classes)
-    if not folder.exists():
+    if not (folder / STATE_FILE).exists():
         if options.image is None or not named:
             raise FibsegError(
                 f"{folder}: no annotation project; to make one, give its image and its classes: "
@@ -145,8 +145,7 @@ def _print_state(project: AnnotationProject, options: argparse.Namespace, consol
     if finished:
         for line in result_lines(finished[-1]):
             console.print(line)
-    place = f" --folder {shlex.quote(options.folder)}" if options.folder != "annotations" else ""
-    command = f"fibseg annotate {state.name}{place}"
+    command = command_of(options)
     if len(reviewed) < 2:
         console.print(f"paint parts of two slices or more, then {command} --add FILE")
     else:

@@ -14,6 +14,9 @@ from fibseg.errors import FibsegError
 from fibseg.machine import print_warnings
 from fibseg.stack import StackHeader, StackWriter, check_output, open_stack
 
+DEFAULT_FOLDER = "annotations"
+"""Folder of projects below the current one."""
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,7 +28,12 @@ def change_project(
     project: AnnotationProject, options: argparse.Namespace, console: Console
 ) -> None:
     """Do what changes the project, in an order that makes sense where several are asked for."""
-    fresh = [name for name in parse_classes(options.classes) if name not in project.state.classes]
+    # With values, a name says what is in the file of --add, and may be misspelt.
+    fresh = [
+        name
+        for name, values in parse_classes(options.classes).items()
+        if not values and name not in project.state.classes
+    ]
     if fresh:
         project.add_classes(fresh)
         console.print(f"new classes: {', '.join(fresh)}")
@@ -93,8 +101,8 @@ def _add(project: AnnotationProject, options: argparse.Namespace, console: Conso
     print_warnings(console, added.doubts)
     taken = ", ".join(map(str, added.slices)) or "none"
     console.print(
-        f"{options.add}: {len(added.slices)} slices taken ({taken}), {len(added.same)} as they "
-        f"were proposed, {len(added.empty)} empty"
+        f"{options.add}: slices taken: {taken}; {len(added.same)} as they were, "
+        f"{len(added.empty)} empty"
     )
     for z, split in added.judging.items():
         console.print(f"slice {z} stays in {split}: no round trains on it")
@@ -119,8 +127,8 @@ def _propose(project: AnnotationProject, options: argparse.Namespace, console: C
     if options.output is not None:
         _write_proposals(project, Path(options.output))
         console.print(
-            f"{options.output}: the proposals; correct them, then fibseg annotate "
-            f"{project.state.name} --add {shlex.quote(options.output)}"
+            f"{options.output}: the proposals; correct them, then {command_of(options)} --add "
+            f"{shlex.quote(options.output)}"
         )
 
 
@@ -128,16 +136,32 @@ def _write_proposals(project: AnnotationProject, output: Path) -> None:
     """Write the proposals as a label stack of the image's shape, 0 where there is none."""
     import numpy as np
 
+    from fibseg.annotation.adding import labels_digest
+
     names = {"0": "background"} | {
         str(index): name for index, name in enumerate(project.state.classes, 1)
     }
     depth, height, width = project.image.shape
     size = tuple(project.state.voxel_size)
-    header = StackHeader((depth, height, width), "uint8", size, {"classes": names})
+    # So that an untouched slice is known, whatever is proposed until the file comes back.
+    digests = {
+        str(z): labels_digest(proposal)
+        for z in range(depth)
+        if (proposal := project.layers.proposed(z)) is not None
+    }
+    notes = {"classes": names, "proposed": digests}
+    header = StackHeader((depth, height, width), "uint8", size, notes)
     with StackWriter(output, header) as writer:
         for z in range(depth):
             proposal = project.layers.proposed(z)
             writer.write(np.zeros((height, width), np.uint8) if proposal is None else proposal)
+
+
+def command_of(options: argparse.Namespace) -> str:
+    """The command that works on the same project."""
+    is_usual = options.folder == DEFAULT_FOLDER
+    place = "" if is_usual else f" --folder {shlex.quote(options.folder)}"
+    return f"fibseg annotate {options.name}{place}"
 
 
 def compute_of(device: str) -> Compute:

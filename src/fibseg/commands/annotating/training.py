@@ -7,7 +7,8 @@ import math
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,12 @@ def train_round(folder: Path, options: argparse.Namespace, console: Console) -> 
     """Train a round in a process of its own, and compare it with the model before it."""
     from fibseg.annotation.opening import opened_project
     from fibseg.annotation.rounds import begin_round, run_of, training_command
-    from fibseg.annotation.validation import finish_round
+    from fibseg.annotation.validation import finish_round, finish_rounds
 
     with opened_project(folder) as project:
+        for earlier in finish_rounds(project, compute_of(options.device)):
+            for line in result_lines(earlier):
+                console.print(line)
         entry = begin_round(project)
         _print_round(project, entry, console)
     settings = list(options.set)
@@ -41,7 +45,7 @@ def train_round(folder: Path, options: argparse.Namespace, console: Console) -> 
             f"round {entry.number}: its training ended with exit code {code}; the same command "
             "goes on from its last epoch, if nothing is painted in between."
         )
-    with opened_project(folder) as project:
+    with _waiting_for(folder, entry) as project:
         seconds = time.monotonic() - start
         finished = finish_round(project, entry, seconds, compute_of(options.device))
         run = run_of(folder, finished)
@@ -57,6 +61,22 @@ def train_round(folder: Path, options: argparse.Namespace, console: Console) -> 
             )
 
 
+@contextmanager
+def _waiting_for(folder: Path, entry: Round) -> Iterator[AnnotationProject]:
+    """Open the project again, which a window may have open by now."""
+    from fibseg.annotation.opening import opened_project
+
+    with ExitStack() as stack:
+        try:
+            project = stack.enter_context(opened_project(folder))
+        except FibsegError as error:
+            raise FibsegError(
+                f"round {entry.number} is trained and not compared yet: {error} The next round "
+                "compares it first."
+            ) from error
+        yield project
+
+
 def run_training(command: Sequence[str]) -> int:
     """Run a training in a process of its own; gives its exit code."""
     return subprocess.run(command, check=False).returncode
@@ -69,6 +89,12 @@ def _print_round(project: AnnotationProject, entry: Round, console: Console) -> 
     left_out = [name for name in project.state.classes if name not in entry.classes]
     if left_out:
         console.print(f"not trained: {', '.join(left_out)}; no training slice shows it yet")
+    if entry.before_classes:
+        slices = ", ".join(map(str, entry.before_classes))
+        console.print(
+            f"slices {slices} were reviewed before the last class came: what they show of it "
+            "counts as background; paint it there, too"
+        )
     if entry.new:
         console.print(
             f"new: {', '.join(entry.new)}; the last model is extended by it and trained on"
