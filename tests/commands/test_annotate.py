@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import yaml
 
 from fibseg.annotation import opened_project
 from fibseg.annotation.rounds import Round, rounds_of
+from fibseg.commands.annotating import training
 from fibseg.commands.main import main
 from fibseg.phantom import make_phantom
 from fibseg.runs.directory import is_run
@@ -160,6 +162,28 @@ def test_a_stopped_round_goes_on(
     run("annotate", "cell", "--train", *TINY)
     (entry,) = rounds_of(tmp_path / "annotations/cell")
     assert entry.number == 1 and entry.state == "kept"
+
+
+@pytest.mark.slow(seconds=6)
+def test_a_round_that_ends_while_a_window_is_open_is_compared_later(
+    run: Run, truth: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, truth)
+    run("annotate", "cell", "image.tif", *CLASSES, "--add", path, "--slices", "1,6")
+    train = training.run_training
+    with ExitStack() as window, monkeypatch.context() as patch:
+
+        def train_and_open(command: list[str]) -> int:
+            code = train(command)
+            project = window.enter_context(opened_project(tmp_path / "annotations/cell"))
+            project.paint(3, truth[3].astype(np.uint8), np.ones(SHAPE[1:], bool))
+            return code
+
+        patch.setattr(training, "run_training", train_and_open)
+        error = run("annotate", "cell", "--train", *TINY, code=2)
+    assert "round 1 is trained and not compared yet" in error
+    text = run("annotate", "cell", "--train", *TINY)
+    assert "round 1: F1" in text and "round 2: 2 train" in text and "from rounds/001/" in text
 
 
 def test_test_slices_are_never_used(run: Run, truth: np.ndarray, tmp_path: Path) -> None:

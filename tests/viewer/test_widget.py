@@ -81,7 +81,7 @@ def make(widget: Any, folder: Path, stack: str) -> None:
     widget.classes.setText("mitochondrion, membrane, er")
     widget.open.click()
     assert widget.session is not None, widget.status.text()
-    widget.settings = TINY
+    widget.rounds.settings = TINY
 
 
 def paint(widget: Any, z: int, truth: np.ndarray) -> None:
@@ -163,10 +163,10 @@ def test_it_closes_while_a_training_runs(
     make(window, folder, path)
     for z in (1, 6):
         paint(window, z, truth[z])
-    window.settings = [*TINY, "training.epochs=500"]
+    window.rounds.settings = [*TINY, "training.epochs=500"]
     window.buttons["train"].click()
-    wait_for(lambda: window._training is not None)
-    _, process = window._training
+    wait_for(lambda: window.rounds.is_training)
+    process = window.rounds.process
     wait_for(lambda: process.share_done() > 0)
     window.viewer.layers["labels"].paint((5, 20, 20), 1)
     # Another project that cannot be opened: this one stays open, and takes what is painted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
@@ -146,3 +147,11 @@ def _swatch(index: int) -> QIcon:
     picture = QPixmap(12, 12)
     picture.fill(QColor.fromRgbF(*class_color(index)))
     return QIcon(picture)
+
+
+def timer(parent: QWidget, milliseconds: int, action: Callable[..., None]) -> QTimer:
+    """Make a timer that calls an action again and again, once it is started."""
+    made = QTimer(parent)
+    made.setInterval(milliseconds)
+    made.timeout.connect(action)
+    return made

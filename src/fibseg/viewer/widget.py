@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent
 
 from fibseg.annotation.opening import create_project, opened_project
-from fibseg.annotation.process import TrainingProcess
-from fibseg.annotation.rounds import Round, current_model, training_command
+from fibseg.annotation.rounds import current_model
 from fibseg.annotation.session import Session
 from fibseg.annotation.state import STATE_FILE
 from fibseg.annotation.suggestion import (
@@ -21,22 +20,18 @@ from fibseg.annotation.suggestion import (
     measured_candidates,
     suggest_regions,
 )
-from fibseg.annotation.validation import mean_of
 from fibseg.data.splits import split_of
 from fibseg.errors import FibsegError
-from fibseg.machine import choose_device
 from fibseg.viewer.canvas import REVIEWED, Canvas
-from fibseg.viewer.form import ProjectForm
-from fibseg.viewer.workers import Workers, beginning, finishing, judging, proposing
+from fibseg.viewer.form import ProjectForm, timer
+from fibseg.viewer.rounds import RoundRunner
+from fibseg.viewer.workers import Workers, judging, proposing
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _SAVE_EVERY = 5_000
 """Milliseconds between two looks at what was painted: a crash loses no more."""
-
-_LOOK_EVERY = 500
-"""Milliseconds between two looks at a training."""
 
 _LOOKED_AT = 12
 """Slices of which a suggestion judges the regions."""
@@ -48,24 +43,22 @@ class AnnotationWidget(ProjectForm):
     Attributes:
         viewer: napari's.
         session: the arrays of the project that is open; None before.
-        settings: `key=value` words for the training of a round.
+        rounds: begins and watches trainings.
     """
 
     def __init__(self, napari_viewer: Viewer):
         super().__init__()
         self.viewer = napari_viewer
         self.session: Session | None = None
-        self.settings: Sequence[str] = ()
         self._canvas = Canvas(napari_viewer)
         self._resources = ExitStack()
-        self._training: tuple[Round, TrainingProcess] | None = None
         self._workers = Workers(self._enable, lambda error: self.status.setText(f"Error: {error}"))
+        self.rounds = RoundRunner(self, self._workers, self._enable)
         self.open.clicked.connect(self.reporting(self._open_from_lines))
         for name, button in self.buttons.items():
             button.clicked.connect(self.reporting(getattr(self, name)))
         self.choice.currentIndexChanged.connect(self._choose)
-        self._saving = _timer(self, _SAVE_EVERY, self.reporting(self.save))
-        self._watching = _timer(self, _LOOK_EVERY, self.reporting(self.look))
+        self._saving = timer(self, _SAVE_EVERY, self.reporting(self.save))
 
     def open_folder(self, folder: Path, image: str | None = None) -> None:
         """Open a project and show its layers; the one that was open before is closed.
@@ -95,10 +88,7 @@ class AnnotationWidget(ProjectForm):
         if self.session is None:
             return
         self._saving.stop()
-        self._watching.stop()
-        if self._training is not None:
-            self._training[1].stop()
-            self._training = None
+        self.rounds.leave()
         self._workers.stop()
         try:
             self.save()
@@ -152,32 +142,11 @@ class AnnotationWidget(ProjectForm):
     def train(self) -> None:
         """Begin a round on what is reviewed, in a process of its own."""
         self.save()
-        self._workers.start(beginning(self._session.project), done=self._train)
+        self.rounds.begin(self._session.project)
 
     def stop(self) -> None:
         """Stop the training after its epoch; the next round goes on if nothing was painted."""
-        if self._training is not None:
-            self._training[1].stop()
-            self.status.setText("The training stops after its epoch.")
-
-    def look(self) -> None:
-        """Show how far the training is, and compare its model once it has ended."""
-        if self._training is None:
-            return
-        entry, process = self._training
-        self.progress.setValue(round(100 * process.share_done()))
-        code = process.exit_code()
-        if code is None:
-            self.status.setText(f"Round {entry.number}: {process.last_line()}")
-            return
-        self._training = None
-        self._watching.stop()
-        self._enable()
-        if code != 0:
-            self.status.setText(f"Round {entry.number} has stopped: {process.last_line()}")
-            return
-        worker = finishing(self._session.project, entry, process.seconds)
-        self._workers.start(worker, done=self._report_round)
+        self.rounds.stop()
 
     def predict_slice(self) -> None:
         """Propose labels for the slice that is seen."""
@@ -220,7 +189,7 @@ class AnnotationWidget(ProjectForm):
     @property
     def is_busy(self) -> bool:
         """Whether a training or a prediction runs."""
-        return self._training is not None or bool(self._workers)
+        return self.rounds.is_training or bool(self._workers)
 
     @property
     def _session(self) -> Session:
@@ -231,7 +200,7 @@ class AnnotationWidget(ProjectForm):
     def _enable(self) -> None:
         self.enable(
             opened=self.session is not None,
-            training=self._training is not None,
+            training=self.rounds.is_training,
             busy=bool(self._workers),
         )
 
@@ -293,27 +262,6 @@ class AnnotationWidget(ProjectForm):
             raise FibsegError("no model yet; train a round first.")
         return run
 
-    def _train(self, entry: Round) -> None:
-        """Start the training of a round that has begun."""
-        folder = self._session.project.folder
-        device = f"machine.device={choose_device('auto')}"
-        command = training_command(folder, entry, [device, *self.settings])
-        log = folder / "rounds" / f"{entry.number:03d}" / "train.log"
-        self._training = (entry, TrainingProcess(command, log))
-        self._watching.start()
-        self._enable()
-        self.status.setText(f"Round {entry.number} trains; paint on meanwhile.")
-
-    def _report_round(self, entry: Round) -> None:
-        assert entry.after is not None
-        before = "" if entry.before is None else f"{mean_of(entry.before):.3f} -> "
-        kept = "" if entry.state == "kept" else "; worse, so that the model before it stays"
-        self.progress.setValue(100)
-        self.status.setText(
-            f"Round {entry.number}: F1 on the validation slices {before}{mean_of(entry.after):.3f}"
-            f"{kept}."
-        )
-
     def _suggest_of(self, slices: Sequence[int], measured: dict[int, Any]) -> None:
         _, height, width = self._session.image.shape
         judge = measured.__getitem__ if measured else None
@@ -325,10 +273,3 @@ class AnnotationWidget(ProjectForm):
             f"Paint slice {region.z}, columns {region.x} to {region.x + region.width}, and mark it "
             f"in the layer {REVIEWED}."
         )
-
-
-def _timer(parent: Any, milliseconds: int, action: Callable[..., None]) -> QTimer:
-    timer = QTimer(parent)
-    timer.setInterval(milliseconds)
-    timer.timeout.connect(action)
-    return timer
