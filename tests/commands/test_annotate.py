@@ -275,7 +275,8 @@ def test_the_commands_of_the_page(run: Run, tmp_path: Path) -> None:
     for line in table:
         words = line.replace("RUN", str(model)).replace("--undo-to 17", "--undo-to 2").split()
         # The changes that are taken back, and a training of seconds.
-        run(*words, *(TINY if "--train" in words else []))
+        text = run(*words, *(TINY if "--train" in words else []))
+        assert ("was trained on slices of this image" in text) == ("--model" in words)
     with opened_project(tmp_path / "annotations/cell") as project:
         assert project.state.classes == ["mitochondrion", "golgi"]
         assert project.state.splits["test"] == [70, 75]

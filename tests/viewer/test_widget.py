@@ -104,6 +104,9 @@ def test_an_evening_in_the_window(
     folder = tmp_path / "cell"
     make(window, folder, path)
     np.testing.assert_array_equal(window.viewer.layers["image"].data[3].shape, SHAPE[1:])
+    keys = {str(key): press for key, press in window.viewer.layers["labels"].keymap.items()}
+    keys["Alt+2"](window.viewer.layers["labels"])
+    assert window.viewer.layers["labels"].selected_label == 2
     window.buttons["train"].click()
     wait_for(lambda: not window.is_busy)
     assert "at least two are needed" in window.status.text()

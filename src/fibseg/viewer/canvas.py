@@ -25,7 +25,7 @@ SUGGESTED = "suggested"
 UNSURE = "unsure"
 
 _KEYS = 9
-"""Keys that choose a class."""
+"""Keys that choose a class, with Alt: alone they choose napari's tools."""
 
 
 class Canvas:
@@ -58,7 +58,7 @@ class Canvas:
         labels = self._add_labels(session.labels, LABELS, colors)
         labels.opacity = 0.6
         for position in range(min(_KEYS, len(state.classes))):
-            labels.bind_key(str(position + 1), _key(choose, position), overwrite=True)
+            labels.bind_key(f"Alt-{position + 1}", _key(choose, position), overwrite=True)
         self.edit_labels()
 
     def clear(self) -> None:

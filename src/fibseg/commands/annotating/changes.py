@@ -12,7 +12,7 @@ from fibseg.commands.arguments import open_region, parse_classes
 from fibseg.data.splits import parse_slices
 from fibseg.errors import FibsegError
 from fibseg.machine import print_warnings
-from fibseg.stack import StackHeader, StackWriter, check_output, open_stack
+from fibseg.stack import StackHeader, StackWriter, check_output, located, open_stack
 
 DEFAULT_FOLDER = "annotations"
 """Folder of projects below the current one."""
@@ -38,7 +38,9 @@ def change_project(
         project.add_classes(fresh)
         console.print(f"new classes: {', '.join(fresh)}")
     if options.model is not None:
-        project.update(model=str(_checked_model(options.model)))
+        model = _checked_model(options.model)
+        project.update(model=str(model))
+        print_warnings(console, _known_slices(project, model))
     if options.test is not None:
         _set_test(project, options.test)
     if options.undo is not None or options.undo_to is not None:
@@ -67,6 +69,28 @@ def _checked_model(path: str) -> Path:
 
     load_model(find_checkpoint(Path(path)))
     return Path(path).absolute()
+
+
+def _known_slices(project: AnnotationProject, model: Path) -> list[str]:
+    """Say that a model was trained on the image of the project, where its run says so."""
+    from fibseg.runs.directory import RunDirectory
+    from fibseg.runs.identity import read_config
+
+    config = read_config(RunDirectory(model))
+    if config is None:
+        return []
+    root = config["data"]["root"]
+    volumes = config["data"]["volumes"]
+    if not any(_same_file(located(root, entry["image"]), project) for entry in volumes):
+        return []
+    return [
+        f"{model}: was trained on slices of this image, and labels those too well; review others "
+        "for validation and test."
+    ]
+
+
+def _same_file(path: str, project: AnnotationProject) -> bool:
+    return Path(path).resolve() == Path(project.state.image).resolve()
 
 
 def _set_test(project: AnnotationProject, items: Sequence[str]) -> None:
