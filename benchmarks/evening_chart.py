@@ -14,7 +14,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from fibseg.pages.few_slices import draw_few_slices
+import matplotlib as mpl
+
+from fibseg.pages.svg import CHART_STYLE, add_legend, chart_row, configuration_color, svg_text
 
 _Scores = dict[int, list[dict[str, float]]]
 
@@ -56,6 +58,24 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def draw(curves: dict[str, _Scores], names: list[str]) -> str:
+    """Draw the mean over the seeds as a line, and each seed as a dot: three have no interval."""
+    with mpl.rc_context(CHART_STYLE):
+        figure, charts = chart_row(len(names))
+        for axes, name in zip(charts, names, strict=True):
+            for number, (label, curve) in enumerate(curves.items()):
+                color = configuration_color(number)
+                scores = {count: [f1[name] for f1 in seeds] for count, seeds in curve.items()}
+                axes.plot(list(scores), list(map(mean, scores.values())), color=color, label=label)
+                for count, values in scores.items():
+                    axes.plot([count] * len(values), values, "o", markersize=3, color=color)
+            axes.set_title(name)
+            axes.set_xlabel("painted, in slices")
+        charts[0].set_ylabel("test F1")
+        add_legend(figure, charts[0])
+        return svg_text(figure, "test F1 after each round, continued and from nothing")
+
+
 def main() -> None:
     """Print the table, and draw the chart."""
     parser = argparse.ArgumentParser(
@@ -67,7 +87,7 @@ def main() -> None:
     rows = [row for path in options.rows for row in json.loads(path.read_text())]
     print(table(rows))
     names = list(rows[0]["test"])
-    options.output.write_text(draw_few_slices(curves_of(rows), names))
+    options.output.write_text(draw(curves_of(rows), names))
     print(options.output)
 
 
