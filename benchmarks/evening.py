@@ -1,6 +1,6 @@
 """An evening with a cell: rounds of painting and training, where the truth plays the painter.
 
-python -m benchmarks.evening ../shared/data/epfl --seed 0 --output evening.json
+python -m benchmarks.evening DIR --data epfl --seed 0 --folder FOLDER --output evening.json
 
 In each round `fibseg suggest`'s default chooses two half slices, the labels of the data set stand
 in for the person, and a round of `fibseg annotate` goes on from the last model. Some rounds are
