@@ -120,3 +120,18 @@ def test_a_networks_own_output_is_no_truth(tmp_path: Path) -> None:
         with pytest.raises(FibsegError, match=r"is of shape \(3, 40, 60\), but the image of"):
             small = open_stack(write(tmp_path / "small.tif", labels[:3]))
             add_labels(project, AddRequest(new, against=small))
+
+
+def test_an_empty_slice_of_an_older_file_is_no_background(
+    proposed: np.ndarray, tmp_path: Path
+) -> None:
+    """The file was written before slice 6 was proposed; emptied slices are named, or compared."""
+    corrected = proposed.copy()
+    corrected[6] = 0
+    path = write(tmp_path / "older.tif", corrected)
+    with opened_project(tmp_path / "cell") as project:
+        added = add_labels(project, AddRequest(path))
+        assert (added.slices, added.empty) == ([], [6])
+        assert project.journal.count == 0
+        before = open_stack(write(tmp_path / "before.tif", proposed))
+        assert add_labels(project, AddRequest(path, against=before)).slices == [6]

@@ -48,7 +48,7 @@ class Added:
     Attributes:
         slices: of the image that were taken, in order.
         same: slices that are as they were proposed or as the project has them, and are left.
-        empty: slices without a class or a proposal, which are left.
+        empty: slices without a class that nobody is known to have emptied, which are left.
         judging: slices among the taken ones that are not trained on -> their split.
         doubts: sentences on what is odd in the file.
     """
@@ -87,15 +87,17 @@ def add_labels(project: AnnotationProject, request: AddRequest) -> Added:
         before: UInt8 | None
         if request.against is not None:
             before = _class_indices(request.against, z, numbers, project)[box]
+        # Proposed anew since the file was written: what it was stands in the file's notes.
+        elif exported.get(str(z)) == labels_digest(labels):
+            before = labels
         else:
             proposal = project.layers.proposed(z)
             before = None if proposal is None else proposal[box]
-            # Proposed anew since the file was written: what it was stands in the file's notes.
-            if exported.get(str(z)) == labels_digest(labels):
-                before = labels
+        # Nothing says that a person emptied the slice: the file may be older than the proposal.
+        was_seen = request.against is not None or str(z) in exported
         if request.slices is None and before is not None and np.array_equal(before, labels):
             result.same.append(z)
-        elif request.slices is None and before is None and not (labels % IGNORE).any():
+        elif request.slices is None and not was_seen and not (labels % IGNORE).any():
             result.empty.append(z)
         else:
             taken.append((z, labels))

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
         used = [*project.reviewed_slices(), *project.state.splits.get("test", ())]
         slices = candidate_slices(depth, used, options.look_at)
         if not slices:
-            raise FibsegError("every slice is reviewed, or lies beside a reviewed one.")
+            raise FibsegError("every slice is reviewed.")
         run_path = current_model(project)
         kind = options.by
         judge = None
