@@ -185,7 +185,6 @@ def play(painter: Painter, kind: str, options: argparse.Namespace, compute: Comp
         rows = json.loads(options.output.read_text())
     name = f"{options.data}-{kind}-{options.seed}"
     folder = options.folder / name
-    log = options.folder / f"{name}.log"
     options.folder.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
         create_project(folder, name, painter.image, painter.classes, painter.voxel_size)
@@ -193,47 +192,71 @@ def play(painter: Painter, kind: str, options: argparse.Namespace, compute: Comp
     from_nothing = {int(number) for number in options.nothing.split(",") if number}
     for number in range(1, options.rounds + 1):
         key = {"data": options.data, "kind": kind, "seed": options.seed, "round": number}
-        if any(row.items() >= key.items() for row in rows):
+        (row,) = [entry for entry in rows if entry.items() >= key.items()] or [None]
+        if row is not None and ("nothing_test" in row or number not in from_nothing):
             continue
-        with opened_project(folder) as project:
-            # What a killed evening has begun goes on as it was.
-            if len(rounds_of(folder)) < number:
-                draw = 100 * options.seed + number
-                for region in regions(painter, project, kind, draw, compute, options.count):
-                    painter.paint(project, region)
-                begin_round(project)
-            entry = rounds_of(folder)[number - 1]
-        if entry.state == "begun":
-            seconds = trained(training_command(folder, entry, settings), log)
-            with opened_project(folder) as project:
-                entry = finish_round(project, entry, seconds, compute)
-        with opened_project(folder) as project:
-            kept = current_model(project)
-            painted = sum(int(project.layers.reviewed(z).sum()) for z in project.reviewed_slices())
-        assert kept is not None
-        row = key | {
-            "pixels": painted,
-            "seconds": entry.seconds,
-            "state": entry.state,
-            "before": entry.before,
-            "after": entry.after,
-            "test": test_scores(painter, kept, compute),
-            "slices": entry.slices,
-        }
+        if row is None:
+            row = key | round_scores(painter, folder, key, settings, compute, options.count)
+            rows.append(row)
         if number in from_nothing:
-            random_start = replace(entry, start=None)
-            command = training_command(folder, random_start, settings)
-            place = folder / "nothing" / f"{number:03d}"
-            command = [
-                f"machine.runs={place.absolute()}" if word.startswith("machine.runs=") else word
-                for word in command
-            ]
-            row["nothing_seconds"] = round(trained(command, log), 1)
-            (nothing,) = (path for path in place.glob("*/*") if is_run(path))
-            row["nothing_test"] = test_scores(painter, nothing, compute)
-        rows.append(row)
+            row |= scores_from_nothing(painter, folder, number, settings, compute)
         print(json.dumps(row), flush=True)
         write_whole(options.output, json.dumps(rows, indent=1) + "\n")
+
+
+def round_scores(
+    painter: Painter,
+    folder: Path,
+    key: dict[str, Any],
+    settings: list[str],
+    compute: Compute,
+    count: int,
+) -> dict[str, Any]:
+    """Paint, train and score one round; what a killed evening has begun goes on as it was."""
+    number = key["round"]
+    log = folder.with_suffix(".log")
+    with opened_project(folder) as project:
+        if len(rounds_of(folder)) < number:
+            draw = 100 * key["seed"] + number
+            for region in regions(painter, project, key["kind"], draw, compute, count):
+                painter.paint(project, region)
+            begin_round(project)
+        entry = rounds_of(folder)[number - 1]
+    if entry.state == "begun":
+        seconds = trained(training_command(folder, entry, settings), log)
+        with opened_project(folder) as project:
+            entry = finish_round(project, entry, seconds, compute)
+    with opened_project(folder) as project:
+        kept = current_model(project)
+        painted = sum(int(project.layers.reviewed(z).sum()) for z in project.reviewed_slices())
+    assert kept is not None
+    return {
+        "pixels": painted,
+        "seconds": entry.seconds,
+        "state": entry.state,
+        "before": entry.before,
+        "after": entry.after,
+        "test": test_scores(painter, kept, compute),
+        "slices": entry.slices,
+    }
+
+
+def scores_from_nothing(
+    painter: Painter, folder: Path, number: int, settings: list[str], compute: Compute
+) -> dict[str, Any]:
+    """Train a round from nothing, on the pixels that were painted by then, and score it."""
+    entry = replace(rounds_of(folder)[number - 1], start=None)
+    place = folder / "nothing" / f"{number:03d}"
+    command = [
+        f"machine.runs={place.absolute()}" if word.startswith("machine.runs=") else word
+        for word in training_command(folder, entry, settings)
+    ]
+    seconds = trained(command, folder.with_suffix(".log"))
+    (run,) = (path for path in place.glob("*/*") if is_run(path))
+    return {
+        "nothing_seconds": round(seconds, 1),
+        "nothing_test": test_scores(painter, run, compute),
+    }
 
 
 if __name__ == "__main__":

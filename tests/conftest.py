@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests run side by side; with many threads each they would wait for each other.
@@ -39,6 +41,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         seconds[groups[item]] += slow.kwargs.get("seconds", SECONDS_OF_A_SLOW_TEST) if slow else 0
     # The sort is stable: tests of a group, and groups without slow tests, keep their order.
     items.sort(key=lambda item: -seconds[groups[item]])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Put torch's threads back: with two of them, workers side by side wait for each other."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,7 @@ def run(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> Run
         return result.returncode
 
     monkeypatch.setattr("fibseg.commands.annotating.training.run_training", train)
+    monkeypatch.setattr("fibseg.machine.cores", lambda: 1)
 
     def call(*words: str, code: int = 0) -> str:
         exit_code = main([*words])

@@ -62,7 +62,13 @@ def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Comm
     printed = run("fibseg check data/mycell.yaml")
     assert "error" not in printed
     assert (cell / "check-mycell.html").stat().st_size > 50_000
-    recipe = ("experiment=quick", "training.epochs=2", "training.batches=140", "model.width=8")
+    recipe = (
+        "experiment=quick",
+        "training.epochs=2",
+        "training.batches=140",
+        "model.width=8",
+        "patches.size=128",
+    )
     labels_well = (
         "windows=auto",
         "decision=validation",
