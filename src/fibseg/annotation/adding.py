@@ -11,7 +11,7 @@ import numpy as np
 from fibseg.annotation.project import AnnotationProject
 from fibseg.arrays import IGNORE, UInt8
 from fibseg.data.labels.files import is_prediction, label_notes, open_labels
-from fibseg.data.labels.importing import ImportPlan, LabelMeaning, plan_import
+from fibseg.data.labels.importing import ImportPlan, LabelMeaning, class_numbers_of, plan_import
 from fibseg.data.labels.reviewed import Reviewed
 from fibseg.data.splits import split_of
 from fibseg.errors import FibsegError
@@ -83,16 +83,11 @@ def add_labels(project: AnnotationProject, request: AddRequest) -> Added:
     # All of them are read first: a value without a class must not leave half a file behind.
     for z, page in _pages(plan):
         labels = _class_indices(source.stack, page, numbers, project)
-        box = _box(plan, labels.shape)
         before: UInt8 | None
         if request.against is not None:
-            before = _class_indices(request.against, z, numbers, project)[box]
-        # Proposed anew since the file was written: what it was stands in the file's notes.
-        elif exported.get(str(z)) == labels_digest(labels):
-            before = labels
+            before = _class_indices(request.against, z, numbers, project)[_box(plan, labels.shape)]
         else:
-            proposal = project.layers.proposed(z)
-            before = None if proposal is None else proposal[box]
+            before = _proposed(project, exported, z=z, labels=labels, plan=plan)
         # Nothing says that a person emptied the slice: the file may be older than the proposal.
         was_seen = request.against is not None or str(z) in exported
         if request.slices is None and before is not None and np.array_equal(before, labels):
@@ -111,6 +106,21 @@ def add_labels(project: AnnotationProject, request: AddRequest) -> Added:
         if split in ("validation", "test"):
             result.judging[z] = split
     return result
+
+
+def _proposed(
+    project: AnnotationProject,
+    exported: Mapping[str, str],
+    z: int,
+    labels: UInt8,
+    plan: ImportPlan,
+) -> UInt8 | None:
+    """Class indices (h, w) that were proposed where a file has `labels`; None for nothing."""
+    # Proposed anew since the file was written: what it was stands in the file's notes.
+    if exported.get(str(z)) == labels_digest(labels):
+        return labels
+    proposal = project.layers.proposed(z)
+    return None if proposal is None else proposal[_box(plan, labels.shape)]
 
 
 def labels_digest(labels: UInt8) -> str:
@@ -150,16 +160,15 @@ def _class_indices(
     stack: Stack, page: int, numbers: Mapping[int, int], project: AnnotationProject
 ) -> UInt8:
     """Class indices (h, w) of a page."""
-    values, inverse = np.unique(stack.read(page), return_inverse=True)
-    unknown = [int(value) for value in values if int(value) not in numbers]
+    indices, values = class_numbers_of(stack.read(page), numbers)
+    unknown = [value for value in values if value not in numbers]
     if unknown:
         known = ", ".join(f"{k} {name}" for k, name in enumerate(project.state.classes, 1))
         raise FibsegError(
             f"{stack.name}, slice {page}: value {unknown[0]} is no class of the project ({known}, "
             f"{IGNORE} unsure); say what it means by --class CLASS={unknown[0]}."
         )
-    table = np.array([numbers[int(value)] for value in values], np.uint8)
-    return np.asarray(table[inverse].reshape(stack.shape[1:]), np.uint8)
+    return indices
 
 
 def _box(plan: ImportPlan, shape: tuple[int, ...]) -> tuple[slice, slice]:

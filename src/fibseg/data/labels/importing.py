@@ -81,6 +81,20 @@ class LabelMeaning:
         return {"classes": {"0": "background"} | {str(k): c for k, c in enumerate(self.classes, 1)}}
 
 
+def class_numbers_of(labels: Pixels, numbers: Mapping[int, int]) -> tuple[UInt8, list[int]]:
+    """Number the classes (H, W) of label values (H, W), 255 for a value without one.
+
+    Also gives the values that occur.
+
+    >>> class_numbers_of(np.array([[0, 700]]), {0: 0, 700: 2})
+    (array([[0, 2]], dtype=uint8), [0, 700])
+    """
+    # Values may be large, so the table is indexed by their rank and not by themselves.
+    values, inverse = np.unique(labels, return_inverse=True)
+    table = np.array([numbers.get(value, IGNORE) for value in values.tolist()], np.uint8)
+    return np.asarray(table[inverse].reshape(labels.shape)), values.tolist()
+
+
 @dataclass(frozen=True)
 class ImportedLabels:
     """Counts over the labels that were written.
@@ -226,14 +240,11 @@ class _Counter:
         """
         # What is painted outside has no part in anything.
         labels = np.where(region, labels, np.zeros_like(labels))
-        # Values may be large, so the table is indexed by their rank and not by themselves.
-        values, inverse = np.unique(labels, return_inverse=True)
-        unknown = [int(value) for value in values if int(value) not in self._numbers]
+        classes, values = class_numbers_of(labels, self._numbers)
+        unknown = [value for value in values if value not in self._numbers]
         if unknown:
             raise FibsegError(self._unknown_value(unknown, f"{self._name}, slice {page}"))
-        self._values.update(int(value) for value in values)
-        table = np.array([self._numbers[int(value)] for value in values], np.uint8)
-        classes = table[inverse].reshape(labels.shape)
+        self._values.update(values)
         # In napari and MIB only whole slices tell unpainted pixels from background.
         if self._meaning.empty_is_unlabelled and not (labels != 0).any():
             classes[:] = IGNORE
