@@ -1,36 +1,44 @@
-"""How often intervals and tests of `fibseg compare` are right, on made-up sweeps without an effect.
+"""How often intervals and tests of `fibseg compare` are right, on made-up sweeps.
 
 python -m benchmarks.seeds [--sweeps 2000] [--output benchmarks/seeds.json]
 
 Each sweep has two configurations that do not differ. Of 100 intervals 95 should hold 0, and of 100
 tests at most 5 should reject. Scores are drawn in four ways:
 
-normal      as the theory assumes skewed      most runs are near the best, a few far below (an
-exponential tail) collapsed   one run of ten falls by .3 slices      normal over seeds, but on these
-five test slices one configuration happens to be better: a
-            difference of standard deviation .01 per slice that would average out over other slices.
-            The question is then one that a single stack cannot answer: whether they differ on
-            other slices.
+normal: as the theory assumes.
+skewed: most runs are near the best, a few far below (an exponential tail).
+collapsed: one run of ten falls by .3.
+slices: normal over seeds, but on these five test slices one configuration happens to be better: a
+    difference of standard deviation .01 per slice that would average out over other slices. The
+    question is then one that a single stack cannot answer: whether they differ on other slices.
+
+A family has nine such tests, which share a part of their noise; in the last row, three of the nine
+do differ, by .03. Then it is counted how often any of its p is wrong, and how often all of its
+joint intervals hold the truth.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fibseg.arrays import Floats
-from fibseg.comparison.paired import sign_flip_p, t_interval
+from fibseg.comparison.inference import family_test, t_interval
 
-SEED_COUNTS = (3, 5, 8, 10, 15)
+SEED_COUNTS = (3, 5, 6, 7, 10, 15)
 DEVIATION = 0.02
 """Standard deviation of a score over seeds."""
 
 SLICE_DEVIATION = 0.01
 TEST_SLICES = 5
+FAMILY_SEED_COUNTS = (6, 7, 10, 15)
+TESTS = 9
+TESTS_WITH_EFFECT = 3
+EFFECT = 0.03
 Draw = Callable[[np.random.Generator, int, int], Floats]
 """Generator, sweeps, seeds -> (sweeps, seeds) differences of two scores."""
 
@@ -64,12 +72,41 @@ def error_rates(draw: Draw, seeds: int, sweeps: int) -> dict[str, float]:
     differences = draw(np.random.default_rng(seeds), sweeps, seeds)
     intervals = [t_interval(row.tolist()) for row in differences]
     covered = np.mean([interval.low <= 0 <= interval.high for interval in intervals])
-    rejected = np.mean([sign_flip_p(row.tolist()) <= 0.05 for row in differences])
+    p_values = [family_test([dict(enumerate(row.tolist()))]).p[0] for row in differences]
+    rejected = np.mean([p <= 0.05 for p in p_values])
     return {"covered": round(float(covered), 3), "rejected": round(float(rejected), 3)}
 
 
+def family_rates(draw: Draw, seeds: int, sweeps: int, effect: float) -> dict[str, float]:
+    """Share of families whose intervals all hold the truth, and of those with a false rejection."""
+    generator = np.random.default_rng(seeds)
+    truth = np.zeros(TESTS)
+    truth[:TESTS_WITH_EFFECT] = effect
+    covered = 0
+    wrong = 0
+    for _ in range(sweeps):
+        shared = draw(generator, 1, seeds) / 2
+        values = draw(generator, TESTS, seeds) + shared + truth[:, None]
+        result = family_test([dict(enumerate(row.tolist())) for row in values])
+        pairs = list(zip(result.intervals, truth, strict=True))
+        covered += all(interval.low <= value <= interval.high for interval, value in pairs)
+        wrong += any(
+            p <= 0.05 and not value for p, value in zip(result.adjusted_p, truth, strict=True)
+        )
+    return {"covered": round(covered / sweeps, 3), "rejected": round(wrong / sweeps, 3)}
+
+
+def print_rates(rates: dict[str, dict[str, dict[str, float]]], seed_counts: Sequence[int]) -> None:
+    """Print a Markdown table."""
+    print("| scores | " + " | ".join(f"{seeds} seeds" for seeds in seed_counts) + " |")
+    print("|---|" + "---|" * len(seed_counts))
+    for name, row in rates.items():
+        cells = [f"{rate['covered']:.1%} / {rate['rejected']:.1%}" for rate in row.values()]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
 def main() -> None:
-    """Print a Markdown table and write the figures."""
+    """Print two Markdown tables and write the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sweeps", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/seeds.json"))
@@ -81,13 +118,21 @@ def main() -> None:
         }
         for draw in draws
     }
-    content = {"sweeps": options.sweeps, "scores": rates}
+    families = {
+        name: {
+            str(seeds): family_rates(draw, seeds, options.sweeps, effect)
+            for seeds in FAMILY_SEED_COUNTS
+        }
+        for name, draw, effect in (
+            *((draw.__name__, draw, 0.0) for draw in draws[:3]),
+            ("normal, three differ", normal, EFFECT),
+        )
+    }
+    content = {"sweeps": options.sweeps, "scores": rates, "families": families}
     options.output.write_text(json.dumps(content, indent=1) + "\n")
-    print("| scores | " + " | ".join(f"{seeds} seeds" for seeds in SEED_COUNTS) + " |")
-    print("|---|" + "---|" * len(SEED_COUNTS))
-    for name, row in rates.items():
-        cells = [f"{rate['covered']:.1%} / {rate['rejected']:.1%}" for rate in row.values()]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+    print_rates(rates, SEED_COUNTS)
+    print()
+    print_rates(families, FAMILY_SEED_COUNTS)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fibseg.comparison.paired import t_interval
+from fibseg.comparison.inference import t_interval
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import SCORED_SPLITS, read_scores
 

@@ -11,7 +11,7 @@ import pytest
 
 from fibseg.comparison.contrasts import Contrast
 from fibseg.comparison.dataset import Dataset
-from fibseg.comparison.paired import sign_flip_p
+from fibseg.comparison.pairings import Questions
 from fibseg.runs.collection import collect
 from tests.support.runs import change_scores, dataset_in, make_grid, make_run
 
@@ -23,19 +23,27 @@ def only_contrast(folder: Path) -> Contrast:
 
 def test_contrasts_of_a_grid(tmp_path: Path) -> None:
     make_grid(tmp_path, 8)
-    dataset = Dataset(collect([tmp_path]).runs, named_pairs=[("unet-off", "eunet-on")])
-    contrasts = {(contrast.kind, contrast.name): contrast for contrast in dataset.contrasts}
-    kinds = [kind for kind, _ in contrasts]
-    assert kinds == ["filter", "filter", "model", "model", "interaction", "pair"]
+    questions = Questions(named_pairs=[("unet-off", "eunet-on")])
+    dataset = Dataset(collect([tmp_path]).runs, questions=questions)
+    contrasts = {(contrast.question, contrast.name): contrast for contrast in dataset.contrasts}
+    asked = [question for question, _ in contrasts]
+    assert asked == [*["filter"] * 3, *["model"] * 3, "interaction", "pair"]
     of_unet = contrasts["filter", "unet-on less unet-off"]
     scores = {
         label: np.array([run.f1("test")["er"] for run in runs])
         for label, runs in dataset.configurations.items()
     }
     assert of_unet.differences == pytest.approx((scores["unet-on"] - scores["unet-off"]).tolist())
-    assert of_unet.p == sign_flip_p(of_unet.differences) == 2 / 2**8
-    # All six have the smallest p that eight seeds can give.
-    assert of_unet.adjusted_p == pytest.approx(6 * of_unet.p)
+    # The smallest p that eight seeds can give, however many tests there are.
+    assert of_unet.p == of_unet.joint_p == of_unet.smallest_p == 2 / 2**8
+    assert of_unet.family == 2 and of_unet.joint_interval.low > 0
+    name = "mean of eunet-on, unet-on less mean of eunet-off, unet-off"
+    main_effect = contrasts["filter", name]
+    assert main_effect.is_main_effect and main_effect.family == 1
+    expected = (
+        scores["unet-on"] + scores["eunet-on"] - scores["unet-off"] - scores["eunet-off"]
+    ) / 2
+    assert main_effect.differences == pytest.approx(expected.tolist())
     interaction = contrasts["interaction", "eunet-on + unet-off less eunet-off + unet-on"]
     assert interaction.interval.mean == pytest.approx(0.03, abs=0.006)
     assert of_unet.seeds_needed is not None
@@ -46,9 +54,9 @@ def test_contrasts_of_a_grid(tmp_path: Path) -> None:
 def test_few_seeds_have_an_interval_and_no_p(tmp_path: Path) -> None:
     make_grid(tmp_path, 3)
     contrasts = dataset_in(tmp_path).contrasts
-    assert len(contrasts) == 5
+    assert len(contrasts) == 7
     for contrast in contrasts:
-        assert math.isnan(contrast.p) and math.isnan(contrast.adjusted_p)
+        assert math.isnan(contrast.p) and math.isnan(contrast.joint_p)
         assert contrast.interval.low < contrast.interval.mean < contrast.interval.high
 
 

@@ -16,6 +16,7 @@ from fibseg.commands.main import main
 from fibseg.comparison import dataset as dataset_module
 from fibseg.comparison.contrast_tables import contrast_table
 from fibseg.comparison.dataset import Dataset, datasets_of
+from fibseg.comparison.pairings import Questions
 from fibseg.comparison.score_tables import table_1
 from fibseg.errors import FibsegError
 from fibseg.runs.collection import collect
@@ -140,14 +141,16 @@ def test_data_sets_of_a_collection(tmp_path: Path) -> None:
     (tmp_path / "a" / "unet-off-s3-00000000").mkdir()
     (tmp_path / "a" / "unet-off-s3-00000000" / "config.yaml").write_text("a: 1")
     collection = collect([tmp_path / "a", tmp_path / "b"])
-    cell, other = datasets_of(collection, [("unet-on", "eunet-off")])
+    cell, other = datasets_of(collection, Questions([("unet-on", "eunet-off")]))
     assert (cell.name, other.name) == ("cell", "other")
     assert len(cell.left_out) == 1 and "no scores.json" in cell.left_out[0]
     assert not other.left_out
-    assert [contrast.kind for contrast in cell.contrasts].count("pair") == 1
+    assert [contrast.question for contrast in cell.contrasts].count("pair") == 1
     assert other.contrasts == []
     with pytest.raises(FibsegError, match="--pair unet-on golgi: no data set has both; the conf"):
-        datasets_of(collection, [("unet-on", "golgi")])
+        datasets_of(collection, Questions([("unet-on", "golgi")]))
+    with pytest.raises(FibsegError, match="--baseline: no configuration golgi; the conf"):
+        datasets_of(collection, Questions(baseline="golgi"))
 
 
 def test_tables_of_a_data_set(tmp_path: Path) -> None:
@@ -155,5 +158,5 @@ def test_tables_of_a_data_set(tmp_path: Path) -> None:
     dataset = dataset_in(tmp_path)
     assert table_1(dataset).rows[0][:2] == ["eunet-off", "best 2 of 3"]
     assert table_1(dataset, paper_style=True).rows != table_1(dataset).rows
-    assert len(contrast_table(dataset).rows) == len(dataset.contrasts) == 5
+    assert len(contrast_table(dataset).rows) == len(dataset.contrasts) == 7
     assert dataset.foreground == ["er"]

@@ -6,7 +6,8 @@ Not here: pages and figures (`fibseg.pages`), reading and collecting runs (`fibs
 
 from fibseg.comparison.contrasts import Contrast
 from fibseg.comparison.dataset import Dataset, datasets_of
-from fibseg.comparison.paired import Interval, holm, seeds_needed, sign_flip_p, t_interval
+from fibseg.comparison.inference import Interval, family_test, seeds_needed, t_interval
+from fibseg.comparison.pairings import Questions
 from fibseg.comparison.report import (
     ComparisonOptions,
     Report,
@@ -21,14 +22,14 @@ __all__ = [
     "Contrast",
     "Dataset",
     "Interval",
+    "Questions",
     "Report",
     "Table",
     "check_thin_classes",
     "datasets_of",
-    "holm",
+    "family_test",
     "report_on",
     "seeds_needed",
-    "sign_flip_p",
     "t_interval",
     "write_tables",
 ]

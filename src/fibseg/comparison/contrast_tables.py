@@ -5,29 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fibseg.comparison.contrasts import SLICE_BLOCKS, Contrast, smallest_adjusted_p
+from fibseg.comparison.contrasts import SLICE_BLOCKS, Contrast, side_text
 from fibseg.comparison.dataset import Dataset
-from fibseg.comparison.paired import MOST_SEEDS, SEEDS_FOR_TEST, Interval, t_interval
+from fibseg.comparison.inference import MOST_SEEDS, SEEDS_FOR_TEST, Interval, t_interval
 from fibseg.comparison.pairings import unpaired
 from fibseg.comparison.text import Table
 
 VOLUMES_FOR_INTERVAL = 6
 """Test volumes from which an interval over volumes is given: with fewer, each is listed."""
 
-_CONTRAST_COLUMNS = [
-    "what",
-    "contrast",
-    "class",
-    "test F1",
-    "from",
-    "to",
-    "p",
-    "p, Holm",
-    "seeds",
-    "seeds for .01",
-    "least less a block",
-    "most",
-]
+_EQUIVALENCE_LEVEL = 0.05
+"""P from which on downwards a sentence says that a difference does not matter."""
+
+_SCOPE = "this covers training randomness only, not other slices, cells or annotators"
 
 
 def contrast_table(dataset: Dataset) -> Table:
@@ -42,39 +32,36 @@ def contrast_table(dataset: Dataset) -> Table:
         # Below the row of all runs and never instead of it: leaving failed runs out is a choice.
         if contrast.collapsed_seeds:
             rows.append(_row_without_collapsed(contrast))
+    margin = dataset.questions.margin
     return Table(
         name=f"contrasts-{dataset.name}",
         title=f"Contrasts: {dataset.name}",
-        columns=_CONTRAST_COLUMNS,
+        columns=[
+            *("question", "contrast", "class", "test F1", "from", "to"),
+            *("p", f"p, within {margin:g}", "seeds"),
+        ],
         rows=rows,
         notes=[
-            *_contrast_notes(contrasts),
+            *_family_notes(dataset),
+            f"p, within {margin:g}: of the claim that the mean difference is smaller, by two "
+            "one-sided t tests of each row by itself",
+            _SCOPE,
             *unpaired(dataset.configurations, dataset.pairings),
         ],
     )
 
 
 def _contrast_row(contrast: Contrast) -> list[str]:
-    # p is NaN below SEEDS_FOR_TEST seeds: with three, no outcome could be significant.
-    is_tested = not math.isnan(contrast.p)
-    needed = "-"
-    if contrast.seeds_needed is not None:
-        seeds, lower, upper = contrast.seeds_needed
-        needed = f"{_seed_count(seeds)} ({lower} to {_seed_count(upper)})"
-    blocks = ["-", "-"]
-    if contrast.block_range is not None:
-        blocks = [f"{end:+.3f}" for end in contrast.block_range]
+    interval = contrast.joint_interval if contrast.is_tested else contrast.interval
     return [
-        contrast.kind,
+        _family_name(contrast),
         contrast.name,
         contrast.class_name,
-        *_interval_cells(contrast.interval),
-        f"{contrast.p:.3f}" if is_tested else "too few seeds for a 5 % test",
-        # The phrase in the column before it says why.
-        f"{contrast.adjusted_p:.3f}" if is_tested else "",
+        *_interval_cells(interval),
+        # With five seeds or fewer, no outcome could be significant.
+        _p_text(contrast.joint_p) if contrast.is_tested else "too few seeds for a 5 % test",
+        _p_text(contrast.equivalence_p),
         str(len(contrast.seeds)),
-        needed,
-        *blocks,
     ]
 
 
@@ -85,31 +72,89 @@ def _row_without_collapsed(contrast: Contrast) -> list[str]:
         contrast.name,
         contrast.class_name,
         *_interval_cells(contrast.standing_interval),
-        "",
-        "",
+        *("", ""),
         str(len(contrast.seeds) - len(contrast.collapsed_seeds)),
-        "",
-        "",
-        "",
     ]
 
 
-def _contrast_notes(contrasts: Sequence[Contrast]) -> list[str]:
-    # Only contrasts with a p are a test, and widen the family of Holm.
-    tests = sum(not math.isnan(contrast.p) for contrast in contrasts)
-    smallest = ""
-    if tests:
-        smallest = f"; no adjusted p can be below {smallest_adjusted_p(contrasts):.3g} here"
+def _family_notes(dataset: Dataset) -> list[str]:
+    """What the intervals and p of the table hold for."""
+    tested = {_family_name(c): c for c in dataset.contrasts if c.is_tested}
+    notes = ["paired by seed, all finished runs"]
+    if tested:
+        families = ", ".join(
+            f"{family} {contrast.family} (smallest possible p {contrast.smallest_p:.2g})"
+            for family, contrast in tested.items()
+        )
+        notes.append(
+            "from, to, p: the tests of a question are one family, its main effects another, by "
+            "joint sign flips (Westfall and Young); 95 % hold for all of a family; "
+            f"tests: {families}"
+        )
+    if not all(contrast.is_tested for contrast in dataset.contrasts):
+        notes.append(
+            f"below {SEEDS_FOR_TEST} seeds, and without collapsed ones: from, to are Student's "
+            "95 % interval over seeds of the row by itself"
+        )
+    if dataset.questions.primary is not None:
+        notes.append(
+            f"the primary question is {dataset.questions.primary}; the p of the others explore"
+        )
+    return notes
+
+
+def _family_name(contrast: Contrast) -> str:
+    return f"{contrast.question}, main effect" if contrast.is_main_effect else contrast.question
+
+
+def detail_table(dataset: Dataset) -> Table:
+    """Every contrast by itself: sizes, intervals of other kinds, seeds that it needs."""
+    return Table(
+        name=f"details-{dataset.name}",
+        title=f"Each contrast by itself: {dataset.name}",
+        columns=[
+            *("question", "contrast", "class", "paired from", "to", "p", "unpaired from", "to"),
+            *("effect size", "correlation", "seeds for .01", "least less a block", "most"),
+        ],
+        rows=[_detail_row(contrast) for contrast in dataset.contrasts],
+        notes=[
+            "paired: Student's 95 % interval over seeds; p: exact sign-flip test; both of this row "
+            "alone",
+            "unpaired: Welch's 95 % interval; it is narrower where scores of one seed have nothing "
+            "in common (correlation)",
+            "effect size: difference over the deviation of a score over seeds (Cohen's d)",
+            "seeds for .01: to see a difference of .01 with 80 % power, and the range from the "
+            "deviation's own interval",
+            f"less a block: range of the difference without one of {SLICE_BLOCKS} blocks of slices "
+            "along z; descriptive, no test",
+        ],
+    )
+
+
+def _detail_row(contrast: Contrast) -> list[str]:
+    needed = "-"
+    if contrast.seeds_needed is not None:
+        seeds, lower, upper = contrast.seeds_needed
+        needed = f"{_seed_count(seeds)} ({lower} to {_seed_count(upper)})"
+    blocks = ["-", "-"]
+    if contrast.block_range is not None:
+        blocks = [f"{end:+.3f}" for end in contrast.block_range]
     return [
-        "paired by seed, all finished runs; from, to: 95 % interval over seeds",
-        f"p: exact sign-flip test from {SEEDS_FOR_TEST} seeds on; "
-        f"Holm over {tests} tests{smallest}",
-        "seeds for .01: to see a difference of .01 with 80 % power, and the range from the "
-        "deviation's own interval",
-        f"less a block: range of the difference without one of {SLICE_BLOCKS} blocks of slices "
-        "along z; descriptive, no test",
-        "this covers training randomness only, not other slices, cells or annotators",
+        contrast.question,
+        contrast.name,
+        contrast.class_name,
+        *_interval_cells(contrast.interval)[1:],
+        _p_text(contrast.p),
+        *_interval_cells(contrast.welch)[1:],
+        "-" if math.isnan(contrast.effect_size) else f"{contrast.effect_size:+.2f}",
+        "-" if math.isnan(contrast.correlation) else f"{contrast.correlation:+.2f}",
+        needed,
+        *blocks,
     ]
+
+
+def _p_text(p: float) -> str:
+    return "-" if math.isnan(p) else f"{p:.3f}"
 
 
 def _interval_cells(interval: Interval) -> list[str]:
@@ -138,7 +183,7 @@ def volume_table(dataset: Dataset) -> Table | None:
         name=f"volumes-{dataset.name}",
         title=f"Volumes: {dataset.name}, test F1",
         columns=[
-            "what",
+            "question",
             "contrast",
             "class",
             *(f"volume {volume}" for volume in volumes),
@@ -161,50 +206,75 @@ def _volume_row(contrast: Contrast, volumes: Sequence[int]) -> list[str]:
     # Student's interval of five values or fewer is so wide that the values tell more.
     if len(by_volume) >= VOLUMES_FOR_INTERVAL:
         ends = _interval_cells(t_interval(list(by_volume.values())))[1:]
-    return [contrast.kind, contrast.name, contrast.class_name, *cells, *ends]
+    return [contrast.question, contrast.name, contrast.class_name, *cells, *ends]
 
 
 def contrast_sentences(dataset: Dataset) -> list[str]:
-    """A sentence for each contrast of two configurations."""
+    """A sentence for each contrast, main effects first."""
     # Every configuration was scored on the same slices, so that any of its rows gives the number.
     slices = {row.class_name: row.slices for row in dataset.score_rows}
+    contrasts = sorted(dataset.contrasts, key=lambda contrast: not contrast.is_main_effect)
     return [
-        contrast_sentence(contrast, slices[contrast.class_name])
-        for contrast in dataset.contrasts
+        contrast_sentence(contrast, slices[contrast.class_name], dataset.questions.margin)
+        for contrast in contrasts
         # A difference of differences has no plain sentence.
-        if contrast.kind != "interaction"
+        if contrast.question != "interaction"
     ]
 
 
-def contrast_sentence(contrast: Contrast, slices: int) -> str:
+def contrast_sentence(contrast: Contrast, slices: int, margin: float) -> str:
     """What may be concluded from a contrast over a number of test slices, and no more."""
-    interval = contrast.interval
-    # The size of the difference is given, so that a negative one is turned around with its ends.
-    is_above = interval.mean >= 0
-    low = interval.low if is_above else -interval.high
-    high = interval.high if is_above else -interval.low
-    count = len(contrast.seeds)
-    evidence = "1 seed, no interval"
-    if count > 1:
-        evidence = (
-            f"95 % interval over seeds {_short_score(low)} to {_short_score(high)}; {count} seeds"
-        )
+    mean = contrast.interval.mean
     volumes = len(contrast.by_volume)
     # A volume may be another cell, but one stack is one cell: the sentence must not say more.
     where = "this stack" if volumes < 2 else f"these {volumes} volumes"
     test_slices = "this 1 test slice" if slices == 1 else f"these {slices} test slices"
+    sentences = [
+        f"On {test_slices} of {where}, {side_text(contrast.second, contrast.question)} scored "
+        f"{score_in_text(abs(mean))} {'above' if mean >= 0 else 'below'} "
+        f"{side_text(contrast.first, contrast.question)} for {contrast.class_name} "
+        f"({_evidence(contrast)})."
+    ]
+    if contrast.equivalence_p <= _EQUIVALENCE_LEVEL:
+        sentences.append(
+            f"The difference is smaller than {margin:g} "
+            f"(two one-sided tests, p {p_in_text(contrast.equivalence_p)})."
+        )
+    return " ".join([*sentences, f"{_SCOPE[0].upper()}{_SCOPE[1:]}."])
+
+
+def _evidence(contrast: Contrast) -> str:
+    """Interval, p and seeds, in the direction in which the sentence gives the difference."""
+    count = len(contrast.seeds)
+    if count < 2:
+        return "1 seed, no interval"
+    interval = contrast.joint_interval if contrast.is_tested else contrast.interval
+    ends = [interval.low, interval.high]
+    # The size of the difference is given, so that a negative one is turned around with its ends.
+    if interval.mean < 0:
+        ends = [-interval.high, -interval.low]
+    low, high = map(score_in_text, ends)
+    if not contrast.is_tested:
+        return f"95 % interval over seeds {low} to {high}; {count} seeds"
     return (
-        f"On {test_slices} of {where}, {contrast.second} scored "
-        f"{_short_score(abs(interval.mean))} {'above' if is_above else 'below'} {contrast.first} "
-        f"for {contrast.class_name} ({evidence}). "
-        "This covers training randomness only, not other slices, cells or annotators."
+        f"95 % interval over seeds {low} to {high} and p {p_in_text(contrast.joint_p)}, "
+        f"jointly for {contrast.family} tests; {count} seeds"
     )
 
 
-def _short_score(value: float) -> str:
+def p_in_text(p: float) -> str:
+    """P in a sentence.
+
+    >>> p_in_text(0.015625), p_in_text(0.0002)
+    ('= .016', '< .001')
+    """
+    return "< .001" if p < 0.001 else f"= {score_in_text(p)}"
+
+
+def score_in_text(value: float) -> str:
     """A score or a difference without the leading zero.
 
-    >>> _short_score(0.0124), _short_score(-0.004)
+    >>> score_in_text(0.0124), score_in_text(-0.004)
     ('.012', '-.004')
     """
     # As the paper prints F1.

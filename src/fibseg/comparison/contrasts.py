@@ -9,14 +9,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fibseg.arrays import Floats, Place
-from fibseg.comparison.paired import (
-    SEEDS_FOR_TEST,
-    SIGN_DRAWS,
-    Interval,
-    holm,
-    seeds_needed_range,
-    sign_flip_p,
-    t_interval,
+from fibseg.comparison.inference import Interval, family_test, seeds_needed_range, t_interval
+from fibseg.comparison.inference.intervals import (
+    correlation,
+    effect_size,
+    equivalence_p,
+    welch_interval,
 )
 from fibseg.comparison.pairings import Pairing
 from fibseg.comparison.rows import collapsed_runs
@@ -25,26 +23,39 @@ from fibseg.runs.finished import FinishedRun
 SLICE_BLOCKS = 5
 """Parts of the test slices along z, of which each is left out once."""
 
+_UNKNOWN = Interval(math.nan, math.nan, math.nan)
+
 _SEEDS_FOR_POWER = 3
 """Seeds from which the deviation is known well enough to say how many seeds are needed."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Configuration `second` less configuration `first`, for one class, over seeds that both have.
+    """What one side scored above another one for one class, over the seeds that all runs have.
+
+    A side is a configuration, the mean of several for a main effect, or a sum for an interaction.
 
     Attributes:
-        kind: "filter", "model", "interaction" or "pair".
-        first: name of the configuration that is subtracted; "A + B" for an interaction.
-        second: name of the configuration that it is subtracted from.
+        question: of QUESTIONS; its main effects are one family of tests, its other contrasts
+            another one.
+        first: names of the configurations that are subtracted.
+        second: names of the configurations that they are subtracted from.
         class_name: the class.
         seeds: seeds that all configurations have.
         differences: of the test F1, per seed.
-        interval: mean of the differences, with Student's 95 % interval.
+        interval: mean of the differences, with Student's 95 % interval of this contrast alone.
         collapsed_seeds: seeds of a run that collapsed on one of the sides.
         standing_interval: the interval without these seeds.
-        p: of the sign-flip test; NaN with fewer than SEEDS_FOR_TEST seeds.
-        adjusted_p: p adjusted by Holm over all contrasts of the data set.
+        p: of the sign-flip test of this contrast alone; NaN below SEEDS_FOR_TEST seeds.
+        joint_p: the same for all contrasts of the family together.
+        joint_interval: ends that hold for all contrasts of the family together, and leave out 0
+            where `joint_p` is .05 or less; NaN ends where that is NaN.
+        family: number of its tests.
+        smallest_p: that `joint_p` could be here.
+        equivalence_p: p of the claim that the mean difference is below the margin.
+        effect_size: mean difference over the standard deviation of a score.
+        correlation: of the two sides' scores over seeds.
+        welch: the interval that pairs nothing.
         seeds_needed: number of seeds that see a difference of .01 with 80 % power, with the lower
             and upper end of its range; None below three seeds.
         by_slice: difference on each test slice, mean over seeds; NaN without the class.
@@ -54,9 +65,9 @@ class Contrast:
         by_volume: difference in each test volume that holds the class, mean over seeds.
     """
 
-    kind: str
-    first: str
-    second: str
+    question: str
+    first: tuple[str, ...]
+    second: tuple[str, ...]
     class_name: str
     seeds: list[int]
     differences: list[float]
@@ -64,7 +75,14 @@ class Contrast:
     collapsed_seeds: list[int]
     standing_interval: Interval
     p: float = math.nan
-    adjusted_p: float = math.nan
+    joint_p: float = math.nan
+    joint_interval: Interval = _UNKNOWN
+    family: int = 0
+    smallest_p: float = math.nan
+    equivalence_p: float = math.nan
+    effect_size: float = math.nan
+    correlation: float = math.nan
+    welch: Interval = _UNKNOWN
     seeds_needed: tuple[int, int, int] | None = None
     by_slice: list[float] = field(default_factory=list)
     block_range: tuple[float, float] | None = None
@@ -75,46 +93,90 @@ class Contrast:
         """The name of the contrast in tables and charts.
 
         >>> nothing = Interval(0.0, 0.0, 0.0)
-        >>> Contrast("filter", "unet-off", "unet-on", "er", [0], [0.0], nothing, [], nothing).name
+        >>> arguments = ["er", [0], [0.0], nothing, [], nothing]
+        >>> Contrast("filter", ("unet-off",), ("unet-on",), *arguments).name
         'unet-on less unet-off'
+        >>> Contrast("filter", ("a-off", "b-off"), ("a-on", "b-on"), *arguments).name
+        'mean of a-on, b-on less mean of a-off, b-off'
         """
-        return f"{self.second} less {self.first}"
+        return (
+            f"{side_text(self.second, self.question)} less {side_text(self.first, self.question)}"
+        )
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there are seeds enough for a test at 5 %."""
+        return not math.isnan(self.joint_p)
+
+    @property
+    def is_main_effect(self) -> bool:
+        """Whether it is between means of several configurations."""
+        return len(self.first) > 1 and self.question != "interaction"
+
+
+def side_text(names: Sequence[str], question: str) -> str:
+    """Name a side of a contrast."""
+    if question == "interaction":
+        return " + ".join(names)
+    return names[0] if len(names) == 1 else f"mean of {', '.join(names)}"
 
 
 def contrasts_of(
-    configurations: Mapping[str, Sequence[FinishedRun]], pairs: Sequence[Pairing]
+    configurations: Mapping[str, Sequence[FinishedRun]],
+    pairs: Sequence[Pairing],
+    margin: float = 0.01,
 ) -> list[Contrast]:
-    """A contrast for each pairing and foreground class, with p adjusted over all of them.
+    """A contrast for each pairing and foreground class, those of a question tested together.
 
-    A class in no test slice has no contrast, nor have sides without a common seed.
+    A class in no test slice has no contrast, nor have sides without a common seed. `margin` is the
+    F1 below which a difference does not matter.
     """
     # Without the background, of which the paper reports no score either.
     class_names = next(iter(configurations.values()))[0].class_names[1:]
     computed = [
-        _contrast(configurations, pairing, class_name)
+        _contrast(configurations, pairing, class_name, margin)
         for pairing in pairs
         for class_name in class_names
     ]
     contrasts = [contrast for contrast in computed if contrast is not None]
-    # The family is all contrasts of the data set, since a reader sees all of them.
-    adjusted = holm([contrast.p for contrast in contrasts])
-    return [
-        replace(contrast, adjusted_p=p) for contrast, p in zip(contrasts, adjusted, strict=True)
-    ]
+    families: dict[tuple[str, bool], list[int]] = {}
+    for k, contrast in enumerate(contrasts):
+        # The parts of a main effect follow it up, and do not widen its family.
+        families.setdefault((contrast.question, contrast.is_main_effect), []).append(k)
+    for family in families.values():
+        tests = [
+            dict(zip(contrasts[k].seeds, contrasts[k].differences, strict=True)) for k in family
+        ]
+        result = family_test(tests)
+        for place, k in enumerate(family):
+            contrasts[k] = replace(
+                contrasts[k],
+                p=result.p[place],
+                joint_p=result.adjusted_p[place],
+                joint_interval=result.intervals[place],
+                family=sum(not math.isnan(p) for p in result.p),
+                smallest_p=result.smallest_p,
+            )
+    return contrasts
 
 
 def _contrast(
-    configurations: Mapping[str, Sequence[FinishedRun]], pairing: Pairing, class_name: str
+    configurations: Mapping[str, Sequence[FinishedRun]],
+    pairing: Pairing,
+    class_name: str,
+    margin: float,
 ) -> Contrast | None:
     """The contrast of one class; None without a common seed, or a test slice with the class."""
     first = [configurations[label] for label in pairing.first]
     second = [configurations[label] for label in pairing.second]
+    # An interaction is a difference of differences; a main effect is a mean of differences.
+    share = 1 if pairing.question == "interaction" else len(first)
     # One seed draws the same patches, whatever the model or filter: docs/ARCHITECTURE.md,
     # "Randomness". That is what makes runs of one seed a pair.
     seeds = sorted(set.intersection(*({run.seed for run in runs} for runs in (*first, *second))))
-    differences = [
-        _sum_of_f1(second, seed, class_name) - _sum_of_f1(first, seed, class_name) for seed in seeds
-    ]
+    first_scores = [_sum_of_f1(first, seed, class_name) / share for seed in seeds]
+    second_scores = [_sum_of_f1(second, seed, class_name) / share for seed in seeds]
+    differences = [b - a for a, b in zip(first_scores, second_scores, strict=True)]
     # F1 is NaN for a class that no test slice holds.
     if not differences or any(math.isnan(difference) for difference in differences):
         return None
@@ -128,19 +190,23 @@ def _contrast(
         if seed not in collapsed
     ]
     by_slice = _f1_by_slice(second, seeds, class_name) - _f1_by_slice(first, seeds, class_name)
+    by_slice = by_slice / share
     # All runs of a data set were scored on the same slices, in the same order.
     places = first[0][0].places["test"]
     return Contrast(
-        kind=pairing.kind,
-        first=" + ".join(pairing.first),
-        second=" + ".join(pairing.second),
+        question=pairing.question,
+        first=pairing.first,
+        second=pairing.second,
         class_name=class_name,
         seeds=seeds,
         differences=differences,
         interval=t_interval(differences),
         collapsed_seeds=sorted(collapsed),
         standing_interval=t_interval(standing),
-        p=sign_flip_p(differences) if len(seeds) >= SEEDS_FOR_TEST else math.nan,
+        equivalence_p=equivalence_p(differences, margin),
+        effect_size=effect_size(first_scores, second_scores),
+        correlation=correlation(first_scores, second_scores),
+        welch=welch_interval(first_scores, second_scores),
         # Two differences give a deviation with one degree of freedom, which says next to nothing.
         seeds_needed=seeds_needed_range(differences) if len(seeds) >= _SEEDS_FOR_POWER else None,
         by_slice=by_slice.tolist(),
@@ -196,17 +262,3 @@ def _mean_by_volume(by_slice: Floats, places: Sequence[Place]) -> dict[int, floa
         if not np.isnan(of_volume).all():
             means[volume] = float(np.nanmean(of_volume))
     return means
-
-
-def smallest_adjusted_p(contrasts: Sequence[Contrast]) -> float:
-    """The smallest adjusted p that any data could give here; NaN without a test.
-
-    It is the smallest p of the contrast with most seeds, times the size of the family: a sign-flip
-    test of n seeds has 2**n outcomes, of which two are the most extreme.
-    """
-    seeds = [len(contrast.seeds) for contrast in contrasts if not math.isnan(contrast.p)]
-    if not seeds:
-        return math.nan
-    # With so many seeds that signs are drawn, p cannot be below one of the draws.
-    smallest_p = max(2.0 ** (1 - max(seeds)), 1 / (SIGN_DRAWS + 1))
-    return min(1.0, len(seeds) * smallest_p)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from fibseg.arrays import Place
 from fibseg.comparison.contrasts import Contrast, contrasts_of
 from fibseg.comparison.labels import LabelMeasures, LabelScores, score_labels_of
-from fibseg.comparison.pairings import Pairing, pairings
+from fibseg.comparison.pairings import USUAL_QUESTIONS, Pairing, Questions, pairings
 from fibseg.comparison.rows import ScoreRow, score_rows
 from fibseg.comparison.second_expert import ExpertLabels, read_expert_labels
 from fibseg.comparison.volumes import VolumeFacts, volume_facts
@@ -37,13 +37,13 @@ class Dataset:
     Attributes:
         runs: one or more runs.
         left_out: phrases for the run directories beside them that could not be read.
-        named_pairs: pairs (A, B) of configurations to compare beside filter and model: A less B.
-            A pair of which this data set lacks a configuration is passed over.
+        questions: what is asked beside filter and model. A pair or a baseline of which this data
+            set lacks a configuration is passed over.
     """
 
     runs: Sequence[FinishedRun]
     left_out: Sequence[str] = ()
-    named_pairs: Sequence[tuple[str, str]] = ()
+    questions: Questions = USUAL_QUESTIONS
     # Not a field of the data set but its memory: it has no part in its equality, nor in its repr.
     _configs: dict[Path, dict[str, Any] | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -120,8 +120,9 @@ class Dataset:
         # Runs of a configuration share the hash of their science, so that the first one speaks for
         # all.
         configs = {label: self.science(runs[0]) for label, runs in self.configurations.items()}
-        named_pairs = [pair for pair in self.named_pairs if self.has_both(pair)]
-        return pairings(self.configurations, configs, named_pairs)
+        named_pairs = [pair for pair in self.questions.named_pairs if self.has_both(pair)]
+        asked = replace(self.questions, named_pairs=named_pairs)
+        return pairings(self.configurations, configs, asked)
 
     def has_both(self, pair: tuple[str, str]) -> bool:
         """Whether both names of a pair are configurations of this data set."""
@@ -140,8 +141,8 @@ class Dataset:
 
     @cached_property
     def contrasts(self) -> list[Contrast]:
-        """Every contrast: of filter, of model, their interaction, and of the named pairs."""
-        return contrasts_of(self.configurations, self.pairings)
+        """Every contrast, those of a question tested together."""
+        return contrasts_of(self.configurations, self.pairings, self.questions.margin)
 
     def label_scores(self, measures: LabelMeasures) -> dict[Path, LabelScores]:
         """Path of each run -> what is computed from its label files, which are read once.
@@ -157,32 +158,28 @@ class Dataset:
         return {run.path: score for run, score in zip(self.runs, scores, strict=True)}
 
 
-def datasets_of(
-    collection: Collection, named_pairs: Sequence[tuple[str, str]] = ()
-) -> list[Dataset]:
+def datasets_of(collection: Collection, questions: Questions = USUAL_QUESTIONS) -> list[Dataset]:
     """The data sets of a collection of runs, in order of name.
 
     Args:
         collection: finished runs of one or several data sets.
-        named_pairs: pairs (A, B) of configurations, compared in the data sets that have both.
+        questions: what is asked of each.
 
     Raises:
-        FibsegError: no data set has both configurations of a pair.
+        FibsegError: no data set has both configurations of a pair, or the baseline.
     """
     datasets = [
-        Dataset(runs, collection.left_beside(runs), named_pairs) for runs in collection.data_sets()
+        Dataset(runs, collection.left_beside(runs), questions) for runs in collection.data_sets()
     ]
-    for pair in named_pairs:
+    labels = dict.fromkeys(label for dataset in datasets for label in dataset.configurations)
+    known = f"the configurations are {', '.join(labels)}."
+    for pair in questions.named_pairs:
         # A name may be of one data set only, which is no mistake; a name that is of none is a
         # typing error.
         if not any(dataset.has_both(pair) for dataset in datasets):
-            labels = dict.fromkeys(
-                label for dataset in datasets for label in dataset.configurations
-            )
-            raise FibsegError(
-                f"--pair {' '.join(pair)}: no data set has both; "
-                f"the configurations are {', '.join(labels)}."
-            )
+            raise FibsegError(f"--pair {' '.join(pair)}: no data set has both; {known}")
+    if questions.baseline is not None and questions.baseline not in labels:
+        raise FibsegError(f"--baseline: no configuration {questions.baseline}; {known}")
     return datasets
 
 

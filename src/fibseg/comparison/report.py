@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fibseg.comparison.contrast_tables import contrast_sentences, contrast_table, volume_table
+from fibseg.comparison.answer import answer_table, answers
+from fibseg.comparison.contrast_tables import (
+    contrast_sentences,
+    contrast_table,
+    detail_table,
+    volume_table,
+)
 from fibseg.comparison.dataset import Dataset, few_slices_curves
 from fibseg.comparison.detection_tables import (
     expert_components_table,
@@ -25,6 +31,7 @@ from fibseg.scores.learning_curve import extrapolate
 
 # Only files of these names are removed: the folder may hold notes of its owner.
 _TABLE_NAMES = (
+    "answer",
     "table1",
     "table2",
     "strata",
@@ -33,6 +40,7 @@ _TABLE_NAMES = (
     "expert",
     "expert2",
     "contrasts",
+    "details",
     "volumes",
     "scores",
     "runs",
@@ -67,21 +75,25 @@ class Report:
 
     Attributes:
         dataset: its runs.
-        tables: the tables that are printed, in order.
-        runs: the table of every run, which is written only.
-        sentences: one for each contrast of two configurations, and for each curve over the number
-            of annotated slices.
+        answer: configurations by classes, with ranks.
+        answers: a sentence for each question, and for each curve over the number of annotated
+            slices.
+        tables: the other tables that are printed, in order.
+        written_only: tables for whom the printed ones are not enough.
+        sentences: one for each contrast of two configurations, which are written only.
     """
 
     dataset: Dataset
+    answer: Table
+    answers: list[str]
     tables: list[Table]
-    runs: Table
+    written_only: list[Table]
     sentences: list[str]
 
     @property
     def written_tables(self) -> list[Table]:
         """The tables that are written to files, in order."""
-        return [*self.tables, self.runs]
+        return [self.answer, *self.tables, *self.written_only]
 
 
 def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
@@ -104,9 +116,14 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
     ]
     return Report(
         dataset=dataset,
+        answer=answer_table(dataset),
+        answers=[*answers(dataset), *_outlook_sentences(dataset)],
         tables=[table for table in tables if table is not None],
-        runs=run_table(dataset),
-        sentences=[*contrast_sentences(dataset), *_outlook_sentences(dataset)],
+        written_only=[
+            *([detail_table(dataset)] if dataset.contrasts else []),
+            run_table(dataset),
+        ],
+        sentences=contrast_sentences(dataset),
     )
 
 
@@ -175,7 +192,8 @@ def write_tables(
             write_whole(folder / f"{table.name}.csv", table.csv())
             write_whole(folder / f"{table.name}.tex", table.latex())
             parts.append(table.markdown())
-        parts += [f"{escape_markdown(sentence)}\n" for sentence in report.sentences]
+        sentences = [*report.answers, *report.sentences]
+        parts += [f"{escape_markdown(sentence)}\n" for sentence in sentences]
     parts.append(
         "".join(
             f"- left out: {escape_markdown(f'{path}: {reason}')}\n" for path, reason in left_out

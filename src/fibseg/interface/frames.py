@@ -88,14 +88,18 @@ class Comparison:
 
 def _contrast_row(contrast: Contrast) -> dict[str, Any]:
     return {
-        "kind": contrast.kind,
+        "question": contrast.question,
         "contrast": contrast.name,
         "class": contrast.class_name,
         "difference": contrast.interval.mean,
         "low": contrast.interval.low,
         "high": contrast.interval.high,
         "p": contrast.p,
-        "p_holm": contrast.adjusted_p,
+        "joint_low": contrast.joint_interval.low,
+        "joint_high": contrast.joint_interval.high,
+        "joint_p": contrast.joint_p,
+        "p_equivalent": contrast.equivalence_p,
+        "effect_size": contrast.effect_size,
         "seeds": len(contrast.seeds),
     }
 

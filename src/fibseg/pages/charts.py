@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fibseg.arrays import Floats
 from fibseg.comparison.dataset import Dataset
-from fibseg.comparison.paired import t_interval
+from fibseg.comparison.inference import t_interval
 from fibseg.pages.few_slices import few_slices_chart
 from fibseg.pages.slice_charts import difference_chart, slice_chart
 from fibseg.pages.svg import (

@@ -67,6 +67,7 @@ def _dataset_part(name: str, folder: Path, report: Report, charts: Mapping[str, 
     groups = report.dataset.configurations
     # By numbers: a name may hold letters that an anchor must not.
     anchors = {label: f"{name}-runs{number}" for number, label in enumerate(groups)}
+    answers = "".join(f"<li>{_linked(text, anchors)}</li>" for text in report.answers)
     sentences = "".join(f"<li>{_linked(text, anchors)}</li>" for text in report.sentences)
     figures = "".join(
         f"<h3>{title}</h3><figure>{chart}</figure>" for title, chart in charts.items()
@@ -76,10 +77,14 @@ def _dataset_part(name: str, folder: Path, report: Report, charts: Mapping[str, 
         for label, runs in groups.items()
         for run in runs
     }
-    tables = "".join(_table(table, anchors, run_links) for table in report.written_tables)
+    tables = "".join(
+        _table(table, anchors, run_links) for table in (*report.tables, *report.written_only)
+    )
+    in_words = f"<h3>Every contrast in words</h3><ul>{sentences}</ul>" if sentences else ""
     return (
-        f'<h2 id="{name}">{html.escape(report.dataset.name)}</h2><ul>{sentences}</ul>'
-        f"{tables}{figures}"
+        f'<h2 id="{name}">{html.escape(report.dataset.name)}</h2>'
+        f"{_table(report.answer, anchors, run_links)}<ul>{answers}</ul>"
+        f"<details><summary>All tables</summary>{tables}{in_words}</details>{figures}"
         f'<div id="{name}-slices">{_gallery(gallery(report.dataset))}</div>'
         f'<h3 id="{name}-runs">The runs behind every number</h3>'
         f"<ul>{_run_list(groups, anchors, folder)}</ul>"

@@ -15,6 +15,7 @@ th button:focus-visible { outline: 2px solid; }
 svg { max-width: 100%; height: auto; }
 a { color: inherit; text-decoration-style: dotted; }
 nav a { margin-right: 1rem; }
+summary { cursor: pointer; font-weight: 600; padding: .5rem 0; }
 .note { opacity: .75; font-size: .9em; margin: 0; }
 .view { position: relative; display: inline-block; max-width: 100%; }
 .view img { display: block; max-width: 100%; image-rendering: pixelated; }
@@ -25,6 +26,9 @@ nav a { margin-right: 1rem; }
 
 # Cells are compared as numbers where both begin with one, as .937 ± .009, and else as text.
 COMPARISON_SCRIPT = """
+addEventListener('beforeprint', () => {
+  for (const part of document.querySelectorAll('details')) part.open = true;
+});
 for (const table of document.querySelectorAll('table.sortable')) {
   const buttons = table.querySelectorAll('th button');
   buttons.forEach((button, column) => button.addEventListener('click', () => {

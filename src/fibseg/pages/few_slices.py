@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from fibseg.comparison.dataset import Dataset, few_slices_curves
-from fibseg.comparison.paired import Interval, t_interval
+from fibseg.comparison.inference import Interval, t_interval
 from fibseg.pages.svg import (
     CHART_STYLE,
     add_legend,

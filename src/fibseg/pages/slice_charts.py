@@ -42,7 +42,7 @@ def difference_chart(dataset: Dataset) -> str:
     lines: dict[str, Floats] = {}
     for contrast in dataset.contrasts:
         # Interactions and named pairs are in the table; more lines could not be told apart.
-        if contrast.kind in ("filter", "model"):
+        if contrast.question in ("filter", "model") and not contrast.is_main_effect:
             # A column per class, the background included, to fit the lines of scores; it stays
             # empty.
             empty = np.full((len(contrast.by_slice), len(names)), np.nan)

@@ -143,6 +143,7 @@ def train(run: OpenedRun) -> None:
             "filter": config.filter.name,
             "seed": config.seed,
             "data": config.data.name,
+            "parameters": check_model(config, run.slices),
             "windows": config.windows if config.kind.by_gradient else "whole",
             **settled,
             "seconds": round(training_seconds + time.perf_counter() - start, 1),

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fibseg.commands.arguments import whole_numbers
 from fibseg.comparison.dataset import datasets_of
+from fibseg.comparison.pairings import QUESTIONS, Questions
 from fibseg.comparison.report import (
     ComparisonOptions,
     Report,
@@ -23,6 +24,7 @@ from fibseg.errors import FibsegError
 from fibseg.machine import print_line, table_console
 from fibseg.pages.charts import charts_of
 from fibseg.pages.comparison import write_comparison_page
+from fibseg.rules import Check, among, number, require
 from fibseg.runs.collection import collect
 from fibseg.scores.components import PAPER_BINS, Bins
 
@@ -43,6 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar=("FIRST", "SECOND"),
         help="add the contrast of two configurations, FIRST less SECOND",
+    )
+    parser.add_argument(
+        "--baseline", metavar="NAME", help="compare every other configuration with this one"
+    )
+    parser.add_argument(
+        "--primary",
+        metavar="QUESTION",
+        help="question that was asked before the runs: filter, model, interaction, key or pair",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.01,
+        metavar="F1",
+        help="difference below which it does not matter (default: .01)",
     )
     parser.add_argument(
         "--paper-style",
@@ -99,23 +116,25 @@ def run(options: argparse.Namespace) -> None:
     """Print the tables, and write them as CSV, Markdown and LaTeX, with the page."""
     # Before any run is read: a hundred of them take seconds.
     comparison = _comparison_options(options)
+    questions = _questions(options)
     console = table_console()
     collection = collect(options.runs)
     for path, reason in collection.left_out:
         print_line(console, f"left out: {path}: {reason}")
     if not collection.runs:
         raise FibsegError("no finished run among these folders; name folders of finished runs.")
-    datasets = datasets_of(collection, [(first, second) for first, second in options.pair])
+    datasets = datasets_of(collection, questions)
     # Of all data sets together: a class may be in one of them only.
     check_thin_classes(datasets, comparison.thin_classes)
     reports = []
     # Each data set is printed when it is computed, since label files may take a minute.
     for dataset in datasets:
         report = report_on(dataset, comparison)
+        console.print(report.answer.rich())
+        for sentence in report.answers:
+            print_line(console, sentence)
         for table in report.tables:
             console.print(table.rich())
-        for sentence in report.sentences:
-            print_line(console, sentence)
         reports.append(report)
     output = Path(options.output)
     charts = [charts_of(dataset) for dataset in datasets]
@@ -130,6 +149,20 @@ def run(options: argparse.Namespace) -> None:
             console=console,
         )
     print_line(console, f"{output}: index.html, comparison.md, each table as CSV and LaTeX")
+
+
+def _questions(options: argparse.Namespace) -> Questions:
+    """What is asked of the runs; FibsegError for what nobody can ask."""
+    checks = [Check("--margin", options.margin, number(0, 1))]
+    if options.primary is not None:
+        checks.append(Check("--primary", options.primary, among(*QUESTIONS)))
+    require(*checks)
+    return Questions(
+        named_pairs=[(first, second) for first, second in options.pair],
+        baseline=options.baseline,
+        margin=options.margin,
+        primary=options.primary,
+    )
 
 
 def _comparison_options(options: argparse.Namespace) -> ComparisonOptions:

@@ -1,0 +1,170 @@
+"""The answer first: which configuration is best, by how much, and whether that is chance."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from fibseg.comparison.contrast_tables import p_in_text, score_in_text
+from fibseg.comparison.contrasts import Contrast, side_text
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.inference import SEEDS_FOR_TEST, Interval, family_test, t_interval
+from fibseg.comparison.text import Table
+
+_LEVEL = 0.05
+
+SCOPE = "This covers training randomness only, not other slices, cells or annotators."
+
+
+def answer_table(dataset: Dataset) -> Table:
+    """Configurations by classes, the best mean first: F1, its interval over seeds, its rank.
+
+    A star marks what is below the best of its class by more than chance.
+    """
+    scores = {
+        label: {name: [run.f1("test")[name] for run in runs] for name in dataset.foreground}
+        for label, runs in dataset.configurations.items()
+    }
+    means = {
+        label: [float(np.mean(values)) for values in of_class.values()]
+        for label, of_class in scores.items()
+    }
+    overall = {
+        label: float(np.mean(known)) if (known := [m for m in of if not math.isnan(m)]) else -1.0
+        for label, of in means.items()
+    }
+    order = sorted(scores, key=lambda label: -overall[label])
+    below, tests = _below_the_best(dataset, means)
+    rows = []
+    for label in order:
+        runs = dataset.configurations[label]
+        cells = []
+        for column, name in enumerate(dataset.foreground):
+            rank = 1 + sum(other[column] > means[label][column] for other in means.values())
+            star = "*" if (label, name) in below else ""
+            cells.append(_cell(t_interval(scores[label][name]), f"#{rank}{star}"))
+        rows.append([label, *cells, *_cost_cells(dataset, label), str(len(runs))])
+    return Table(
+        name=f"answer-{dataset.name}",
+        title=f"{dataset.name}: test F1 (95 % interval over seeds), rank",
+        columns=["configuration", *dataset.foreground, "minutes", "parameters", "runs"],
+        rows=rows,
+        notes=[*_star_notes(tests), "minutes: of training and scoring a run, mean over runs"],
+    )
+
+
+def _below_the_best(
+    dataset: Dataset, means: dict[str, list[float]]
+) -> tuple[set[tuple[str, str]], int]:
+    """Configuration and class of what is below the best by more than chance; number of tests.
+
+    All pairs of configurations and all classes are one family, since the best is chosen by the same
+    scores.
+    """
+    pairs = [
+        (first, second, column)
+        for first, second in itertools.combinations(means, 2)
+        for column in range(len(dataset.foreground))
+        if not math.isnan(means[first][column])
+    ]
+    by_seed = {
+        label: {run.seed: run.f1("test") for run in runs}
+        for label, runs in dataset.configurations.items()
+    }
+    differences = []
+    for first, second, column in pairs:
+        name = dataset.foreground[column]
+        seeds = by_seed[first].keys() & by_seed[second].keys()
+        differences.append({s: by_seed[second][s][name] - by_seed[first][s][name] for s in seeds})
+    adjusted = family_test(differences).adjusted_p
+    below = set()
+    for (first, second, column), p in zip(pairs, adjusted, strict=True):
+        best = max(means, key=lambda label: means[label][column])
+        if p <= _LEVEL and best in (first, second):
+            other = second if best == first else first
+            below.add((other, dataset.foreground[column]))
+    return below, sum(not math.isnan(p) for p in adjusted)
+
+
+def _star_notes(tests: int) -> list[str]:
+    if not tests:
+        return [f"no marks against the best: those need {SEEDS_FOR_TEST} seeds or more"]
+    return [
+        "*: below the best of its class by more than chance over seeds (joint sign flips, "
+        f"{tests} tests of all pairs)"
+    ]
+
+
+def _cell(interval: Interval, rank: str) -> str:
+    """A score, its interval and its rank.
+
+    >>> _cell(Interval(0.9031, 0.8849, 0.9144), "#2*")
+    '.903 (.885 to .914) #2*'
+    """
+    if math.isnan(interval.mean):
+        return "-"
+    ends = ""
+    if not math.isnan(interval.low):
+        ends = f" ({score_in_text(interval.low)} to {score_in_text(interval.high)})"
+    return f"{score_in_text(interval.mean)}{ends} {rank}"
+
+
+def _cost_cells(dataset: Dataset, label: str) -> list[str]:
+    """Minutes and parameters of a configuration; "-" where its runs do not say them."""
+    runs = dataset.configurations[label]
+    seconds = [run.facts["seconds"] for run in runs if "seconds" in run.facts]
+    parameters = {run.facts["parameters"] for run in runs if "parameters" in run.facts}
+    return [
+        f"{np.mean(seconds) / 60:.1f}" if seconds else "-",
+        f"{parameters.pop():,}" if len(parameters) == 1 else "-",
+    ]
+
+
+def answers(dataset: Dataset) -> list[str]:
+    """A sentence for each question: main effects where there are some, else each contrast."""
+    sentences = []
+    # A difference of differences has no plain sentence.
+    contrasts = [c for c in dataset.contrasts if c.question != "interaction"]
+    for question in dict.fromkeys(contrast.question for contrast in contrasts):
+        of_question = [c for c in contrasts if c.question == question]
+        main_effects = [contrast for contrast in of_question if contrast.is_main_effect]
+        sides: dict[str, list[Contrast]] = {}
+        for contrast in main_effects or of_question:
+            sides.setdefault(contrast.name, []).append(contrast)
+        sentences += [_answer(of_side, dataset.questions.margin) for of_side in sides.values()]
+    return [*sentences, SCOPE] if sentences else []
+
+
+def _answer(contrasts: Sequence[Contrast], margin: float) -> str:
+    """What one side scored above another one, class by class."""
+    some = contrasts[0]
+    by_class = "; ".join(_phrase(contrast, margin) for contrast in contrasts)
+    seeds = f"{len(some.seeds)} seed{'s' if len(some.seeds) > 1 else ''}"
+    basis = f"95 % intervals of each over {seeds}" if len(some.seeds) > 1 else seeds
+    if some.is_tested:
+        basis = f"95 % intervals and p over {seeds}, jointly for {some.family} tests"
+    return (
+        f"{some.question}: {side_text(some.second, some.question)} less "
+        f"{side_text(some.first, some.question)}: {by_class} ({basis})."
+    )
+
+
+def _phrase(contrast: Contrast, margin: float) -> str:
+    """The difference of one class, as "er +.055 (+.020 to +.090, p = .016)"."""
+    interval = contrast.joint_interval if contrast.is_tested else contrast.interval
+    inside = []
+    if not math.isnan(interval.low):
+        inside.append(f"{_signed(interval.low)} to {_signed(interval.high)}")
+    if contrast.is_tested:
+        inside.append(f"p {p_in_text(contrast.joint_p)}")
+    if contrast.equivalence_p <= _LEVEL:
+        inside.append(f"smaller than {margin:g}")
+    ends = f" ({', '.join(inside)})" if inside else ""
+    return f"{contrast.class_name} {_signed(interval.mean)}{ends}"
+
+
+def _signed(value: float) -> str:
+    return f"{'-' if value < 0 else '+'}{score_in_text(abs(value))}"

@@ -1,0 +1,19 @@
+"""Statistics of paired scores, numbers in and numbers out: intervals, families of tests, power.
+
+Which configurations are compared, and what is said of it, is in the package above.
+"""
+
+from fibseg.comparison.inference.families import SEEDS_FOR_TEST, FamilyTest, family_test
+from fibseg.comparison.inference.intervals import Interval, t_interval
+from fibseg.comparison.inference.power import MOST_SEEDS, seeds_needed, seeds_needed_range
+
+__all__ = [
+    "MOST_SEEDS",
+    "SEEDS_FOR_TEST",
+    "FamilyTest",
+    "Interval",
+    "family_test",
+    "seeds_needed",
+    "seeds_needed_range",
+    "t_interval",
+]
