@@ -89,6 +89,13 @@ def test_the_sentence_claims_no_more_than_it_may(tmp_path: Path, slices: int, wh
     )
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_direction(tmp_path: Path) -> None:
+    make_run(tmp_path, "unet-off", 0, [0.5], [0.8])
+    make_run(tmp_path, "unet-on", 0, [0.5], [0.8])
+    (sentence,) = contrast_sentences(dataset_in(tmp_path))
+    assert "unet-on scored within .0005 of unet-off for er" in sentence
+
+
 def test_the_sentence_of_one_seed_has_no_interval(tmp_path: Path) -> None:
     make_run(tmp_path, "unet-off", 0, [0.5], [0.82])
     make_run(tmp_path, "unet-on", 0, [0.5], [0.80])

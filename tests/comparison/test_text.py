@@ -30,6 +30,12 @@ def test_a_wide_table_is_shrunk_to_the_line() -> None:
     assert r"\resizebox{\textwidth}" in latex
 
 
+def test_latex_counts_the_tables_itself() -> None:
+    table = Table("t", "Table 2: cell, components", ["a"], [["1"]])
+    assert r"\caption{cell, components}" in table.latex()
+    assert "Table 2: cell" in table.markdown()
+
+
 def test_letters_that_latex_lacks() -> None:
     latex = Table("t", "λ of é and β", ["字"], [["µ"]]).latex()
     assert r"$\lambda$ of é and $\beta$" in latex and r"$\mu$" in latex

@@ -76,7 +76,8 @@ def test_components_of_one_size_have_a_chart_without_a_warning(tmp_path: Path) -
     for seeds, name in ((2, "unet-off"), (3, "unet-on"), (7, "eunet-on")):
         for seed in range(seeds):
             make_run(tmp_path, name, seed, [0.5], [0.5] * 2)
-    assert "share that is found" in texts(recall_chart(dataset_in(tmp_path)))
+    chart = recall_chart(dataset_in(tmp_path))
+    assert "share that is found" in texts(chart) and "mathdefault" not in chart
 
 
 def test_colors_of_thirty_configurations_differ() -> None:

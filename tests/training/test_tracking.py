@@ -85,7 +85,7 @@ def test_a_run_on_every_board(commands: Commands) -> None:
     wandb = read_wandb(run)
     identity = wandb["run"]
     assert identity.project == "fibseg"
-    assert identity.display_name == "seed 0"
+    assert identity.display_name == run.name
     assert identity.run_group == run.name.replace("-s0-", "-")
     assert list(identity.tags) == ["tiny", "unet", "filter on", "trial"]
     assert wandb["config"]["training"]["epochs"] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,7 +53,11 @@ def answer_table(dataset: Dataset) -> Table:
         title=f"{dataset.name}: test F1 (95 % interval over seeds), rank",
         columns=["configuration", *dataset.foreground, "minutes", "parameters", "runs"],
         rows=rows,
-        notes=[*_star_notes(tests), "minutes: of training and scoring a run, mean over runs"],
+        notes=[
+            *_star_notes(tests),
+            "minutes: of training and scoring a run, mean over runs",
+            *_mixture_notes(dataset),
+        ],
     )
 
 
@@ -96,6 +101,36 @@ def _star_notes(tests: int) -> list[str]:
         "*: below the best of its class by more than chance over seeds (joint sign flips, "
         f"{tests} tests of all pairs)"
     ]
+
+
+_ALIKE = ("device", "device_name", "precision", "tf32", "windows")
+"""Facts of a run that may change its scores a little, and its minutes."""
+
+
+def _mixture_notes(dataset: Dataset) -> list[str]:
+    """In which of _ALIKE and in which versions the runs differ."""
+    notes = []
+    for fact in _ALIKE:
+        counts = Counter(str(run.facts[fact]) for run in dataset.runs if fact in run.facts)
+        if len(counts) > 1:
+            notes.append(f"runs differ in {fact}: {_counts_text(counts)}")
+    versions = [run.facts.get("versions") or {} for run in dataset.runs]
+    for package in ("fibseg", "torch", "lightning", "timm"):
+        counts = Counter(str(of[package]) for of in versions if package in of)
+        if len(counts) > 1:
+            notes.append(f"runs differ in the version of {package}: {_counts_text(counts)}")
+    return notes
+
+
+def _counts_text(counts: Counter[str]) -> str:
+    """Values with how many runs have them, the most frequent first.
+
+    >>> _counts_text(Counter(["32", "bf16", "32"]))
+    '32 (2 runs), bf16 (1 run)'
+    """
+    return ", ".join(
+        f"{value} ({count} run{'s' if count > 1 else ''})" for value, count in counts.most_common()
+    )
 
 
 def _cell(interval: Interval, rank: str) -> str:
@@ -145,7 +180,8 @@ def _answer(contrasts: Sequence[Contrast], margin: float) -> str:
     seeds = f"{len(some.seeds)} seed{'s' if len(some.seeds) > 1 else ''}"
     basis = f"95 % intervals of each over {seeds}" if len(some.seeds) > 1 else seeds
     if some.is_tested:
-        basis = f"95 % intervals and p over {seeds}, jointly for {some.family} tests"
+        joint = f", jointly for {some.family} tests" if some.family > 1 else ""
+        basis = f"95 % intervals and p over {seeds}{joint}"
     return (
         f"{some.question}: {side_text(some.second, some.question)} less "
         f"{side_text(some.first, some.question)}: {by_class} ({basis})."

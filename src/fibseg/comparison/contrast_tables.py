@@ -229,10 +229,12 @@ def contrast_sentence(contrast: Contrast, slices: int, margin: float) -> str:
     # A volume may be another cell, but one stack is one cell: the sentence must not say more.
     where = "this stack" if volumes < 2 else f"these {volumes} volumes"
     test_slices = "this 1 test slice" if slices == 1 else f"these {slices} test slices"
+    distance = f"{score_in_text(abs(mean))} {'above' if mean >= 0 else 'below'}"
+    if round(abs(mean), 3) == 0:
+        distance = "within .0005 of"
     sentences = [
         f"On {test_slices} of {where}, {side_text(contrast.second, contrast.question)} scored "
-        f"{score_in_text(abs(mean))} {'above' if mean >= 0 else 'below'} "
-        f"{side_text(contrast.first, contrast.question)} for {contrast.class_name} "
+        f"{distance} {side_text(contrast.first, contrast.question)} for {contrast.class_name} "
         f"({_evidence(contrast)})."
     ]
     if contrast.equivalence_p <= _EQUIVALENCE_LEVEL:
@@ -254,11 +256,12 @@ def _evidence(contrast: Contrast) -> str:
     if interval.mean < 0:
         ends = [-interval.high, -interval.low]
     low, high = map(score_in_text, ends)
+    joint = f", jointly for {contrast.family} tests" if contrast.family > 1 else ""
     if not contrast.is_tested:
         return f"95 % interval over seeds {low} to {high}; {count} seeds"
     return (
-        f"95 % interval over seeds {low} to {high} and p {p_in_text(contrast.joint_p)}, "
-        f"jointly for {contrast.family} tests; {count} seeds"
+        f"95 % interval over seeds {low} to {high} and p {p_in_text(contrast.joint_p)}{joint}; "
+        f"{count} seeds"
     )
 
 

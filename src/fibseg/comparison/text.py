@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
 from dataclasses import dataclass, field
 
@@ -70,9 +71,10 @@ class Table:
         if self._letters() > _LATEX_LINE:
             tabular = f"\\resizebox{{\\textwidth}}{{!}}{{%\n{tabular}}}"
         notes = "".join(f"\n\n{_latex(note)}" for note in self.notes)
+        caption = _latex(_TABLE_NUMBER.sub("", self.title))
         return (
             "\\begin{table}\n\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n"
-            f"\\caption{{{_latex(self.title)}}}\n{tabular}{notes}\n\\end{{table}}\n"
+            f"\\caption{{{caption}}}\n{tabular}{notes}\n\\end{{table}}\n"
         )
 
     def _letters(self) -> int:
@@ -80,6 +82,9 @@ class Table:
         widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
         return sum(widths) + 2 * len(widths)
 
+
+_TABLE_NUMBER = re.compile(r"^Table \d+: ")
+"""LaTeX counts the tables of a paper itself."""
 
 _LATEX_LINE = 75
 """Letters of a line of LaTeX's article in footnotesize."""

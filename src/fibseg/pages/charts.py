@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from fibseg.arrays import Floats
 from fibseg.comparison.dataset import Dataset
@@ -187,6 +188,8 @@ def recall_chart(dataset: Dataset) -> str:
                 color = configuration_color(number)
                 # Areas range over several powers of ten.
                 axes.semilogx(middles, means, ".-", color=color, label=label)
+                axes.xaxis.set_major_formatter(lambda area, _: f"{area:,.0f}")
+                axes.xaxis.set_minor_formatter(NullFormatter())
                 axes.set_title(name)
                 axes.set_xlabel("area of a true component, pixels")
                 is_drawn = True

@@ -32,15 +32,22 @@ def write_comparison_page(
         charts: title -> SVG of the charts of each data set.
         left_out: run directories that could not be read, with the reason.
     """
+    pictures = [gallery(report.dataset) for report in reports]
     parts = [
-        _dataset_part(f"set{number}", path.parent, report, of_dataset)
+        _dataset_part(
+            name=f"set{number}",
+            folder=path.parent,
+            report=report,
+            charts=of_dataset,
+            pictures=pictures[number],
+        )
         for number, (report, of_dataset) in enumerate(zip(reports, charts, strict=True))
     ]
     # A page of several data sets is long.
     links = "".join(
         f'<a href="#set{number}">{html.escape(report.dataset.name)}</a> '
-        f'<a href="#set{number}-slices">its slices</a> '
-        f'<a href="#set{number}-runs">its runs</a> '
+        + (f'<a href="#set{number}-slices">its slices</a> ' if pictures[number] else "")
+        + f'<a href="#set{number}-runs">its runs</a> '
         for number, report in enumerate(reports)
     )
     runs = sum(len(report.dataset.runs) for report in reports)
@@ -62,7 +69,13 @@ def _left_out_part(left_out: Sequence[tuple[Path, str]]) -> str:
     return f"<h2>Left out</h2><ul>{items}</ul>"
 
 
-def _dataset_part(name: str, folder: Path, report: Report, charts: Mapping[str, str]) -> str:
+def _dataset_part(
+    name: str,
+    folder: Path,
+    report: Report,
+    charts: Mapping[str, str],
+    pictures: Sequence[GalleryPicture],
+) -> str:
     """Everything of one data set; `name` begins the anchors, `folder` is where the page lies."""
     groups = report.dataset.configurations
     # By numbers: a name may hold letters that an anchor must not.
@@ -85,7 +98,7 @@ def _dataset_part(name: str, folder: Path, report: Report, charts: Mapping[str, 
         f'<h2 id="{name}">{html.escape(report.dataset.name)}</h2>'
         f"{_table(report.answer, anchors, run_links)}<ul>{answers}</ul>"
         f"<details><summary>All tables</summary>{tables}{in_words}</details>{figures}"
-        f'<div id="{name}-slices">{_gallery(gallery(report.dataset))}</div>'
+        f'<div id="{name}-slices">{_gallery(pictures)}</div>'
         f'<h3 id="{name}-runs">The runs behind every number</h3>'
         f"<ul>{_run_list(groups, anchors, folder)}</ul>"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -116,6 +117,7 @@ def write_figure(figure: Figure, name: str) -> list[Path]:
     # Not with_suffix: a name such as figure.3 has a dot that is no ending.
     paths = [stem.parent / f"{stem.name}.{kind}" for kind in ("pdf", "png")]
     for path in paths:
-        with replacing(path) as partial:
+        # Journals refuse the fonts of type 3 that matplotlib embeds otherwise.
+        with replacing(path) as partial, mpl.rc_context({"pdf.fonttype": 42}):
             figure.savefig(partial, dpi=_PRINT_DOTS, format=path.suffix[1:])
     return paths

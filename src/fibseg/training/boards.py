@@ -244,7 +244,7 @@ def wandb_identity(config: TrainConfig, run_name: str, tracking_id: str) -> dict
         "project": tracking.project,
         "entity": tracking.entity,
         "id": tracking_id,
-        "name": f"seed {config.seed}",
+        "name": run_name,
         "group": run_name.replace(f"-s{config.seed}-", "-"),
         "tags": [
             config.data.name,

@@ -30,7 +30,9 @@ def test_the_installed_program(commands: Commands, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "Table 1: cell, test F1" in result.stdout
-    assert "unet-on scored .0" in result.stdout
+    assert (
+        "filter: mean of eunet-on, unet-on less mean of eunet-off, unet-off: er +" in result.stdout
+    )
     assert result.stdout.endswith("index.html, comparison.md, each table as CSV and LaTeX\n")
     assert {"index.html", "comparison.md", "table1-cell.csv", "contrasts-cell.tex"} <= {
         path.name for path in (tmp_path / "out").iterdir()
@@ -191,6 +193,7 @@ def test_a_comparison_is_one_run_of_wandb(commands: Commands, tmp_path: Path) ->
     logged = {name.partition("/")[0] for row in board["history"].values() for name in row}
     tables = {f"{name}-cell" for name in ("table1", "table2", "contrasts", "scores", "runs")}
     assert {"page", *tables} <= logged
+    assert board["summary"]["cell/unet-on/er"] == pytest.approx(0.8, abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,21 @@ def _comparison_options(options: argparse.Namespace) -> ComparisonOptions:
     )
 
 
+def numbers_where_possible(rows: Sequence[Sequence[str]]) -> list[list[str | float | None]]:
+    """Cells of a table for W&B, which sorts and plots numbers only; "-" becomes nothing.
+
+    >>> numbers_where_possible([["unet", "+0.5"], ["eunet", "-"]])
+    [['unet', 0.5], ['eunet', None]]
+    """
+    columns: list[list[str | float | None]] = []
+    for column in zip(*rows, strict=True):
+        try:
+            columns.append([None if cell in ("-", "") else float(cell) for cell in column])
+        except ValueError:
+            columns.append(list(column))
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
 def _log_to_wandb(
     project: str,
     output: Path,
@@ -211,7 +226,7 @@ def _log_to_wandb(
         )
         for report, of_dataset in zip(reports, charts, strict=True):
             for table in report.written_tables:
-                rows = [list(row) for row in table.rows]
+                rows = numbers_where_possible(table.rows)
                 logged_run.log({table.name: wandb.Table(columns=list(table.columns), data=rows)})
             name = report.dataset.name
             # inject=False: W&B would add a style of its own to the page.
@@ -220,6 +235,9 @@ def _log_to_wandb(
                 for title, chart in of_dataset.items()
             }
             logged_run.log(pictures)
+            for row in report.dataset.score_rows:
+                key = f"{name}/{row.configuration}/{row.class_name}"
+                logged_run.summary[key] = math.fsum(row.f1) / len(row.f1)
         page = (output / "index.html").read_text(encoding="utf-8")
         logged_run.log({"page": wandb.Html(page, inject=False)})
         logged_run.finish()
