@@ -14,7 +14,7 @@ from fibseg.errors import FibsegError
 from fibseg.models.kinds import model_kind
 from fibseg.runs.directory import RunDirectory
 from fibseg.sweeps import plan
-from fibseg.sweeps.plan import check_disk
+from fibseg.sweeps.plan import check_disk, seed_by_seed
 from tests.support import Commands
 
 
@@ -41,6 +41,17 @@ def test_mistakes_end_a_sweep_before_it_begins(
     result = commands.run("train.py", "-m", *commands.recipe, "seed=0,1", *overrides)
     commands.refused(result, expected)
     assert not list(commands.folder.glob("runs/tiny/*/config.yaml"))
+
+
+def test_every_configuration_has_a_seed_before_any_has_the_next_one() -> None:
+    runs: Any = [
+        SimpleNamespace(name=f"{name}{seed}", config=SimpleNamespace(seed=seed))
+        for name in ("unet", "eunet")
+        for seed in (3, 0, 1)
+    ]
+    ordered: Any = seed_by_seed(runs)
+    names = [run.name for run in ordered]
+    assert names == ["unet3", "eunet3", "unet0", "eunet0", "unet1", "eunet1"]
 
 
 def planned_run(directory: Path, width: int, architecture: str = "unet") -> Any:

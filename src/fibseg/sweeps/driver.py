@@ -21,6 +21,7 @@ from fibseg.sweeps.plan import (
     check_disk,
     finished_results,
     plan_run,
+    seed_by_seed,
     sweep_runs,
 )
 from fibseg.sweeps.pool import Pool
@@ -60,9 +61,9 @@ def launch_sweep(
     ]
     # Two ways to write one configuration lead to the same run directory.
     run_by_path = {job.directory.path: job for job in jobs}
-    planned = list(run_by_path.values())
+    planned = seed_by_seed(run_by_path.values())
     results = _train(planned, make_pool, console)
-    position = {path: index for index, path in enumerate(run_by_path)}
+    position = {run.directory.path: index for index, run in enumerate(planned)}
     return [results[position[job.directory.path]] for job in jobs]
 
 
@@ -125,7 +126,6 @@ class Sweep:
         self.results = results
         self.pool = pool
         self.console = console
-        # In the order of the command line, so that a user can put what matters first.
         self.waiting = deque(index for index in range(len(tasks)) if index not in results)
         self._index_by_number: dict[int, int] = {}
         self._has_reported_no_slot = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +91,17 @@ def plan_run(program: HydraProgram, overrides: Sequence[str], number: int) -> Pl
         working_directory=Path.cwd(),
     )
     return PlannedRun(task, config, list(overrides))
+
+
+def seed_by_seed(planned: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """Order runs so that each configuration has a seed before any has the next one.
+
+    A sweep that is read half way then compares configurations on the same seeds. Seeds, and the
+    runs of a seed, stay in the order of the command line.
+    """
+    runs = list(planned)
+    rank = {seed: k for k, seed in enumerate(dict.fromkeys(run.config.seed for run in runs))}
+    return sorted(runs, key=lambda run: rank[run.config.seed])
 
 
 def group_labels(job_overrides: Sequence[Sequence[str]]) -> list[str]:
