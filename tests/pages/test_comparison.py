@@ -103,8 +103,8 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 TRIAL = """
 <script>
   const table = document.querySelector('table.sortable');
-  const head = table.querySelectorAll('th button')[2];
-  const column = () => [...table.tBodies[0].rows].map(row => row.cells[2].textContent);
+  const head = table.querySelectorAll('th button')[1];
+  const column = () => [...table.tBodies[0].rows].map(row => row.cells[1].textContent);
   head.click();
   const up = column();
   const sorted = head.closest('th').getAttribute('aria-sort');
