@@ -32,7 +32,12 @@ def curves_of(rows: list[dict[str, Any]]) -> dict[str, _Scores]:
         nothing = row["test"] if row["round"] == 1 else row.get("nothing_test")
         if nothing is not None:
             curves["from nothing"][row["round"]].append(nothing)
-    return {name: dict(sorted(curve.items())) for name, curve in curves.items()}
+    # Means over other seeds than those of the other curve would not compare.
+    seeds = len({row["seed"] for row in rows})
+    return {
+        name: {number: scores for number, scores in sorted(curve.items()) if len(scores) == seeds}
+        for name, curve in curves.items()
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -44,6 +49,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for number in sorted({row["round"] for row in rows}):
         chosen = [row for row in rows if row["round"] == number]
         also = [row for row in chosen if "nothing_test" in row]
+        also = also if len(also) == len(chosen) else []
         f1 = mean(mean(row["test"].values()) for row in chosen)
         nothing = mean(mean(row["nothing_test"].values()) for row in also) if also else None
         cells = [
