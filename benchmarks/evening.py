@@ -6,8 +6,8 @@ In each round `fibseg suggest`'s default chooses two half slices, the labels of 
 in for the person, and a round of `fibseg annotate` goes on from the last model. Some rounds are
 trained from nothing, too, on the same painted pixels, by the recipe of the first round. F1 is that
 of whole test slices, which no round looks at. What is in the output file already is not computed
-again; with `--kinds` the choice of regions is compared in the same way (`benchmarks/suggestion.json`
-holds the seeds that were played so far).
+again; with `--kinds` the choice of regions is compared in the same way; the seeds that were played
+so far are in benchmarks/suggestion.json.
 """
 
 from __future__ import annotations
