@@ -1,6 +1,6 @@
 """Scores of each configuration and class: the numbers behind the tables.
 
-The unit of every statistic is the training run; see `paired`.
+The unit of every statistic is the training run; see `inference`.
 """
 
 from __future__ import annotations
