@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fibseg.comparison.answer import SCOPE, answer_table, answers
+from fibseg.comparison.answer import answer_table, answers
+from fibseg.comparison.contrast_tables import SCOPE
 from tests.support.runs import change_scores, dataset_in, make_grid, make_run
 
 

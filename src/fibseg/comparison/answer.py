@@ -9,15 +9,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fibseg.comparison.contrast_tables import p_in_text, score_in_text
+from fibseg.comparison.contrast_tables import SCOPE, p_in_text, score_in_text
 from fibseg.comparison.contrasts import Contrast, side_text
 from fibseg.comparison.dataset import Dataset
-from fibseg.comparison.inference import SEEDS_FOR_TEST, Interval, family_test, t_interval
+from fibseg.comparison.inference import (
+    SEEDS_FOR_TEST,
+    TEST_LEVEL,
+    Interval,
+    family_test,
+    t_interval,
+)
 from fibseg.comparison.text import Table
-
-_LEVEL = 0.05
-
-SCOPE = "This covers training randomness only, not other slices, cells or annotators."
 
 
 def answer_table(dataset: Dataset) -> Table:
@@ -88,7 +90,7 @@ def _below_the_best(
     below = set()
     for (first, second, column), p in zip(pairs, adjusted, strict=True):
         best = max(means, key=lambda label: means[label][column])
-        if p <= _LEVEL and best in (first, second):
+        if p <= TEST_LEVEL and best in (first, second):
             other = second if best == first else first
             below.add((other, dataset.foreground[column]))
     return below, sum(not math.isnan(p) for p in adjusted)
@@ -151,7 +153,8 @@ def _cost_cells(dataset: Dataset, label: str) -> list[str]:
     """Minutes and parameters of a configuration; "-" where its runs do not say them."""
     runs = dataset.configurations[label]
     seconds = [run.facts["seconds"] for run in runs if "seconds" in run.facts]
-    parameters = {run.facts["parameters"] for run in runs if "parameters" in run.facts}
+    # A forest has none.
+    parameters = {run.facts["parameters"] for run in runs if run.facts.get("parameters")}
     return [
         f"{np.mean(seconds) / 60:.1f}" if seconds else "-",
         f"{parameters.pop():,}" if len(parameters) == 1 else "-",
@@ -196,7 +199,7 @@ def _phrase(contrast: Contrast, margin: float) -> str:
         inside.append(f"{_signed(interval.low)} to {_signed(interval.high)}")
     if contrast.is_tested:
         inside.append(f"p {p_in_text(contrast.joint_p)}")
-    if contrast.equivalence_p <= _LEVEL:
+    if contrast.equivalence_p <= TEST_LEVEL:
         inside.append(f"smaller than {margin:g}")
     ends = f" ({', '.join(inside)})" if inside else ""
     return f"{contrast.class_name} {_signed(interval.mean)}{ends}"

@@ -7,17 +7,14 @@ from collections.abc import Sequence
 
 from fibseg.comparison.contrasts import SLICE_BLOCKS, Contrast, side_text
 from fibseg.comparison.dataset import Dataset
-from fibseg.comparison.inference import MOST_SEEDS, SEEDS_FOR_TEST, Interval, t_interval
+from fibseg.comparison.inference import MOST_SEEDS, SEEDS_FOR_TEST, TEST_LEVEL, Interval, t_interval
 from fibseg.comparison.pairings import unpaired
 from fibseg.comparison.text import Table
 
 VOLUMES_FOR_INTERVAL = 6
 """Test volumes from which an interval over volumes is given: with fewer, each is listed."""
 
-_EQUIVALENCE_LEVEL = 0.05
-"""P from which on downwards a sentence says that a difference does not matter."""
-
-_SCOPE = "this covers training randomness only, not other slices, cells or annotators"
+SCOPE = "This covers training randomness only, not other slices, cells or annotators."
 
 
 def contrast_table(dataset: Dataset) -> Table:
@@ -45,7 +42,7 @@ def contrast_table(dataset: Dataset) -> Table:
             *_family_notes(dataset),
             f"p, within {margin:g}: of the claim that the mean difference is smaller, by two "
             "one-sided t tests of each row by itself",
-            _SCOPE,
+            SCOPE,
             *unpaired(dataset.configurations, dataset.pairings),
         ],
     )
@@ -237,12 +234,12 @@ def contrast_sentence(contrast: Contrast, slices: int, margin: float) -> str:
         f"{distance} {side_text(contrast.first, contrast.question)} for {contrast.class_name} "
         f"({_evidence(contrast)})."
     ]
-    if contrast.equivalence_p <= _EQUIVALENCE_LEVEL:
+    if contrast.equivalence_p <= TEST_LEVEL:
         sentences.append(
             f"The difference is smaller than {margin:g} "
             f"(two one-sided tests, p {p_in_text(contrast.equivalence_p)})."
         )
-    return " ".join([*sentences, f"{_SCOPE[0].upper()}{_SCOPE[1:]}."])
+    return " ".join([*sentences, SCOPE])
 
 
 def _evidence(contrast: Contrast) -> str:

@@ -180,10 +180,7 @@ def _contrast(
     # F1 is NaN for a class that no test slice holds.
     if not differences or any(math.isnan(difference) for difference in differences):
         return None
-    # A collapse on either side spoils the pair.
-    collapsed = {
-        run.seed for runs in (*first, *second) for run in collapsed_runs(runs, class_name)
-    } & set(seeds)
+    collapsed = _collapsed_seeds((*first, *second), class_name) & set(seeds)
     standing = [
         difference
         for seed, difference in zip(seeds, differences, strict=True)
@@ -213,6 +210,11 @@ def _contrast(
         block_range=_block_range(by_slice, places),
         by_volume=_mean_by_volume(by_slice, places),
     )
+
+
+def _collapsed_seeds(sides: Sequence[Sequence[FinishedRun]], class_name: str) -> set[int]:
+    """Seeds of collapsed runs: a collapse on either side spoils the pair."""
+    return {run.seed for runs in sides for run in collapsed_runs(runs, class_name)}
 
 
 def _sum_of_f1(side: Sequence[Sequence[FinishedRun]], seed: int, class_name: str) -> float:

@@ -140,7 +140,10 @@ def _main_effects(
     networks = [
         pairing
         for pairing in pairs
-        if all(arms[label].run.facts["model"] not in _CLASSIC for label in sum(pairing[1:], ()))
+        if not any(
+            arms[label].run.facts["model"] in _CLASSIC
+            for label in (*pairing.first, *pairing.second)
+        )
     ]
     for pairing in networks:
         for group in groups:

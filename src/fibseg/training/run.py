@@ -143,7 +143,8 @@ def train(run: OpenedRun) -> None:
             "filter": config.filter.name,
             "seed": config.seed,
             "data": config.data.name,
-            "parameters": check_model(config, run.slices),
+            # What check_model counts of other kinds is an estimate of their size.
+            "parameters": check_model(config, run.slices) if config.kind.by_gradient else None,
             "windows": config.windows if config.kind.by_gradient else "whole",
             **settled,
             "seconds": round(training_seconds + time.perf_counter() - start, 1),

@@ -207,6 +207,8 @@ def test_a_comparison_is_one_run_of_wandb(commands: Commands, tmp_path: Path) ->
         ([".", "--thin", "er", "--tolerance", "-1"], "expected 0 nm or more"),
         ([".", "--tolerance", "10"], "name the thin classes too"),
         (["none*"], "no such folder"),
+        ([".", "--margin", "2"], "--margin: 2.0 is impossible; expected a number from 0 to 1"),
+        ([".", "--primary", "luck"], "--primary: luck is impossible; expected filter, model,"),
     ],
 )
 def test_mistakes_are_answered_in_one_sentence(

@@ -3,13 +3,19 @@
 Which configurations are compared, and what is said of it, is in the package above.
 """
 
-from fibseg.comparison.inference.families import SEEDS_FOR_TEST, FamilyTest, family_test
+from fibseg.comparison.inference.families import (
+    SEEDS_FOR_TEST,
+    TEST_LEVEL,
+    FamilyTest,
+    family_test,
+)
 from fibseg.comparison.inference.intervals import Interval, t_interval
 from fibseg.comparison.inference.power import MOST_SEEDS, seeds_needed, seeds_needed_range
 
 __all__ = [
     "MOST_SEEDS",
     "SEEDS_FOR_TEST",
+    "TEST_LEVEL",
     "FamilyTest",
     "Interval",
     "family_test",

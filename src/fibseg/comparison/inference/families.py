@@ -17,7 +17,8 @@ _ENUMERATED_SEEDS = 16
 SIGN_DRAWS = 20_000
 """Random signs of a sign-flip test, which give p to about .003 at .05."""
 
-_TEST_LEVEL = 0.05
+TEST_LEVEL = 0.05
+"""P from which on downwards something is more than chance."""
 
 SEEDS_FOR_TEST = 6
 """Seeds from which a two-sided 5 % test can reject: 2 / 2**6 = .031, while 2 / 2**5 = .062."""
@@ -80,7 +81,7 @@ def family_test(tests: Sequence[Mapping[int, float]], seed: int = 0) -> FamilyTe
     largest = np.maximum.accumulate(sizes[:, descending[::-1]], axis=1)[:, ::-1]
     steps = np.maximum.accumulate((largest >= observed[descending]).mean(axis=0))
     # No more than one of 20 signs lies above it, and the next one does so with them.
-    critical = np.sort(largest[:, 0])[::-1][math.floor(_TEST_LEVEL * len(signs) + 1e-9)]
+    critical = np.sort(largest[:, 0])[::-1][math.floor(TEST_LEVEL * len(signs) + 1e-9)]
     critical *= 1 + 1e-9
     for rank, column in enumerate(descending):
         index = int(tested[column])
@@ -91,8 +92,7 @@ def family_test(tests: Sequence[Mapping[int, float]], seed: int = 0) -> FamilyTe
         # Differences that are all equal have an infinite |t|, and an interval of one point.
         half = float(critical) * error if error else 0.0
         result.intervals[index] = _interval_of(single[index].mean, half, float(steps[rank]))
-    fewest = int(counts[tested].max())
-    smallest = max(2.0 ** (1 - fewest), 1 / len(signs))
+    smallest = max(2.0 ** (1 - int(counts[tested].max())), 1 / len(signs))
     return replace(result, smallest_p=smallest)
 
 
@@ -130,8 +130,8 @@ def _interval_of(mean: float, half: float, adjusted_p: float) -> Interval:
     """The interval of a test in its family, which says about 0 what `adjusted_p` says."""
     low = mean - half
     high = mean + half
-    if adjusted_p <= _TEST_LEVEL and mean > 0:
+    if adjusted_p <= TEST_LEVEL and mean > 0:
         low = max(low, 0.0)
-    if adjusted_p <= _TEST_LEVEL and mean < 0:
+    if adjusted_p <= TEST_LEVEL and mean < 0:
         high = min(high, 0.0)
     return Interval(mean, low, high)
