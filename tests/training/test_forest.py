@@ -130,6 +130,7 @@ def test_a_run_holds_what_that_of_a_network_holds(grown: Commands) -> None:
     scores = json.loads((run / "scores.json").read_text())
     assert scores["run"]["model"] == "forest"
     assert scores["run"]["windows"] == "whole"
+    assert scores["run"]["parameters"] is None
     assert scores["run"]["precision"] == "32"
     confusions = [score["confusion"] for score in scores["splits"]["test"]]
     confusion = np.sum(confusions, axis=0)

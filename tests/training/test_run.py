@@ -43,6 +43,8 @@ def test_a_finished_run_holds_what_the_contract_says(finished: Commands) -> None
     assert facts["filter"] == "on"
     assert facts["seed"] == 0
     assert facts["windows"] == "paper"
+    network = load_model(run / "checkpoints" / "best.ckpt").network
+    assert facts["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert facts["config_hash"] == run.name[-8:] == config["provenance"]["config_hash"]
     assert {
         "data_hash",
