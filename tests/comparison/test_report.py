@@ -33,14 +33,15 @@ def test_each_table_is_a_file_and_those_before_are_removed(tmp_path: Path) -> No
     write_comparison(tmp_path / "runs", output, ComparisonOptions(strata=(10,)))
     names = {"answer", "table1", "table2", "scores", "contrasts", "details", "runs"}
     assert {path.stem for path in output.glob("*.csv")} == {
-        f"{name}-cell" for name in (*names, "strata")
+        f"{name}-cell" for name in (*names, "strata", "tidy")
     }
     assert "less unet-off" in (output / "comparison.md").read_text()
     (output / "notes.csv").write_text("of a person")
+    (output / "tidy-former.csv").write_text("of data that is no longer compared")
     write_comparison(tmp_path / "runs", output, ComparisonOptions())
     assert {path.stem for path in output.glob("*.csv")} == {
         "notes",
-        *(f"{name}-cell" for name in names),
+        *(f"{name}-cell" for name in (*names, "tidy")),
     }
 
 

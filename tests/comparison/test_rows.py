@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from fibseg.comparison.rows import collapsed_runs, score_rows
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.rows import TIDY_COLUMNS, collapsed_runs, score_rows, tidy_csv
 from fibseg.runs.finished import read_run
 from tests.support.runs import change_scores, dataset_in, make_run
 
@@ -80,3 +84,75 @@ def test_a_run_that_predicts_nothing_has_no_precision_and_is_in_no_mean_of_it(
     assert row.precision == pytest.approx((60 / 87 + 0) / 2)
     assert row.recall == pytest.approx((0.6 + 0 + 0) / 3)
     assert (row.slices, row.false_pixels) == (1, 5)
+
+
+def tidy_value(rows: list[dict[str, str]], run: str, *key: str) -> float:
+    """The value of volume, slice, class and metric; NaN for an empty one."""
+    names = ("volume", "slice", "class", "metric")
+    (row,) = [row for row in rows if row["run"] == run and tuple(row[n] for n in names) == key]
+    return float(row["value"] or "nan")
+
+
+def scores_of(hits: float, truth: float, predicted: float) -> dict[str, float]:
+    """By the textbook's formulas."""
+    return {
+        "f1": 2 * hits / (truth + predicted),
+        "precision": hits / predicted,
+        "recall": hits / truth,
+        "iou": hits / (truth + predicted - hits),
+        "false_negatives": truth - hits,
+    }
+
+
+def test_tidy_scores_follow_from_scores_json(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    paths = [make_run(tmp_path, "unet-on", seed, [0.5], [0.5]) for seed in range(2)]
+    for path in paths:
+        write_counts(path, generator.integers(1, 100, (4, 3, 3)).tolist())
+    dataset = Dataset([read_run(path) for path in paths])
+    rows = list(csv.DictReader(io.StringIO(tidy_csv(dataset.configurations))))
+    # Runs, slices and all of them together, classes, metrics.
+    assert len(rows) == 2 * (4 + 1) * 2 * 7 and tuple(rows[0]) == TIDY_COLUMNS
+    assert {(row["configuration"], row["seed"], row["fold"]) for row in rows} == {
+        ("unet-on", "0", ""),
+        ("unet-on", "1", ""),
+    }
+    for path in paths:
+        slices = json.loads((path / "scores.json").read_text())["splits"]["test"]
+        confusions = {("0", str(entry["slice"])): np.array(entry["confusion"]) for entry in slices}
+        confusions["", ""] = sum(confusions.values(), np.zeros((3, 3)))
+        for (volume, z), confusion in confusions.items():
+            for k, name in ((1, "a"), (2, "b")):
+                sums = confusion[k, k], confusion[k].sum(), confusion[:, k].sum()
+                for metric, expected in scores_of(*sums).items():
+                    value = tidy_value(rows, path.name, volume, z, name, metric)
+                    assert value == pytest.approx(expected)
+    for row in dataset.score_rows:
+        values = [tidy_value(rows, p.name, "", "", row.class_name, "f1") for p in paths]
+        assert np.mean(values) == pytest.approx(row.pooled_f1)
+
+
+def test_tidy_scores_that_are_no_numbers_are_empty(tmp_path: Path) -> None:
+    """The truth lacks b on the first slice, where it is predicted; nobody predicts a."""
+    path = make_run(tmp_path, "unet-on", 0, [0.5], [0.5])
+    write_counts(path, [[[5, 0, 2], [3, 0, 0], [0, 0, 0]], [[5, 0, 0], [3, 0, 0], [0, 0, 4]]])
+    rows = list(csv.DictReader(io.StringIO(tidy_csv({"unet-on": [read_run(path)]}))))
+    of_slice = {
+        metric: [tidy_value(rows, path.name, "0", "0", name, metric) for name in ("a", "b")]
+        for metric in ("f1", "precision", "recall", "iou", "false_positives")
+    }
+    nan = float("nan")
+    assert of_slice == {
+        "f1": pytest.approx([0, nan], nan_ok=True),
+        "precision": pytest.approx([nan, 0], nan_ok=True),
+        "recall": pytest.approx([0, nan], nan_ok=True),
+        "iou": [0, 0],
+        "false_positives": [0, 2],
+    }
+    assert tidy_value(rows, path.name, "", "", "b", "f1") == pytest.approx(2 * 4 / (4 + 6))
+
+
+def test_names_in_tidy_scores_are_no_formulas(tmp_path: Path) -> None:
+    make_run(tmp_path, "unet-on", 0, [0.5], [0.5], classes=["background", "=er"])
+    runs = dataset_in(tmp_path).configurations
+    assert ",'=er,f1,0.5\n" in tidy_csv(runs)

@@ -21,6 +21,7 @@ from fibseg.comparison.detection_tables import (
     table_2,
 )
 from fibseg.comparison.labels import LabelMeasures
+from fibseg.comparison.rows import tidy_csv
 from fibseg.comparison.score_tables import expert_table, run_table, score_table, table_1
 from fibseg.comparison.text import Table, escape_markdown
 from fibseg.comparison.thin_table import thin_table
@@ -44,6 +45,7 @@ _TABLE_NAMES = (
     "volumes",
     "scores",
     "runs",
+    "tidy",
 )
 """How the file names of the tables begin."""
 
@@ -177,6 +179,8 @@ def write_tables(
 ) -> None:
     """Write each table as CSV and LaTeX, and all of them with their sentences as comparison.md.
 
+    The scores of every slice go to a CSV file of their own, in long form.
+
     Args:
         folder: where the files go; tables of an earlier comparison are removed from it.
         reports: one for each data set.
@@ -192,6 +196,8 @@ def write_tables(
             write_whole(folder / f"{table.name}.csv", table.csv())
             write_whole(folder / f"{table.name}.tex", table.latex())
             parts.append(table.markdown())
+        tidy = tidy_csv(report.dataset.configurations)
+        write_whole(folder / f"tidy-{report.dataset.name}.csv", tidy)
         sentences = [*report.answers, *report.sentences]
         parts += [f"{escape_markdown(sentence)}\n" for sentence in sentences]
     parts.append(

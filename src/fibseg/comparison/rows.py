@@ -1,20 +1,37 @@
-"""Scores of each configuration and class: the numbers behind the tables.
+"""Scores of each configuration and class: the numbers behind the tables, and every one of them.
 
 The unit of every statistic is the training run; see `inference`.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fibseg.arrays import Ints
 from fibseg.runs.collection import best_runs
 from fibseg.runs.finished import FinishedRun
-from fibseg.scores.pixels import f1_scores, slices_with_class
+from fibseg.scores.pixels import class_counts, f1_scores, slices_with_class
+from fibseg.spreadsheets import text_cell
+
+TIDY_COLUMNS = (
+    *("run", "configuration", "seed", "fold"),
+    *("volume", "slice", "class", "metric", "value"),
+)
+"""Columns of the scores in long form."""
+
+# The pixels, too: pooled scores of any choice of slices follow from their sums.
+_TIDY_METRICS = (
+    *("f1", "precision", "recall", "iou"),
+    *("true_positives", "false_positives", "false_negatives"),
+)
 
 
 def collapsed_runs(runs: Sequence[FinishedRun], class_name: str) -> list[FinishedRun]:
@@ -127,3 +144,50 @@ def _pooled_scores(confusions: Ints, index: int) -> tuple[float, float, float, f
         hits / truth if truth else math.nan,
         float(without_class[:, :, index].sum()),
     )
+
+
+def tidy_csv(configurations: Mapping[str, Sequence[FinishedRun]]) -> str:
+    """Every score of every run on the test slices in long form, as CSV with TIDY_COLUMNS.
+
+    Rows without volume and slice hold the scores of all test slices together. A value is empty
+    where it is no number: a class has no F1 and no recall on a slice that does not hold it, and no
+    precision where it is not predicted.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(TIDY_COLUMNS)
+    for label, runs in configurations.items():
+        for run in runs:
+            confusions = run.confusions["test"]
+            pooled = confusions.sum(axis=0, keepdims=True)
+            # Without the background, which is in no table.
+            counts = class_counts(np.concatenate([confusions, pooled]))[:, 1:]
+            places = [(str(place.volume), str(place.z)) for place in run.places["test"]]
+            names = [text_cell(name) for name in run.class_names[1:]]
+            # In the order in which the values lie in memory: slice, class, metric.
+            keys = itertools.product([*places, ("", "")], names, _TIDY_METRICS)
+            head = (text_cell(run.path.name), text_cell(label), run.seed, "")
+            writer.writerows(
+                (*head, *place, name, metric, value)
+                for (place, name, metric), value in zip(keys, _tidy_values(counts), strict=True)
+            )
+    return text.getvalue()
+
+
+def _tidy_values(counts: Ints) -> list[Any]:
+    """Values of _TIDY_METRICS, one after the other, of counts (S, K, 3); None for no number."""
+    hits, false_positives, false_negatives = np.moveaxis(counts, -1, 0)
+    truth = hits + false_negatives
+    predicted = hits + false_positives
+    quotients = [
+        # As `f1_scores`: where the truth lacks the class, there is none.
+        (2 * hits, np.where(truth > 0, truth + predicted, 0)),
+        (hits, predicted),
+        (hits, truth),
+        (hits, truth + false_positives),
+    ]
+    scores = [
+        np.where(divisor > 0, (number / np.maximum(divisor, 1)).astype(object), None)
+        for number, divisor in quotients
+    ]
+    return list(np.concatenate([np.stack(scores, -1), counts.astype(object)], axis=-1).ravel())

@@ -41,6 +41,18 @@ def f1_scores(confusion: Ints) -> Floats:
     return np.where(truth > 0, 2 * hits / np.maximum(truth + predicted, 1), np.nan)
 
 
+def class_counts(confusions: Ints) -> Ints:
+    """Count true positives, false positives and false negatives: (..., K, K) -> (..., K, 3).
+
+    >>> class_counts(np.array([[5, 1], [2, 3]]))[1].tolist()
+    [3, 1, 2]
+    """
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    predicted = confusions.sum(axis=-2)
+    truth = confusions.sum(axis=-1)
+    return np.asarray(np.stack([hits, predicted - hits, truth - hits], axis=-1), np.int64)
+
+
 def mean_f1(confusions: Ints) -> Floats:
     """Average the per-slice F1 over slices: (S, K, K) counts -> (K,).
 
