@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from scipy import stats
 
 from fibseg.comparison.contrast_tables import (
     contrast_sentence,
     contrast_sentences,
     contrast_table,
-    volume_table,
+    detail_table,
 )
-from fibseg.comparison.dataset import Dataset
-from tests.support.runs import change_scores, dataset_in, make_grid, make_run
+from tests.support.runs import dataset_in, make_grid, make_run
 
 
 def test_notes_name_the_family_of_tests(tmp_path: Path) -> None:
@@ -42,51 +39,55 @@ def test_unpaired_seeds_are_in_the_notes(tmp_path: Path) -> None:
     assert notes[-1] == "unet-on less unet-off: without seeds 0, 2, which one side lacks"
 
 
-def volumes_of_two_slices(folder: Path, count: int) -> Dataset:
-    """Differences of .01, .02, ... in so many volumes of two slices each."""
-
-    def spread_over_volumes(content: dict[str, Any]) -> None:
-        for k, entry in enumerate(content["splits"]["test"]):
-            entry["volume"], entry["slice"] = divmod(k, 2)
-
-    for name, gain in (("unet-off", 0.0), ("unet-on", 0.01)):
-        for seed in range(2):
-            scores = [0.5 + gain * (k // 2 + 1) for k in range(2 * count)]
-            change_scores(make_run(folder, name, seed, [0.5], scores), spread_over_volumes)
-    return dataset_in(folder)
-
-
-def test_from_six_volumes_on_there_is_an_interval(tmp_path: Path) -> None:
-    table = volume_table(volumes_of_two_slices(tmp_path, 6))
-    assert table is not None
-    differences = [0.01 * (k + 1) for k in range(6)]
-    low, high = stats.ttest_1samp(differences, 0).confidence_interval()
-    cells = [f"{difference:+.3f}" for difference in differences]
-    assert table.rows[0][3:] == [*cells, f"{low:+.3f}", f"{high:+.3f}"]
-
-
-def test_fewer_volumes_are_listed(tmp_path: Path) -> None:
-    dataset = volumes_of_two_slices(tmp_path, 2)
-    table = volume_table(dataset)
-    assert table is not None and table.rows[0][3:] == ["+0.010", "+0.020", "-", "-"]
-    assert "of these 2 volumes" in contrast_sentences(dataset)[0]
-    one_configuration = Dataset(dataset.configurations["unet-on"])
-    assert volume_table(one_configuration) is None
-
-
 @pytest.mark.parametrize(
-    ("slices", "where"), [(1, "this 1 test slice"), (5, "these 5 test slices")]
+    ("slices", "where", "pooled"),
+    [
+        (1, "this 1 test slice", ""),
+        (
+            5,
+            "these 5 test slices",
+            "Pooled F1 differs by +.020 (over seeds and slices -.005 to +.045; descriptive, since "
+            "5 slices are too few for a 95 % interval). ",
+        ),
+    ],
 )
-def test_the_sentence_claims_no_more_than_it_may(tmp_path: Path, slices: int, where: str) -> None:
+def test_the_sentence_claims_no_more_than_it_may(
+    tmp_path: Path, slices: int, where: str, pooled: str
+) -> None:
     for seed, f1 in enumerate((0.81, 0.82, 0.83)):
-        make_run(tmp_path, "unet-off", seed, [0.5], [0.80])
-        make_run(tmp_path, "unet-on", seed, [0.5], [f1])
+        make_run(tmp_path, "unet-off", seed, [0.5], [0.80] * slices)
+        make_run(tmp_path, "unet-on", seed, [0.5], [f1] * slices)
     (contrast,) = dataset_in(tmp_path).contrasts
-    assert contrast_sentence(contrast, slices, margin=0.01) == (
+    assert contrast_sentence(contrast, margin=0.01) == (
         f"On {where} of this stack, unet-on scored .020 above unet-off for er "
-        "(95 % interval over seeds -.005 to .045; 3 seeds). "
+        f"(95 % interval over seeds -.005 to .045; 3 seeds). {pooled}"
         "This covers training randomness only, not other slices, cells or annotators."
     )
+
+
+def test_the_sentence_and_the_details_of_many_slices_name_both_levels(tmp_path: Path) -> None:
+    for seed, f1 in enumerate((0.81, 0.82, 0.83)):
+        make_run(tmp_path, "unet-off", seed, [0.5], [0.80] * 20)
+        make_run(tmp_path, "unet-on", seed, [0.5], [f1] * 20)
+    dataset = dataset_in(tmp_path)
+    (sentence,) = contrast_sentences(dataset)
+    assert sentence.endswith(
+        "(95 % interval over seeds -.005 to .045; 3 seeds). Pooled F1 differs by +.020 (95 % "
+        "interval over seeds and slices -.005 to +.045). The first interval covers training "
+        "randomness only, the second other slices of the same volumes, too; neither covers other "
+        "cells or annotators."
+    )
+    assert detail_table(dataset).rows[0][-4:] == ["+0.020", "-0.005", "+0.045", "20"]
+
+
+def test_few_seeds_are_named_where_slices_are_many(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_run(tmp_path, "unet-off", seed, [0.5], [0.80] * 20)
+        make_run(tmp_path, "unet-on", seed, [0.5], [0.81 + 0.01 * seed] * 20)
+    dataset = dataset_in(tmp_path)
+    (sentence,) = contrast_sentences(dataset)
+    assert "descriptive, since 2 seeds are too few" in sentence
+    assert detail_table(dataset).rows[0][-1] == "20, descriptive"
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_direction(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from fibseg.comparison.contrasts import Contrast
 from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.inference import slice_interval
 from fibseg.comparison.pairings import Questions
 from fibseg.runs.collection import collect
 from tests.support.runs import change_scores, dataset_in, make_grid, make_run
@@ -79,32 +80,67 @@ def test_collapsed_seeds_have_an_interval_without_them(tmp_path: Path) -> None:
     assert contrast.standing_interval.mean == pytest.approx(0.1)
 
 
-def test_a_block_of_slices_left_out(tmp_path: Path) -> None:
-    """Differences of .1 in one of ten slices, of .02 in the others: means of eight of them."""
-    for seed in range(2):
-        make_run(tmp_path, "unet-off", seed, [0.5], [0.5] * 10)
-        make_run(tmp_path, "unet-on", seed, [0.5], [0.6] + [0.52] * 9)
+def test_the_pooled_interval_follows_from_the_counts(tmp_path: Path) -> None:
+    """The runs of three seeds on twenty slices, of which each has as many pixels of the class."""
+    scores = np.random.default_rng(0).uniform(0.5, 0.9, (2, 3, 20)).round(4)
+    for name, of_runs in zip(("unet-off", "unet-on"), scores, strict=True):
+        for seed, of_slices in enumerate(of_runs.tolist()):
+            make_run(tmp_path, name, seed, [0.5], of_slices)
     contrast = only_contrast(tmp_path)
-    assert contrast.interval.mean == pytest.approx(0.028)
-    assert contrast.block_range == pytest.approx((0.02, (0.1 + 7 * 0.02) / 8))
+    assert contrast.slices == 20 and contrast.covers_slices
+    # False positives are as many as false negatives, so that the values of slices are their F1.
+    expected = slice_interval(scores[1] - scores[0], np.zeros(20, np.int64))
+    assert contrast.pooled_interval.mean == pytest.approx((scores[1] - scores[0]).mean())
+    ends = contrast.pooled_interval.low, contrast.pooled_interval.high
+    assert ends == pytest.approx((expected.low, expected.high))
+
+
+def test_main_effects_and_interactions_have_pooled_intervals(tmp_path: Path) -> None:
+    scores = {"unet-off": 0.5, "unet-on": 0.6, "eunet-off": 0.3, "eunet-on": 0.7}
+    for name, score in scores.items():
+        for seed in range(2):
+            make_run(tmp_path, name, seed, [0.5], [score] * 4)
+    means = {
+        (c.question, c.is_main_effect): c.pooled_interval.mean
+        for c in dataset_in(tmp_path).contrasts
+        if c.is_main_effect or c.question == "interaction"
+    }
+    assert means == pytest.approx(
+        {("filter", True): 0.25, ("model", True): 0.05, ("interaction", False): 0.3}
+    )
+
+
+def test_few_slices_only_describe(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path / "few", "unet-off", seed, [0.5], [0.5] * 19)
+        make_run(tmp_path / "few", "unet-on", seed, [0.5], [0.6] * 19)
+    assert not only_contrast(tmp_path / "few").covers_slices
     for seed in range(2):
-        make_run(tmp_path / "few", "unet-off", seed, [0.5], [0.5] * 4)
-        make_run(tmp_path / "few", "unet-on", seed, [0.5], [0.5] * 4)
-    assert only_contrast(tmp_path / "few").block_range is None
+        make_run(tmp_path / "seeds", "unet-off", seed, [0.5], [0.5] * 20)
+        make_run(tmp_path / "seeds", "unet-on", seed, [0.5], [0.6] * 20)
+    assert not only_contrast(tmp_path / "seeds").covers_slices
 
 
 def test_blocks_go_along_z_whatever_the_order_of_the_slices(tmp_path: Path) -> None:
-    """Slices 0 and 1 have the large differences; they stand first and last in scores.json."""
+    """The same slices of a rising difference, listed in order and in another order."""
+    gains = 0.02 * np.arange(8)
+    order = [0, 7, 1, 6, 2, 5, 3, 4]
 
     def reorder(content: dict[str, Any]) -> None:
-        order = [0, *range(2, 10), 1]
         for entry, z in zip(content["splits"]["test"], order, strict=True):
             entry["slice"] = z
 
-    for name, gain in (("unet-off", 0.0), ("unet-on", 0.2)):
-        scores = [0.5 + gain, *[0.5] * 8, 0.5 + gain]
-        change_scores(make_run(tmp_path, name, 0, [0.5], scores), reorder)
-    assert only_contrast(tmp_path).block_range == pytest.approx((0.0, 0.05))
+    intervals = []
+    for folder, listed in (("sorted", range(8)), ("mixed", order)):
+        for name, share in (("unet-off", 0), ("unet-on", 1)):
+            for seed in range(2):
+                scores = [0.5 + share * float(gains[z]) + 0.01 * seed for z in listed]
+                path = make_run(tmp_path / folder, name, seed, [0.5], scores)
+                if folder == "mixed":
+                    change_scores(path, reorder)
+        intervals.append(only_contrast(tmp_path / folder).pooled_interval)
+    assert intervals[0].low == pytest.approx(intervals[1].low)
+    assert intervals[0].mean == pytest.approx(intervals[1].mean)
 
 
 def test_a_contrast_by_volume(tmp_path: Path) -> None:

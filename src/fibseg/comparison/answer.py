@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fibseg.comparison.contrast_tables import SCOPE, p_in_text, score_in_text
+from fibseg.comparison.contrast_tables import SCOPE, p_in_text, score_in_text, signed_score
 from fibseg.comparison.contrasts import Contrast, side_text
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.inference import (
@@ -196,14 +196,10 @@ def _phrase(contrast: Contrast, margin: float) -> str:
     interval = contrast.joint_interval if contrast.is_tested else contrast.interval
     inside = []
     if not math.isnan(interval.low):
-        inside.append(f"{_signed(interval.low)} to {_signed(interval.high)}")
+        inside.append(f"{signed_score(interval.low)} to {signed_score(interval.high)}")
     if contrast.is_tested:
         inside.append(f"p {p_in_text(contrast.joint_p)}")
     if contrast.equivalence_p <= TEST_LEVEL:
         inside.append(f"smaller than {margin:g}")
     ends = f" ({', '.join(inside)})" if inside else ""
-    return f"{contrast.class_name} {_signed(interval.mean)}{ends}"
-
-
-def _signed(value: float) -> str:
-    return f"{'-' if value < 0 else '+'}{score_in_text(abs(value))}"
+    return f"{contrast.class_name} {signed_score(interval.mean)}{ends}"

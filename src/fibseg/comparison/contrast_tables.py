@@ -1,20 +1,27 @@
-"""Contrasts as tables and sentences: over seeds, over blocks of slices, over volumes."""
+"""Contrasts as tables and sentences: over seeds, and over seeds and slices."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from fibseg.comparison.contrasts import SLICE_BLOCKS, Contrast, side_text
+from fibseg.comparison.contrasts import Contrast, side_text
 from fibseg.comparison.dataset import Dataset
-from fibseg.comparison.inference import MOST_SEEDS, SEEDS_FOR_TEST, TEST_LEVEL, Interval, t_interval
+from fibseg.comparison.inference import (
+    MOST_SEEDS,
+    SEEDS_FOR_SLICES,
+    SEEDS_FOR_TEST,
+    SLICES_FOR_INTERVAL,
+    TEST_LEVEL,
+    Interval,
+)
 from fibseg.comparison.pairings import unpaired
 from fibseg.comparison.text import Table
 
-VOLUMES_FOR_INTERVAL = 6
-"""Test volumes from which an interval over volumes is given: with fewer, each is listed."""
-
 SCOPE = "This covers training randomness only, not other slices, cells or annotators."
+_SCOPE_OF_BOTH = (
+    "The first interval covers training randomness only, the second other slices of the same "
+    "volumes, too; neither covers other cells or annotators."
+)
 
 
 def contrast_table(dataset: Dataset) -> Table:
@@ -54,7 +61,7 @@ def _contrast_row(contrast: Contrast) -> list[str]:
         _family_name(contrast),
         contrast.name,
         contrast.class_name,
-        *_interval_cells(interval),
+        *interval_cells(interval),
         # With five seeds or fewer, no outcome could be significant.
         _p_text(contrast.joint_p) if contrast.is_tested else "too few seeds for a 5 % test",
         _p_text(contrast.equivalence_p),
@@ -68,7 +75,7 @@ def _row_without_collapsed(contrast: Contrast) -> list[str]:
         f"less collapsed seeds {listed}",
         contrast.name,
         contrast.class_name,
-        *_interval_cells(contrast.standing_interval),
+        *interval_cells(contrast.standing_interval),
         *("", ""),
         str(len(contrast.seeds) - len(contrast.collapsed_seeds)),
     ]
@@ -111,7 +118,8 @@ def detail_table(dataset: Dataset) -> Table:
         title=f"Each contrast by itself: {dataset.name}",
         columns=[
             *("question", "contrast", "class", "paired from", "to", "p", "unpaired from", "to"),
-            *("effect size", "correlation", "seeds for .01", "least less a block", "most"),
+            *("effect size", "correlation", "seeds for .01"),
+            *("pooled F1", "over seeds and slices from", "to", "slices"),
         ],
         rows=[_detail_row(contrast) for contrast in dataset.contrasts],
         notes=[
@@ -122,8 +130,9 @@ def detail_table(dataset: Dataset) -> Table:
             "effect size: difference over the deviation of a score over seeds (Cohen's d)",
             "seeds for .01: to see a difference of .01 with 80 % power, and the range from the "
             "deviation's own interval",
-            f"less a block: range of the difference without one of {SLICE_BLOCKS} blocks of slices "
-            "along z; descriptive, no test",
+            "over seeds and slices: 95 % interval of the difference of pooled F1, for other seeds "
+            "and other slices of the same volumes; descriptive below "
+            f"{SLICES_FOR_INTERVAL} slices with the class or {SEEDS_FOR_SLICES} seeds",
         ],
     )
 
@@ -133,20 +142,19 @@ def _detail_row(contrast: Contrast) -> list[str]:
     if contrast.seeds_needed is not None:
         seeds, lower, upper = contrast.seeds_needed
         needed = f"{_seed_count(seeds)} ({lower} to {_seed_count(upper)})"
-    blocks = ["-", "-"]
-    if contrast.block_range is not None:
-        blocks = [f"{end:+.3f}" for end in contrast.block_range]
+    claim = "" if contrast.covers_slices else ", descriptive"
     return [
         contrast.question,
         contrast.name,
         contrast.class_name,
-        *_interval_cells(contrast.interval)[1:],
+        *interval_cells(contrast.interval)[1:],
         _p_text(contrast.p),
-        *_interval_cells(contrast.welch)[1:],
+        *interval_cells(contrast.welch)[1:],
         "-" if math.isnan(contrast.effect_size) else f"{contrast.effect_size:+.2f}",
         "-" if math.isnan(contrast.correlation) else f"{contrast.correlation:+.2f}",
         needed,
-        *blocks,
+        *interval_cells(contrast.pooled_interval),
+        f"{contrast.slices}{claim}",
     ]
 
 
@@ -154,7 +162,7 @@ def _p_text(p: float) -> str:
     return "-" if math.isnan(p) else f"{p:.3f}"
 
 
-def _interval_cells(interval: Interval) -> list[str]:
+def interval_cells(interval: Interval) -> list[str]:
     """Mean, lower and upper end."""
     return [
         "-" if math.isnan(value) else f"{value:+.3f}"
@@ -166,65 +174,24 @@ def _seed_count(count: int) -> str:
     return f"{MOST_SEEDS} or more" if count >= MOST_SEEDS else str(count)
 
 
-def volume_table(dataset: Dataset) -> Table | None:
-    """Every contrast in each test volume, with an interval over volumes where there are enough.
-
-    None for a data set of one test volume, or without contrasts.
-    """
-    volumes = sorted({place.volume for place in dataset.places})
-    contrasts = dataset.contrasts
-    # The difference in a single volume is the contrast itself.
-    if len(volumes) < 2 or not contrasts:
-        return None
-    return Table(
-        name=f"volumes-{dataset.name}",
-        title=f"Volumes: {dataset.name}, test F1",
-        columns=[
-            "question",
-            "contrast",
-            "class",
-            *(f"volume {volume}" for volume in volumes),
-            "from",
-            "to",
-        ],
-        rows=[_volume_row(contrast, volumes) for contrast in contrasts],
-        notes=[
-            "test F1, mean over seeds, of the slices of each volume",
-            f"from, to: 95 % interval over volumes, from {VOLUMES_FOR_INTERVAL} of them on",
-            "it speaks of other volumes only where these are independent cells",
-        ],
-    )
-
-
-def _volume_row(contrast: Contrast, volumes: Sequence[int]) -> list[str]:
-    by_volume = contrast.by_volume
-    cells = [f"{by_volume[volume]:+.3f}" if volume in by_volume else "-" for volume in volumes]
-    ends = ["-", "-"]
-    # Student's interval of five values or fewer is so wide that the values tell more.
-    if len(by_volume) >= VOLUMES_FOR_INTERVAL:
-        ends = _interval_cells(t_interval(list(by_volume.values())))[1:]
-    return [contrast.question, contrast.name, contrast.class_name, *cells, *ends]
-
-
 def contrast_sentences(dataset: Dataset) -> list[str]:
     """A sentence for each contrast, main effects first."""
-    # Every configuration was scored on the same slices, so that any of its rows gives the number.
-    slices = {row.class_name: row.slices for row in dataset.score_rows}
     contrasts = sorted(dataset.contrasts, key=lambda contrast: not contrast.is_main_effect)
     return [
-        contrast_sentence(contrast, slices[contrast.class_name], dataset.questions.margin)
+        contrast_sentence(contrast, dataset.questions.margin)
         for contrast in contrasts
         # A difference of differences has no plain sentence.
         if contrast.question != "interaction"
     ]
 
 
-def contrast_sentence(contrast: Contrast, slices: int, margin: float) -> str:
-    """What may be concluded from a contrast over a number of test slices, and no more."""
+def contrast_sentence(contrast: Contrast, margin: float) -> str:
+    """What may be concluded from a contrast over its seeds and test slices, and no more."""
     mean = contrast.interval.mean
     volumes = len(contrast.by_volume)
     # A volume may be another cell, but one stack is one cell: the sentence must not say more.
     where = "this stack" if volumes < 2 else f"these {volumes} volumes"
+    slices = contrast.slices
     test_slices = "this 1 test slice" if slices == 1 else f"these {slices} test slices"
     distance = f"{score_in_text(abs(mean))} {'above' if mean >= 0 else 'below'}"
     if round(abs(mean), 3) == 0:
@@ -239,7 +206,24 @@ def contrast_sentence(contrast: Contrast, slices: int, margin: float) -> str:
             f"The difference is smaller than {margin:g} "
             f"(two one-sided tests, p {p_in_text(contrast.equivalence_p)})."
         )
-    return " ".join([*sentences, SCOPE])
+    if not math.isnan(contrast.pooled_interval.low):
+        sentences.append(_slices_sentence(contrast))
+    return " ".join([*sentences, _SCOPE_OF_BOTH if contrast.covers_slices else SCOPE])
+
+
+def _slices_sentence(contrast: Contrast) -> str:
+    """The interval over seeds and slices, which is not of 95 % where either are few."""
+    interval = contrast.pooled_interval
+    mean, low, high = map(signed_score, (interval.mean, interval.low, interval.high))
+    if contrast.covers_slices:
+        return f"Pooled F1 differs by {mean} (95 % interval over seeds and slices {low} to {high})."
+    few = f"{contrast.slices} slices"
+    if contrast.slices >= SLICES_FOR_INTERVAL:
+        few = f"{len(contrast.seeds)} seeds"
+    return (
+        f"Pooled F1 differs by {mean} (over seeds and slices {low} to {high}; descriptive, since "
+        f"{few} are too few for a 95 % interval)."
+    )
 
 
 def _evidence(contrast: Contrast) -> str:
@@ -279,3 +263,12 @@ def score_in_text(value: float) -> str:
     """
     # As the paper prints F1.
     return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def signed_score(value: float) -> str:
+    """A difference with its sign and without the leading zero.
+
+    >>> signed_score(0.0124), signed_score(-0.004)
+    ('+.012', '-.004')
+    """
+    return f"{'-' if value < 0 else '+'}{score_in_text(abs(value))}"

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fibseg.arrays import Floats, Place
-from fibseg.comparison.inference import Interval, family_test, seeds_needed_range, t_interval
+from fibseg.comparison.inference import (
+    SEEDS_FOR_SLICES,
+    SLICES_FOR_INTERVAL,
+    Interval,
+    family_test,
+    pooled_values,
+    seeds_needed_range,
+    slice_interval,
+    t_interval,
+)
 from fibseg.comparison.inference.intervals import (
     correlation,
     effect_size,
@@ -19,9 +28,7 @@ from fibseg.comparison.inference.intervals import (
 from fibseg.comparison.pairings import Pairing
 from fibseg.comparison.rows import collapsed_runs
 from fibseg.runs.finished import FinishedRun
-
-SLICE_BLOCKS = 5
-"""Parts of the test slices along z, of which each is left out once."""
+from fibseg.scores.pixels import class_counts
 
 _UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
@@ -59,9 +66,7 @@ class Contrast:
         seeds_needed: number of seeds that see a difference of .01 with 80 % power, with the lower
             and upper end of its range; None below three seeds.
         by_slice: difference on each test slice, mean over seeds; NaN without the class.
-        block_range: smallest and largest mean difference where one of SLICE_BLOCKS blocks of
-            slices is left out; None below SLICE_BLOCKS slices that hold the class. Descriptive,
-            since slices of a stack are not independent.
+        pooled_interval: mean difference of pooled F1, with a 95 % interval over seeds and slices.
         by_volume: difference in each test volume that holds the class, mean over seeds.
     """
 
@@ -85,7 +90,7 @@ class Contrast:
     welch: Interval = _UNKNOWN
     seeds_needed: tuple[int, int, int] | None = None
     by_slice: list[float] = field(default_factory=list)
-    block_range: tuple[float, float] | None = None
+    pooled_interval: Interval = _UNKNOWN
     by_volume: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -107,6 +112,16 @@ class Contrast:
     def is_tested(self) -> bool:
         """Whether there are seeds enough for a test at 5 %."""
         return not math.isnan(self.joint_p)
+
+    @property
+    def slices(self) -> int:
+        """Number of test slices that hold the class."""
+        return sum(not math.isnan(difference) for difference in self.by_slice)
+
+    @property
+    def covers_slices(self) -> bool:
+        """Whether `pooled_interval` is of 95 %; with fewer seeds or slices it only describes."""
+        return len(self.seeds) >= SEEDS_FOR_SLICES and self.slices >= SLICES_FOR_INTERVAL
 
     @property
     def is_main_effect(self) -> bool:
@@ -138,7 +153,9 @@ def contrasts_of(
         for pairing in pairs
         for class_name in class_names
     ]
-    contrasts = [contrast for contrast in computed if contrast is not None]
+    contrasts = _with_pooled_intervals(
+        configurations, [contrast for contrast in computed if contrast is not None]
+    )
     families: dict[tuple[str, bool], list[int]] = {}
     for k, contrast in enumerate(contrasts):
         # The parts of a main effect follow it up, and do not widen its family.
@@ -207,7 +224,6 @@ def _contrast(
         # Two differences give a deviation with one degree of freedom, which says next to nothing.
         seeds_needed=seeds_needed_range(differences) if len(seeds) >= _SEEDS_FOR_POWER else None,
         by_slice=by_slice.tolist(),
-        block_range=_block_range(by_slice, places),
         by_volume=_mean_by_volume(by_slice, places),
     )
 
@@ -241,17 +257,34 @@ def _f1_by_slice(
     return np.asarray(np.sum(means, axis=0), np.float64)
 
 
-def _block_range(by_slice: Floats, places: Sequence[Place]) -> tuple[float, float] | None:
-    """Range of the mean difference without one block of slices along z, volume after volume."""
+def _with_pooled_intervals(
+    configurations: Mapping[str, Sequence[FinishedRun]], contrasts: Sequence[Contrast]
+) -> list[Contrast]:
+    """The contrasts with their intervals over seeds and slices."""
+    some_run = next(iter(configurations.values()))[0]
     # scores.json may list the slices in any order, but blocks are of neighbours.
-    along_z = by_slice[sorted(range(len(places)), key=lambda k: places[k])]
-    along_z = along_z[~np.isnan(along_z)]
-    if len(along_z) < SLICE_BLOCKS:
-        return None
-    # Neighbouring slices resemble each other: leaving out single slices would show too little.
-    blocks = np.array_split(np.arange(len(along_z)), SLICE_BLOCKS)
-    means = [float(np.delete(along_z, block).mean()) for block in blocks]
-    return min(means), max(means)
+    places = some_run.places["test"]
+    along_z = sorted(range(len(places)), key=lambda k: places[k])
+    volumes = np.array([places[k].volume for k in along_z])
+    # Of each run once, and not for each contrast that it is in.
+    values = {
+        label: {
+            run.seed: pooled_values(class_counts(run.confusions["test"][along_z]).swapaxes(0, 1))
+            for run in runs
+        }
+        for label, runs in configurations.items()
+    }
+    completed = []
+    for contrast in contrasts:
+        column = some_run.class_names.index(contrast.class_name)
+        first, second = (
+            np.sum([[values[name][seed][column] for seed in contrast.seeds] for name in side], 0)
+            for side in (contrast.first, contrast.second)
+        )
+        share = 1 if contrast.question == "interaction" else len(contrast.first)
+        interval = slice_interval((second - first) / share, volumes)
+        completed.append(replace(contrast, pooled_interval=interval))
+    return completed
 
 
 def _mean_by_volume(by_slice: Floats, places: Sequence[Place]) -> dict[int, float]:

@@ -11,7 +11,6 @@ from fibseg.comparison.contrast_tables import (
     contrast_sentences,
     contrast_table,
     detail_table,
-    volume_table,
 )
 from fibseg.comparison.dataset import Dataset, few_slices_curves
 from fibseg.comparison.detection_tables import (
@@ -21,6 +20,7 @@ from fibseg.comparison.detection_tables import (
     table_2,
 )
 from fibseg.comparison.labels import LabelMeasures
+from fibseg.comparison.levels.volumes import volume_table
 from fibseg.comparison.rows import tidy_csv
 from fibseg.comparison.score_tables import expert_table, run_table, score_table, table_1
 from fibseg.comparison.text import Table, escape_markdown

@@ -11,15 +11,25 @@ from fibseg.comparison.inference.families import (
 )
 from fibseg.comparison.inference.intervals import Interval, t_interval
 from fibseg.comparison.inference.power import MOST_SEEDS, seeds_needed, seeds_needed_range
+from fibseg.comparison.inference.slices import (
+    SEEDS_FOR_SLICES,
+    SLICES_FOR_INTERVAL,
+    pooled_values,
+    slice_interval,
+)
 
 __all__ = [
     "MOST_SEEDS",
+    "SEEDS_FOR_SLICES",
     "SEEDS_FOR_TEST",
+    "SLICES_FOR_INTERVAL",
     "TEST_LEVEL",
     "FamilyTest",
     "Interval",
     "family_test",
+    "pooled_values",
     "seeds_needed",
     "seeds_needed_range",
+    "slice_interval",
     "t_interval",
 ]

@@ -1,0 +1,4 @@
+"""Beyond seeds and slices: what test volumes and folds say of the same contrasts.
+
+Not here: the statistics themselves (`fibseg.comparison.inference`).
+"""
