@@ -104,8 +104,8 @@ def block_sums(counts: Ints) -> Ints:
 def bootstrap(generator: np.random.Generator, counts: Ints, draw_seeds: bool) -> Interval:
     """Percentiles of the difference of pooled F1 over draws of blocks, and of seeds."""
     sums = block_sums(counts)
-    _, seeds, blocks, _ = sums.shape
-    weights = generator.multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS)
+    _, seeds, count, _ = sums.shape
+    weights = generator.multinomial(count, np.full(count, 1 / count), DRAWS)
     drawn = np.tensordot(weights, sums, axes=(1, 2))  # (draws, configurations, seeds, 3)
     f1 = 2 * drawn[..., 0] / (2 * drawn[..., 0] + drawn[..., 1] + drawn[..., 2])
     differences = f1[:, 1] - f1[:, 0]
@@ -131,16 +131,16 @@ def crossed(_: np.random.Generator, counts: Ints) -> Interval:
     """Seeds and blocks as random factors: the mean squares of a two-way analysis of variance."""
     values = pooled_values(block_sums(counts))
     table = values[1] - values[0]
-    seeds, blocks = table.shape
+    seeds, count = table.shape
     mean = float(table.mean())
-    of_seeds = blocks * table.mean(axis=1).var(ddof=1)
+    of_seeds = count * table.mean(axis=1).var(ddof=1)
     of_blocks = seeds * table.mean(axis=0).var(ddof=1)
     rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + mean
-    of_both = (rest**2).sum() / ((seeds - 1) * (blocks - 1))
+    of_both = (rest**2).sum() / ((seeds - 1) * (count - 1))
     # The sum of mean squares may be below each of them, and even below 0.
     square = max(of_seeds + of_blocks - of_both, of_seeds, of_blocks)
-    freedom = square**2 / (of_seeds**2 / (seeds - 1) + of_blocks**2 / (blocks - 1))
-    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(square / (seeds * blocks)))
+    freedom = square**2 / (of_seeds**2 / (seeds - 1) + of_blocks**2 / (count - 1))
+    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(square / (seeds * count)))
     return Interval(mean, mean - half, mean + half)
 
 

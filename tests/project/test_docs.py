@@ -284,6 +284,12 @@ def test_figures_of_the_comparison_page_are_those_of_the_benchmarks() -> None:
         shares = [f"{cell['covered']:.1%} / {cell['rejected']:.1%}" for cell in row.values()]
         cells = " | ".join(shares)
         assert f"| {name} | {cells} |" in text
+    slices = json.loads((PROJECT / "benchmarks" / "slices.json").read_text())
+    for candidate, cases in slices["covered"].items():
+        for correlation in ("0", "0.5", "0.9"):
+            shares = [cases[f"{correlation}, {count} slices"].values() for count in (10, 20, 40)]
+            cells = " | ".join(f"{min(of):.1%} to {max(of):.1%}" for of in shares)
+            assert f"| {candidate} | {correlation} | {cells} |" in text
     figures = json.loads((PROJECT / "benchmarks" / "comparison.json").read_text())
     duration = f"{figures['what']} are compared in {figures['compare_s']} s"
     assert f"{duration} with {figures['memory_mb']} MB" in text
