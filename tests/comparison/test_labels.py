@@ -90,6 +90,15 @@ def test_voxel_sizes_that_are_no_numbers() -> None:
     assert volume_facts({"data": {"volumes": [volume | {"voxel_size": [1, 2]}]}}) is None
 
 
+def test_training_slices_are_those_of_the_fold() -> None:
+    volume = {"voxel_size": [20, 5, 5], "split": {"train": ["0:4"], "test": ["4:6"]}}
+    facts = volume_facts({"data": {"volumes": [volume], "fold": 2, "folds": 3, "guard": 1}})
+    # Slices 4 and 5 are tested, 0 and 1 validate, 2 trains; 3 lies beside a tested one.
+    assert facts is not None and facts.trained_slices == [[2]]
+    own = volume_facts({"data": {"volumes": [volume], "fold": None, "folds": 3, "guard": 1}})
+    assert own is not None and own.trained_slices == [[0, 1, 2, 3]]
+
+
 def run_with_a_gap(folder: Path) -> FinishedRun:
     """A rod through slices 0 to 2 that is predicted in two of them, and one missed in slice 4.
 

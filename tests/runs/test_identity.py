@@ -15,6 +15,7 @@ from fibseg.runs.identity import (
     changed_keys,
     check_same,
     config_hash,
+    fold_facts,
     place_of_run,
     read_config,
     run_name,
@@ -93,6 +94,29 @@ def test_a_grey_range_of_the_whole_stack_has_the_hash_of_a_run_without_the_key()
     assert config_hash(changed("data.intensity", {"low": 0.1, "per": "slice"})) != config_hash(
         older
     )
+
+
+def test_a_description_without_a_fold_has_the_hash_of_a_run_without_the_keys() -> None:
+    config = copy.deepcopy(CONFIG)
+    config["data"] |= {"fold": None, "folds": None, "guard": 1}
+    assert config_hash(config) == config_hash(CONFIG)
+    hashes = {
+        config_hash(CONFIG | {"data": CONFIG["data"] | {"fold": fold, "folds": 3, "guard": 1}})
+        for fold in range(3)
+    }
+    assert len(hashes) == 3 and config_hash(CONFIG) not in hashes
+
+
+def test_runs_of_all_folds_share_a_hash() -> None:
+    def facts_of(**keys: Any) -> dict[str, Any]:
+        return fold_facts(CONFIG | {"data": CONFIG["data"] | keys})
+
+    assert facts_of() == facts_of(fold=None, folds=3) == {}
+    first, second, other = (
+        facts_of(fold=fold, folds=folds) for fold, folds in ((0, 3), (2, 3), (0, 4))
+    )
+    assert (second["fold"], second["folds"]) == (2, 3)
+    assert first["folds_hash"] == second["folds_hash"] != other["folds_hash"]
 
 
 def test_compiling_changes_no_hash_and_no_name() -> None:

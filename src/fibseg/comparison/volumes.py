@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fibseg.data.folds import MOST_SLICES, fold_splits
 from fibseg.data.splits import nested_order, parse_slices
 from fibseg.errors import FibsegError
-
-_MOST_SLICES = 10**6
-"""An upper bound for open ranges such as "4:": config.yaml does not say how deep a volume is."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,12 @@ def volume_facts(config: dict[str, Any] | None) -> VolumeFacts | None:
             for z, y, x in (volume["voxel_size"] for volume in volumes)
         ]
         # Charts mark these slices: test slices near them score higher.
-        trained_slices = [
-            parse_slices(volume["split"]["train"], _MOST_SLICES, "split") for volume in volumes
-        ]
+        splits = [volume["split"] for volume in volumes]
+        fold = config["data"].get("fold")
+        if fold is not None:
+            folds = config["data"]["folds"]
+            splits = fold_splits(splits, fold, folds, guard=config["data"]["guard"])
+        trained_slices = [parse_slices(split["train"], MOST_SLICES, "split") for split in splits]
         trained_slices = _used(trained_slices, config["data"].get("annotated"))
     # A comparison is complete without these facts; only a tolerance in nm insists on them.
     except (FibsegError, KeyError, TypeError, ValueError):

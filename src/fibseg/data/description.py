@@ -19,6 +19,8 @@ _LARGEST_VOXEL = 1e9
 _LARGEST_PHANTOM = 10**9
 """Voxels of a phantom, which is made in memory."""
 
+_FEWEST_FOLDS = 3
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -120,6 +122,10 @@ class DataDescription:
         phantom: of a synthetic data set.
         annotated: number of training slices that are used, over all volumes; None for all.
         context: slices on each side of a slice that a network sees with it.
+        fold: number of the fold that is tested, from 0; None for the splits of the volumes.
+        folds: how many folds there are.
+        guard: slices on each side of a tested one that no training and no validation of a fold
+            sees.
     """
 
     name: str
@@ -133,6 +139,9 @@ class DataDescription:
     # Younger than descriptions that people have.
     annotated: int | None = None
     context: int = 0
+    fold: int | None = None
+    folds: int | None = None
+    guard: int = 1
 
 
 def class_names(description: DataDescription) -> list[str]:
@@ -171,6 +180,7 @@ def check_description(description: DataDescription) -> None:
     _check_sizes(description)
     _check_label_values(description)
     _check_intensity(description.intensity)
+    _check_fold(description)
     weights = class_weights(description)
     # With all weights 0 the loss is constant, and nothing is learned.
     # Beyond 32 bits a weight is infinite for the loss.
@@ -249,3 +259,17 @@ def _check_intensity(intensity: IntensityDescription) -> None:
         )
     if intensity.per not in ("stack", "slice"):
         raise FibsegError(f"data.intensity.per: {intensity.per}; expected stack or slice.")
+
+
+def _check_fold(description: DataDescription) -> None:
+    fold = description.fold
+    folds = description.folds
+    # One block is tested, one validates, and one at least trains.
+    if folds is not None and folds < _FEWEST_FOLDS:
+        raise FibsegError(f"data.folds: {folds} is impossible; expected {_FEWEST_FOLDS} or more.")
+    if fold is not None and folds is None:
+        raise FibsegError(f"data.fold: {fold} of how many? Give data.folds, too.")
+    if fold is not None and folds is not None and not 0 <= fold < folds:
+        raise FibsegError(f"data.fold: {fold} is impossible; expected 0 to {folds - 1}.")
+    if description.guard < 0:
+        raise FibsegError(f"data.guard: {description.guard} is impossible; expected 0 or more.")

@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from fibseg.arrays import Pixels
 from fibseg.data.description import SPLITS, DataDescription, check_description
+from fibseg.data.folds import with_fold
 from fibseg.data.grey import few_levels, grey_range, sample_slice, summary_of_samples
 from fibseg.data.identity import SliceOwners, picture_digest
 from fibseg.data.splits import nested_order, parse_slices, split_positions
@@ -30,6 +31,7 @@ def load_slices(description: DataDescription) -> dict[str, list[AnnotatedSlice]]
     if not description.volumes:
         raise FibsegError("data.volumes: empty; expected at least one volume.")
     provide_phantom(description)
+    description = with_fold(description)
     slices: dict[str, list[AnnotatedSlice]] = {split: [] for split in (*SPLITS, "second_expert")}
     for index, volume in enumerate(description.volumes):
         reader = VolumeReader(description, index)

@@ -33,6 +33,9 @@ _PAPERS_AUGMENTATION = {"name": "paper", "share": 0.0, **dict.fromkeys(_CHANGES,
 _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
     ("data", "annotated"): None,
     ("data", "context"): 0,
+    ("data", "fold"): None,
+    ("data", "folds"): None,
+    ("data", "guard"): 1,
     ("data", "intensity", "per"): "stack",
     ("decision",): "argmax",
     ("model", "encoder_rate"): 1.0,
@@ -110,6 +113,19 @@ def config_hash(config: dict[str, Any], compile_counts: bool = False) -> str:
     # Eight digits keep names short; a run directory of another configuration is refused all the
     # same, since `check_same` compares the values.
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def fold_facts(config: dict[str, Any]) -> dict[str, Any]:
+    """What scores.json says of the fold of a run: its number, how many, and what folds share.
+
+    "folds_hash" is the hash of the configuration without the number of the fold, which the runs of
+    all folds and seeds have in common. Nothing without a fold.
+    """
+    data = config["data"]
+    if data.get("fold") is None:
+        return {}
+    shared = config | {"data": data | {"fold": None}}
+    return {"fold": data["fold"], "folds": data["folds"], "folds_hash": config_hash(shared)}
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

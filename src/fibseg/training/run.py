@@ -15,7 +15,7 @@ from fibseg.data.slices import data_hash, few_training_slices, load_slices, neig
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, print_line, set_threads
 from fibseg.runs.directory import RunDirectory
-from fibseg.runs.identity import config_hash
+from fibseg.runs.identity import config_hash, fold_facts
 from fibseg.runs.masking import without_secrets
 from fibseg.runs.results import check_not_diverged
 from fibseg.scores.pixels import f1_by_class
@@ -147,6 +147,7 @@ def train(run: OpenedRun) -> None:
             "parameters": check_model(config, run.slices) if config.kind.by_gradient else None,
             "windows": config.windows if config.kind.by_gradient else "whole",
             **settled,
+            **fold_facts(run.plain),
             "seconds": round(training_seconds + time.perf_counter() - start, 1),
             **run.provenance,
         }

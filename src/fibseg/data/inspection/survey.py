@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from fibseg.arrays import Place
 from fibseg.data.description import SPLITS, DataDescription, check_description, class_names
+from fibseg.data.folds import with_fold
 from fibseg.data.grey import GreyRange, slice_percentiles
 from fibseg.data.identity import SliceOwners, image_identity
 from fibseg.data.inspection.facts import Finding, SliceFacts
@@ -72,6 +73,7 @@ def survey(description: DataDescription, report: SurveyReport | None = None) -> 
         provide_phantom(description)
         if not description.volumes:
             raise FibsegError("data.volumes: empty; expected at least one volume.")
+        description = with_fold(description)
     except FibsegError as error:
         finding = Finding("error", str(error))
         return Survey(
