@@ -214,3 +214,11 @@ def test_data_sets_of_one_name_get_names_of_files_that_differ(tmp_path: Path) ->
     collection = collect([tmp_path / folder for folder in "abc"])
     names = [of_set[0].data for of_set in collection.data_sets()]
     assert names == ["_cell-abcdef", "_cell-d", "other"]
+
+
+def test_a_fold_that_is_no_number_leaves_the_run_out(tmp_path: Path) -> None:
+    make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    path = make_run(tmp_path, "unet-off", 1, [0.5], [0.5], fold="x", folds=3, folds_hash="h")
+    collection = collect([tmp_path])
+    assert [left.path for left in collection.left_out] == [path]
+    assert "scores.json is damaged" in collection.left_out[0].reason

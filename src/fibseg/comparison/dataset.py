@@ -39,11 +39,13 @@ class Dataset:
         left_out: phrases for the run directories beside them that could not be read.
         questions: what is asked beside filter and model. A pair or a baseline of which this data
             set lacks a configuration is passed over.
+        other_folds: of the first fold of several, the data sets of the others.
     """
 
     runs: Sequence[FinishedRun]
     left_out: Sequence[str] = ()
     questions: Questions = USUAL_QUESTIONS
+    other_folds: Sequence[Dataset] = ()
     # Not a field of the data set but its memory: it has no part in its equality, nor in its repr.
     _configs: dict[Path, dict[str, Any] | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -168,9 +170,9 @@ def datasets_of(collection: Collection, questions: Questions = USUAL_QUESTIONS) 
     Raises:
         FibsegError: no data set has both configurations of a pair, or the baseline.
     """
-    datasets = [
-        Dataset(runs, collection.left_beside(runs), questions) for runs in collection.data_sets()
-    ]
+    datasets = _with_other_folds(
+        [Dataset(runs, collection.left_beside(runs), questions) for runs in collection.data_sets()]
+    )
     labels = dict.fromkeys(label for dataset in datasets for label in dataset.configurations)
     known = f"the configurations are {', '.join(labels)}."
     for pair in questions.named_pairs:
@@ -181,6 +183,25 @@ def datasets_of(collection: Collection, questions: Questions = USUAL_QUESTIONS) 
     if questions.baseline is not None and questions.baseline not in labels:
         raise FibsegError(f"--baseline: no configuration {questions.baseline}; {known}")
     return datasets
+
+
+def _with_other_folds(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """Tell the first fold of each description of the others."""
+    families: dict[tuple[Any, ...], list[Dataset]] = {}
+    for dataset in datasets:
+        run = dataset.runs[0]
+        if run.fold is not None:
+            # Not by name and hash of the data, which each fold has of its own.
+            key = (run.facts["data"], run.facts["folds"], tuple(run.class_names))
+            families.setdefault(key, []).append(dataset)
+    others: dict[str, Sequence[Dataset]] = {}
+    for family in families.values():
+        folds = [dataset.runs[0].fold for dataset in family]
+        # Two data sets of one fold are of different files under one name.
+        if len(family) > 1 and len(set(folds)) == len(folds):
+            first, *rest = sorted(family, key=lambda dataset: dataset.runs[0].fold or 0)
+            others[first.name] = rest
+    return [replace(dataset, other_folds=others.get(dataset.name, ())) for dataset in datasets]
 
 
 def few_slices_curves(dataset: Dataset) -> dict[str, SliceCurve]:

@@ -20,6 +20,7 @@ from fibseg.comparison.detection_tables import (
     table_2,
 )
 from fibseg.comparison.labels import LabelMeasures
+from fibseg.comparison.levels.folds import fold_tables
 from fibseg.comparison.levels.volumes import volume_table
 from fibseg.comparison.rows import tidy_csv
 from fibseg.comparison.score_tables import expert_table, run_table, score_table, table_1
@@ -43,6 +44,9 @@ _TABLE_NAMES = (
     "contrasts",
     "details",
     "volumes",
+    "folds",
+    "ranks",
+    "improvement",
     "scores",
     "runs",
     "tidy",
@@ -115,6 +119,7 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
         expert_components_table(dataset, options.bins),
         contrast_table(dataset) if dataset.contrasts else None,
         volume_table(dataset),
+        *fold_tables(dataset),
     ]
     return Report(
         dataset=dataset,

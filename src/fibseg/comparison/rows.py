@@ -166,7 +166,7 @@ def tidy_csv(configurations: Mapping[str, Sequence[FinishedRun]]) -> str:
             names = [text_cell(name) for name in run.class_names[1:]]
             # In the order in which the values lie in memory: slice, class, metric.
             keys = itertools.product([*places, ("", "")], names, _TIDY_METRICS)
-            head = (text_cell(run.path.name), text_cell(label), run.seed, "")
+            head = (text_cell(run.path.name), text_cell(label), run.seed, run.fold)
             writer.writerows(
                 (*head, *place, name, metric, value)
                 for (place, name, metric), value in zip(keys, _tidy_values(counts), strict=True)

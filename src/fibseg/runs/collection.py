@@ -145,18 +145,24 @@ def _reason(path: Path, error: Exception) -> str:
 def named_apart(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Give each data set a name that fits a file name and that no other data set has.
 
-    Where two data sets have one name, the first digits of their hashes are added.
+    A fold is a data set of its own, and its number is added. Where two data sets have one name
+    still, the first digits of their hashes are added.
     """
     hashes: dict[str, set[str]] = {}
     for run in runs:
-        hashes.setdefault(_file_name(run.data), set()).add(run.data_hash)
+        hashes.setdefault(_data_name(run), set()).add(run.data_hash)
     renamed = []
     for run in runs:
-        name = _file_name(run.data)
+        name = _data_name(run)
         if len(hashes[name]) > 1:
             name = f"{name}-{_file_name(run.data_hash)[:6]}"
         renamed.append(replace(run, data=name))
     return renamed
+
+
+def _data_name(run: FinishedRun) -> str:
+    name = _file_name(run.data)
+    return name if run.fold is None else f"{name}-fold{run.fold}of{run.facts['folds']}"
 
 
 def _file_name(text: str) -> str:

@@ -25,6 +25,8 @@ _RUN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _NEEDED_FACTS = ("model", "filter", "seed", "data", "config_hash", "data_hash")
 """Facts that scores.json must hold of a run."""
 
+_FOLD_IN_NAME = re.compile(r"-folds?_\d+")
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -32,7 +34,7 @@ class FinishedRun:
 
     Attributes:
         path: its directory.
-        configuration: its name without seed and hash, as unet-on-quick.
+        configuration: its name without seed, hash and fold, as unet-on-quick.
         key: hashes of configuration and data; runs of one key differ in the seed only.
         data: name of the data set; `collect` makes it fit a file name.
         data_hash: hash of the pixels and labels of the data set.
@@ -58,6 +60,11 @@ class FinishedRun:
     def seed(self) -> int:
         """Seed of the training."""
         return int(self.facts["seed"])
+
+    @property
+    def fold(self) -> int | None:
+        """Number of the fold that was tested; None without folds."""
+        return self.facts.get("fold")
 
     def f1(self, split: str) -> dict[str, float]:
         """Mean per-slice F1 of each foreground class; NaN where no slice of the split holds it."""
@@ -92,12 +99,19 @@ def read_run(path: Path) -> FinishedRun:
     try:
         facts: dict[str, Any] = {name: str(scores.facts[name]) for name in _NEEDED_FACTS}
         facts["seed"] = int(scores.facts["seed"])
+        if scores.facts.get("fold") is not None:
+            facts |= {name: int(scores.facts[name]) for name in ("fold", "folds")}
+            facts["folds_hash"] = str(scores.facts["folds_hash"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FibsegError(f"{path}: scores.json is damaged ({error}).") from error
+    # The end of a name is the seed and the hash, as `run_name` writes them.
+    configuration = re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name)
+    if "fold" in facts:
+        # Runs of one fold are compared, so that its number says nothing beside them.
+        configuration = _FOLD_IN_NAME.sub("", configuration)
     return FinishedRun(
         path=path,
-        # The end of a name is the seed and the hash, as `run_name` writes them.
-        configuration=re.sub(r"-s\d+-[0-9a-f]{8}$", "", path.name),
+        configuration=configuration,
         # The name alone is not enough: a configuration can be trained on two versions of its data.
         key=(facts["config_hash"], facts["data_hash"]),
         data=facts["data"],

@@ -1,4 +1,4 @@
-"""Beyond seeds and slices: what test volumes and folds say of the same contrasts.
+"""Beyond seeds and slices: what test volumes and folds say of the same configurations.
 
 Not here: the statistics themselves (`fibseg.comparison.inference`).
 """
