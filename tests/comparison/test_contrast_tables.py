@@ -42,12 +42,13 @@ def test_unpaired_seeds_are_in_the_notes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("slices", "where", "pooled"),
     [
-        (1, "this 1 test slice", ""),
+        (1, "this 1 test slice", "; 1 slice is too few for an interval over slices, too"),
+        (5, "these 5 test slices", "; 5 slices are too few for an interval over slices, too"),
         (
-            5,
-            "these 5 test slices",
-            "Pooled F1 differs by +.020 (over seeds and slices -.005 to +.045; descriptive, since "
-            "5 slices are too few for a 95 % interval). ",
+            10,
+            "these 10 test slices",
+            " (over seeds and slices -.005 to +.045; descriptive, since 10 slices are too few for "
+            "a 95 % interval)",
         ),
     ],
 )
@@ -60,7 +61,7 @@ def test_the_sentence_claims_no_more_than_it_may(
     (contrast,) = dataset_in(tmp_path).contrasts
     assert contrast_sentence(contrast, margin=0.01) == (
         f"On {where} of this stack, unet-on scored .020 above unet-off for er "
-        f"(95 % interval over seeds -.005 to .045; 3 seeds). {pooled}"
+        f"(95 % interval over seeds -.005 to .045; 3 seeds). Pooled F1 differs by +.020{pooled}. "
         "This covers training randomness only, not other slices, cells or annotators."
     )
 

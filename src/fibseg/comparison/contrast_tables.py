@@ -7,6 +7,7 @@ import math
 from fibseg.comparison.contrasts import Contrast, side_text
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.inference import (
+    FEWEST_SLICES,
     MOST_SEEDS,
     SEEDS_FOR_SLICES,
     SEEDS_FOR_TEST,
@@ -132,7 +133,8 @@ def detail_table(dataset: Dataset) -> Table:
             "deviation's own interval",
             "over seeds and slices: 95 % interval of the difference of pooled F1, for other seeds "
             "and other slices of the same volumes; descriptive below "
-            f"{SLICES_FOR_INTERVAL} slices with the class or {SEEDS_FOR_SLICES} seeds",
+            f"{SLICES_FOR_INTERVAL} slices with the class or {SEEDS_FOR_SLICES} seeds, none below "
+            f"{FEWEST_SLICES} slices",
         ],
     )
 
@@ -206,7 +208,8 @@ def contrast_sentence(contrast: Contrast, margin: float) -> str:
             f"The difference is smaller than {margin:g} "
             f"(two one-sided tests, p {p_in_text(contrast.equivalence_p)})."
         )
-    if not math.isnan(contrast.pooled_interval.low):
+    # Of one seed there is no interval of any kind.
+    if len(contrast.seeds) > 1:
         sentences.append(_slices_sentence(contrast))
     return " ".join([*sentences, _SCOPE_OF_BOTH if contrast.covers_slices else SCOPE])
 
@@ -215,6 +218,9 @@ def _slices_sentence(contrast: Contrast) -> str:
     """The interval over seeds and slices, which is not of 95 % where either are few."""
     interval = contrast.pooled_interval
     mean, low, high = map(signed_score, (interval.mean, interval.low, interval.high))
+    if math.isnan(interval.low):
+        few = "1 slice is" if contrast.slices == 1 else f"{contrast.slices} slices are"
+        return f"Pooled F1 differs by {mean}; {few} too few for an interval over slices, too."
     if contrast.covers_slices:
         return f"Pooled F1 differs by {mean} (95 % interval over seeds and slices {low} to {high})."
     few = f"{contrast.slices} slices"
@@ -268,7 +274,8 @@ def score_in_text(value: float) -> str:
 def signed_score(value: float) -> str:
     """A difference with its sign and without the leading zero.
 
-    >>> signed_score(0.0124), signed_score(-0.004)
-    ('+.012', '-.004')
+    >>> signed_score(0.0124), signed_score(-0.004), signed_score(-0.0001)
+    ('+.012', '-.004', '+.000')
     """
-    return f"{'-' if value < 0 else '+'}{score_in_text(abs(value))}"
+    # What rounds to 0 is no negative number.
+    return f"{'-' if round(value, 3) < 0 else '+'}{score_in_text(abs(value))}"

@@ -20,7 +20,7 @@ from fibseg.comparison.detection_tables import (
     table_2,
 )
 from fibseg.comparison.labels import LabelMeasures
-from fibseg.comparison.levels.folds import fold_tables
+from fibseg.comparison.levels.folds import fold_sentences, fold_tables
 from fibseg.comparison.levels.volumes import volume_table
 from fibseg.comparison.rows import tidy_csv
 from fibseg.comparison.score_tables import expert_table, run_table, score_table, table_1
@@ -82,8 +82,8 @@ class Report:
     Attributes:
         dataset: its runs.
         answer: configurations by classes, with ranks.
-        answers: a sentence for each question, and for each curve over the number of annotated
-            slices.
+        answers: a sentence for each question, on these slices and over all folds, and for each
+            curve over the number of annotated slices.
         tables: the other tables that are printed, in order.
         written_only: tables for whom the printed ones are not enough.
         sentences: one for each contrast of two configurations, which are written only.
@@ -124,7 +124,7 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
     return Report(
         dataset=dataset,
         answer=answer_table(dataset),
-        answers=[*answers(dataset), *_outlook_sentences(dataset)],
+        answers=[*answers(dataset), *fold_sentences(dataset), *_outlook_sentences(dataset)],
         tables=[table for table in tables if table is not None],
         written_only=[
             *([detail_table(dataset)] if dataset.contrasts else []),

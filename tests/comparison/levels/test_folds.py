@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from fibseg.comparison.dataset import Dataset, datasets_of
-from fibseg.comparison.levels.folds import fold_tables
+from fibseg.comparison.levels.folds import fold_sentences, fold_tables
 from fibseg.comparison.rows import tidy_csv
 from fibseg.comparison.text import Table
 from fibseg.runs.collection import collect
@@ -80,6 +80,31 @@ def test_six_folds_have_a_widened_interval(tmp_path: Path) -> None:
         f"{np.mean(gains):+.3f}",
         *(f"{end:+.3f}" for end in ends),
         "5 of 6",
+    ]
+    (sentence,) = fold_sentences(datasets_of(collect([tmp_path]))[0])
+    assert sentence.startswith(
+        "Over folds 0, 1, 2, 3, 4, 5 of 6, filter: unet-on less unet-off: er +.018 (95 % interval "
+        "over folds -.0"
+    )
+
+
+def test_the_sentence_of_few_folds_describes(three_folds: Path) -> None:
+    first, *others = datasets_of(collect([three_folds]))
+    assert fold_sentences(first) == [
+        "Over folds 0, 1, 2 of 3, filter: unet-on less unet-off: er +.030 (+.020 to +.040 from "
+        "fold to fold; descriptive)."
+    ]
+    assert [fold_sentences(dataset) for dataset in others] == [[], []]
+
+
+def test_a_main_effect_stands_for_its_parts(three_folds: Path) -> None:
+    for fold in range(3):
+        make_fold_run(three_folds, "eunet-off", fold, 0, 0.5)
+        make_fold_run(three_folds, "eunet-on", fold, 0, 0.6)
+    sentences = fold_sentences(datasets_of(collect([three_folds]))[0])
+    assert [sentence.split(": ")[1] for sentence in sentences] == [
+        "mean of eunet-on, unet-on less mean of eunet-off, unet-off",
+        "mean of unet-off, unet-on less mean of eunet-off, eunet-on",
     ]
 
 

@@ -12,6 +12,7 @@ from fibseg.comparison.inference.families import (
 from fibseg.comparison.inference.intervals import Interval, t_interval
 from fibseg.comparison.inference.power import MOST_SEEDS, seeds_needed, seeds_needed_range
 from fibseg.comparison.inference.slices import (
+    FEWEST_SLICES,
     SEEDS_FOR_SLICES,
     SLICES_FOR_INTERVAL,
     pooled_values,
@@ -19,6 +20,7 @@ from fibseg.comparison.inference.slices import (
 )
 
 __all__ = [
+    "FEWEST_SLICES",
     "MOST_SEEDS",
     "SEEDS_FOR_SLICES",
     "SEEDS_FOR_TEST",

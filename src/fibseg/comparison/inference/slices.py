@@ -23,6 +23,9 @@ A few long blocks, since short ones still resemble each other (Ibragimov and Mü
 SLICES_FOR_INTERVAL = 20
 """Slices from which the interval covers; docs/COMPARING.md has the simulation."""
 
+FEWEST_SLICES = 10
+"""Slices below which their correlation cannot be estimated at all."""
+
 SEEDS_FOR_SLICES = 3
 """Seeds from which it does."""
 
@@ -69,7 +72,7 @@ def slice_interval(values: Floats, volumes: Ints) -> Interval:
     """
     seeds, slices = values.shape
     mean = float(values.mean())
-    if seeds < 2 or slices < SLICE_BLOCKS:
+    if seeds < 2 or slices < FEWEST_SLICES:
         return Interval(mean, math.nan, math.nan)
     over_slices, freedom = _variance_over_slices(values.mean(axis=0) - mean, volumes)
     over_seeds = float(values.mean(axis=1).var(ddof=1)) / seeds

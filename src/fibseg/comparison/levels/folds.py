@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from fibseg.arrays import Floats
-from fibseg.comparison.contrast_tables import interval_cells
+from fibseg.comparison.contrast_tables import interval_cells, signed_score
 from fibseg.comparison.contrasts import Contrast
 from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.inference import Interval
 from fibseg.comparison.inference.intervals import fold_interval, improvement_probability
 from fibseg.comparison.text import Table
 from fibseg.runs.finished import FinishedRun
@@ -43,29 +45,66 @@ def _folds_text(folds: Sequence[Dataset]) -> str:
     return f"folds {', '.join(map(str, numbers))} of {count}"
 
 
-def _contrast_table(folds: Sequence[Dataset]) -> Table:
-    """Every contrast on each fold, mean over seeds."""
+class _OverFolds(NamedTuple):
+    """A contrast of the first fold, with its mean over seeds on each fold; NaN where it has none.
+
+    The interval has no ends below FOLDS_FOR_INTERVAL folds.
+    """
+
+    contrast: Contrast
+    values: list[float]
+    interval: Interval
+
+    @property
+    def known(self) -> list[float]:
+        return [value for value in self.values if not math.isnan(value)]
+
+
+def _over_folds(folds: Sequence[Dataset]) -> list[_OverFolds]:
     count = int(folds[0].runs[0].facts["folds"])
     by_fold = [{_key(dataset, c): c.interval.mean for c in dataset.contrasts} for dataset in folds]
-    rows = []
+    result = []
     for contrast in folds[0].contrasts:
         key = _key(folds[0], contrast)
         values = [of.get(key, math.nan) for of in by_fold]
         known = [value for value in values if not math.isnan(value)]
         interval = fold_interval(known, count)
-        cells = interval_cells(interval)
         if len(known) < FOLDS_FOR_INTERVAL:
-            cells = [cells[0], "-", "-"]
-        rows.append(
-            [
-                contrast.question,
-                contrast.name,
-                contrast.class_name,
-                *("-" if math.isnan(value) else f"{value:+.3f}" for value in values),
-                *cells,
-                f"{sum(value > 0 for value in known)} of {len(known)}",
-            ]
-        )
+            interval = Interval(interval.mean, math.nan, math.nan)
+        result.append(_OverFolds(contrast, values, interval))
+    return result
+
+
+def fold_sentences(dataset: Dataset) -> list[str]:
+    """A sentence for each contrast over all folds, main effects in place of their parts."""
+    if not dataset.other_folds:
+        return []
+    folds = [dataset, *dataset.other_folds]
+    asked = [of for of in _over_folds(folds) if of.contrast.question != "interaction"]
+    with_main_effect = {of.contrast.question for of in asked if of.contrast.is_main_effect}
+    phrases: dict[str, list[str]] = {}
+    for of in asked:
+        if of.contrast.is_main_effect or of.contrast.question not in with_main_effect:
+            phrases.setdefault(f"{of.contrast.question}: {of.contrast.name}", []).append(
+                _phrase(of)
+            )
+    return [
+        f"Over {_folds_text(folds)}, {name}: {'; '.join(of_name)}."
+        for name, of_name in phrases.items()
+    ]
+
+
+def _phrase(of: _OverFolds) -> str:
+    """The difference of one class, with an interval or with the range of the folds."""
+    mean, low, high = map(signed_score, (of.interval.mean, of.interval.low, of.interval.high))
+    if math.isnan(of.interval.low):
+        low, high = (signed_score(end) for end in (min(of.known), max(of.known)))
+        return f"{of.contrast.class_name} {mean} ({low} to {high} from fold to fold; descriptive)"
+    return f"{of.contrast.class_name} {mean} (95 % interval over folds {low} to {high})"
+
+
+def _contrast_table(folds: Sequence[Dataset]) -> Table:
+    """Every contrast on each fold, mean over seeds."""
     name = _name_of(folds)
     return Table(
         name=f"folds-{name}",
@@ -75,7 +114,17 @@ def _contrast_table(folds: Sequence[Dataset]) -> Table:
             *(f"fold {dataset.runs[0].fold}" for dataset in folds),
             *("mean", "from", "to", "above 0"),
         ],
-        rows=rows,
+        rows=[
+            [
+                of.contrast.question,
+                of.contrast.name,
+                of.contrast.class_name,
+                *("-" if math.isnan(value) else f"{value:+.3f}" for value in of.values),
+                *interval_cells(of.interval),
+                f"{sum(value > 0 for value in of.known)} of {len(of.known)}",
+            ]
+            for of in _over_folds(folds)
+        ],
         notes=[
             f"{_folds_text(folds)}: test F1, mean over the seeds that both sides have in a fold",
             f"from, to: 95 % interval over folds, from {FOLDS_FOR_INTERVAL} of them on, widened "
