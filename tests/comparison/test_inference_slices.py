@@ -92,13 +92,14 @@ def simulated(sweeps: int, seeds: int, slices: int, correlation: float) -> np.nd
     return of_slices + 0.2 * generator.normal(size=(sweeps, seeds, 1))
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.5])
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
 def test_intervals_hold_the_truth_as_often_as_they_say(correlation: float) -> None:
     """Of 1,000 sweeps; Student's interval over slices does so in far fewer where they correlate."""
     values = simulated(1000, seeds=3, slices=20, correlation=correlation)
     intervals = [slice_interval(sweep, volume_of(20)) for sweep in values]
     covered = np.mean([interval.low <= 0 <= interval.high for interval in intervals])
-    assert 0.93 <= covered <= 0.98
+    # docs/COMPARING.md says less of slices that are nearly alike.
+    assert (0.9 if correlation == 0.9 else 0.93) <= covered <= 0.98
     if correlation:
         by_slice = values.mean(axis=1)
         usual = stats.ttest_1samp(by_slice, 0, axis=1).confidence_interval()

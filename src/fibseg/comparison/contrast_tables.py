@@ -131,8 +131,8 @@ def detail_table(dataset: Dataset) -> Table:
             "effect size: difference over the deviation of a score over seeds (Cohen's d)",
             "seeds for .01: to see a difference of .01 with 80 % power, and the range from the "
             "deviation's own interval",
-            "over seeds and slices: 95 % interval of the difference of pooled F1, for other seeds "
-            "and other slices of the same volumes; descriptive below "
+            "over seeds and slices: 95 % interval of the difference of pooled F1, of this row "
+            "alone, for other seeds and other slices of the same volumes; descriptive below "
             f"{SLICES_FOR_INTERVAL} slices with the class or {SEEDS_FOR_SLICES} seeds, none below "
             f"{FEWEST_SLICES} slices",
         ],
