@@ -1,0 +1,124 @@
+"""Charts as Vega-Lite specifications, which a page draws, filters and zooms by itself."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
+"""Of the first eight configurations; a grid of the paper has four."""
+
+Specification = dict[str, Any]
+"""A chart in the terms of Vega-Lite 6, without data and width."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of a data set.
+
+    Attributes:
+        title: heading in the page.
+        description: what screen readers read out.
+        specification: what is drawn. The page adds data, width and look.
+        columns: name -> values of each row, all of one length. Configurations, classes and runs are
+            numbers there, since the page holds each name once.
+        logarithmic: channel that a control of the page makes logarithmic, as y; or empty.
+    """
+
+    title: str
+    description: str
+    specification: Specification
+    columns: Mapping[str, Sequence[Any]]
+    logarithmic: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not any(len(values) for values in self.columns.values())
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows as columns, with floats to four digits: a page holds thousands of them.
+
+    >>> columns_of([{"class": 0, "f1": 0.123456}, {"class": 1}])
+    {'class': [0, 1], 'f1': [0.1235, None]}
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [_brief(row.get(name)) for row in rows] for name in names}
+
+
+def _brief(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    # JSON has no word for it, and Vega leaves a gap at null.
+    return round(value, 4) if value - value == 0 else None
+
+
+def by_class(
+    layers: Sequence[Specification], class_names: Sequence[str], independent: str
+) -> Specification:
+    """Layers over each other, in a chart for each class; each has its own axis x or y."""
+    return {
+        "facet": {"field": "class", "type": "nominal", "sort": list(class_names), "title": None},
+        "columns": len(class_names),
+        "spec": {"height": 240, "layer": list(layers)},
+        "resolve": {"scale": {independent: "independent"}},
+    }
+
+
+def quantity(field: str, title: str, **scale: Any) -> Specification:
+    """A number on an axis that needs not begin at 0."""
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "scale": {"zero": False, **scale},
+    }
+
+
+def whole_number(field: str, title: str) -> Specification:
+    """A number on an axis with ticks at whole numbers only."""
+    return {**quantity(field, title), "axis": {"tickMinStep": 1, "format": "d"}}
+
+
+def tooltip(*fields: str) -> list[Specification]:
+    """What hovering over a mark tells, a line for each field."""
+    return [{"field": field} for field in fields]
+
+
+BY_CONFIGURATION: Specification = {"field": "configuration", "type": "nominal", "legend": None}
+"""Color of a mark; the page has the legend, whose entries hide a configuration."""
+
+
+def configuration_colors(count: int) -> list[str]:
+    """Colors of so many configurations, as #rrggbb; those after the eighth are further hues.
+
+    >>> configuration_colors(2)
+    ['#1f77b4', '#ff7f0e']
+    """
+    # Steps of the golden ratio: hues never meet, however many there are.
+    further = [
+        colorsys.hls_to_rgb(0.618034 * k % 1, (0.35, 0.5, 0.65)[k % 3], 0.6)
+        for k in range(max(0, count - len(_COLORS)))
+    ]
+    parts = [[f"{round(255 * part):02x}" for part in color] for color in further]
+    return [*_COLORS[:count], *("#" + "".join(color) for color in parts)]
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names without the words that all of them share.
+
+    >>> short_names(["unet-on-quick", "eunet-off-quick"])
+    ['unet-on', 'eunet-off']
+    >>> short_names(["unet-on-quick"])
+    ['unet-on-quick']
+    """
+    # The minus of 1e-4 is no end of a word.
+    words = [re.split(r"(?<!\de)-", name) for name in names]
+    shared = set.intersection(*map(set, words)) if len(names) > 1 else set()
+    short = ["-".join(word for word in of_name if word not in shared) for of_name in words]
+    # Names of which nothing is left, or which became equal, stay as they are.
+    return short if all(short) and len(set(short)) == len(names) else list(names)
