@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fibseg.pages.charts import charts_of, learning_curves, recall_chart, thinned_curve
+from fibseg.pages.charts import charts_of, recall_chart
+from fibseg.pages.curves import learning_curves, thinned_curve
 from fibseg.pages.slice_charts import difference_chart, slice_chart
 from fibseg.pages.vega import Chart, configuration_colors, short_names
 from tests.support.page_runs import make_page_runs
@@ -28,6 +29,10 @@ def rows(chart: Chart) -> list[dict[str, Any]]:
         {name: value for name, value in zip(names, row, strict=True) if value is not None}
         for row in values
     ]
+
+
+def curves_in(folder: Path) -> list[Chart]:
+    return learning_curves([run.metrics for run in dataset_in(folder).runs])
 
 
 def fields(part: Any) -> Iterator[str]:
@@ -82,7 +87,7 @@ def test_every_run_has_a_dot_and_every_configuration_its_interval(tmp_path: Path
 def test_charts_with_nothing_to_draw_are_left_out(tmp_path: Path) -> None:
     make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
     dataset = dataset_in(tmp_path)
-    for chart in (*learning_curves(dataset), difference_chart(dataset), recall_chart(dataset)):
+    for chart in (*curves_in(tmp_path), difference_chart(dataset), recall_chart(dataset)):
         assert chart.is_empty
     titles = [chart.title for chart in charts_of(dataset)]
     assert titles == ["Every run", "Slice by slice", "Confusion of classes"]
@@ -91,9 +96,9 @@ def test_charts_with_nothing_to_draw_are_left_out(tmp_path: Path) -> None:
 def test_metrics_that_are_cut_off_are_passed_over(tmp_path: Path) -> None:
     path = make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
     (path / "metrics.csv").write_text("epoch,val_loss,val_f1\n0,1.0,0.5\n1,0.9")
-    assert all(chart.is_empty for chart in learning_curves(dataset_in(tmp_path)))
+    assert all(chart.is_empty for chart in curves_in(tmp_path))
     (path / "metrics.csv").write_text("epoch,val_loss\n0,1.0\n")
-    f1, loss = learning_curves(dataset_in(tmp_path))
+    f1, loss = curves_in(tmp_path)
     assert f1.is_empty and rows(loss) == [{"run": 0, "epoch": 1, "value": 1.0}]
 
 

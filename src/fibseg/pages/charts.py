@@ -10,6 +10,7 @@ import numpy as np
 from fibseg.arrays import Floats
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.inference import t_interval
+from fibseg.pages.curves import learning_curves
 from fibseg.pages.few_slices import few_slices_chart
 from fibseg.pages.slice_charts import difference_chart, slice_chart
 from fibseg.pages.vega import (
@@ -20,16 +21,9 @@ from fibseg.pages.vega import (
     quantity,
     short_names,
     tooltip,
-    whole_number,
 )
 from fibseg.runs.components import components_of
 from fibseg.runs.finished import FinishedRun
-
-_CURVES = {"val_f1": "validation F1", "val_loss": "validation loss"}
-"""Column of metrics.csv -> title of its axis."""
-
-_POINTS_OF_CURVE = 150
-"""Epochs of a learning curve at most; 120 runs of 500 epochs would make a page of 5 MB."""
 
 _AREA_BINS = 6
 """Bins of area, equal on a logarithmic axis."""
@@ -40,7 +34,7 @@ def charts_of(dataset: Dataset) -> list[Chart]:
     charts = [
         run_chart(dataset),
         few_slices_chart(dataset),
-        *learning_curves(dataset),
+        *learning_curves([run.metrics for run in dataset.runs]),
         slice_chart(dataset),
         difference_chart(dataset),
         confusion_chart(dataset),
@@ -119,54 +113,6 @@ def run_chart(dataset: Dataset) -> Chart:
         specification=specification,
         columns=columns_of(rows),
     )
-
-
-def learning_curves(dataset: Dataset) -> list[Chart]:
-    """Validation F1 and loss of each run over the epochs.
-
-    A chart is empty where no run kept its metrics.
-    """
-    charts = []
-    for column, title in _CURVES.items():
-        rows = [
-            {"run": number, "epoch": epoch, "value": value}
-            for number, run in enumerate(dataset.runs)
-            for epoch, value in thinned_curve(run.metrics, column)
-        ]
-        line = {
-            "mark": {"type": "line", "strokeWidth": 1.2, "opacity": 0.6, "cursor": "pointer"},
-            "encoding": {
-                "x": whole_number("epoch", "epoch"),
-                "y": quantity("value", title),
-                "color": BY_CONFIGURATION,
-                "detail": {"field": "name"},
-                "tooltip": tooltip("name", "seed"),
-            },
-        }
-        charts.append(
-            Chart(
-                title=f"Learning curves: {title}",
-                description=f"{title} of each run over its epochs",
-                specification={"height": 260, "layer": [line]},
-                columns=columns_of(rows),
-                logarithmic="y" if column == "val_loss" else "",
-            )
-        )
-    return charts
-
-
-def thinned_curve(
-    metrics: Sequence[dict[str, float]], column: str, points: int = _POINTS_OF_CURVE
-) -> list[tuple[int, float]]:
-    """Epochs, counted from 1, and values of a column; so many points at most, the last among them.
-
-    Epochs without the column are passed over.
-    """
-    # Metrics count epochs from 0, people from 1; the row of the start of a finetuning is epoch 0.
-    curve = [(int(row["epoch"]) + 1, row[column]) for row in metrics if column in row]
-    step = max(1, -(-len(curve) // points))
-    # Backwards, so that the last epoch stays.
-    return curve[::-1][::step][::-1]
 
 
 def confusion_chart(dataset: Dataset) -> Chart:

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.report import Report
 from fibseg.comparison.text import Table
 from fibseg.files import write_whole
-from fibseg.pages.assets import asset, embedded_json
+from fibseg.pages.assets import asset
 from fibseg.pages.gallery import gallery, gallery_part
-from fibseg.pages.vega import Chart, configuration_colors, short_names
+from fibseg.pages.vega import Chart, ChartedRun, charts_part
 from fibseg.runs.finished import FinishedRun
 
 
@@ -97,50 +98,24 @@ def _dataset_part(
         f'<section><h2 id="{name}">{html.escape(report.dataset.name)}</h2>'
         f"{_table(report.answer, anchors, runs, folder)}<ul>{answers}</ul>"
         f"<details><summary>All tables</summary>{tables}{in_words}</details>"
-        f"{_charts(report, charts)}"
+        f"{_charts(report.dataset, charts)}"
         f'<div id="{name}-slices">{slices}</div>'
         f'<h3 id="{name}-runs">The runs behind every number</h3>'
         f"<ul>{_run_list(groups, anchors, folder)}</ul></section>"
     )
 
 
-def _charts(report: Report, charts: Sequence[Chart]) -> str:
-    """Places of the charts, and their content for the script."""
-    names = list(report.dataset.configurations)
+def _charts(dataset: Dataset, charts: Sequence[Chart]) -> str:
     numbers = {
         run.path: number
-        for number, runs in enumerate(report.dataset.configurations.values())
+        for number, runs in enumerate(dataset.configurations.values())
         for run in runs
     }
-    content = {
-        "configurations": [
-            {"name": name, "short": short}
-            for name, short in zip(names, short_names(names), strict=True)
-        ],
-        "colors": configuration_colors(len(names)),
-        "classes": report.dataset.foreground,
-        "runs": [
-            {"name": run.path.name, "seed": run.seed, "configuration": numbers[run.path]}
-            for run in report.dataset.runs
-        ],
-        "charts": [
-            {
-                "specification": chart.specification,
-                "columns": chart.columns,
-                "logarithmic": chart.logarithmic,
-                "description": chart.description,
-            }
-            for chart in charts
-        ],
-    }
-    figures = "".join(
-        f'<figure><h3>{html.escape(chart.title)}</h3><div class="chart"></div></figure>'
-        for chart in charts
-    )
-    return (
-        '<div class="charts"><div class="panel" role="group" aria-label="What the charts show">'
-        f'</div>{figures}<script type="application/json">{embedded_json(content)}</script></div>'
-    )
+    runs = [
+        ChartedRun(name=run.path.name, seed=run.seed, configuration=numbers[run.path])
+        for run in dataset.runs
+    ]
+    return charts_part(charts, list(dataset.configurations), dataset.foreground, runs)
 
 
 def _run_list(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import colorsys
+import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from fibseg.pages.assets import embedded_json
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
 """Of the first eight configurations; a grid of the paper has four."""
@@ -38,6 +41,57 @@ class Chart:
     def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
         return not any(len(values) for values in self.columns.values())
+
+
+class ChartedRun(NamedTuple):
+    """A run as charts name it; `configuration` is the number of its configuration."""
+
+    name: str
+    seed: int
+    configuration: int
+
+
+def charts_part(
+    charts: Sequence[Chart],
+    configurations: Sequence[str],
+    class_names: Sequence[str],
+    runs: Sequence[ChartedRun],
+) -> str:
+    """Write the places of charts as HTML, with their content for `charts.js`."""
+    figures = "".join(
+        f'<figure><h3>{html.escape(chart.title)}</h3><div class="chart"></div></figure>'
+        for chart in charts
+    )
+    content = chart_content(charts, configurations, class_names, runs)
+    return (
+        '<div class="charts"><div class="panel" role="group" aria-label="What the charts show">'
+        f'</div>{figures}<script type="application/json">{embedded_json(content)}</script></div>'
+    )
+
+
+def chart_content(
+    charts: Sequence[Chart],
+    configurations: Sequence[str],
+    class_names: Sequence[str],
+    runs: Sequence[ChartedRun],
+) -> dict[str, Any]:
+    """All that `charts.js` needs to draw charts, as JSON can hold it."""
+    names = zip(configurations, short_names(configurations), strict=True)
+    return {
+        "configurations": [{"name": name, "short": short} for name, short in names],
+        "colors": configuration_colors(len(configurations)),
+        "classes": list(class_names),
+        "runs": [run._asdict() for run in runs],
+        "charts": [
+            {
+                "specification": chart.specification,
+                "columns": chart.columns,
+                "logarithmic": chart.logarithmic,
+                "description": chart.description,
+            }
+            for chart in charts
+        ],
+    }
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
