@@ -36,9 +36,9 @@ function checkbox(text, color, changed) {
 }
 
 class Charts {
-  constructor(part) {
+  constructor(part, content) {
     this.part = part;
-    this.content = JSON.parse(part.querySelector('script').textContent);
+    this.content = content;
     this.hidden = {configuration: new Set(), class: new Set()};
     this.run = null;
     this.isLogarithmic = false;
@@ -64,6 +64,17 @@ class Charts {
     addEventListener('beforeprint', () => this.places.forEach((_, number) => this.draw(number)));
   }
 
+  // Other numbers of the same runs.
+  update(content) {
+    this.content = content;
+    this.redraw();
+  }
+
+  close() {
+    this.tip.remove();
+    for (const view of this.views.values()) view.finalize();
+  }
+
   addControls() {
     const {configurations, colors, classes, runs} = this.content;
     const group = (title, names, key, colored) => element(
@@ -81,7 +92,7 @@ class Charts {
     const panel = this.part.querySelector('.panel');
     panel.append(
       group('Configurations', configurations.map(name => name.short), 'configuration', true),
-      group('Classes', classes, 'class', false),
+      ...(classes.length ? [group('Classes', classes, 'class', false)] : []),
       element('fieldset', {}, element('label', {}, 'Run ', this.choice),
         element('label', {}, log, ' logarithmic loss')),
       element('p', {
@@ -206,4 +217,6 @@ class Charts {
   }
 }
 
-for (const part of document.querySelectorAll('.charts')) new Charts(part);
+for (const part of document.querySelectorAll('.charts')) {
+  new Charts(part, JSON.parse(part.querySelector('script').textContent));
+}
