@@ -58,6 +58,7 @@ def answer_table(dataset: Dataset) -> Table:
         notes=[
             *_star_notes(tests),
             "minutes: of training and scoring a run, mean over runs",
+            *_left_out_notes(dataset),
             *_mixture_notes(dataset),
         ],
     )
@@ -103,6 +104,15 @@ def _star_notes(tests: int) -> list[str]:
         "*: below the best of its class by more than chance over seeds (joint sign flips, "
         f"{tests} tests of all pairs)"
     ]
+
+
+def _left_out_notes(dataset: Dataset) -> list[str]:
+    """How many runs are in no number here, with the first of them."""
+    if not dataset.left_out:
+        return []
+    others = len(dataset.left_out) - 1
+    more = f"; and {others} more, below Table 1" if others else ""
+    return [f"not among them: {dataset.left_out[0]}{more}"]
 
 
 _ALIKE = ("device", "device_name", "precision", "tf32", "windows")
