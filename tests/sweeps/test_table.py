@@ -51,7 +51,7 @@ def test_a_long_name_takes_one_line(tmp_path: Path) -> None:
     runs = [
         make_sweep_run(tmp_path, name, seed, 1, state="running", started=0.0) for seed in (4, 5)
     ]
-    table = live_table(runs, 2, 50.0, 10)
+    table = live_table(runs, 2, 50.0, height=10, width=80)
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(table)
     lines = [line for line in console.export_text().splitlines() if line.startswith("│")]

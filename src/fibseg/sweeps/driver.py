@@ -280,5 +280,11 @@ class Sweep:
         self.console.print(event_line(run, self.runs, self._slots, time.time()))
 
     def _table(self) -> Table:
-        height = self.console.size.height - LINES_AROUND_TABLE
-        return live_table(self.runs, self._slots, time.time(), height)
+        width, height = self.console.size
+        return live_table(
+            runs=self.runs,
+            slots=self._slots,
+            now=time.time(),
+            height=height - LINES_AROUND_TABLE,
+            width=width,
+        )

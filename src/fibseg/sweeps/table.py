@@ -38,13 +38,28 @@ def duration_text(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def live_table(runs: Sequence[SweepRun], slots: int, now: float, height: int) -> Table:
-    """Running runs first, then failed, ended and waiting ones; at most `height` of them."""
+_OTHER_COLUMNS = 68
+"""Characters of the live table beside the names of the runs."""
+
+
+def live_table(
+    runs: Sequence[SweepRun], slots: int, now: float, height: int, width: int = 160
+) -> Table:
+    """Running runs first, then failed, ended and waiting ones.
+
+    Args:
+        runs: all runs of the sweep.
+        slots: how many of them train at once.
+        now: seconds since 1970.
+        height: lines for the runs; those that have no room are counted.
+        width: characters of the terminal.
+    """
     outlook = estimate_outlook(runs, slots, now)
     time_left = duration_text(outlook.seconds)
     title = f"{outlook.ended} of {len(runs)} runs ended; about {time_left} left"
     # A long name in several lines would push the runs below it off the screen.
-    group = Column("run", no_wrap=True, overflow="ellipsis")
+    longest = max(12, width - _OTHER_COLUMNS)
+    group = Column("run", no_wrap=True, overflow="ellipsis", max_width=longest)
     table = Table(group, "seed", "epoch", "val loss", "val F1", "left", "state", title=title)
     # Stable, so that the runs of one state stay in the order of the command line.
     in_order = sorted(runs, key=lambda run: LIVE_ORDER.index(run.state))
