@@ -24,6 +24,7 @@ from fibseg.errors import FibsegError
 from fibseg.machine import print_line, table_console
 from fibseg.pages.charts import charts_of
 from fibseg.pages.comparison import write_comparison_page
+from fibseg.pages.wandb_report import save_wandb_report
 from fibseg.rules import Check, among, number, require
 from fibseg.runs.collection import collect
 from fibseg.scores.components import PAPER_BINS, Bins
@@ -110,6 +111,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PROJECT",
         help="also log the result as a run of W&B, offline if there is no account",
     )
+    parser.add_argument(
+        "--wandb-report",
+        metavar="ENTITY/PROJECT",
+        help="also make a report of W&B about the runs that were logged to this project",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -147,6 +153,8 @@ def run(options: argparse.Namespace) -> None:
             reports=reports,
             console=console,
         )
+    if options.wandb_report:
+        print_line(console, save_wandb_report(options.wandb_report, reports))
     print_line(console, f"{output}: index.html, comparison.md, each table as CSV and LaTeX")
 
 
