@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from fibseg.pages.charts import charts_of, recall_chart
+from fibseg.pages.colors import configuration_colors
 from fibseg.pages.curves import learning_curves, thinned_curve
 from fibseg.pages.slice_charts import difference_chart, slice_chart
-from fibseg.pages.vega import Chart, configuration_colors, short_names
+from fibseg.pages.vega import Chart, short_names
 from tests.support.page_runs import make_page_runs
 from tests.support.runs import dataset_in, make_grid, make_run, write_config
 

@@ -12,6 +12,9 @@ from fibseg.errors import FibsegError
 from fibseg.pages.wandb_report import save_wandb_report, wandb_report
 from tests.support.runs import dataset_in, make_grid
 
+# W&B's package uses what its own dependency deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 
 @pytest.fixture
 def reports(tmp_path: Path) -> list[Report]:

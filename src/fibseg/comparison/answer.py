@@ -46,7 +46,9 @@ def answer_table(dataset: Dataset) -> Table:
         runs = dataset.configurations[label]
         cells = []
         for column, name in enumerate(dataset.foreground):
-            rank = 1 + sum(other[column] > means[label][column] for other in means.values())
+            # Equal means share a rank, though their last bits differ.
+            better = means[label][column] + 1e-12
+            rank = 1 + sum(other[column] > better for other in means.values())
             star = "*" if (label, name) in below else ""
             cells.append(_cell(t_interval(scores[label][name]), f"#{rank}{star}"))
         rows.append([label, *cells, *_cost_cells(dataset, label), str(len(runs))])

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fibseg.arrays import IGNORE, Floats, Ints, Place, UInt8
 from fibseg.comparison.dataset import Dataset
 from fibseg.pages.assets import embedded_json
-from fibseg.pages.figures import class_color
+from fibseg.pages.colors import class_color
 from fibseg.runs.collection import median_run
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.finished import FinishedRun
@@ -99,22 +100,31 @@ def _add_configuration(
     Runs without label files are passed over.
     """
     count = len(runs[0].places["test"])
-    labels: dict[Path, list[UInt8]] = {}
+    classes = len(runs[0].class_names)
+    labelled = []
+    # Votes and not the labels of all runs, which would be the largest part of the memory.
+    votes = [np.zeros((classes, *truth.shape), np.uint16) for truth in truths]
     for run in runs:
         pages = _read_some_pages(RunDirectory(run.path).labels("test"), count, positions)
         if pages:
-            labels[run.path] = [_reduced(page) for page in pages]
-    if not labels:
+            labelled.append(run)
+        for of_slice, page in zip(votes, map(_reduced, pages), strict=False):
+            for index in range(classes):
+                of_slice[index] += page == index
+    if not labelled:
         return
     # An example in the middle; the best run would promise too much.
-    median = median_run([run for run in runs if run.path in labels])
-    for k, picture in enumerate(pictures):
-        picture.layers[f"{label}, seed {median.seed}"] = _label_url(labels[median.path][k])
-        errors = (labels[median.path][k] != truths[k]) & (truths[k] != IGNORE)
-        picture.layers[f"{label}, seed {median.seed}: errors"] = _red_url(255 * errors)
-        if len(labels) > 1:
-            of_runs = np.stack([pages[k] for pages in labels.values()])
-            url = _disagreement_url(of_runs, len(runs[0].class_names))
+    median = median_run(labelled)
+    labels = _read_some_pages(RunDirectory(median.path).labels("test"), count, positions)
+    for picture, page, truth, of_slice in zip(
+        pictures, map(_reduced, labels), truths, votes, strict=True
+    ):
+        name = f"{label}, seed {median.seed}"
+        picture.layers[name] = _label_url(page)
+        errors = (page != truth) & (truth != IGNORE)
+        picture.layers[f"{name}: errors"] = _red_url(255 * errors)
+        if len(labelled) > 1:
+            url = _disagreement_url(of_slice, len(labelled))
             picture.layers[f"{label}: seeds disagree"] = url
 
 
@@ -156,11 +166,9 @@ def _label_url(labels: UInt8) -> str:
     return _palette_url(labels, colors)
 
 
-def _disagreement_url(labels: UInt8, classes: int) -> str:
-    """Labels (R, h, w) of R runs as a picture: red where runs differ from the commonest class."""
-    # The number of runs that agree on the commonest class.
-    votes = np.max([(labels == index).sum(axis=0) for index in range(classes)], axis=0)
-    shares = 1 - votes / len(labels)
+def _disagreement_url(votes: NDArray[np.uint16], runs: int) -> str:
+    """Votes (K, h, w) of runs as a picture: red where runs differ from the commonest class."""
+    shares = 1 - votes.max(axis=0) / runs
     # With two classes half of the runs can differ at most: that is full red.
     return _red_url(np.rint(255 * np.clip(shares * 2, 0, 1)))
 
@@ -178,7 +186,7 @@ def _palette_url(indices: UInt8, colors: UInt8) -> str:
     # A byte a pixel in place of four, of which PNG compresses large even areas well.
     picture = Image.fromarray(indices)
     picture.putpalette(colors[:, :3].tobytes())
-    return _data_url(picture, "PNG", transparency=colors[:, 3].tobytes(), optimize=True)
+    return _data_url(picture, "PNG", transparency=colors[:, 3].tobytes())
 
 
 def _data_url(picture: Image.Image, kind: str, **options: Any) -> str:

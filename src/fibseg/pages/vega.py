@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import html
 import re
 from collections.abc import Mapping, Sequence
@@ -10,9 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fibseg.pages.assets import embedded_json
-
-_COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
-"""Of the first eight configurations; a grid of the paper has four."""
+from fibseg.pages.colors import configuration_colors
 
 Specification = dict[str, Any]
 """A chart in the terms of Vega-Lite 6, without data and width."""
@@ -145,21 +142,6 @@ def tooltip(*fields: str) -> list[Specification]:
 
 BY_CONFIGURATION: Specification = {"field": "configuration", "type": "nominal", "legend": None}
 """Color of a mark; the page has the legend, whose entries hide a configuration."""
-
-
-def configuration_colors(count: int) -> list[str]:
-    """Colors of so many configurations, as #rrggbb; those after the eighth are further hues.
-
-    >>> configuration_colors(2)
-    ['#1f77b4', '#ff7f0e']
-    """
-    # Steps of the golden ratio: hues never meet, however many there are.
-    further = [
-        colorsys.hls_to_rgb(0.618034 * k % 1, (0.35, 0.5, 0.65)[k % 3], 0.6)
-        for k in range(max(0, count - len(_COLORS)))
-    ]
-    parts = [[f"{round(255 * part):02x}" for part in color] for color in further]
-    return [*_COLORS[:count], *("#" + "".join(color) for color in parts)]
 
 
 def short_names(names: Sequence[str]) -> list[str]:
