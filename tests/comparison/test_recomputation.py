@@ -15,7 +15,7 @@ KEPT = PROJECT / "benchmarks" / "runs"
 
 
 @pytest.mark.slow(seconds=12)
-def test_kept_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_kept_runs(tmp_path: Path) -> None:
     folders = [KEPT / "vnc", KEPT / "epfl"]
     assert main(["compare", *map(str, folders), "--output", str(tmp_path)]) == 0
     assert recompute(folders, tmp_path) > 4000
