@@ -16,7 +16,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from fibseg.pages.svg import CHART_STYLE, add_legend, chart_row, configuration_color, svg_text
+from benchmarks.svg import CHART_STYLE, add_legend, chart_row, configuration_color, svg_text
 
 _Scores = dict[int, list[dict[str, float]]]
 

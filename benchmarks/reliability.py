@@ -21,8 +21,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from benchmarks.scored import ScoredRun, open_scored
+from benchmarks.svg import CHART_STYLE, svg_text
 from fibseg.arrays import IGNORE
-from fibseg.pages.svg import CHART_STYLE, svg_text
 from fibseg.prediction.slices import slice_scores
 from fibseg.prediction.windows import chosen_windows
 

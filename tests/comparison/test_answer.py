@@ -7,6 +7,7 @@ from typing import Any
 
 from fibseg.comparison.answer import answer_table, answers
 from fibseg.comparison.contrast_tables import SCOPE
+from fibseg.comparison.dataset import Dataset
 from tests.support.runs import change_scores, dataset_in, make_grid, make_run
 
 
@@ -64,3 +65,14 @@ def test_one_run_asks_nothing(tmp_path: Path) -> None:
     dataset = dataset_in(tmp_path)
     assert answers(dataset) == []
     assert answer_table(dataset).rows[0][1] == ".500 #1"
+
+
+def test_runs_that_are_in_no_number_are_named(tmp_path: Path) -> None:
+    make_run(tmp_path, "unet-off", 0, [0.5], [0.5])
+    runs = dataset_in(tmp_path).runs
+    assert "not among them" not in " ".join(answer_table(Dataset(runs)).notes)
+    left_out = ["unet-off-s1: it diverged", "unet-off-s2: it failed", "unet-off-s3: no scores"]
+    notes = answer_table(Dataset(runs, left_out)).notes
+    assert "not among them: unet-off-s1: it diverged; and 2 more, below Table 1" in notes
+    notes = answer_table(Dataset(runs, left_out[:1])).notes
+    assert "not among them: unet-off-s1: it diverged" in notes

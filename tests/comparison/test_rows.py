@@ -69,6 +69,24 @@ def test_collapsed_runs_by_validation(tmp_path: Path) -> None:
     assert collapsed_runs([], "er") == []
 
 
+@pytest.mark.parametrize(
+    ("scores", "collapsed"),
+    [
+        ((0.0, 0.8, 0.02), [0, 2]),
+        ((0.1, 0.8, 0.1, 0.1, 0.1, 0.82, 0.1), [0, 2, 3, 4, 6]),
+        ((0.3, 0.5), []),
+        ((0.2, 0.5), [0]),
+        ((0.0, 0.0), []),
+    ],
+)
+def test_runs_that_stand_say_which_collapsed_though_they_are_few(
+    scores: tuple[float, ...], collapsed: list[int], tmp_path: Path
+) -> None:
+    for seed, score in enumerate(scores):
+        make_run(tmp_path, "unet-off", seed, [score], [0.5])
+    assert [run.seed for run in collapsed_runs(dataset_in(tmp_path).runs, "er")] == collapsed
+
+
 def test_a_run_that_predicts_nothing_has_no_precision_and_is_in_no_mean_of_it(
     tmp_path: Path,
 ) -> None:

@@ -59,7 +59,7 @@ def test_the_page_is_whole(pictures: bool, tmp_path: Path) -> None:
     tags = Tags(page)
     # The answer, Table 1, scores, Table 2, contrasts, details, runs.
     assert tags.count("table") == 7
-    assert tags.count("svg") == 6
+    assert page.count('<div class="chart">') == 7
     assert tags.count("select") == (3 if pictures else 0)
     assert "This covers training randomness only" in page
     assert "Comparison of 9 runs" in page and "Left out" not in page
@@ -73,7 +73,6 @@ def test_the_page_loads_nothing_and_escapes_names(tmp_path: Path) -> None:
         for name in ("src", "href", "xlink:href"):
             assert not re.match(r"\w+://|//", attributes.get(name) or "")
     assert tags.count("b") == 0 and "&lt;b&gt;er$x$" in page
-    assert all(attributes.get("aria-label") for tag, attributes in tags.tags if tag == "svg")
 
 
 def test_links_lead_to_parts_of_the_page_and_to_run_directories(tmp_path: Path) -> None:
@@ -102,6 +101,8 @@ def test_runs_that_are_left_out_are_listed(tmp_path: Path) -> None:
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 TRIAL = """
 <script>
+  const pause = () => new Promise(resolve => setTimeout(resolve, 50));
+  (async () => {
   const table = document.querySelector('table.sortable');
   const head = table.querySelectorAll('th button')[1];
   const column = () => [...table.tBodies[0].rows].map(row => row.cells[1].textContent);
@@ -109,7 +110,7 @@ TRIAL = """
   const up = column();
   const sorted = head.closest('th').getAttribute('aria-sort');
   head.click();
-  const [, left, right] = document.querySelectorAll('select');
+  const [, left, right] = document.querySelectorAll('.gallery select');
   const swipe = document.querySelector('input[type=range]');
   left.value = 'truth';
   right.value = 'unet-on, seed 1';
@@ -118,13 +119,30 @@ TRIAL = """
   const images = [...document.querySelectorAll('img.layer')];
   const layers = images.map(image => [image.style.clipPath, image.naturalWidth > 0]);
   const alt = document.querySelector('img').alt;
-  document.title = JSON.stringify({up, sorted, down: column(), layers, alt});
+  dispatchEvent(new Event('beforeprint'));
+  const drawn = async () => {
+    await pause();
+    return [...document.querySelectorAll('.chart')].map(
+      chart => chart.querySelectorAll('.mark-symbol path, .mark-line path').length);
+  };
+  const dots = [await drawn()];
+  document.querySelector('.panel input').click();
+  dots.push(await drawn());
+  document.querySelector('.panel input').click();
+  const choice = document.querySelector('.panel select');
+  choice.value = 1;
+  choice.dispatchEvent(new Event('change'));
+  dots.push(await drawn());
+  const rows = [...document.querySelectorAll('tr[data-run]')].filter(row => !row.hidden);
+  const run = [choice.selectedOptions[0].textContent, rows.map(row => row.dataset.run)];
+  document.title = JSON.stringify({up, sorted, down: column(), layers, alt, dots, run});
+  })();
 </script>
 """
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here: the page's script is not tried")
-def test_sorting_and_swiping_in_a_browser(tmp_path: Path) -> None:
+def test_sorting_swiping_and_filtering_in_a_browser(tmp_path: Path) -> None:
     make_page_runs(tmp_path / "runs", pictures=True)
     text = write_page(tmp_path / "runs", tmp_path / "out" / "index.html")
     page = tmp_path / "out" / "trial.html"
@@ -140,3 +158,10 @@ def test_sorting_and_swiping_in_a_browser(tmp_path: Path) -> None:
     clips = [clip for clip, _ in outcome["layers"]]
     assert clips == ["inset(0px 70% 0px 0px)", "inset(0px 0px 0px 30%)"]
     assert outcome["alt"].endswith("left truth, right unet-on, seed 1")
+    everything, without_first, of_run = outcome["dots"]
+    # Nine runs; three of each configuration; a curve for each of them.
+    assert [everything[k] for k in (0, 1, 2)] == [9, 9, 9]
+    assert [without_first[k] for k in (0, 1, 2)] == [6, 6, 6]
+    assert [of_run[k] for k in (0, 1, 2)] == [1, 1, 1]
+    name, rows = outcome["run"]
+    assert rows == [name]

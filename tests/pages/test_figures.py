@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from fibseg.arrays import IGNORE
-from fibseg.pages.figures import class_color, overlay, save_curves, save_panels
+from fibseg.pages.colors import class_color
+from fibseg.pages.figures import overlay, save_curves, save_panels
 
 
 def test_labels_over_an_image() -> None:

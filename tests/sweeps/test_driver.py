@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from fibseg import runs
 from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory
 from fibseg.sweeps import driver
-from fibseg.sweeps.driver import Sweep
+from fibseg.sweeps.driver import Sweep, trials_text
 from fibseg.sweeps.job import Outcome, Task, failed_outcome
 from fibseg.sweeps.progress import SweepRun
 
@@ -301,4 +302,24 @@ def test_an_error_of_the_pool_ends_the_sweep_with_its_table(tmp_path: Path) -> N
     sweep = DrivenSweep(tmp_path, [completed()], [stop], [completed()])
     with pytest.raises(FibsegError, match="Ray was stopped"):
         sweep.drive()
-    assert "1 finished, 2 running" in sweep.printed
+    assert "1 finished, 2 interrupted" in sweep.printed
+
+
+def test_ctrl_c_says_which_runs_it_interrupted(tmp_path: Path) -> None:
+    def interrupt() -> Outcome | str:
+        raise KeyboardInterrupt
+
+    sweep = DrivenSweep(tmp_path, [interrupt], [completed()], [completed()])
+    with pytest.raises(KeyboardInterrupt):
+        sweep.drive()
+    assert [run.state for run in sweep.runs] == ["interrupted", "interrupted", "waiting"]
+    assert "2 interrupted, 1 waiting" in sweep.printed and "running" in sweep.printed
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "text"), [(0, 4, "trials 1 to 4 of 20"), (4, 1, "trial 5 of 20")]
+)
+def test_a_search_counts_its_trials(first: int, count: int, text: str) -> None:
+    config = OmegaConf.create({"hydra": {"sweeper": {"n_trials": 20}}})
+    assert trials_text(config, first, count) == text
+    assert trials_text(OmegaConf.create({"hydra": {"sweeper": {}}}), first, count) == ""

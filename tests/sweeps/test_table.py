@@ -35,11 +35,27 @@ def test_the_live_table_shows_runs_at_work_first(tmp_path: Path) -> None:
         make_sweep_run(tmp_path, "x", 2, 10, state="running", started=0.0, tries=1),
         make_sweep_run(tmp_path, "x", 3, 2, state="failed", error="no such file"),
     ]
-    assert rows_of(live_table(runs, 2, 50.0, 3)) == [
-        ["x seed=1", "5/10", "0.5000", "0.250", "38 s", "running, try 2"],
-        ["x seed=2", "10/10", "0.5000", "0.250", "0 s", "scoring"],
-        ["x seed=3", "2/10", "0.5000", "0.250", "", "failed"],
+    rows = [
+        ["x", "1", "5/10", "0.5000", "0.250", "38 s", "running, try 2"],
+        ["x", "2", "10/10", "0.5000", "0.250", "0 s", "scoring"],
+        ["x", "3", "2/10", "0.5000", "0.250", "", "failed"],
+        ["x", "0", "0/10", "", "", "", "waiting"],
     ]
+    assert rows_of(live_table(runs, 2, 50.0, 4)) == rows
+    short = live_table(runs, 2, 50.0, 3)
+    assert rows_of(short) == rows[:2] and "and 2 more runs" in text_of(short)
+
+
+def test_a_long_name_takes_one_line(tmp_path: Path) -> None:
+    name = "training.learning_rate=0.001,patches.size=256,model.width=16,filter.areas=[650,3200]"
+    runs = [
+        make_sweep_run(tmp_path, name, seed, 1, state="running", started=0.0) for seed in (4, 5)
+    ]
+    table = live_table(runs, 2, 50.0, height=10, width=80)
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(table)
+    lines = [line for line in console.export_text().splitlines() if line.startswith("│")]
+    assert len(lines) == 2 and [line.split("│")[2].strip() for line in lines] == ["4", "5"]
 
 
 def test_the_live_table_without_an_estimate(tmp_path: Path) -> None:
@@ -74,6 +90,8 @@ def test_the_ending_names_every_run_and_counts(tmp_path: Path) -> None:
         for seed, state in enumerate(states)
     ]
     assert state_counts(runs) == "1 finished, 1 resumed, 1 skipped, 1 failed, 1 waiting"
+    runs[1].state = "interrupted"
+    assert state_counts(runs).endswith("1 skipped, 1 interrupted, 1 waiting")
     rows = rows_of(ending_table(runs))
     assert [row[0] for row in rows] == [f"x-s{seed}" for seed in range(5)]
     assert [row[-1] for row in rows] == ["", "why", "", "", ""]

@@ -41,6 +41,7 @@ COMMANDS = {
     ),
     "predict": Command("predict", "label a whole stack with a trained model", is_program=True),
     "compare": Command("finished.compare", "compare runs by tables and contrasts with statistics"),
+    "watch": Command("finished.watch", "show the runs of a folder in a browser while they train"),
     "score": Command("score", "score one label stack against another"),
     "measure": Command("measure", "count and measure the 3-D objects of a label stack"),
     "filter": Command("filter", "apply the grain filter to a stack"),

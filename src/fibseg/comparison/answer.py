@@ -46,7 +46,9 @@ def answer_table(dataset: Dataset) -> Table:
         runs = dataset.configurations[label]
         cells = []
         for column, name in enumerate(dataset.foreground):
-            rank = 1 + sum(other[column] > means[label][column] for other in means.values())
+            # Equal means share a rank, though their last bits differ.
+            better = means[label][column] + 1e-12
+            rank = 1 + sum(other[column] > better for other in means.values())
             star = "*" if (label, name) in below else ""
             cells.append(_cell(t_interval(scores[label][name]), f"#{rank}{star}"))
         rows.append([label, *cells, *_cost_cells(dataset, label), str(len(runs))])
@@ -58,6 +60,7 @@ def answer_table(dataset: Dataset) -> Table:
         notes=[
             *_star_notes(tests),
             "minutes: of training and scoring a run, mean over runs",
+            *_left_out_notes(dataset),
             *_mixture_notes(dataset),
         ],
     )
@@ -103,6 +106,15 @@ def _star_notes(tests: int) -> list[str]:
         "*: below the best of its class by more than chance over seeds (joint sign flips, "
         f"{tests} tests of all pairs)"
     ]
+
+
+def _left_out_notes(dataset: Dataset) -> list[str]:
+    """How many runs are in no number here, with the first of them."""
+    if not dataset.left_out:
+        return []
+    others = len(dataset.left_out) - 1
+    more = f"; and {others} more, below Table 1" if others else ""
+    return [f"not among them: {dataset.left_out[0]}{more}"]
 
 
 _ALIKE = ("device", "device_name", "precision", "tf32", "windows")

@@ -36,10 +36,26 @@ def table_2(dataset: Dataset, bins: Bins = PAPER_BINS) -> Table:
         columns=["run", "class (components)", *_DETECTION_COLUMNS],
         rows=rows,
         notes=[
-            f"2-D, 8-connected, of {bins.smallest} pixels or more; {_shares(bins)}",
+            f"2-D, 8-connected, of {area_text(bins.smallest)} or more; {_shares(bins)}",
             *_DETECTION_NOTES,
+            *_speck_notes(bins),
         ],
     )
+
+
+def area_text(pixels: int) -> str:
+    """An area in words.
+
+    >>> area_text(1), area_text(20)
+    ('1 pixel', '20 pixels')
+    """
+    return "1 pixel" if pixels == 1 else f"{pixels} pixels"
+
+
+def _speck_notes(bins: Bins) -> list[str]:
+    if bins.smallest > 1:
+        return []
+    return ["every stray pixel is a false component here; --smallest 20 leaves out specks"]
 
 
 def strata_table(dataset: Dataset, edges: Sequence[int], bins: Bins) -> Table:

@@ -22,6 +22,7 @@ from fibseg.comparison.detection_tables import (
 from fibseg.comparison.labels import LabelMeasures
 from fibseg.comparison.levels.folds import fold_sentences, fold_tables
 from fibseg.comparison.levels.volumes import volume_table
+from fibseg.comparison.manuscript import manuscript, manuscript_tables
 from fibseg.comparison.rows import tidy_csv
 from fibseg.comparison.score_tables import expert_table, run_table, score_table, table_1
 from fibseg.comparison.text import Table, escape_markdown
@@ -50,6 +51,7 @@ _TABLE_NAMES = (
     "scores",
     "runs",
     "tidy",
+    "manuscript",
 )
 """How the file names of the tables begin."""
 
@@ -87,6 +89,8 @@ class Report:
         tables: the other tables that are printed, in order.
         written_only: tables for whom the printed ones are not enough.
         sentences: one for each contrast of two configurations, which are written only.
+        manuscript: methods, captions and checklist for a paper, as Markdown.
+        manuscript_tables: tables for a journal, as LaTeX.
     """
 
     dataset: Dataset
@@ -95,6 +99,8 @@ class Report:
     tables: list[Table]
     written_only: list[Table]
     sentences: list[str]
+    manuscript: str
+    manuscript_tables: str
 
     @property
     def written_tables(self) -> list[Table]:
@@ -108,11 +114,13 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
     Raises:
         FibsegError: a file that an option needs is missing or damaged.
     """
+    answer = answer_table(dataset)
+    components = table_2(dataset, options.bins)
     tables = [
         # The order of docs/COMPARING.md: scores, components, what was asked for, contrasts.
         table_1(dataset, options.paper_style),
         score_table(dataset),
-        table_2(dataset, options.bins),
+        components,
         strata_table(dataset, options.strata, options.bins) if options.strata else None,
         *_label_tables(dataset, options),
         expert_table(dataset, options.paper_style),
@@ -123,7 +131,7 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
     ]
     return Report(
         dataset=dataset,
-        answer=answer_table(dataset),
+        answer=answer,
         answers=[*answers(dataset), *fold_sentences(dataset), *_outlook_sentences(dataset)],
         tables=[table for table in tables if table is not None],
         written_only=[
@@ -131,6 +139,8 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
             run_table(dataset),
         ],
         sentences=contrast_sentences(dataset),
+        manuscript=manuscript(dataset, answer, components),
+        manuscript_tables=manuscript_tables(dataset, answer, components),
     )
 
 
@@ -203,6 +213,9 @@ def write_tables(
             parts.append(table.markdown())
         tidy = tidy_csv(report.dataset.configurations)
         write_whole(folder / f"tidy-{report.dataset.name}.csv", tidy)
+        name = f"manuscript-{report.dataset.name}"
+        write_whole(folder / f"{name}.md", report.manuscript)
+        write_whole(folder / f"{name}.tex", report.manuscript_tables)
         sentences = [*report.answers, *report.sentences]
         parts += [f"{escape_markdown(sentence)}\n" for sentence in sentences]
     parts.append(
@@ -215,6 +228,6 @@ def write_tables(
 
 def _remove_tables(folder: Path) -> None:
     for name in _TABLE_NAMES:
-        for ending in ("csv", "tex"):
+        for ending in ("csv", "tex", "md"):
             for path in folder.glob(f"{name}-*.{ending}"):
                 path.unlink()

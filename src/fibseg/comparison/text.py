@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rich.table import Column
@@ -75,6 +76,26 @@ class Table:
         return (
             "\\begin{table}\n\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n"
             f"\\caption{{{caption}}}\n{tabular}{notes}\n\\end{{table}}\n"
+        )
+
+    def booktabs(self, finish: Callable[[str, str], str] | None = None) -> str:
+        """A table environment with the rules of the package booktabs; the title is its caption.
+
+        `finish` gets a cell as it is and as LaTeX, and gives the LaTeX to set.
+        """
+        rows = [
+            [_latex(cell) if finish is None else finish(cell, _latex(cell)) for cell in row]
+            for row in self.rows
+        ]
+        head = [_latex(name) for name in self.columns]
+        lines = [" & ".join(row) + r" \\" for row in (head, *rows)]
+        body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
+        tabular = f"\\begin{{tabular}}{{{'l' * len(head)}}}\n{body}\n\\end{{tabular}}"
+        if self._letters() > _LATEX_LINE:
+            tabular = f"\\resizebox{{\\textwidth}}{{!}}{{%\n{tabular}}}"
+        return (
+            "\\begin{table}\n\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}\n"
+            f"\\caption{{{_latex(self.title)}}}\n{tabular}\n\\end{{table}}\n"
         )
 
     def _letters(self) -> int:

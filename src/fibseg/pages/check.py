@@ -17,7 +17,8 @@ from fibseg.data.inspection import Finding, SliceFacts
 from fibseg.data.inspection.survey import Survey
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.files import write_whole
-from fibseg.pages.figures import class_color, overlay
+from fibseg.pages.colors import class_color
+from fibseg.pages.figures import overlay
 
 THUMBNAIL_SIDE = 640
 """Longest side of a picture in pixels; larger slices are reduced to it."""

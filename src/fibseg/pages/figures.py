@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -17,9 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fibseg.arrays import IGNORE, UInt8
 from fibseg.files import write_whole
-
-_CLASS_COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
-"""Colors of the foreground classes, in order; they repeat after ten."""
+from fibseg.pages.colors import class_color
 
 _IGNORED_BRIGHTNESS = 0.3
 """What unannotated pixels keep of their brightness."""
@@ -35,12 +32,6 @@ class PanelRow(NamedTuple):
     image: UInt8
     truth: UInt8
     prediction: UInt8
-
-
-def class_color(index: int) -> tuple[float, float, float]:
-    """RGB in [0, 1] of a foreground class."""
-    red, green, blue = _CLASS_COLORS[(index - 1) % len(_CLASS_COLORS)]
-    return red, green, blue
 
 
 def overlay(image: UInt8, labels: UInt8, opacity: float) -> UInt8:

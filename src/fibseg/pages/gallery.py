@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from fibseg.arrays import IGNORE, Place, UInt8
+from fibseg.arrays import IGNORE, Floats, Ints, Place, UInt8
 from fibseg.comparison.dataset import Dataset
-from fibseg.pages.figures import class_color
+from fibseg.pages.assets import embedded_json
+from fibseg.pages.colors import class_color
 from fibseg.runs.collection import median_run
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.finished import FinishedRun
@@ -36,19 +39,27 @@ class GalleryPicture:
 
     Attributes:
         place: where the slice lies.
+        f1: test F1 on it, mean over classes and runs; NaN without a class.
         image: the grey image, as a data URL.
         layers: name -> transparent picture of the same size, as a data URL.
     """
 
     place: Place
+    f1: float
     image: str
     layers: dict[str, str] = field(default_factory=dict)
 
 
 def gallery(dataset: Dataset) -> list[GalleryPicture]:
-    """Pictures of six test slices of a data set; empty where no truth/ lies beside the runs."""
+    """Pictures of six test slices of a data set, from the worst to the best.
+
+    Empty where no truth/ lies beside the runs.
+    """
     count = len(dataset.places)
-    positions = _spread_positions(count)
+    f1 = _slice_scores(dataset)
+    # NaN goes last. Evenly over the ranks: the worst alone would say less of the runs.
+    ranked = np.argsort(f1, kind="stable")
+    positions = [int(ranked[rank]) for rank in _spread_positions(count)]
     images = _read_some_pages(dataset.truth_folder / "test-images.tif", count, positions)
     truths = _read_some_pages(dataset.truth_folder / "test-labels.tif", count, positions)
     # Runs may have been copied without truth/; the page is then made without a gallery.
@@ -57,14 +68,24 @@ def gallery(dataset: Dataset) -> list[GalleryPicture]:
     pictures = [
         GalleryPicture(
             dataset.places[position],
+            float(f1[position]),
             _grey_url(_reduced(image, Image.Resampling.BOX)),
             {"truth": _label_url(_reduced(truth))},
         )
         for position, image, truth in zip(positions, images, truths, strict=True)
     ]
+    reduced = [_reduced(truth) for truth in truths]
     for label, runs in dataset.configurations.items():
-        _add_configuration(pictures, label, runs, positions)
+        _add_configuration(pictures, label, runs, positions=positions, truths=reduced)
     return pictures
+
+
+def _slice_scores(dataset: Dataset) -> Floats:
+    """Test F1 of each slice (S,), mean over foreground classes and runs; NaN without a class."""
+    scores = np.array([run.f1_by_slice("test")[:, 1:] for run in dataset.runs])
+    counts = np.isfinite(scores).sum(axis=(0, 2))
+    sums = np.nansum(scores, axis=(0, 2))
+    return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), np.nan))
 
 
 def _add_configuration(
@@ -72,26 +93,38 @@ def _add_configuration(
     label: str,
     runs: Sequence[FinishedRun],
     positions: Sequence[int],
+    truths: Sequence[UInt8],
 ) -> None:
-    """Add the median run of a configuration, and where its runs disagree, to each picture.
+    """Add the median run, its errors, and where runs disagree, to each picture.
 
     Runs without label files are passed over.
     """
     count = len(runs[0].places["test"])
-    labels: dict[Path, list[UInt8]] = {}
+    classes = len(runs[0].class_names)
+    labelled = []
+    # Votes and not the labels of all runs, which would be the largest part of the memory.
+    votes = [np.zeros((classes, *truth.shape), np.uint16) for truth in truths]
     for run in runs:
         pages = _read_some_pages(RunDirectory(run.path).labels("test"), count, positions)
         if pages:
-            labels[run.path] = [_reduced(page) for page in pages]
-    if not labels:
+            labelled.append(run)
+        for of_slice, page in zip(votes, map(_reduced, pages), strict=False):
+            for index in range(classes):
+                of_slice[index] += page == index
+    if not labelled:
         return
     # An example in the middle; the best run would promise too much.
-    median = median_run([run for run in runs if run.path in labels])
-    for k, picture in enumerate(pictures):
-        picture.layers[f"{label}, seed {median.seed}"] = _label_url(labels[median.path][k])
-        if len(labels) > 1:
-            of_runs = np.stack([pages[k] for pages in labels.values()])
-            url = _disagreement_url(of_runs, len(runs[0].class_names))
+    median = median_run(labelled)
+    labels = _read_some_pages(RunDirectory(median.path).labels("test"), count, positions)
+    for picture, page, truth, of_slice in zip(
+        pictures, map(_reduced, labels), truths, votes, strict=True
+    ):
+        name = f"{label}, seed {median.seed}"
+        picture.layers[name] = _label_url(page)
+        errors = (page != truth) & (truth != IGNORE)
+        picture.layers[f"{name}: errors"] = _red_url(255 * errors)
+        if len(labelled) > 1:
+            url = _disagreement_url(of_slice, len(labelled))
             picture.layers[f"{label}: seeds disagree"] = url
 
 
@@ -133,17 +166,19 @@ def _label_url(labels: UInt8) -> str:
     return _palette_url(labels, colors)
 
 
-def _disagreement_url(labels: UInt8, classes: int) -> str:
-    """Labels (R, h, w) of R runs as a picture: red where runs differ from the commonest class."""
-    # The number of runs that agree on the commonest class.
-    votes = np.max([(labels == index).sum(axis=0) for index in range(classes)], axis=0)
-    shares = 1 - votes / len(labels)
+def _disagreement_url(votes: NDArray[np.uint16], runs: int) -> str:
+    """Votes (K, h, w) of runs as a picture: red where runs differ from the commonest class."""
+    shares = 1 - votes.max(axis=0) / runs
+    # With two classes half of the runs can differ at most: that is full red.
+    return _red_url(np.rint(255 * np.clip(shares * 2, 0, 1)))
+
+
+def _red_url(opacity: Floats | Ints) -> str:
+    """Red of these opacities (h, w) of 255 as a picture."""
     colors = np.zeros((256, 4), np.uint8)
     colors[:, 0] = 255
     colors[:, 3] = np.arange(256)
-    # With two classes half of the runs can differ at most: that is full red.
-    alpha = np.rint(255 * np.clip(shares * 2, 0, 1)).astype(np.uint8)
-    return _palette_url(alpha, colors)
+    return _palette_url(opacity.astype(np.uint8), colors)
 
 
 def _palette_url(indices: UInt8, colors: UInt8) -> str:
@@ -151,7 +186,7 @@ def _palette_url(indices: UInt8, colors: UInt8) -> str:
     # A byte a pixel in place of four, of which PNG compresses large even areas well.
     picture = Image.fromarray(indices)
     picture.putpalette(colors[:, :3].tobytes())
-    return _data_url(picture, "PNG", transparency=colors[:, 3].tobytes(), optimize=True)
+    return _data_url(picture, "PNG", transparency=colors[:, 3].tobytes())
 
 
 def _data_url(picture: Image.Image, kind: str, **options: Any) -> str:
@@ -159,3 +194,57 @@ def _data_url(picture: Image.Image, kind: str, **options: Any) -> str:
     picture.save(buffer, kind, **options)
     content = base64.b64encode(buffer.getvalue()).decode()
     return f"data:image/{kind.lower()};base64,{content}"
+
+
+def gallery_part(pictures: Sequence[GalleryPicture], dataset: Dataset) -> str:
+    """Write the gallery as HTML: controls, images over each other, their content for the script.
+
+    Empty without pictures.
+    """
+    if not pictures:
+        return ""
+    layers = list(dict.fromkeys(name for picture in pictures for name in picture.layers))
+    slices = "".join(
+        f'<option value="{k}">volume {picture.place.volume}, slice {picture.place.z}: '
+        f"mean F1 {picture.f1:.3f}</option>"
+        for k, picture in enumerate(pictures)
+    )
+    legend = "".join(
+        f'<span class="swatch" style="background:rgb({_css(index)})"></span>{html.escape(name)} '
+        for index, name in enumerate(dataset.foreground, 1)
+    )
+    content = embedded_json(
+        [{"image": picture.image, "layers": picture.layers} for picture in pictures]
+    )
+    return (
+        '<h3>Slices</h3><div class="gallery"><div class="controls">'
+        f"<label>slice <select>{slices}</select></label>"
+        f"<label>left <select>{_layer_options(layers, 0)}</select></label>"
+        f"<label>right <select>{_layer_options(layers, 1)}</select></label>"
+        '<label>swipe <input type="range" value="50"></label>'
+        '<label>zoom <input type="range" min="1" max="6" step=".5" value="1"></label></div>'
+        '<p class="note">From the worst slice to the best. One layer is left of the swipe, another '
+        "right of it; errors and places where seeds disagree are red.</p>"
+        f"<p>{legend}</p>"
+        # A keyboard scrolls a part that is zoomed.
+        '<div class="scroll" tabindex="0" role="region" aria-label="Slice"><div class="view">'
+        '<img alt=""><img class="layer" alt=""><img class="layer" alt=""></div></div>'
+        f'<script type="application/json">{content}</script></div>'
+    )
+
+
+def _layer_options(layers: Sequence[str], selected: int) -> str:
+    """Options of a choice of layers; the first one shows none of them."""
+    # Truth on the left and the first run on the right; without runs, truth on both sides.
+    selected_layer = layers[min(selected, len(layers) - 1)]
+    options = []
+    for layer in ["", *layers]:
+        mark = " selected" if layer == selected_layer else ""
+        name = html.escape(layer) or "image"
+        options.append(f'<option value="{html.escape(layer)}"{mark}>{name}</option>')
+    return "".join(options)
+
+
+def _css(index: int) -> str:
+    """Color of a class as CSS writes it, between 0 and 255."""
+    return " ".join(str(round(255 * part)) for part in class_color(index))

@@ -15,7 +15,8 @@ from fibseg.data.description import IntensityDescription
 from fibseg.data.grey import grey_range, to_8bit
 from fibseg.errors import FibsegError
 from fibseg.filters.grain import grain_filter
-from fibseg.pages.figures import class_color, overlay
+from fibseg.pages.colors import class_color
+from fibseg.pages.figures import overlay
 from fibseg.pages.panels import (
     PRINT_FONT_SIZE,
     Crop,

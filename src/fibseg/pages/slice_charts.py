@@ -2,106 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 
 from fibseg.arrays import Floats
 from fibseg.comparison.dataset import Dataset
-from fibseg.pages.svg import (
-    CHART_GREY,
-    CHART_STYLE,
-    add_legend,
-    chart_row,
-    configuration_color,
-    svg_text,
+from fibseg.pages.vega import (
+    BY_CONFIGURATION,
+    Chart,
+    Specification,
+    by_class,
+    columns_of,
+    quantity,
+    tooltip,
+    whole_number,
 )
 
 
-def slice_chart(dataset: Dataset) -> str:
+def slice_chart(dataset: Dataset) -> Chart:
     """Test F1 of each slice, mean over the seeds of a configuration; descriptive.
 
-    Each volume has a line.
+    Each volume has a line. Slices that the networks were trained on are marked below, where there
+    is one volume: slices near them score higher.
     """
-    lines = {
+    rows: list[dict[str, Any]] = []
+    for number, runs in enumerate(dataset.configurations.values()):
         # NaN on slices without the class: the line has a gap there.
-        label: np.array([run.f1_by_slice("test") for run in runs]).mean(axis=0)
-        for label, runs in dataset.configurations.items()
-    }
-    return _line_charts(dataset, lines, "test F1, mean over seeds", "test F1 of each slice along z")
+        values = np.array([run.f1_by_slice("test") for run in runs]).mean(axis=0)
+        for index in range(len(dataset.foreground)):
+            rows += _slice_rows(dataset, index, values[:, index + 1], {"configuration": number})
+    trained = _trained_slices(dataset)
+    along_z = "slice (ticks below: trained on)" if trained else "slice"
+    layers = [_line(along_z, BY_CONFIGURATION, "test F1, mean over seeds", name="full")]
+    if trained:
+        rows += [
+            {"class": index, "trained": z}
+            for index in range(len(dataset.foreground))
+            for z in trained
+        ]
+        layers.append(
+            {
+                "transform": [{"filter": "isValid(datum.trained)"}],
+                "mark": {"type": "tick", "orient": "vertical", "size": 8, "color": "currentColor"},
+                "encoding": {
+                    "x": whole_number("trained", along_z),
+                    # Pixels from above, so that the ticks stay below whatever the scores are.
+                    "y": {"value": 236},
+                    "tooltip": tooltip("trained"),
+                },
+            }
+        )
+    return Chart(
+        title="Slice by slice",
+        description="Test F1 of each slice along z",
+        specification=by_class(layers, dataset.foreground, "y"),
+        columns=columns_of(rows),
+    )
 
 
-def difference_chart(dataset: Dataset) -> str:
+def difference_chart(dataset: Dataset) -> Chart:
     """What filter and model add on each slice, mean over seeds; descriptive.
 
     Empty without a contrast.
     """
-    names = dataset.class_names
-    lines: dict[str, Floats] = {}
+    rows = []
     for contrast in dataset.contrasts:
         # Interactions and named pairs are in the table; more lines could not be told apart.
         if contrast.question in ("filter", "model") and not contrast.is_main_effect:
-            # A column per class, the background included, to fit the lines of scores; it stays
-            # empty.
-            empty = np.full((len(contrast.by_slice), len(names)), np.nan)
-            values = lines.setdefault(contrast.name, empty)
-            values[:, names.index(contrast.class_name)] = contrast.by_slice
-    if not lines:
-        return ""
-    return _line_charts(
-        dataset, lines, "difference of test F1", "differences of each slice along z"
+            index = dataset.foreground.index(contrast.class_name)
+            values = np.asarray(contrast.by_slice)
+            rows += _slice_rows(dataset, index, values, {"contrast": contrast.name})
+    color = {
+        "field": "contrast",
+        "type": "nominal",
+        "title": None,
+        "legend": {"orient": "bottom", "columns": 1, "labelLimit": 600},
+    }
+    return Chart(
+        title="Differences slice by slice",
+        description="Differences of test F1 on each slice along z",
+        specification=by_class(
+            [_line("slice", color, "difference of test F1", name="contrast")],
+            dataset.foreground,
+            "y",
+        ),
+        columns=columns_of(rows),
     )
 
 
-def _line_charts(
-    dataset: Dataset, lines: Mapping[str, Floats], quantity: str, description: str
-) -> str:
-    """A chart for each class with the values (S, K) of each line along the test slices."""
-    has_one_volume = len({place.volume for place in dataset.places}) == 1
-    with mpl.rc_context(CHART_STYLE):
-        figure, charts = chart_row(len(dataset.foreground))
-        for index, axes in enumerate(charts, 1):
-            for number, (name, values) in enumerate(lines.items()):
-                _draw_line(axes, dataset, number, name=name, values=values[:, index])
-            axes.set_title(dataset.foreground[index - 1])
-            hint = " (ticks below: trained on)" if has_one_volume else ", a line per volume"
-            axes.set_xlabel(f"slice{hint}")
-            # The z of several volumes overlap, so that ticks would belong to none of them.
-            if has_one_volume:
-                _mark_training_slices(axes, dataset)
-        charts[0].set_ylabel(quantity)
-        add_legend(figure, charts[0])
-        return svg_text(figure, description)
+def _slice_rows(
+    dataset: Dataset, index: int, values: Floats, line: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """A row for each test slice with its value (S,) of a class, along z within each volume."""
+    order = sorted(range(len(dataset.places)), key=lambda k: dataset.places[k])
+    return [
+        {
+            "class": index,
+            **line,
+            "volume": dataset.places[k].volume,
+            "slice": dataset.places[k].z,
+            "value": float(values[k]),
+        }
+        for k in order
+    ]
 
 
-def _draw_line(axes: Axes, dataset: Dataset, number: int, name: str, values: Floats) -> None:
-    """Values (S,) of the test slices, a line for each volume; only the first is in the legend."""
-    volumes = sorted({place.volume for place in dataset.places})
-    # A line must not lead from one volume to the next.
-    for volume in volumes:
-        along_z = sorted(
-            (place.z, k) for k, place in enumerate(dataset.places) if place.volume == volume
-        )
-        axes.plot(
-            [z for z, _ in along_z],
-            [values[k] for _, k in along_z],
-            ".-",
-            color=configuration_color(number),
-            label=name if volume == volumes[0] else None,
-        )
+def _line(along_z: str, color: Specification, title: str, name: str) -> Specification:
+    """Lines along z, with the titles of both axes; `name` is the field that names the lines."""
+    return {
+        "transform": [{"filter": "isValid(datum.slice)"}],
+        "mark": {"type": "line", "point": {"size": 12}, "strokeWidth": 1.5},
+        "encoding": {
+            "x": whole_number("slice", along_z),
+            "y": quantity("value", title),
+            "color": color,
+            # A line must not lead from one volume to the next.
+            "detail": {"field": "volume"},
+            "tooltip": tooltip(name, "volume", "slice", "value"),
+        },
+    }
 
 
-def _mark_training_slices(axes: Axes, dataset: Dataset) -> None:
-    """Ticks at the lower edge where the networks were trained: slices near them score higher."""
+def _trained_slices(dataset: Dataset) -> list[int]:
+    """Slices that the networks were trained on; none where slices of several volumes overlap."""
+    if len({place.volume for place in dataset.places}) > 1:
+        return []
     facts = dataset.volumes(dataset.runs[0])
-    trained = facts.trained_slices[dataset.places[0].volume] if facts is not None else []
-    # Heights are shares of the chart, so that the ticks stay below whatever the scores are.
-    axes.plot(
-        trained,
-        [0.02] * len(trained),
-        "|",
-        color=CHART_GREY,
-        transform=axes.get_xaxis_transform(),
-    )
+    return list(facts.trained_slices[dataset.places[0].volume]) if facts is not None else []

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -62,9 +63,25 @@ def launch_sweep(
     # Two ways to write one configuration lead to the same run directory.
     run_by_path = {job.directory.path: job for job in jobs}
     planned = seed_by_seed(run_by_path.values())
+    trials = trials_text(program.config, first_number, len(jobs))
+    if trials:
+        console.print(trials)
     results = _train(planned, make_pool, console)
     position = {run.directory.path: index for index, run in enumerate(planned)}
     return [results[position[job.directory.path]] for job in jobs]
+
+
+def trials_text(config: DictConfig, first_number: int, count: int) -> str:
+    """Which trials of a search these runs are; empty where the sweeper has no number of trials.
+
+    A search hands its trials over a few at a time, which are one sweep to a person.
+    """
+    total = OmegaConf.select(config, "hydra.sweeper.n_trials")
+    if total is None:
+        return ""
+    last = first_number + count
+    which = f"trial {last}" if count == 1 else f"trials {first_number + 1} to {last}"
+    return f"{which} of {total}"
 
 
 def _train(
@@ -148,6 +165,7 @@ class Sweep:
                     self._step()
         # Also after Ctrl-C: the table then shows how far each run came.
         finally:
+            self._count_interrupted()
             self.console.print(ending_table(self.runs), state_counts(self.runs))
         # Hydra's sweeper raises the first of these errors only, so each one gives their number.
         failed = [index for index, run in enumerate(self.runs) if run.error]
@@ -157,6 +175,14 @@ class Sweep:
                 f"{len(failed)} of {len(self.runs)} runs failed, see error.txt in their "
                 f"directories; {run.directory.path}: {run.error}"
             )
+
+    def _count_interrupted(self) -> None:
+        """Runs that are still at work here end with this process."""
+        now = time.time()
+        for run in self.runs:
+            if run.state == "running":
+                run.seconds += max(0.0, now - (run.began_at() or now))
+                run.state = "interrupted"
 
     def _step(self) -> None:
         self._slots = self.pool.slots()
@@ -254,5 +280,11 @@ class Sweep:
         self.console.print(event_line(run, self.runs, self._slots, time.time()))
 
     def _table(self) -> Table:
-        height = self.console.size.height - LINES_AROUND_TABLE
-        return live_table(self.runs, self._slots, time.time(), height)
+        width, height = self.console.size
+        return live_table(
+            runs=self.runs,
+            slots=self._slots,
+            now=time.time(),
+            height=height - LINES_AROUND_TABLE,
+            width=width,
+        )

@@ -40,7 +40,8 @@ class SweepRun:
         group: the overrides that vary in the sweep, without the seed, as "filter=on".
         seed: its seed.
         epochs: epochs of a whole training.
-        state: "waiting", "running", "elsewhere" (another process trains it) or one of ENDED_STATES.
+        state: "waiting", "running", "elsewhere" (another process trains it), "interrupted" (with
+            the sweep) or one of ENDED_STATES.
         tries: how often it was started by this sweep.
         started: when it was last started, in seconds since 1970 (`time.time`).
         epochs_before: epochs that were done at that moment.

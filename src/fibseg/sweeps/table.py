@@ -38,15 +38,37 @@ def duration_text(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def live_table(runs: Sequence[SweepRun], slots: int, now: float, height: int) -> Table:
-    """Running runs first, then failed, ended and waiting ones; at most `height` of them."""
+_OTHER_COLUMNS = 68
+"""Characters of the live table beside the names of the runs."""
+
+
+def live_table(
+    runs: Sequence[SweepRun], slots: int, now: float, height: int, width: int = 160
+) -> Table:
+    """Running runs first, then failed, ended and waiting ones.
+
+    Args:
+        runs: all runs of the sweep.
+        slots: how many of them train at once.
+        now: seconds since 1970.
+        height: lines for the runs; those that have no room are counted.
+        width: characters of the terminal.
+    """
     outlook = estimate_outlook(runs, slots, now)
     time_left = duration_text(outlook.seconds)
     title = f"{outlook.ended} of {len(runs)} runs ended; about {time_left} left"
-    table = Table("run", "epoch", "val loss", "val F1", "left", "state", title=title)
+    # A long name in several lines would push the runs below it off the screen.
+    longest = max(12, width - _OTHER_COLUMNS)
+    group = Column("run", no_wrap=True, overflow="ellipsis", max_width=longest)
+    table = Table(group, "seed", "epoch", "val loss", "val F1", "left", "state", title=title)
     # Stable, so that the runs of one state stay in the order of the command line.
     in_order = sorted(runs, key=lambda run: LIVE_ORDER.index(run.state))
-    for run in in_order[: max(1, height)]:
+    rows = max(1, height)
+    if len(runs) > rows:
+        # The line of this text is that of a run.
+        rows = max(1, rows - 1)
+        table.caption = f"and {len(runs) - rows} more runs"
+    for run in in_order[:rows]:
         seconds_left = (
             outlook.seconds_by_run.get(run.key) if run.state in ("running", "elsewhere") else None
         )
@@ -64,7 +86,8 @@ def _live_row(run: SweepRun, seconds_left: float | None) -> list[str]:
     elif state == "running" and run.epochs_done() == run.epochs:
         state = "scoring"
     return [
-        f"{run.group} seed={run.seed}",
+        run.group,
+        str(run.seed),
         f"{int(metrics['epoch']) + 1 if metrics else 0}/{run.epochs}",
         f"{metrics['val_loss']:.4f}" if metrics else "",
         f"{metrics['val_f1']:.3f}" if metrics else "",
@@ -98,7 +121,7 @@ def state_counts(runs: Sequence[SweepRun]) -> str:
     number_by_state = Counter(run.state for run in runs)
     return ", ".join(
         f"{number_by_state[state]} {state}"
-        for state in (*ENDED_STATES, "running", "elsewhere", "waiting")
+        for state in (*ENDED_STATES, "running", "interrupted", "elsewhere", "waiting")
         if number_by_state[state]
     )
 

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from fibseg.annotation.state import ProjectState
 from fibseg.errors import FibsegError
-from fibseg.pages.figures import class_color
+from fibseg.pages.colors import class_color
 
 BUTTON_GROUPS: Mapping[str, Mapping[str, str]] = {
     "Paint": {

@@ -1,4 +1,5 @@
-"""Commands on finished runs: tables and figures of several, and what is measured on one again.
+"""Commands on runs: tables, figures and a live page of several, what is measured on one again.
 
-Here: `compare`, `figure`, `calibrate`, `exactness`. Not here: commands on stacks and descriptions.
+Here: `compare`, `watch`, `figure`, `calibrate`, `exactness`.
+Not here: commands on stacks and descriptions.
 """

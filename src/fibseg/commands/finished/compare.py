@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from fibseg.errors import FibsegError
 from fibseg.machine import print_line, table_console
 from fibseg.pages.charts import charts_of
 from fibseg.pages.comparison import write_comparison_page
+from fibseg.pages.wandb_report import save_wandb_report
 from fibseg.rules import Check, among, number, require
 from fibseg.runs.collection import collect
 from fibseg.scores.components import PAPER_BINS, Bins
@@ -110,6 +111,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PROJECT",
         help="also log the result as a run of W&B, offline if there is no account",
     )
+    parser.add_argument(
+        "--wandb-report",
+        metavar="ENTITY/PROJECT",
+        help="also make a report of W&B about the runs that were logged to this project",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -145,9 +151,10 @@ def run(options: argparse.Namespace) -> None:
             project=options.wandb,
             output=output,
             reports=reports,
-            charts=charts,
             console=console,
         )
+    if options.wandb_report:
+        print_line(console, save_wandb_report(options.wandb_report, reports))
     print_line(console, f"{output}: index.html, comparison.md, each table as CSV and LaTeX")
 
 
@@ -210,10 +217,9 @@ def _log_to_wandb(
     project: str,
     output: Path,
     reports: Sequence[Report],
-    charts: Sequence[Mapping[str, str]],
     console: Console,
 ) -> None:
-    """Log every table, every chart and the page as one run of W&B."""
+    """Log every table, the mean scores and the page with its charts as one run of W&B."""
     # W&B is slow to import, and most comparisons are not logged.
     import wandb
 
@@ -224,20 +230,15 @@ def _log_to_wandb(
         logged_run, _ = start_wandb_run(
             output, settings, resume=False, report=partial(print_line, console)
         )
-        for report, of_dataset in zip(reports, charts, strict=True):
+        for report in reports:
             for table in report.written_tables:
                 rows = numbers_where_possible(table.rows)
                 logged_run.log({table.name: wandb.Table(columns=list(table.columns), data=rows)})
             name = report.dataset.name
-            # inject=False: W&B would add a style of its own to the page.
-            pictures = {
-                f"{name}/{title}": wandb.Html(chart, inject=False)
-                for title, chart in of_dataset.items()
-            }
-            logged_run.log(pictures)
             for row in report.dataset.score_rows:
                 key = f"{name}/{row.configuration}/{row.class_name}"
                 logged_run.summary[key] = math.fsum(row.f1) / len(row.f1)
         page = (output / "index.html").read_text(encoding="utf-8")
+        # With all charts. inject=False: W&B would add a style of its own.
         logged_run.log({"page": wandb.Html(page, inject=False)})
         logged_run.finish()

@@ -1,0 +1,160 @@
+"""A checklist of what reviewers ask of a comparison, filled where the runs know the answer.
+
+The questions follow the reproducibility checklist of MICCAI and Metrics Reloaded (Maier-Hein et
+al., Nature Methods 2024), in this project's words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.manuscript.methods import split_sizes
+from fibseg.errors import FibsegError
+
+OPEN = ""
+"""An answer that only the authors know."""
+
+
+class Item(NamedTuple):
+    """A question of the checklist, and its answer or OPEN."""
+
+    question: str
+    answer: str
+
+
+def checklist(dataset: Dataset) -> list[Item]:
+    """Every question, in order; the answers are those of the run directories."""
+    return [
+        Item(question, answer if isinstance(answer, str) else answer(dataset))
+        for question, answer in _QUESTIONS
+    ]
+
+
+def _code(dataset: Dataset) -> str:
+    commits = {(run.facts.get("versions") or {}).get("commit") for run in dataset.runs} - {None}
+    return f"fibseg, commit {' or '.join(sorted(map(str, commits)))}" if commits else OPEN
+
+
+def _configuration(dataset: Dataset) -> str:
+    count = len(dataset.configurations)
+    return f"config.yaml of each run; {count} configurations were compared"
+
+
+def _splits(dataset: Dataset) -> str:
+    config = dataset.config(dataset.runs[0])
+    try:
+        sizes = split_sizes(config or {})
+    except (KeyError, TypeError, FibsegError):
+        return OPEN
+    return ", ".join(f"{count} {split}" for split, count in sizes.items()) + " slices"
+
+
+def _distance(dataset: Dataset) -> str:
+    """How near test slices lie to training slices: neighbours look alike."""
+    facts = dataset.volumes(dataset.runs[0])
+    if facts is None:
+        return OPEN
+    gaps = [
+        abs(place.z - z)
+        for place in dataset.places
+        if place.volume < len(facts.trained_slices)
+        for z in facts.trained_slices[place.volume]
+    ]
+    if not gaps:
+        return "test and training slices lie in different volumes"
+    return f"the nearest test slice is {min(gaps)} slices from a training slice of its volume"
+
+
+def _second_expert(dataset: Dataset) -> str:
+    if dataset.second_expert is None:
+        return OPEN
+    return f"{len(dataset.second_expert.places)} test slices by a second expert"
+
+
+def _seeds(dataset: Dataset) -> str:
+    counts = sorted({len(runs) for runs in dataset.configurations.values()})
+    return f"{' or '.join(map(str, counts))} runs of each configuration, which differ in the seed"
+
+
+def _left_out(dataset: Dataset) -> str:
+    count = len(dataset.left_out)
+    return f"{count}: {'; '.join(dataset.left_out)}" if count else "none in these folders"
+
+
+_METRICS = (
+    "F1 of each class, from the pixels of each slice; F1, IoU, precision and recall of all "
+    "pixels together; components by the share that is detected, missed, merged and split"
+)
+
+_AGGREGATION = (
+    "mean over the test slices whose truth holds the class, then over runs; false positives on "
+    "other slices are in the pooled scores"
+)
+
+_UNCERTAINTY = "95 % intervals over seeds; joint sign flips for each question's family of contrasts"
+
+
+def _time(dataset: Dataset) -> str:
+    seconds = [run.facts["seconds"] for run in dataset.runs if "seconds" in run.facts]
+    if not seconds:
+        return OPEN
+    total = sum(seconds) / 3600
+    return f"{np.mean(seconds) / 60:.1f} minutes a run, {total:.1f} hours in all"
+
+
+def _hardware(dataset: Dataset) -> str:
+    names = {run.facts.get("device_name") or run.facts.get("device") for run in dataset.runs}
+    return ", ".join(sorted(str(name) for name in names - {None})) or OPEN
+
+
+def _parameters(dataset: Dataset) -> str:
+    counts = {
+        f"{label}: {run.facts['parameters']:,}"
+        for label, runs in dataset.configurations.items()
+        for run in runs
+        if run.facts.get("parameters")
+    }
+    return "; ".join(sorted(counts)) or OPEN
+
+
+def _failures(dataset: Dataset) -> str:
+    scores = np.array([run.f1_by_slice("test")[:, 1:] for run in dataset.runs])
+    counts = np.isfinite(scores).sum(axis=(0, 2))
+    if not counts.any():
+        return OPEN
+    means = np.nansum(scores, axis=(0, 2)) / np.where(counts, counts, math.nan)
+    place = dataset.places[int(np.nanargmin(means))]
+    return f"the worst test slice is {place.z} of volume {place.volume} (the page shows it first)"
+
+
+_QUESTIONS: tuple[tuple[str, Callable[[Dataset], str] | str], ...] = (
+    ("Where do the images come from, and under which licence?", OPEN),
+    ("Was there an approval by an ethics board, where one is needed?", OPEN),
+    ("Who annotated the slices, by which instructions?", OPEN),
+    ("Was a part annotated twice, to know how far experts agree?", _second_expert),
+    ("How were slices split?", _splits),
+    ("Do neighbouring slices lie in different splits?", _distance),
+    ("Which code was run?", _code),
+    ("Is the code public, and where?", OPEN),
+    ("Where are all hyperparameters?", _configuration),
+    ("What else was tried, and how were hyperparameters chosen?", OPEN),
+    ("How many trainings are behind each number?", _seeds),
+    ("Which runs failed, diverged or were left out?", _left_out),
+    ("Which metrics are given?", _METRICS),
+    ("Why do these metrics fit the biological question?", OPEN),
+    ("How are scores aggregated, and what of slices without a class?", _AGGREGATION),
+    ("Which intervals and tests were used?", _UNCERTAINTY),
+    ("Was the main question fixed before the runs?", OPEN),
+    ("On which hardware?", _hardware),
+    ("How long does a run take?", _time),
+    ("How much memory does a run take?", OPEN),
+    ("How many parameters has each model?", _parameters),
+    ("Where does the method fail?", _failures),
+    ("Are trained models public, and where?", OPEN),
+)
+"""Each question with its answer, or what answers it from the runs."""

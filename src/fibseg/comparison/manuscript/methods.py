@@ -1,0 +1,269 @@
+"""The methods paragraph: how the runs were made, from their own configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fibseg.comparison.contrast_tables import SCOPE
+from fibseg.comparison.dataset import Dataset
+from fibseg.comparison.inference import SEEDS_FOR_TEST
+from fibseg.data.splits import parse_slices
+from fibseg.errors import FibsegError
+
+Config = Mapping[str, Any]
+"""Content of config.yaml."""
+
+_MOST_SLICES = 10**6
+"""An upper bound for open ranges such as "4:": config.yaml does not say how deep a volume is."""
+
+_NETWORKS = {
+    "unet": "a UNet (Ronneberger et al., 2015) of width {width}",
+    "eunet": "an EfficientUNet (Meyer et al., 2021) with the encoder {encoder}",
+    "encoder_unet": "a UNet with the encoder {encoder}",
+    "forest": "a random forest on Ilastik's features",
+    "ilastik": "Ilastik's pixel classification (Berg et al., 2019)",
+}
+
+_AUGMENTATIONS = {"paper": "turned by multiples of 90 degrees and flipped"}
+
+
+def methods(dataset: Dataset) -> list[str]:
+    """Sentences about data, splits, networks, training and evaluation of the runs of a data set.
+
+    What differs between configurations is given for each of them. What a config.yaml does not say
+    is left out; without any config.yaml only the evaluation remains.
+    """
+    configs = {
+        label: config
+        for label, runs in dataset.configurations.items()
+        if (config := dataset.config(runs[0])) is not None
+    }
+    writers = (_data, _grey_values, _filter, _models, _patches, _loss, _optimizer, _decision)
+    sentences = [sentence for writer in writers if (sentence := _varied(configs, writer))]
+    return [*sentences, *_evaluation(dataset), *_computers(dataset)]
+
+
+def split_sizes(config: Config) -> dict[str, int]:
+    """Annotated slices of each split, over all volumes.
+
+    Raises:
+        KeyError, TypeError, FibsegError: the configuration does not say them.
+    """
+    sizes = {}
+    for split in ("train", "validation", "test"):
+        parts = [volume["split"].get(split, []) for volume in config["data"]["volumes"]]
+        sizes[split] = sum(len(parse_slices(part, _MOST_SLICES, "split")) for part in parts)
+    annotated = config["data"].get("annotated")
+    return sizes if annotated is None else {**sizes, "train": min(annotated, sizes["train"])}
+
+
+def _varied(configs: Mapping[str, Config], write: Callable[[Config], str]) -> str:
+    """The sentence of all configurations, or each with the configurations that it is true of."""
+    groups: dict[str, list[str]] = {}
+    for label, config in configs.items():
+        try:
+            sentence = write(config)
+        # Of an earlier version, or of a model that has no such part.
+        except (KeyError, TypeError, ValueError, FibsegError):
+            sentence = ""
+        groups.setdefault(sentence, []).append(label)
+    if len(groups) == 1:
+        return next(iter(groups))
+    return " ".join(f"For {_list(of)}: {text}" for text, of in groups.items() if text)
+
+
+def _data(config: Config) -> str:
+    data = config["data"]
+    sizes = split_sizes(config)
+    names = [*data["classes"]]
+    voxels = {tuple(volume["voxel_size"]) for volume in data["volumes"]}
+    size = " or ".join(" x ".join(f"{side:g}" for side in voxel) for voxel in sorted(voxels))
+    count = len(data["volumes"])
+    volumes = f"{count} volumes" if count > 1 else "one volume"
+    return (
+        f"The data set {data['name']} has {volumes} with voxels of {size} nm (z, y, x). "
+        f"{sizes['train']} annotated slices were used for training, {sizes['validation']} for "
+        f"validation and {sizes['test']} for testing; the classes were {_list(names)}, and "
+        "background."
+    )
+
+
+def _grey_values(config: Config) -> str:
+    intensity = config["data"]["intensity"]
+    low = intensity["low"]
+    high = intensity["high"]
+    source = "of each slice" if intensity.get("per") == "slice" else "of the training slices"
+    ends = "minimum and maximum" if (low, high) == (0, 100) else f"percentiles {low:g} and {high:g}"
+    return f"Grey values from the {ends} {source} were mapped to 8 bits."
+
+
+def _filter(config: Config) -> str:
+    areas = config["filter"]["areas"]
+    if not areas:
+        return "The image was the only input channel."
+    where = "whole slices" if config["filter"]["scope"] == "slice" else "each patch"
+    return (
+        f"The image and its grain-filtered versions, with areas of {_list(areas)} pixels, computed "
+        f"on {where}, were the input channels."
+    )
+
+
+def _models(config: Config) -> str:
+    model = config["model"]
+    name = model["architecture"]
+    text = _NETWORKS.get(name, name).format_map({key: str(value) for key, value in model.items()})
+    dropout = f", with a dropout of {model['dropout']:g}" if model.get("dropout") else ""
+    start = config.get("init_from")
+    begun = "; it began with the weights of an earlier run" if start else ""
+    return f"The model was {text}{dropout}{begun}."
+
+
+def _patches(config: Config) -> str:
+    patches = config["patches"]
+    training = config["training"]
+    if config["model"]["architecture"] in ("forest", "ilastik"):
+        return ""
+    side = patches["size"]
+    augmentation = config.get("augmentation", {"name": "paper"})["name"]
+    changed = _AUGMENTATIONS.get(
+        augmentation,
+        f"{_AUGMENTATIONS['paper']}, and their grey values and places changed "
+        f"(augmentation={augmentation})",
+    )
+    return (
+        f"Each of {training['epochs']} epochs had {training['batches']} batches of "
+        f"{training['batch_size']} patches of {side} x {side} pixels; "
+        f"{100 * patches['class_share']:g} % of the patches were centred on a pixel of a class "
+        f"that was drawn evenly, the others lay at random places. Patches were {changed}."
+    )
+
+
+def _loss(config: Config) -> str:
+    if config["model"]["architecture"] in ("forest", "ilastik"):
+        return ""
+    classes = config["data"]["classes"]
+    weights = [f"{name} {entry['weight']:g}" for name, entry in classes.items()]
+    weights.append(f"background {config['data']['background']['weight']:g}")
+    entropy = config["training"].get("cross_entropy", 0)
+    added = f" plus {entropy:g} times the cross-entropy" if entropy else ""
+    return f"The loss was the Dice loss, weighted by class ({', '.join(weights)}){added}."
+
+
+def _optimizer(config: Config) -> str:
+    if config["model"]["architecture"] in ("forest", "ilastik"):
+        return ""
+    training = config["training"]
+    first, second = training["betas"]
+    schedule = {"constant": "kept constant", "cosine": "lowered to 0 along a cosine"}
+    ema = training.get("ema", 0)
+    mean = f" Weights were averaged exponentially with a decay of {ema:g} per step." if ema else ""
+    chosen = (
+        "highest F1 of whole validation slices"
+        if training.get("select") == "slices"
+        else "lowest validation loss"
+    )
+    return (
+        f"Adam (betas {first:g} and {second:g}, epsilon {training['eps']:g}) had a learning rate "
+        f"of {training['learning_rate']:g}, {schedule[training['schedule']]}.{mean} "
+        f"The epoch with the {chosen} was kept."
+    )
+
+
+def _decision(config: Config) -> str:
+    parts = []
+    if config.get("decision") == "validation":
+        parts.append(
+            "Offsets were added to the class scores that label the validation slices best."
+        )
+    elif config.get("decision") == "prior":
+        parts.append("Offsets from known shares of the classes were added to the class scores.")
+    if config.get("smallest") == "validation":
+        parts.append(
+            "Objects below a size that was chosen for each class on the validation slices took the "
+            "class around them."
+        )
+    return " ".join(parts)
+
+
+def _evaluation(dataset: Dataset) -> list[str]:
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for label, runs in dataset.configurations.items():
+        groups.setdefault(tuple(sorted(run.seed for run in runs)), []).append(label)
+    if len(groups) == 1:
+        trained = f"Each configuration was trained with {_seeds(next(iter(groups)))}."
+    else:
+        each = "; ".join(f"{_list(of)} with {_seeds(seeds)}" for seeds, of in groups.items())
+        trained = f"Configurations were trained with several seeds: {each}."
+    left_out = len(dataset.left_out)
+    further = "1 further run" if left_out == 1 else f"{left_out} further runs"
+    lacking = f" {further} had no scores and took no part." if left_out else ""
+    return [
+        trained + lacking,
+        "F1 was computed from the pixels of each test slice and averaged over the slices whose "
+        "truth holds the class; pixels without annotation do not count. Intervals are Student's "
+        f"95 % intervals over seeds. {_test(dataset)}{SCOPE}",
+    ]
+
+
+def _test(dataset: Dataset) -> str:
+    """How differences were tested; empty without a contrast."""
+    if not dataset.contrasts:
+        return ""
+    if all(math.isnan(contrast.joint_p) for contrast in dataset.contrasts):
+        return (
+            f"Differences were paired by seed; with fewer than {SEEDS_FOR_TEST} seeds none was "
+            "tested. "
+        )
+    return (
+        "Differences were paired by seed and tested by joint sign flips with the largest |t| of a "
+        "question's contrasts (Westfall and Young, step-down). "
+    )
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    is_range = list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    return f"{len(seeds)} seeds ({f'{seeds[0]} to {seeds[-1]}' if is_range else _list(seeds)})"
+
+
+def _computers(dataset: Dataset) -> list[str]:
+    """Device, time and versions, as far as the runs say them."""
+    facts = [run.facts for run in dataset.runs]
+    devices = [
+        f"{fact.get('device_name') or fact['device']} ({fact['precision']})"
+        for fact in facts
+        if fact.get("device") and fact.get("precision")
+    ]
+    seconds = [fact["seconds"] for fact in facts if "seconds" in fact]
+    versions: dict[str, set[str]] = {}
+    for fact in facts:
+        for name, version in (fact.get("versions") or {}).items():
+            versions.setdefault(name, set()).add(str(version))
+    sentences = []
+    if devices:
+        sentences.append(f"Runs were trained on {_list(sorted(set(devices)))}.")
+    if seconds:
+        minutes = [value / 60 for value in seconds]
+        sentences.append(
+            f"Training and scoring a run took {min(minutes):.1f} to {max(minutes):.1f} minutes."
+        )
+    if versions:
+        texts = [f"{name} {' or '.join(sorted(of))}" for name, of in sorted(versions.items())]
+        sentences.append(f"Versions: {', '.join(texts)}.")
+    return sentences
+
+
+def _list(items: Sequence[Any]) -> str:
+    """Items as a sentence lists them.
+
+    >>> _list([1, 2, 3]), _list(["a"]), _list([650.0, 3200])
+    ('1, 2 and 3', 'a', '650 and 3200')
+    """
+    texts = [
+        f"{item:g}" if isinstance(item, float) and math.isfinite(item) else str(item)
+        for item in items
+    ]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)

@@ -1,0 +1,294 @@
+"""A server on this machine that shows a folder of runs, and only reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from fibseg.pages.assets import asset
+from fibseg.pages.live.states import Watcher, page_content
+
+_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+"""Names of this machine in a browser; any other is a page elsewhere that points its name here."""
+
+_TYPES = {".png": "image/png", ".html": "text/html; charset=utf-8"}
+_TEXTS = {"", ".csv", ".json", ".log", ".md", ".tex", ".txt", ".yaml"}
+"""Endings of files that a browser shows as text; others are downloaded."""
+
+_BLOCK = 1 << 20
+"""Bytes that are read of a file at a time."""
+
+_SECURITY = {
+    # Files of runs are data: none of them may bring a script, and no other page may frame these.
+    "Content-Security-Policy": "default-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    # The address holds the token.
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+class LiveServer(ThreadingHTTPServer):
+    """Serves the states of a folder of runs on the loopback address, to who knows the token.
+
+    Attributes:
+        token: first part of every path.
+        interval: seconds between two looks at the folder.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, port: int, interval: float) -> None:
+        # Before the port is taken: where that fails, the base class calls server_close.
+        self._comparison = _Comparison(folder)
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.token = secrets.token_urlsafe(16)
+        self.interval = interval
+        self._folder = folder
+        self._watcher = Watcher(folder)
+        self._lock = threading.Lock()
+        self._content = b""
+        self._looked = 0.0
+
+    @property
+    def url(self) -> str:
+        """The address to open."""
+        return f"http://127.0.0.1:{self.server_port}/{self.token}/"
+
+    def content(self) -> bytes:
+        """States of the runs as JSON, at most `interval` old."""
+        # Nobody looks, nothing is read; many windows read once.
+        with self._lock:
+            if time.monotonic() - self._looked >= self.interval:
+                runs = self._watcher.look()
+                finished = sorted(run.path for run in runs if run.state == "finished")
+                content = page_content(runs) | {
+                    "folder": str(self._folder),
+                    "interval": self.interval,
+                    "comparison": self._comparison.version(finished),
+                }
+                self._content = json.dumps(content, separators=(",", ":")).encode()
+                self._looked = time.monotonic()
+            return self._content
+
+    def file(self, words: str) -> Path | None:
+        """The file or folder behind a path below the token; None for what must not be served."""
+        part, _, below = words.partition("/")
+        if part == "comparison":
+            root = self._comparison.folder
+        elif part == "runs":
+            root = self._folder
+        else:
+            return None
+        try:
+            root = root.resolve()
+            path = (root / below).resolve()
+        # A null byte, or a loop of links.
+        except (OSError, ValueError):
+            return None
+        # After links are followed: neither .. nor a link leads out.
+        return path if path.is_relative_to(root) else None
+
+    def server_close(self) -> None:
+        """Stop the comparison that is being made, and remove what it wrote."""
+        super().server_close()
+        self._comparison.close()
+
+    # An address that a person typed wrong, or a window that was closed, is no error of the server.
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Pass over a connection that broke."""
+
+
+class _Comparison:
+    """The comparison of the finished runs, made by a process of its own when there are new ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._parent = tempfile.TemporaryDirectory(prefix="fibseg-watch-")
+        self.folder = Path(self._parent.name).resolve() / "comparison"
+        # The page links runs relative to itself: beside it they have the place that they have here.
+        self._runs = self.folder.parent / "runs"
+        self._runs.symlink_to(folder.resolve(), target_is_directory=True)
+        self._watched = folder
+        self._compared: list[Path] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._version = 0
+
+    def version(self, finished: list[Path]) -> int:
+        """How often the page has been made; 0 before the first time. Makes it anew if need be."""
+        if self._process is not None and self._process.poll() is not None:
+            self._version += self._process.returncode == 0
+            self._process = None
+        if self._process is None and finished and finished != self._compared:
+            self._compared = finished
+            below = (path.parent.relative_to(self._watched) for path in finished)
+            # Relative, so that the page names no folder that is gone tomorrow.
+            folders = dict.fromkeys(str(Path("runs") / place) for place in below)
+            command = [sys.executable, "-m", "fibseg.commands.main", "compare", *folders]
+            self._process = subprocess.Popen(
+                [*command, "--output", "comparison"],
+                cwd=self.folder.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        return self._version
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._parent.cleanup()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers GET and nothing else."""
+
+    server: LiveServer
+    server_version = "fibseg"
+    sys_version = ""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer with the page, the states, or a file of the runs."""
+        host = self.headers.get("Host", "")
+        if host.rpartition(":")[0] not in _HOSTS and host not in _HOSTS:
+            return self._refuse(HTTPStatus.FORBIDDEN, "This page is served to this machine only.")
+        token, _, words = unquote(urlsplit(self.path).path).lstrip("/").partition("/")
+        if not secrets.compare_digest(token.encode(), self.server.token.encode()):
+            return self._refuse(HTTPStatus.FORBIDDEN, "The token in the address is wrong.")
+        if not words:
+            return self._answer(live_page().encode(), _TYPES[".html"])
+        if words == "state.json":
+            return self._answer(self.server.content(), "application/json")
+        path = self.server.file(words)
+        if path is None or not path.exists():
+            return self._refuse(HTTPStatus.NOT_FOUND, "There is no such file.")
+        if path.is_dir():
+            return self._answer(_listing(path).encode(), _TYPES[".html"])
+        return self._send_file(path, is_page=words == "comparison/index.html")
+
+    def _answer(self, content: bytes, kind: str) -> None:
+        tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        is_known = self.headers.get("If-None-Match") == tag
+        self.send_response(HTTPStatus.NOT_MODIFIED if is_known else HTTPStatus.OK)
+        self._send_heads(kind, 0 if is_known else len(content), tag)
+        if not is_known:
+            self.wfile.write(content)
+
+    def _send_file(self, path: Path, is_page: bool) -> None:
+        ending = path.suffix.lower()
+        kind = "text/plain; charset=utf-8" if ending in _TEXTS else "application/octet-stream"
+        # Only the page that fibseg made is HTML here.
+        if ending in _TYPES and (is_page or ending != ".html"):
+            kind = _TYPES[ending]
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            self.send_response(HTTPStatus.OK)
+            self._send_heads(kind, size)
+            # As long as promised, though a log grows meanwhile.
+            while size > 0 and (block := file.read(min(size, _BLOCK))):
+                self.wfile.write(block)
+                size -= len(block)
+
+    def _send_heads(self, kind: str, size: int, tag: str = "") -> None:
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(size))
+        if tag:
+            self.send_header("ETag", tag)
+        for name, value in _SECURITY.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _refuse(self, status: HTTPStatus, sentence: str) -> None:
+        self.send_response(status)
+        self._send_heads("text/plain; charset=utf-8", len(sentence))
+        if self.command != "HEAD":
+            self.wfile.write(sentence.encode())
+
+    def __getattr__(self, name: str) -> object:
+        # The base class looks for do_POST and the like.
+        if name.startswith("do_"):
+            return self._only_get
+        raise AttributeError(name)
+
+    def _only_get(self) -> None:
+        # What was sent is not read, so that the connection cannot be used again.
+        self.close_connection = True
+        self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET is answered.")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a window asks every few seconds."""
+
+
+@contextmanager
+def serving(folder: Path, port: int, interval: float) -> Iterator[LiveServer]:
+    """Serve a folder of runs until the block ends.
+
+    Args:
+        folder: run directories, or folders of them.
+        port: port on the loopback address; 0 for any that is free.
+        interval: seconds between two looks.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    server = LiveServer(folder, port, interval)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def live_page() -> str:
+    """The page, which reads the states again and again."""
+    scripts = ("vega.min.js", "vega-lite.min.js", "charts.js", "live.js")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        "<title>fibseg watch</title>"
+        f"<style>{asset('comparison.css')}</style></head><body><main>"
+        '<h1>Runs</h1><p id="summary" role="status"></p>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Runs"><table id="runs">'
+        "<thead><tr>"
+        + "".join(
+            f'<th scope="col">{name}</th>'
+            for name in ("run", "state", "epoch", "validation loss", "validation F1", "left")
+        )
+        + "</tr></thead><tbody></tbody></table></div>"
+        '<section><h2>Learning curves</h2><div id="curves"></div></section>'
+        '<section><h2>Newest picture</h2><div id="picture"></div></section>'
+        '<section><h2>Comparison of finished runs</h2><div id="comparison"></div></section></main>'
+        + "".join(f"<script>{asset(name)}</script>" for name in scripts)
+        + "</body></html>\n"
+    )
+
+
+def _listing(folder: Path) -> str:
+    """Links to what is in a folder."""
+    entries = [entry.name + ("/" if entry.is_dir() else "") for entry in sorted(folder.iterdir())]
+    links = "".join(f'<li><a href="{quote(name)}">{html.escape(name)}</a></li>' for name in entries)
+    name = html.escape(folder.name)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{name}</title><style>{asset('comparison.css')}</style></head>"
+        f'<body><main><h1>{name}</h1><ul><li><a href="../">..</a></li>{links}</ul></main></body>'
+        "</html>\n"
+    )
