@@ -75,6 +75,14 @@ def test_the_test_is_named_where_there_are_seeds_for_it(tmp_path: Path) -> None:
         ({"smallest": "validation"}, "took the class around them"),
         ({"init_from": "runs/a"}, "it began with the weights of an earlier run"),
         ({"augmentation": "strong"}, "Each of 6 epochs"),
+        (
+            {"data": {"fold": 0, "folds": 5, "guard": 1}},
+            "12 annotated slices were used for training, 3",
+        ),
+        (
+            {"data": {"fold": 0, "folds": 5, "guard": 1}},
+            "5 folds, of which number 0 (from 0) was tes",
+        ),
         ({"data": {"annotated": 2}}, "2 annotated slices were used for training"),
     ],
 )

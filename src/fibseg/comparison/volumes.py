@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,17 +36,27 @@ def volume_facts(config: dict[str, Any] | None) -> VolumeFacts | None:
             for z, y, x in (volume["voxel_size"] for volume in volumes)
         ]
         # Charts mark these slices: test slices near them score higher.
-        splits = [volume["split"] for volume in volumes]
-        fold = config["data"].get("fold")
-        if fold is not None:
-            folds = config["data"]["folds"]
-            splits = fold_splits(splits, fold, folds, guard=config["data"]["guard"])
-        trained_slices = [parse_slices(split["train"], MOST_SLICES, "split") for split in splits]
+        trained_slices = [
+            parse_slices(split["train"], MOST_SLICES, "split") for split in splits_in(config)
+        ]
         trained_slices = _used(trained_slices, config["data"].get("annotated"))
     # A comparison is complete without these facts; only a tolerance in nm insists on them.
     except (FibsegError, KeyError, TypeError, ValueError):
         return None
     return VolumeFacts(voxel_sizes, trained_slices)
+
+
+def splits_in(config: Mapping[str, Any]) -> list[Mapping[str, Sequence[Any]]]:
+    """Splits of each volume from the content of config.yaml: those of its fold, if it has one.
+
+    Raises:
+        KeyError, TypeError, FibsegError: the configuration does not say them.
+    """
+    data = config["data"]
+    splits = [volume["split"] for volume in data["volumes"]]
+    if data.get("fold") is None:
+        return splits
+    return list(fold_splits(splits, data["fold"], data["folds"], guard=data["guard"]))
 
 
 def _used(slices: list[list[int]], count: int | None) -> list[list[int]]:

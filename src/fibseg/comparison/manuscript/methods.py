@@ -9,14 +9,13 @@ from typing import Any
 from fibseg.comparison.contrast_tables import SCOPE
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.inference import SEEDS_FOR_TEST
+from fibseg.comparison.volumes import splits_in
+from fibseg.data.folds import MOST_SLICES
 from fibseg.data.splits import parse_slices
 from fibseg.errors import FibsegError
 
 Config = Mapping[str, Any]
 """Content of config.yaml."""
-
-_MOST_SLICES = 10**6
-"""An upper bound for open ranges such as "4:": config.yaml does not say how deep a volume is."""
 
 _NETWORKS = {
     "unet": "a UNet (Ronneberger et al., 2015) of width {width}",
@@ -53,8 +52,8 @@ def split_sizes(config: Config) -> dict[str, int]:
     """
     sizes = {}
     for split in ("train", "validation", "test"):
-        parts = [volume["split"].get(split, []) for volume in config["data"]["volumes"]]
-        sizes[split] = sum(len(parse_slices(part, _MOST_SLICES, "split")) for part in parts)
+        parts = [of_volume.get(split, []) for of_volume in splits_in(config)]
+        sizes[split] = sum(len(parse_slices(part, MOST_SLICES, "split")) for part in parts)
     annotated = config["data"].get("annotated")
     return sizes if annotated is None else {**sizes, "train": min(annotated, sizes["train"])}
 
@@ -86,7 +85,17 @@ def _data(config: Config) -> str:
         f"The data set {data['name']} has {volumes} with voxels of {size} nm (z, y, x). "
         f"{sizes['train']} annotated slices were used for training, {sizes['validation']} for "
         f"validation and {sizes['test']} for testing; the classes were {_list(names)}, and "
-        "background."
+        f"background.{_fold(data)}"
+    )
+
+
+def _fold(data: Mapping[str, Any]) -> str:
+    """What was tested of several folds; nothing without folds."""
+    if data.get("fold") is None:
+        return ""
+    return (
+        f" The slices were divided into {data['folds']} folds, of which number {data['fold']} "
+        f"(from 0) was tested; slices within {data['guard']} of a tested one were left out."
     )
 
 
