@@ -25,22 +25,13 @@ SECONDS_OF_A_SLOW_TEST = 5
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes long first, so that workers side by side end at one time.
-
-    A file stays with one worker, which makes its fixtures once. Files of the group "forked" share a
-    worker, whose processes are forked from one that has loaded torch.
-    """
-    seconds: Counter[str] = Counter()
-    groups = {}
+    """Put the files that take long first, so that workers side by side end at one time."""
+    seconds: Counter[Path] = Counter()
     for item in items:
-        mark = item.get_closest_marker("xdist_group")
-        groups[item] = mark.args[0] if mark else str(item.path)
-        if mark is None:
-            item.add_marker(pytest.mark.xdist_group(groups[item]))
         slow = item.get_closest_marker("slow")
-        seconds[groups[item]] += slow.kwargs.get("seconds", SECONDS_OF_A_SLOW_TEST) if slow else 0
-    # The sort is stable: tests of a group, and groups without slow tests, keep their order.
-    items.sort(key=lambda item: -seconds[groups[item]])
+        seconds[item.path] += slow.kwargs.get("seconds", SECONDS_OF_A_SLOW_TEST) if slow else 0
+    # The sort is stable: tests of a file, and files without slow tests, keep their order.
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(autouse=True)
