@@ -30,9 +30,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# tests/conftest.py says which tests stay with one worker, and puts the long ones first.
+# A file stays with one worker, which makes its fixtures once; tests/conftest.py puts long files first.
 # More workers than cores where tests wait for processes that start.
-PYTEST := $(BIN)/python -m pytest --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 # Before each commit: under 3 minutes on two cores.
 check: lint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -10,6 +11,8 @@ from pathlib import Path
 
 # Tests run side by side; with many threads each they would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a command takes all cores, its threads sleep while they wait, and others come to work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Ray gives its workers a low priority: beside other tests they would hardly come to work.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
@@ -25,22 +28,19 @@ SECONDS_OF_A_SLOW_TEST = 5
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes long first, so that workers side by side end at one time.
-
-    A file stays with one worker, which makes its fixtures once. Files of the group "forked" share a
-    worker, whose processes are forked from one that has loaded torch.
-    """
-    seconds: Counter[str] = Counter()
-    groups = {}
+    """Put the files that take long first, so that workers side by side end at one time."""
+    seconds: Counter[Path] = Counter()
     for item in items:
-        mark = item.get_closest_marker("xdist_group")
-        groups[item] = mark.args[0] if mark else str(item.path)
-        if mark is None:
-            item.add_marker(pytest.mark.xdist_group(groups[item]))
         slow = item.get_closest_marker("slow")
-        seconds[groups[item]] += slow.kwargs.get("seconds", SECONDS_OF_A_SLOW_TEST) if slow else 0
-    # The sort is stable: tests of a group, and groups without slow tests, keep their order.
-    items.sort(key=lambda item: -seconds[groups[item]])
+        seconds[item.path] += slow.kwargs.get("seconds", SECONDS_OF_A_SLOW_TEST) if slow else 0
+    # The sort is stable: tests of a file, and files without slow tests, keep their order.
+    items.sort(key=lambda item: -seconds[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Keep what all modules have made out of later collections of garbage, a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

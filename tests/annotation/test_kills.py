@@ -24,7 +24,7 @@ TINY = [
     *("machine.processes=1", "machine.device=cpu", "training.epochs=4"),
 ]
 
-pytestmark = [pytest.mark.slow(seconds=20), pytest.mark.xdist_group("forked")]
+pytestmark = pytest.mark.slow(seconds=20)
 
 
 def test_killed_while_painting_and_training(tmp_path: Path) -> None:

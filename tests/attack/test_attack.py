@@ -24,7 +24,7 @@ from tests.support.blobs import blobs
 
 POINTS = int(os.environ.get("FIBSEG_ATTACK_POINTS", "1"))
 
-pytestmark = [pytest.mark.slow(seconds=7), pytest.mark.xdist_group("forked")]
+pytestmark = pytest.mark.slow(seconds=7)
 
 
 def prepared(commands: Commands, program: str, line: list[str]) -> Target:

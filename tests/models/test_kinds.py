@@ -179,6 +179,7 @@ def test_a_new_kind_is_one_module_one_entry_and_one_yaml(
         f"image={commands.data / 'image.tif'}",
         f"output={output}",
         "device=cpu",
+        "threads=1",
         "processes=1",
         "windows=paper",
     )

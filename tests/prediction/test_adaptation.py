@@ -230,6 +230,7 @@ def test_a_prediction_says_what_it_took(finished: Commands, commands: Commands) 
             f"output={output}",
             f"adapt={adapt}",
             "device=cpu",
+            "threads=1",
             "processes=1",
         )
         assert result.returncode == 0, result.stderr

@@ -20,8 +20,6 @@ from tests.support import Commands, hear_the_keyboard
 from tests.support.forked import start_prediction
 from tests.support.labelling import files_of
 
-pytestmark = pytest.mark.xdist_group("forked")
-
 
 @pytest.fixture
 def cell(tmp_path: Path) -> Path:

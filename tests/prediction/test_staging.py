@@ -15,8 +15,6 @@ from fibseg.stack import StackWriter
 from tests.support.forked import start_function
 from tests.support.labelling import IMAGE_SHAPE, files_of, random_image, staged
 
-pytestmark = pytest.mark.xdist_group("forked")
-
 
 def test_another_model_into_a_started_output_is_refused(tmp_path: Path) -> None:
     staging = staged(tmp_path / "out.tif")

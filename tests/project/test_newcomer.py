@@ -46,7 +46,7 @@ def cell(real_stacks: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow(seconds=40)
 def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Commands) -> None:
-    """By a third of the quick recipe; the labels of the stack score what the run scored."""
+    """By a sixth of the quick recipe; the labels of the stack score what the run scored."""
 
     def run(line: str, *more: str) -> str:
         result = commands.run(*line.split(), *more, cwd=cell)
@@ -66,6 +66,8 @@ def test_from_painted_slices_to_the_labels_of_a_stack(cell: Path, commands: Comm
         "experiment=quick",
         "training.epochs=2",
         "training.batches=140",
+        "training.batch_size=4",
+        "training.validation_batches=8",
         "model.width=8",
         "patches.size=128",
     )

@@ -61,7 +61,7 @@ def crop_of_vnc(real_stacks: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     for name, file in (("raw", "image.tif"), ("labels", "labels.tif")):
         stack = open_stack(real_stacks / "vnc" / name)
-        pixels = np.stack([stack.read(z)[:384, :512] for z in range(12)])
+        pixels = np.stack([stack.read(z)[:256, :384] for z in range(12)])
         write_stack(folder / file, pixels, [50, 4.6, 4.6])
     return folder
 
@@ -81,7 +81,7 @@ def test_a_short_training_on_real_slices_learns_membranes(
         f"data.volumes=[{volume}]",
         "experiment=quick",
         "training.epochs=1",
-        "training.batches=40",
+        "training.batches=30",
         "training.validation_batches=4",
         "training.precision=32",
         "model.width=8",

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_surface_dice
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
@@ -25,6 +24,9 @@ def smooth_mask(seed: int, shape: tuple[int, int] = (48, 57)) -> np.ndarray:
 @pytest.mark.filterwarnings("ignore::FutureWarning:monai")
 @pytest.mark.parametrize("tolerance", [0.0, 1.0, 2.0, 3.5])
 def test_counts_agree_with_monais_surface_dice(tolerance: float) -> None:
+    # It loads for two seconds: not every process that imports the tests does.
+    from monai.metrics import compute_surface_dice
+
     for seed in range(6):
         truth = smooth_mask(seed)
         prediction = smooth_mask(seed + 100)

@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from tests.support.stack_files import (
     ilastik,
     imagej,
     imagej_block,
+    loaded_ome_zarr,
     mrc,
     nifti,
     ome_tiff,
@@ -42,13 +42,6 @@ from tests.support.stack_files import (
     zarr_3,
     zarr_5d,
 )
-
-with warnings.catch_warnings():
-    # ome_zarr calls what it calls deprecated.
-    warnings.simplefilter("ignore")
-    import ome_zarr.io
-    import ome_zarr.reader
-    import ome_zarr.writer
 
 
 @pytest.mark.parametrize(
@@ -201,6 +194,7 @@ def test_ome_zarr_is_read_by_its_own_library(tmp_path: Path) -> None:
     with StackWriter(tmp_path / "labels.zarr", header) as file:
         for image in data:
             file.write(image)
+    ome_zarr = loaded_ome_zarr()
     location = ome_zarr.io.parse_url(tmp_path / "labels.zarr")
     (node,) = ome_zarr.reader.Reader(location)()
     np.testing.assert_array_equal(np.asarray(node.data[0]), data)
@@ -223,6 +217,7 @@ def test_a_pyramid_is_read_by_its_own_library(tmp_path: Path) -> None:
     with StackWriter(tmp_path / "labels.zarr", header) as file:
         for image in data:
             file.write(image)
+    ome_zarr = loaded_ome_zarr()
     (node,) = ome_zarr.reader.Reader(ome_zarr.io.parse_url(tmp_path / "labels.zarr"))()
     steps = [(1, 1, 1), (1, 2, 2), (2, 4, 4), (4, 8, 8)]
     assert len(node.data) == len(steps)

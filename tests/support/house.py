@@ -45,6 +45,11 @@ class Source:
         """The parsed file."""
         return ast.parse(self.text, self.path)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes of the tree, which several rules look at."""
+        return list(ast.walk(self.tree))
+
     @property
     def module(self) -> str:
         """Dotted name of the module, less `src`."""
@@ -143,7 +148,7 @@ def unfinished_summaries(sources: list[Source]) -> list[str]:
     """Docstrings whose first line is no sentence with a full stop, and packages without one."""
     report = []
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not isinstance(node, Function | ast.ClassDef | ast.Module):
                 continue
             docstring = ast.get_docstring(node)
@@ -199,7 +204,7 @@ def imports_of_tests(sources: list[Source]) -> list[str]:
     """Imports of one test module by another."""
     report = []
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -218,7 +223,7 @@ def several_assignments(sources: list[Source]) -> list[str]:
     """Assignments of a tuple to a tuple, and statements that `;` joins."""
     report = []
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             pair = isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)
             if pair and any(isinstance(target, ast.Tuple) for target in node.targets):
                 report.append(source.at(node, "several assignments in one statement"))
@@ -238,12 +243,12 @@ def unnamed_arguments(sources: list[Source]) -> list[str]:
     variadic = {
         node.name
         for source in sources
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, Function) and node.args.vararg
     }
     for source in sources:
         known = _functions_known_to(source) - variadic
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not isinstance(node, ast.Call) or len(node.args) <= POSITIONAL_ARGUMENTS:
                 continue
             name = ast.unparse(node.func)
@@ -255,7 +260,7 @@ def unnamed_arguments(sources: list[Source]) -> list[str]:
 def _functions_known_to(source: Source) -> set[str]:
     """Names that are defined in a module or imported from the project."""
     names = {name for name, _ in _top_level_names(source)}
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fibseg"):
             names |= {alias.asname or alias.name for alias in node.names}
     return names
@@ -266,7 +271,7 @@ def vague_names(sources: list[Source]) -> list[str]:
     return [
         source.at(node, f"the name {name} does not say what it holds")
         for source in sources
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         for name in _bound_names(node)
         if name in VAGUE_NAMES
     ]

@@ -19,11 +19,15 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+_look_up_mode = Hydra.get_mode
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -135,7 +139,9 @@ def _kept_loggers() -> Iterator[None]:
         yield
     finally:
         for logger, level, disabled, propagate, handlers in before:
-            logger.setLevel(level)
+            # Each call empties the caches of all loggers.
+            if logger.level != level:
+                logger.setLevel(level)
             logger.disabled = disabled
             logger.propagate = propagate
             logger.handlers[:] = handlers
@@ -177,9 +183,20 @@ def _kept_hydra() -> Iterator[None]:
     """
     _forget()
     try:
-        yield
+        with mock.patch.object(Hydra, "get_mode", _mode):
+            yield
     finally:
         _forget()
+
+
+def _mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+    """What Hydra composes the whole configuration for once more: None where no key is the mode's.
+
+    Only a command line sets it in the tests; programs in processes of their own look it up.
+    """
+    if any("hydra.mode" in override for override in overrides):
+        return _look_up_mode(hydra, config_name, overrides)
+    return None
 
 
 def _forget() -> None:

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import mrcfile
@@ -17,18 +18,22 @@ import zarr
 
 from fibseg.arrays import Pixels
 
-with warnings.catch_warnings():
-    # ome_zarr calls what it calls deprecated.
-    warnings.simplefilter("ignore")
-    import ome_zarr.io
-    import ome_zarr.reader
-    import ome_zarr.writer
-
-
 STACK_SHAPE = (5, 37, 53)
 
 VOXEL_SIZE = [20.0, 5.0, 4.0]
 """In nm."""
+
+
+def loaded_ome_zarr() -> Any:
+    """The library, which loads for two seconds: not every process that imports the tests does."""
+    with warnings.catch_warnings():
+        # ome_zarr calls what it calls deprecated.
+        warnings.simplefilter("ignore")
+        import ome_zarr.format
+        import ome_zarr.io
+        import ome_zarr.reader
+        import ome_zarr.writer
+    return ome_zarr
 
 
 def pixels(dtype: str) -> Pixels:
@@ -123,6 +128,7 @@ def zarr_3(path: Path, data: Pixels) -> str:
 
 def ome_zarr_of(version: str) -> Callable[[Path, Pixels], str]:
     def write(path: Path, data: Pixels) -> str:
+        ome_zarr = loaded_ome_zarr()
         kind = ome_zarr.format.FormatV04() if version == "0.4" else ome_zarr.format.FormatV05()
         group = zarr.open_group(path / "a.ome.zarr", mode="w", zarr_format=kind.zarr_format)
         scale = dict(zip("zyx", VOXEL_SIZE, strict=True))

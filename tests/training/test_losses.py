@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.losses import DiceLoss as MonaiDice
 
 from fibseg.arrays import IGNORE
 from fibseg.training.losses import DiceLoss, dice_loss
@@ -18,6 +17,9 @@ def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_agrees_with_monai() -> None:
+    # It loads for two seconds: not every process that imports the tests does.
+    from monai.losses import DiceLoss as MonaiDice
+
     logits, target = example()
     loss = dice_loss(logits.softmax(1), target, torch.ones(4), IGNORE)
     monai = MonaiDice(to_onehot_y=True, softmax=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)

@@ -17,8 +17,6 @@ from tests.support import Commands
 from tests.support.forked import start_training
 from tests.support.tracking import read_wandb
 
-pytestmark = pytest.mark.xdist_group("forked")
-
 OFFLINE = {"WANDB_MODE": "offline"}
 BOARDS = (
     "logger=[wandb,tensorboard]",

@@ -81,6 +81,7 @@ class Kind:
         by_gradient: whether it is a network that is trained by gradient descent.
         encoder_weights: module and function that puts weights of timm into its encoder
             (`model.pretrained` and `model.weights`); None where it has no such encoder.
+        any_encoder: whether its encoder may be any of timm's, of which some take one size only.
         takes_channels: whether it takes filter channels beside the image.
         file: name of the trained model in checkpoints/; None where none is kept.
         windows: kinds of windows by which a slice may be cut for it; the first needs no check.
@@ -95,6 +96,7 @@ class Kind:
     settings: Mapping[str, Any] = field(default_factory=dict)
     by_gradient: bool = True
     encoder_weights: str | None = None
+    any_encoder: bool = False
     takes_channels: bool = True
     file: str | None = NETWORK_FILE
     windows: tuple[str, ...] = ALL_WINDOWS
@@ -171,6 +173,7 @@ KINDS: dict[str, Kind] = {
         arguments={"encoder": str, "width": int, "norm_momentum": float, "norm_eps": float},
         settings=_ENCODER_SETTINGS,
         encoder_weights="fibseg.models.pretrained:load_features",
+        any_encoder=True,
         # Those of most encoders; of others, as resnet50, bf16 is asked for by training.precision.
         depthwise=True,
         # Most encoders see more than any halo, some the whole input.
@@ -247,9 +250,10 @@ def network_size(architecture: str, arguments: dict[str, Any], patch_size: int) 
     # Without memory: a width of 30000 is to be refused, not to be tried.
     with torch.device("meta"):
         network: Any = create_model(architecture, **arguments)
-    # Encoders of timm may want images of one size, which no slice has.
+    # Encoders of timm may want images of one size, which no slice has. Only where that can be: on
+    # this device a batch norm is computed in Python, and a hundred of them take a second.
     try:
-        if kind.has_encoder:
+        if kind.any_encoder:
             network(torch.empty(1, arguments["channels"], 96, 160, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise FibsegError(
