@@ -19,22 +19,21 @@ from fibseg.runs.directory import RunDirectory
 from tests.support.page_runs import make_page_runs
 from tests.support.runs import make_run, write_config
 
-LONG_AGO = time.time() - 86400
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def make_unfinished(folder: Path, name: str, seed: int, changed: float = LONG_AGO) -> Path:
-    """A run of the past day without scores; `changed` is when its files were written."""
+def make_unfinished(folder: Path, name: str, seed: int, changed: float | None = None) -> Path:
+    """A run without scores, whose files were written at `changed`, a day ago by default."""
     path = make_run(folder, name, seed, [0.5], [0.5])
     write_config(path, [20.0, 5.0, 5.0])
     (path / "scores.json").unlink()
     (path / "metrics.csv").write_text("epoch,val_loss,val_f1\n0,1.0,0.5\n1,0.9,0.6\n")
+    when = time.time() - 86400 if changed is None else changed
     for file in path.iterdir():
-        os.utime(file, (changed, changed))
+        os.utime(file, (when, when))
     return path
 
 
