@@ -40,7 +40,7 @@ check: lint
 
 # Before each push: about 15 minutes on two cores.
 test: lint
-	$(PYTEST) --numprocesses 3 --durations=10
+	$(PYTEST) --numprocesses 4 --durations=10
 
 # All tests again, counting the lines that they run: half as much time more.
 coverage: install

@@ -51,12 +51,10 @@ def test_runs_of_other_machines_and_versions_are_named(tmp_path: Path) -> None:
 def test_a_sentence_for_each_question(tmp_path: Path) -> None:
     make_grid(tmp_path, 7)
     by_filter, by_model, scope = answers(dataset_in(tmp_path))
-    assert by_filter.startswith(
-        "filter: mean of eunet-on, unet-on less mean of eunet-off, unet-off: er +"
-    )
-    assert "p = .016" in by_filter
-    assert by_filter.endswith("(95 % intervals and p over 7 seeds).")
-    assert by_model.startswith("model: mean of unet-off, unet-on less mean of eunet-off, eunet-on:")
+    assert by_filter.startswith("filter, on against off: er +.03")
+    assert "), more than chance (p = .016) (mean of eunet-on, unet-on less mean of" in by_filter
+    assert by_filter.endswith("eunet-off, unet-off; 95 % intervals over 7 seeds).")
+    assert by_model.startswith("model, unet against eunet: er +")
     assert scope == SCOPE
 
 

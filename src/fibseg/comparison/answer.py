@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -104,7 +105,7 @@ def _star_notes(tests: int) -> list[str]:
         return [f"no marks against the best: those need {SEEDS_FOR_TEST} seeds or more"]
     return [
         "*: below the best of its class by more than chance over seeds (joint sign flips, "
-        f"{tests} tests of all pairs)"
+        f"{tests} tests of all pairs); where seeds scatter more, a lower mean may have none"
     ]
 
 
@@ -121,19 +122,39 @@ _ALIKE = ("device", "device_name", "precision", "tf32", "windows")
 """Facts of a run that may change its scores a little, and its minutes."""
 
 
+_NAMED_CONFIGURATIONS = 3
+"""Configurations that a note lists by name."""
+
+
 def _mixture_notes(dataset: Dataset) -> list[str]:
     """In which of _ALIKE and in which versions the runs differ."""
     notes = []
     for fact in _ALIKE:
         counts = Counter(str(run.facts[fact]) for run in dataset.runs if fact in run.facts)
         if len(counts) > 1:
-            notes.append(f"runs differ in {fact}: {_counts_text(counts)}")
+            notes.append(f"runs differ in {fact}: {_values_text(dataset, fact, counts)}")
     versions = [run.facts.get("versions") or {} for run in dataset.runs]
     for package in ("fibseg", "torch", "lightning", "timm"):
         counts = Counter(str(of[package]) for of in versions if package in of)
         if len(counts) > 1:
             notes.append(f"runs differ in the version of {package}: {_counts_text(counts)}")
     return notes
+
+
+def _values_text(dataset: Dataset, fact: str, counts: Counter[str]) -> str:
+    """Values of a fact with their runs: configurations by name where that takes few names."""
+    values = {
+        label: {str(run.facts.get(fact)) for run in runs}
+        for label, runs in dataset.configurations.items()
+    }
+    if any(len(of_label) > 1 for of_label in values.values()):
+        return _counts_text(counts)
+    texts = []
+    for value, count in counts.most_common():
+        labels = [label for label, of_label in values.items() if value in of_label]
+        named = len(labels) <= _NAMED_CONFIGURATIONS
+        texts.append(f"{value} ({', '.join(labels) if named else f'{count} runs'})")
+    return ", ".join(texts)
 
 
 def _counts_text(counts: Counter[str]) -> str:
@@ -189,29 +210,52 @@ def answers(dataset: Dataset) -> list[str]:
 
 
 def _answer(contrasts: Sequence[Contrast], margin: float) -> str:
-    """What one side scored above another one, class by class."""
+    """What one side scored above another one, class by class: the verdicts first."""
     some = contrasts[0]
-    by_class = "; ".join(_phrase(contrast, margin) for contrast in contrasts)
+    by_class = "; ".join(_verdict(contrast, margin) for contrast in contrasts)
     seeds = f"{len(some.seeds)} seed{'s' if len(some.seeds) > 1 else ''}"
     basis = f"95 % intervals of each over {seeds}" if len(some.seeds) > 1 else seeds
     if some.is_tested:
         joint = f", jointly for {some.family} tests" if some.family > 1 else ""
-        basis = f"95 % intervals and p over {seeds}{joint}"
+        basis = f"95 % intervals over {seeds}{joint}"
+    second = side_text(some.second, some.question)
+    first = side_text(some.first, some.question)
+    words = _what_differs(some.second, some.first)
+    if words is None:
+        return f"{some.question}, {second} against {first}: {by_class} ({basis})."
     return (
-        f"{some.question}: {side_text(some.second, some.question)} less "
-        f"{side_text(some.first, some.question)}: {by_class} ({basis})."
+        f"{some.question}, {words[0]} against {words[1]}: {by_class} ({second} less {first}; "
+        f"{basis})."
     )
 
 
-def _phrase(contrast: Contrast, margin: float) -> str:
-    """The difference of one class, as "er +.055 (+.020 to +.090, p = .016)"."""
+def _what_differs(second: Sequence[str], first: Sequence[str]) -> tuple[str, str] | None:
+    """The words that all names of one side have and those of the other lack; None without any.
+
+    >>> _what_differs(["unet-on-quick", "eunet-on-quick"], ["unet-off-quick", "eunet-off-quick"])
+    ('on', 'off')
+    >>> _what_differs(["unet-on-lr_1e-4"], ["unet-on-lr_1e-3"])
+    ('lr_1e-4', 'lr_1e-3')
+    """
+    # The minus of 1e-4 is no end of a word.
+    sides = [[re.split(r"(?<!\de)-", name) for name in side] for side in (second, first)]
+    shared = [set.intersection(*map(set, side)) for side in sides]
+    texts = [
+        "-".join(word for word in side[0] if word in of_all and word not in of_other)
+        for side, of_all, of_other in zip(sides, shared, shared[::-1], strict=True)
+    ]
+    return (texts[0], texts[1]) if all(texts) else None
+
+
+def _verdict(contrast: Contrast, margin: float) -> str:
+    """The difference of one class, as "er +.055 (+.020 to +.090), more than chance (p = .016)"."""
     interval = contrast.joint_interval if contrast.is_tested else contrast.interval
-    inside = []
+    text = f"{contrast.class_name} {signed_score(interval.mean)}"
     if not math.isnan(interval.low):
-        inside.append(f"{signed_score(interval.low)} to {signed_score(interval.high)}")
+        text += f" ({signed_score(interval.low)} to {signed_score(interval.high)})"
     if contrast.is_tested:
-        inside.append(f"p {p_in_text(contrast.joint_p)}")
+        chance = "more than chance" if contrast.joint_p <= TEST_LEVEL else "may be chance"
+        text += f", {chance} (p {p_in_text(contrast.joint_p)})"
     if contrast.equivalence_p <= TEST_LEVEL:
-        inside.append(f"smaller than {margin:g}")
-    ends = f" ({', '.join(inside)})" if inside else ""
-    return f"{contrast.class_name} {signed_score(interval.mean)}{ends}"
+        text += f", a difference below {margin:g}"
+    return text

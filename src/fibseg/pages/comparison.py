@@ -96,7 +96,7 @@ def _dataset_part(
     in_words = f"<h3>Every contrast in words</h3><ul>{sentences}</ul>" if sentences else ""
     return (
         f'<section><h2 id="{name}">{html.escape(report.dataset.name)}</h2>'
-        f"{_table(report.answer, anchors, runs, folder)}<ul>{answers}</ul>"
+        f"<ul>{answers}</ul>{_table(report.answer, anchors, runs, folder)}"
         f"<details><summary>All tables</summary>{tables}{in_words}</details>"
         f"{_charts(report.dataset, charts)}"
         f'<div id="{name}-slices">{slices}</div>'

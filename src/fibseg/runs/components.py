@@ -45,7 +45,7 @@ COMPONENT_COLUMNS = (
 _NUMBER_COLUMNS = ("area", "overlap", "touched", "volume", "slice")
 """Columns of the file that are read as numbers, in the order of the fields of `Components`."""
 
-_USUAL_LETTERS = 32
+_USUAL_LETTERS = 16
 """Of the name of a class."""
 
 _SMALL = 2**31

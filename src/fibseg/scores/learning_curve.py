@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
+from scipy.special import stdtrit
 
 from fibseg.arrays import Floats
 
@@ -71,7 +71,7 @@ def extrapolate(curve: Mapping[int, Sequence[float]]) -> Extrapolation | None:
     exponent = _EXPONENTS[best]
     gain = factor * (last**-exponent - (2 * last) ** -exponent)
     deviation = np.sqrt(errors[best] / freedom)
-    reach = scipy.stats.t.ppf(0.975, freedom) * deviation
+    reach = stdtrit(freedom, 0.975) * deviation
     return Extrapolation(
         count=last,
         f1=float(np.mean(curve[last])),

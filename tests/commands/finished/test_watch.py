@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fibseg.commands.main import main
+from tests.support.commands import hear_the_keyboard
 
 Capture = pytest.CaptureFixture[str]
 
@@ -55,20 +56,25 @@ def test_it_ends_by_ctrl_c_and_leaves_nothing(end: int, code: int, tmp_path: Pat
     runs.mkdir()
     temporary.mkdir()
     command = [sys.executable, "-m", "fibseg.commands.main", "watch", str(runs), "--port", "0"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(temporary)},
-    )
-    assert process.stdout is not None
-    address = process.stdout.readline().split()[0]
-    with urllib.request.urlopen(address, timeout=60) as answer:
-        assert b"<h1>Runs</h1>" in answer.read()
-    assert list(temporary.iterdir())
-    time.sleep(0.1)
-    process.send_signal(end)
-    _, errors = process.communicate(timeout=60)
+        # A shell in the background may have left Ctrl-C ignored.
+        preexec_fn=hear_the_keyboard,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().split()[0]
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                assert b"<h1>Runs</h1>" in answer.read()
+            assert list(temporary.iterdir())
+            time.sleep(0.1)
+            process.send_signal(end)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code and "Traceback" not in errors
     assert list(temporary.iterdir()) == [] and list(runs.iterdir()) == []

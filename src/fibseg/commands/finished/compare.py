@@ -136,9 +136,9 @@ def run(options: argparse.Namespace) -> None:
     # Each data set is printed when it is computed, since label files may take a minute.
     for dataset in datasets:
         report = report_on(dataset, comparison)
-        console.print(report.answer.rich())
         for sentence in report.answers:
             print_line(console, sentence)
+        console.print(report.answer.rich())
         for table in report.tables:
             console.print(table.rich())
         reports.append(report)

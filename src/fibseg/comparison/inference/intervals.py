@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+# Half of the time of a start would be that of scipy.stats.
+from scipy import special
 
 from fibseg.arrays import Floats
 
@@ -42,7 +44,7 @@ def t_interval(differences: Sequence[float], confidence: float = 0.95) -> Interv
         return Interval(float(values.mean()) if count else math.nan, math.nan, math.nan)
     # Student and not a bootstrap: with 3 to 15 seeds, percentile intervals of 95 % held the truth
     # in 75 to 92 % of 2,000 simulated sweeps, the t interval in 95 %.
-    quantile = stats.t.ppf(0.5 + confidence / 2, count - 1)
+    quantile = special.stdtrit(count - 1, 0.5 + confidence / 2)
     half_width = quantile * values.std(ddof=1) / math.sqrt(count)
     mean = float(values.mean())
     return Interval(mean, float(mean - half_width), float(mean + half_width))
@@ -65,7 +67,7 @@ def welch_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
         return Interval(mean, mean, mean)
     # Welch and Satterthwaite's degrees of freedom.
     parts = [error**2 / (len(of) - 1) for error, of in zip(errors, (first, second), strict=True)]
-    quantile = stats.t.ppf(0.975, sum(errors) ** 2 / sum(parts))
+    quantile = special.stdtrit(sum(errors) ** 2 / sum(parts), 0.975)
     half_width = float(quantile * math.sqrt(sum(errors)))
     return Interval(mean, mean - half_width, mean + half_width)
 
@@ -113,7 +115,7 @@ def equivalence_p(differences: Sequence[float], margin: float) -> float:
     error = float(np.std(differences, ddof=1)) / math.sqrt(count)
     mean = float(np.mean(differences))
     # Both p are tails of Student's distribution, and the nearer margin has the larger one.
-    return float(stats.t.sf((margin - abs(mean)) / error, count - 1))
+    return float(special.stdtr(count - 1, (abs(mean) - margin) / error))
 
 
 def fold_interval(differences: Sequence[float], folds: int) -> Interval:

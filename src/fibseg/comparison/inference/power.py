@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from scipy import stats
-from scipy.special import ndtr
+from scipy.special import chdtri, ndtr, stdtrit
 
 from fibseg.arrays import Floats
 
@@ -23,7 +22,7 @@ def _deviation_ratios(seeds: int) -> Floats:
     """Estimated over true standard deviation: 1000 quantiles that are equally likely."""
     # In the middle of each of a thousand parts of [0, 1]: at 0 and 1 the quantile is 0 or infinite.
     middles = (np.arange(1000) + 0.5) / 1000
-    return np.asarray(np.sqrt(stats.chi2.ppf(middles, seeds - 1) / (seeds - 1)), np.float64)
+    return np.asarray(np.sqrt(chdtri(seeds - 1, 1 - middles) / (seeds - 1)), np.float64)
 
 
 def power_of(seeds: int, deviation: float, effect: float, level: float = _TEST_LEVEL) -> float:
@@ -42,7 +41,7 @@ def power_of(seeds: int, deviation: float, effect: float, level: float = _TEST_L
     if deviation == 0:
         return 1.0
     shift = effect / deviation * math.sqrt(seeds)
-    edges = stats.t.ppf(1 - level / 2, seeds - 1) * _deviation_ratios(seeds)
+    edges = stdtrit(seeds - 1, 1 - level / 2) * _deviation_ratios(seeds)
     return float(np.mean(ndtr(shift - edges) + ndtr(-shift - edges)))
 
 
@@ -80,8 +79,8 @@ def seeds_needed_range(
     freedom = len(values) - 1
     deviation = float(values.std(ddof=1))
     # A large quantile belongs to the lower end: the estimate was then larger than the truth.
-    smallest = deviation * math.sqrt(freedom / stats.chi2.ppf(0.975, freedom))
-    largest = deviation * math.sqrt(freedom / stats.chi2.ppf(0.025, freedom))
+    smallest = deviation * math.sqrt(freedom / chdtri(freedom, 0.025))
+    largest = deviation * math.sqrt(freedom / chdtri(freedom, 0.975))
     return (
         seeds_needed(deviation, effect, power),
         seeds_needed(smallest, effect, power),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from fibseg.arrays import Floats, Ints
 from fibseg.comparison.inference.intervals import Interval
@@ -81,7 +81,7 @@ def slice_interval(values: Floats, volumes: Ints) -> Interval:
     if variance <= (1e-12 * float(np.abs(values).max())) ** 2:
         return Interval(mean, mean, mean)
     freedom = variance**2 / (over_seeds**2 / (seeds - 1) + over_slices**2 / freedom)
-    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
+    half = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
     return Interval(mean, mean - half, mean + half)
 
 

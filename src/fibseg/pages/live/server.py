@@ -162,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "fibseg"
     sys_version = ""
     protocol_version = "HTTP/1.1"
+    # A window that was closed holds its thread no longer than this many seconds.
+    timeout = 60
 
     def do_GET(self) -> None:
         """Answer with the page, the states, or a file of the runs."""
