@@ -77,16 +77,17 @@ class Checked:
         self.numbers = 0
 
     def same(self, what: str, expected: str, cell: str) -> None:
-        """Two texts, or two numbers that differ by the rounding of the last digit at most."""
+        """The same words, with numbers that round to those of the cell; a tie rounds either way."""
         self.numbers += 1
-        if expected == cell:
-            return
         pattern = r"[-+]?\d*\.?\d+"
-        # A tie may be rounded either way.
-        pairs = zip(re.findall(pattern, expected), re.findall(pattern, cell), strict=False)
-        shape = re.sub(pattern, "", expected) == re.sub(pattern, "", cell)
-        if not shape or any(abs(float(a) - float(b)) > 1.001e-3 for a, b in pairs):
+        if re.sub(pattern, "", expected) != re.sub(pattern, "", cell):
             raise SystemExit(f"{what}: computed {expected!r}, written {cell!r}")
+        for computed, written in zip(
+            re.findall(pattern, expected), re.findall(pattern, cell), strict=True
+        ):
+            decimals = len(written.partition(".")[2])
+            if abs(float(computed) - float(written)) > 0.5 * 10**-decimals + 2e-6:
+                raise SystemExit(f"{what}: computed {expected!r}, written {cell!r}")
 
 
 def mean_and_deviation(values: list[float]) -> str:
@@ -94,13 +95,13 @@ def mean_and_deviation(values: list[float]) -> str:
     if any(math.isnan(value) for value in values):
         return "-"
     if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+        return f"{values[0]:.6f}"
+    return f"{np.mean(values):.6f} ± {np.std(values, ddof=1):.6f}"
 
 
 def brief(value: float) -> str:
-    """Three digits without the leading zero."""
-    return f"{value:.3f}".replace("0.", ".", 1)
+    """Six digits without the leading zero."""
+    return f"{value:.6f}".replace("0.", ".", 1)
 
 
 def best(runs: list[Run]) -> list[Run]:
@@ -168,8 +169,8 @@ def check_scores(rows: Rows, groups: dict[str, list[Run]], checked: Checked) -> 
             of_runs["false"].append(float(counts[empty][:, :, k].sum()))
         means = [np.nanmean(of_runs[score]) for score in ("f1", "iou", "precision", "recall")]
         holds = (runs[0].confusions["test"][:, k, :].sum(axis=1) > 0).sum()
-        expected = [f"{mean:.3f}" for mean in means] + [str(holds)]
-        for one, cell in zip([*expected, f"{np.mean(of_runs['false']):.0f}"], cells, strict=True):
+        expected = [f"{mean:.6f}" for mean in means] + [str(holds)]
+        for one, cell in zip([*expected, f"{np.mean(of_runs['false']):.6f}"], cells, strict=True):
             checked.same(f"scores, {label}, {name}", one, cell.replace(",", ""))
 
 
@@ -201,7 +202,7 @@ def check_table_2(rows: Rows, groups: dict[str, list[Run]], checked: Checked) ->
         checked.same("table 2, components", str(sum(counts[:3])), total.rstrip(")"))
         for number in range(3):
             of_runs = [counted[other.path][name][number] for other in groups[label]]
-            share = f"{counts[number] / sum(counts[:3]):.1%}" if sum(counts[:3]) else "-"
+            share = f"{counts[number] / sum(counts[:3]):.5%}" if sum(counts[:3]) else "-"
             expected = f"{share} ({counts[number]}; {min(of_runs)} to {max(of_runs)})"
             checked.same(f"table 2, {head}, {name}", expected, cells[number])
         for count, cell in zip(counts[3:], cells[3:], strict=True):
@@ -233,8 +234,11 @@ def differences(name: str, k: int, groups: dict[str, list[Run]]) -> dict[int, fl
     }
 
 
-def adjusted_p(tests: list[dict[int, float]]) -> list[float]:
-    """Step-down p of the largest |t| under joint sign flips, by brute force."""
+def adjusted_p(tests: list[dict[int, float]]) -> tuple[list[float], float]:
+    """Step-down p of the largest |t| under joint sign flips, by brute force.
+
+    The second is the |t| that the largest one exceeds under one of 20 signs.
+    """
     seeds = sorted(set().union(*tests))
 
     def sizes(signs: dict[int, int]) -> list[float]:
@@ -248,9 +252,11 @@ def adjusted_p(tests: list[dict[int, float]]) -> list[float]:
     observed = sizes(dict.fromkeys(seeds, 1))
     order = sorted(range(len(tests)), key=lambda index: -observed[index])
     exceed = np.zeros(len(tests))
+    largest_of_all = []
     flips = list(itertools.product((1, -1), repeat=len(seeds) - 1))
     for flip in flips:
         flipped = sizes(dict(zip(seeds, (1, *flip), strict=True)))
+        largest_of_all.append(max(flipped))
         for rank, index in enumerate(order):
             largest = max(flipped[other] for other in order[rank:])
             exceed[index] += largest >= observed[index] * (1 - 1e-9)
@@ -259,7 +265,8 @@ def adjusted_p(tests: list[dict[int, float]]) -> list[float]:
     for index in order:
         highest = max(highest, float(exceed[index]) / len(flips))
         result[index] = highest
-    return result
+    critical = sorted(largest_of_all, reverse=True)[math.floor(0.05 * len(flips) + 1e-9)]
+    return result, critical
 
 
 def check_contrasts(rows: Rows, groups: dict[str, list[Run]], checked: Checked) -> None:
@@ -275,26 +282,37 @@ def check_contrasts(rows: Rows, groups: dict[str, list[Run]], checked: Checked) 
         # Signs of more seeds are drawn, and cannot be drawn again here.
         enumerated = len(set().union(*tests)) <= 16
         if tested and enumerated:
-            for index, p in zip(tested, adjusted_p([tests[k] for k in tested]), strict=True):
-                checked.same(
-                    f"contrasts, p of {of_family[index][:3]}", f"{p:.3f}", of_family[index][6]
-                )
+            ps, critical = adjusted_p([tests[index] for index in tested])
+            for index, p in zip(tested, ps, strict=True):
+                row = of_family[index]
+                what = f"contrasts, {row[:3]}"
+                checked.same(what, f"{p:.6f}", row[6])
+                values = np.array(list(tests[index].values()))
+                half = critical * float(stats.sem(values))
+                low = float(values.mean()) - half
+                high = float(values.mean()) + half
+                # The interval says about 0 what p says.
+                if p <= 0.05:
+                    low = max(low, 0.0) if values.mean() > 0 else low
+                    high = min(high, 0.0) if values.mean() < 0 else high
+                checked.same(what, f"{low:+.6f}", row[4])
+                checked.same(what, f"{high:+.6f}", row[5])
         for row, test in zip(of_family, tests, strict=True):
             values = np.array(list(test.values()))
             what = f"contrasts, {family}, {row[1:3]}"
-            checked.same(what, f"{values.mean():+.3f}", row[3])
+            checked.same(what, f"{values.mean():+.6f}", row[3])
             checked.same(what, str(len(values)), row[8])
             if len(values) < 2:
                 continue
             error = stats.sem(values)
             if len(values) < 6:
                 half = error * stats.t.ppf(0.975, len(values) - 1)
-                checked.same(what, f"{values.mean() - half:+.3f}", row[4])
-                checked.same(what, f"{values.mean() + half:+.3f}", row[5])
+                checked.same(what, f"{values.mean() - half:+.6f}", row[4])
+                checked.same(what, f"{values.mean() + half:+.6f}", row[5])
             if error > 1e-12:
                 upper = stats.t.cdf((values.mean() - 0.01) / error, len(values) - 1)
                 lower = stats.t.sf((values.mean() + 0.01) / error, len(values) - 1)
-                checked.same(what, f"{max(upper, lower):.3f}", row[7])
+                checked.same(what, f"{max(upper, lower):.6f}", row[7])
 
 
 class Page(HTMLParser):
@@ -386,6 +404,8 @@ def recompute(folders: list[Path], output: Path) -> int:
                 rows = list(csv.reader(file))
             check(rows[1:], groups, checked)
             check_formats(path.stem, rows, output, page, checked)
+    if checked.numbers == 0:
+        raise SystemExit(f"{output}: no table of these runs")
     return checked.numbers
 
 

@@ -43,7 +43,10 @@ def grid(folder: Path, seeds: int) -> Dataset:
 def test_what_all_runs_share_is_said_once_and_what_differs_for_each(tmp_path: Path) -> None:
     text = " ".join(methods(grid(tmp_path, 2)))
     assert "voxels of 50 x 4.6 x 4.6 nm" in text
-    assert "10 annotated slices were used for training, 5 for validation and 5 for testing" in text
+    assert (
+        "Of the annotated slices, 10 were used for training, 5 for validation and 5 for testing"
+        in text
+    )
     assert text.count("Each of 6 epochs had 230 batches of 4 patches of 128 x 128 pixels") == 1
     assert "plus 1 times the cross-entropy" in text
     assert "mitochondrion 0.7, membrane 1, synapse 0.9, background 0.1" in text
@@ -77,13 +80,13 @@ def test_the_test_is_named_where_there_are_seeds_for_it(tmp_path: Path) -> None:
         ({"augmentation": "strong"}, "Each of 6 epochs"),
         (
             {"data": {"fold": 0, "folds": 5, "guard": 1}},
-            "12 annotated slices were used for training, 3",
+            "Of the annotated slices, 12 were used for training, 3",
         ),
         (
             {"data": {"fold": 0, "folds": 5, "guard": 1}},
             "5 folds, of which number 0 (from 0) was tes",
         ),
-        ({"data": {"annotated": 2}}, "2 annotated slices were used for training"),
+        ({"data": {"annotated": 2}}, "Of the annotated slices, 2 were used for training"),
     ],
 )
 def test_each_key_has_its_words(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:

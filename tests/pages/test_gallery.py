@@ -6,17 +6,20 @@ import base64
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fibseg.arrays import IGNORE
+from fibseg.comparison.dataset import Dataset
 from fibseg.pages.gallery import GALLERY_SIDE, gallery
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.finished import read_run
 from fibseg.stack import read_pages, write_pages
 from tests.support.page_runs import make_page_runs
-from tests.support.runs import dataset_in, make_run
+from tests.support.runs import change_scores, dataset_in, make_run
 
 
 def decoded(url: str) -> Image.Image:
@@ -63,6 +66,29 @@ def test_the_worst_slice_comes_first(tmp_path: Path) -> None:
     pictures = gallery(dataset_in(tmp_path))
     assert [picture.place.z for picture in pictures] == [1, 3, 0, 2]
     assert [picture.f1 for picture in pictures] == pytest.approx([0.5, 0.6, 0.8, 0.9], abs=0.01)
+
+
+def test_slices_without_a_class_are_left_out_and_labels_of_others_passed_over(
+    tmp_path: Path,
+) -> None:
+    make_page_runs(tmp_path, pictures=True)
+    for path in tmp_path.glob("*-s?-*"):
+        shutil.rmtree(path)
+    path = make_run(tmp_path, "unet-off", 0, [0.5], [0.8, 0.5, 0.9, 0.6])
+    # Its components do not fit any more, which nothing here looks at.
+    change_scores(path, empty_second_slice)
+    write_pages(RunDirectory(path).labels("test"), [np.zeros((7, 9), np.uint8)] * 4)
+    pictures = gallery(Dataset([read_run(path)]))
+    assert [picture.place.z for picture in pictures] == [3, 0, 2]
+    assert list(pictures[0].layers) == ["truth"]
+
+
+def empty_second_slice(content: dict[str, Any]) -> None:
+    """Leave the background alone in the second test slice."""
+    confusion = np.array(content["splits"]["test"][1]["confusion"])
+    confusion[1:] = 0
+    confusion[:, 1:] = 0
+    content["splits"]["test"][1]["confusion"] = confusion.tolist()
 
 
 def test_runs_without_truth_or_with_that_of_other_slices_have_no_gallery(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from fibseg.pages.curves import POINTS_OF_CURVE
 from fibseg.pages.live.server import LiveServer, serving
-from fibseg.pages.live.states import STATES, Watcher, locked_inodes, run_folders
+from fibseg.pages.live.states import Watcher, locked_inodes, page_content, run_folders
 from fibseg.runs.directory import RunDirectory
 from tests.support.page_runs import make_page_runs
 from tests.support.runs import make_run, write_config
@@ -55,8 +56,9 @@ def test_states_come_from_files(folder: Path) -> None:
     assert result["unet-off-s2"] == ("diverged", "its loss became infinite or no number")
     assert result["unet-off-s3"] == ("stopped", "no sign of life for 1440 min")
     assert result["unet-off-s4"] == ("running", "")
-    order = [run.state for run in Watcher(folder).look()]
-    assert order == sorted(order, key=STATES.index)
+    # What needs a person comes first.
+    order = [run.path.name[:-9] for run in Watcher(folder).look()]
+    assert order == [f"unet-off-s{seed}" for seed in (1, 2, 3, 4, 0)]
 
 
 @pytest.mark.skipif(locked_inodes() is None, reason="this system has no table of locks")
@@ -75,6 +77,8 @@ def test_only_what_changed_is_read_again_and_the_pace_is_that_of_epochs(folder: 
     path = make_unfinished(folder, "unet-off", 0, changed=time.time() - 100)
     watcher = Watcher(folder)
     (run,) = watcher.look()
+    # Nothing says how long the two epochs took: the run may have been resumed.
+    assert run.epochs_done == 2 and run.seconds_left(time.time()) is None
     (path / "metrics.csv").write_text("epoch,val_loss,val_f1\n0,1.0,0.5\n1,0.9,0.6\n2,0.8,0.7\n")
     os.utime(path / "metrics.csv", (time.time() - 40, time.time() - 40))
     (again,) = watcher.look()
@@ -85,6 +89,37 @@ def test_only_what_changed_is_read_again_and_the_pace_is_that_of_epochs(folder: 
     # Half a row: the rows before it stay.
     (path / "metrics.csv").write_text("epoch,val_loss,val_f1\n0,1.0,0.5\n1,0.")
     assert watcher.look()[0].epochs_done == 3
+
+
+def test_a_run_that_diverged_is_no_finished_one_though_it_has_scores(folder: Path) -> None:
+    path = make_run(folder, "unet-off", 0, [0.0], [0.0])
+    (path / "metrics.csv").write_text("epoch,val_loss,val_f1\n0,nan,0.0\n")
+    assert states(folder)["unet-off-s0"][0] == "diverged"
+
+
+def test_a_run_that_was_interrupted_has_not_failed(folder: Path) -> None:
+    path = make_unfinished(folder, "unet-off", 0)
+    (path / "error.txt").write_text("Traceback\nKeyboardInterrupt\n")
+    assert states(folder)["unet-off-s0"] == ("stopped", "it was interrupted")
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "epoch,val_f1\ninf,0\n", "epoch\nnan\n", "\0"])
+def test_metrics_that_are_none_hide_no_other_run(content: str, folder: Path) -> None:
+    odd = make_unfinished(folder, "unet-off", 0)
+    make_run(folder, "unet-off", 1, [0.5], [0.5])
+    (odd / "metrics.csv").write_text(content)
+    runs = Watcher(folder).look()
+    assert len(runs) == 2
+    assert len(page_content(runs)["runs"]) == 2
+
+
+def test_a_long_run_keeps_as_many_epochs_as_are_drawn(folder: Path) -> None:
+    path = make_unfinished(folder, "unet-off", 0)
+    rows = [f"{epoch},0.5,{epoch / 1000}" for epoch in range(1000)]
+    (path / "metrics.csv").write_text("\n".join(["epoch,val_loss,val_f1", *rows, ""]))
+    (run,) = Watcher(folder).look()
+    assert run.epochs_done == 1000 and 100 < len(run.metrics) <= POINTS_OF_CURVE
+    assert run.metrics[-1] == {"epoch": 999.0, "val_loss": 0.5, "val_f1": 0.999}
 
 
 def test_runs_are_looked_for_in_two_levels(tmp_path: Path) -> None:
@@ -144,12 +179,14 @@ def test_files_of_runs_are_served_and_nothing_else(server: LiveServer, tmp_path:
     )
     assert b"scores.json" in ask(server, f"{root}runs/{run.name}/")[1]
     (run / "link.txt").symlink_to(secret)
+    os.mkfifo(run / "pipe")
     (run / "page.html").write_text("<script>alert(1)</script>")
     for path in (
         "runs/../secret.txt",
         "runs/%2e%2e/secret.txt",
         f"runs/{run.name}/../../../secret.txt",
         f"runs/{run.name}/link.txt",
+        f"runs/{run.name}/pipe",
         "runs//" + str(secret),
         "runs/%00",
         "secret.txt",
@@ -189,6 +226,21 @@ def test_an_answer_that_is_known_is_not_sent_again(folder: Path) -> None:
         connection.request("GET", f"{address.path}state.json", headers=head)
         assert connection.getresponse().status == 304
         connection.close()
+
+
+@pytest.mark.slow(seconds=5)
+def test_a_comparison_that_fails_says_why(folder: Path) -> None:
+    path = make_run(folder, "unet-off", 0, [0.5], [0.5])
+    (path / "components.csv").unlink()
+    with serving(folder, port=0, interval=0.01) as server:
+        root = urlsplit(server.url).path
+        for _ in range(600):
+            content = json.loads(ask(server, f"{root}state.json")[1])
+            if content["comparison_error"]:
+                break
+            time.sleep(0.1)
+    assert content["comparison"] == 0
+    assert content["comparison_error"].startswith("error: no finished run among these folders")
 
 
 @pytest.mark.slow(seconds=8)

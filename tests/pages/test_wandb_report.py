@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,16 @@ def test_it_has_the_sentences_and_a_panel_for_each_question(reports: list[Report
         "training.learning_rate",
         "validation_f1/er",
     ]
+
+
+def test_folds_of_one_data_set_share_the_runs_of_its_tag(reports: list[Report]) -> None:
+    (report,) = reports
+    renamed = [replace(run, data=f"{run.data}-fold0of5") for run in report.dataset.runs]
+    fold = replace(report, dataset=replace(report.dataset, runs=renamed))
+    heading, sentences, grid = wandb_report("lab/cells", [fold, report]).blocks
+    assert heading.text == "cell" and "cell" in grid.runsets[0].filters
+    assert "fold0of5" not in grid.runsets[0].filters
+    assert sentences.items[0].startswith("cell-fold0of5: ")
 
 
 @pytest.mark.parametrize("place", ["cells", "/cells", "lab/", "a/b/c"])

@@ -266,7 +266,7 @@ def test_sentences_of_readme_are_those_of_compare(
     assert main(["compare", *folders, "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     readme = " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
-    quoted = re.findall(r"- ((?:filter|model): mean of .*? tests\)\.)", readme)
+    quoted = re.findall(r"- ((?:filter|model), \w+ against \w+: .*? tests\)\.)", readme)
     assert len(quoted) == 2
     assert [sentence for sentence in quoted if sentence not in printed] == []
     with (tmp_path / "answer-vnc.csv").open() as file:

@@ -215,6 +215,8 @@ def _answer(contrasts: Sequence[Contrast], margin: float) -> str:
     by_class = "; ".join(_verdict(contrast, margin) for contrast in contrasts)
     seeds = f"{len(some.seeds)} seed{'s' if len(some.seeds) > 1 else ''}"
     basis = f"95 % intervals of each over {seeds}" if len(some.seeds) > 1 else seeds
+    if len(some.seeds) > 1 and not some.is_tested:
+        basis += "; too few seeds for a test"
     if some.is_tested:
         joint = f", jointly for {some.family} tests" if some.family > 1 else ""
         basis = f"95 % intervals over {seeds}{joint}"

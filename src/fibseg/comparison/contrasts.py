@@ -282,7 +282,7 @@ def _with_pooled_intervals(
             for side in (contrast.first, contrast.second)
         )
         share = 1 if contrast.question == "interaction" else len(contrast.first)
-        interval = slice_interval((second - first) / share, volumes)
+        interval = slice_interval((second - first) / share, volumes, contrast.slices)
         completed.append(replace(contrast, pooled_interval=interval))
     return completed
 

@@ -6,6 +6,7 @@ import html
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -90,13 +91,14 @@ def _dataset_part(
     answers = "".join(f"<li>{_linked(text, anchors)}</li>" for text in report.answers)
     sentences = "".join(f"<li>{_linked(text, anchors)}</li>" for text in report.sentences)
     runs = {(label, str(run.seed)): run for label, of in groups.items() for run in of}
-    tables = "".join(
-        _table(table, anchors, runs, folder) for table in (*report.tables, *report.written_only)
+    as_html = partial(
+        _table, anchors=anchors, runs=runs, folder=folder, class_names=report.dataset.foreground
     )
+    tables = "".join(map(as_html, (*report.tables, *report.written_only)))
     in_words = f"<h3>Every contrast in words</h3><ul>{sentences}</ul>" if sentences else ""
     return (
         f'<section><h2 id="{name}">{html.escape(report.dataset.name)}</h2>'
-        f"<ul>{answers}</ul>{_table(report.answer, anchors, runs, folder)}"
+        f"<ul>{answers}</ul>{as_html(report.answer)}"
         f"<details><summary>All tables</summary>{tables}{in_words}</details>"
         f"{_charts(report.dataset, charts)}"
         f'<div id="{name}-slices">{slices}</div>'
@@ -155,8 +157,12 @@ def _table(
     anchors: Mapping[str, str],
     runs: Mapping[tuple[str, str], FinishedRun],
     folder: Path,
+    class_names: Sequence[str],
 ) -> str:
-    """A sortable table; `runs` are by configuration and seed, `folder` is where the page lies."""
+    """A sortable table; `runs` are by configuration and seed, `folder` is where the page lies.
+
+    Rows say of which run, configuration or class they are, so that the charts' controls hide them.
+    """
     heads = "".join(
         f'<th scope="col"><button>{html.escape(column)}</button></th>' for column in table.columns
     )
@@ -167,8 +173,13 @@ def _table(
         run = runs.get((row[0], row[1])) if table.columns[1] == "seed" else None
         if run is not None:
             cells[1] = _run_link(run, folder)
-        mark = f' data-run="{html.escape(run.path.name)}"' if run is not None else ""
-        rows.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        marks = {"configuration": row[0].partition(", seed ")[0]}
+        if run is not None:
+            marks["run"] = run.path.name
+        named = [cell.partition(" (")[0] for cell in row[1:3]]
+        marks["class"] = next((name for name in named if name in class_names), "")
+        texts = "".join(f' data-{key}="{html.escape(text)}"' for key, text in marks.items() if text)
+        rows.append(f"<tr{texts}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in table.notes)
     title = html.escape(table.title)
     return (

@@ -16,7 +16,7 @@ from fibseg.pages.vega import (
 _CURVES = {"val_f1": "validation F1", "val_loss": "validation loss"}
 """Column of metrics.csv -> title of its axis."""
 
-_POINTS_OF_CURVE = 150
+POINTS_OF_CURVE = 150
 """Epochs of a learning curve at most; 120 runs of 500 epochs would make a page of 5 MB."""
 
 
@@ -56,7 +56,7 @@ def learning_curves(metrics: Sequence[Sequence[Mapping[str, float]]]) -> list[Ch
 
 
 def thinned_curve(
-    metrics: Sequence[Mapping[str, float]], column: str, points: int = _POINTS_OF_CURVE
+    metrics: Sequence[Mapping[str, float]], column: str, points: int = POINTS_OF_CURVE
 ) -> list[tuple[int, float]]:
     """Epochs, counted from 1, and values of a column; so many points at most, the last among them.
 

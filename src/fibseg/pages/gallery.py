@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,9 +58,11 @@ def gallery(dataset: Dataset) -> list[GalleryPicture]:
     """
     count = len(dataset.places)
     f1 = _slice_scores(dataset)
-    # NaN goes last. Evenly over the ranks: the worst alone would say less of the runs.
+    # Evenly over the ranks, since the worst alone would say less of the runs; NaN sorts last.
+    # Slices without a class are shown only where there are no others.
     ranked = np.argsort(f1, kind="stable")
-    positions = [int(ranked[rank]) for rank in _spread_positions(count)]
+    held = int(np.isfinite(f1).sum()) or count
+    positions = [int(ranked[rank]) for rank in _spread_positions(held)]
     images = _read_some_pages(dataset.truth_folder / "test-images.tif", count, positions)
     truths = _read_some_pages(dataset.truth_folder / "test-labels.tif", count, positions)
     # Runs may have been copied without truth/; the page is then made without a gallery.
@@ -106,9 +109,12 @@ def _add_configuration(
     votes = [np.zeros((classes, *truth.shape), np.uint16) for truth in truths]
     for run in runs:
         pages = _read_some_pages(RunDirectory(run.path).labels("test"), count, positions)
-        if pages:
-            labelled.append(run)
-        for of_slice, page in zip(votes, map(_reduced, pages), strict=False):
+        pages = [_reduced(page) for page in pages]
+        # Labels of other slices, which were copied here, fit nothing.
+        if [page.shape for page in pages] != [truth.shape for truth in truths]:
+            continue
+        labelled.append(run)
+        for of_slice, page in zip(votes, pages, strict=True):
             for index in range(classes):
                 of_slice[index] += page == index
     if not labelled:
@@ -206,7 +212,7 @@ def gallery_part(pictures: Sequence[GalleryPicture], dataset: Dataset) -> str:
     layers = list(dict.fromkeys(name for picture in pictures for name in picture.layers))
     slices = "".join(
         f'<option value="{k}">volume {picture.place.volume}, slice {picture.place.z}: '
-        f"mean F1 {picture.f1:.3f}</option>"
+        f"{_f1_text(picture.f1)}</option>"
         for k, picture in enumerate(pictures)
     )
     legend = "".join(
@@ -243,6 +249,10 @@ def _layer_options(layers: Sequence[str], selected: int) -> str:
         name = html.escape(layer) or "image"
         options.append(f'<option value="{html.escape(layer)}"{mark}>{name}</option>')
     return "".join(options)
+
+
+def _f1_text(f1: float) -> str:
+    return "no class" if math.isnan(f1) else f"mean F1 {f1:.3f}"
 
 
 def _css(index: int) -> str:

@@ -42,33 +42,32 @@ def wandb_report(place: str, reports: Sequence[Report]) -> Any:
     Raises:
         FibsegError: the package is missing, or the place is no ENTITY/PROJECT.
     """
-    try:
-        import wandb_workspaces.reports.v2 as wr
-    except ImportError as error:
-        raise FibsegError(
-            "--wandb-report needs a package: pip install 'fibseg[wandb-report]'."
-        ) from error
-    entity, slash, project = place.partition("/")
-    if not (entity and slash and project) or "/" in project:
-        raise FibsegError(
-            f"--wandb-report {place}: expected ENTITY/PROJECT, as in lab/mitochondria."
-        )
+    wr = report_library()
+    entity, project = report_place(place)
     blocks: list[Any] = []
+    # By the name in the runs' tags: a comparison tells folds and versions of a data set apart.
+    by_tag: dict[str, list[Report]] = {}
     for report in reports:
-        name = report.dataset.name
-        sentences = list(report.answers)
+        by_tag.setdefault(str(report.dataset.runs[0].facts["data"]), []).append(report)
+    for name, of_tag in by_tag.items():
+        several = len(of_tag) > 1
+        sentences = [
+            f"{report.dataset.name}: {sentence}" if several else sentence
+            for report in of_tag
+            for sentence in report.answers
+        ]
         # Runs of several data sets may be in one project.
         runs = wr.Runset(
             entity=entity,
             project=project,
             name=name,
-            filters=f"Tags in ['{name}']",
+            filters=f"Tags in [{name!r}]",
             groupby=["Group"],
         )
         blocks += [
             wr.H1(name),
             wr.UnorderedList(sentences),
-            wr.PanelGrid(runsets=[runs], panels=_panels(report.dataset.foreground)),
+            wr.PanelGrid(runsets=[runs], panels=_panels(of_tag[0].dataset.foreground)),
         ]
     return wr.Report(
         entity=entity,
@@ -77,6 +76,35 @@ def wandb_report(place: str, reports: Sequence[Report]) -> Any:
         description="Made by fibseg compare --wandb-report.",
         blocks=blocks,
     )
+
+
+def report_place(place: str) -> tuple[str, str]:
+    """Entity and project of ENTITY/PROJECT.
+
+    Raises:
+        FibsegError: it is none.
+    """
+    entity, slash, project = place.partition("/")
+    if not (entity and slash and project) or "/" in project:
+        raise FibsegError(
+            f"--wandb-report {place}: expected ENTITY/PROJECT, as in lab/mitochondria."
+        )
+    return entity, project
+
+
+def report_library() -> Any:
+    """The package that makes reports.
+
+    Raises:
+        FibsegError: it is missing.
+    """
+    try:
+        import wandb_workspaces.reports.v2 as wr
+    except ImportError as error:
+        raise FibsegError(
+            "--wandb-report needs a package: pip install 'fibseg[wandb-report]'."
+        ) from error
+    return wr
 
 
 def _panels(class_names: Sequence[str]) -> list[Any]:

@@ -30,9 +30,7 @@ def test_the_installed_program(commands: Commands, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "Table 1: cell, test F1" in result.stdout
-    assert (
-        "filter: mean of eunet-on, unet-on less mean of eunet-off, unet-off: er +" in result.stdout
-    )
+    assert "filter, on against off: er +" in result.stdout
     assert result.stdout.endswith("index.html, comparison.md, each table as CSV and LaTeX\n")
     assert {"index.html", "comparison.md", "table1-cell.csv", "contrasts-cell.tex"} <= {
         path.name for path in (tmp_path / "out").iterdir()

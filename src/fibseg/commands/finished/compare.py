@@ -24,7 +24,7 @@ from fibseg.errors import FibsegError
 from fibseg.machine import print_line, table_console
 from fibseg.pages.charts import charts_of
 from fibseg.pages.comparison import write_comparison_page
-from fibseg.pages.wandb_report import save_wandb_report
+from fibseg.pages.wandb_report import report_library, report_place, save_wandb_report
 from fibseg.rules import Check, among, number, require
 from fibseg.runs.collection import collect
 from fibseg.scores.components import PAPER_BINS, Bins
@@ -123,6 +123,9 @@ def run(options: argparse.Namespace) -> None:
     # Before any run is read: a hundred of them take seconds.
     comparison = _comparison_options(options)
     questions = _questions(options)
+    if options.wandb_report:
+        report_place(options.wandb_report)
+        report_library()
     console = table_console()
     collection = collect(options.runs)
     for path, reason in collection.left_out:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import errno
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fibseg.errors import FibsegError, Terminated
+from fibseg.machine import raise_terminated
 from fibseg.pages.live.server import serving
 from fibseg.rules import Check, number, require, whole
+from fibseg.runs.directory import is_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +40,10 @@ def run(options: argparse.Namespace) -> None:
     )
     if not options.folder.is_dir():
         raise FibsegError(f"{options.folder}: no such folder.")
+    if is_run(options.folder):
+        raise FibsegError(f"{options.folder}: a run; name the folder that holds runs.")
     try:
-        with serving(options.folder, options.port, options.every) as server:
+        with _ended_by_hangup(), serving(options.folder, options.port, options.every) as server:
             print(f"{server.url}   (Ctrl-C ends it)", flush=True)
             while True:
                 time.sleep(3600)
@@ -51,3 +58,16 @@ def run(options: argparse.Namespace) -> None:
     # It is how a person ends it.
     except KeyboardInterrupt:
         return
+
+
+@contextmanager
+def _ended_by_hangup() -> Iterator[None]:
+    """A terminal that is closed ends the block, too, unless nohup keeps it."""
+    is_ours = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    if is_ours:
+        signal.signal(signal.SIGHUP, raise_terminated)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -56,7 +56,7 @@ def pooled_values(counts: Ints) -> Floats:
         return np.asarray(f1 + (hits - f1 * total) / mean, np.float64)
 
 
-def slice_interval(values: Floats, volumes: Ints) -> Interval:
+def slice_interval(values: Floats, volumes: Ints, held: int | None = None) -> Interval:
     """Mean of differences with a 95 % interval over seeds and slices, two crossed random factors.
 
     The variance of the mean is that over seeds plus that over slices, with the degrees of freedom
@@ -69,10 +69,12 @@ def slice_interval(values: Floats, volumes: Ints) -> Interval:
     Args:
         values: differences (seeds, S) of `pooled_values`; slices in order of volume and z.
         volumes: the volume (S,) of each slice; blocks and neighbours are of one volume.
+        held: how many of the slices hold the class, since the others say nothing of it; all for
+            None.
     """
     seeds, slices = values.shape
     mean = float(values.mean())
-    if seeds < 2 or slices < FEWEST_SLICES:
+    if seeds < 2 or min(slices, slices if held is None else held) < FEWEST_SLICES:
         return Interval(mean, math.nan, math.nan)
     over_slices, freedom = _variance_over_slices(values.mean(axis=0) - mean, volumes)
     over_seeds = float(values.mean(axis=1).var(ddof=1)) / seeds

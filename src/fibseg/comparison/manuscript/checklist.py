@@ -67,7 +67,8 @@ def _distance(dataset: Dataset) -> str:
     ]
     if not gaps:
         return "test and training slices lie in different volumes"
-    return f"the nearest test slice is {min(gaps)} slices from a training slice of its volume"
+    gap = "1 slice" if min(gaps) == 1 else f"{min(gaps)} slices"
+    return f"the nearest test slice is {gap} from a training slice of its volume"
 
 
 def _second_expert(dataset: Dataset) -> str:
@@ -96,7 +97,18 @@ _AGGREGATION = (
     "other slices are in the pooled scores"
 )
 
-_UNCERTAINTY = "95 % intervals over seeds; joint sign flips for each question's family of contrasts"
+
+def _uncertainty(dataset: Dataset) -> str:
+    if any(contrast.is_tested for contrast in dataset.contrasts):
+        return "95 % intervals over seeds; joint sign flips for each question's contrasts"
+    few = "no test: too few seeds, or nothing to compare"
+    has_seeds = any(len(runs) > 1 for runs in dataset.configurations.values())
+    return f"95 % intervals over seeds; {few}" if has_seeds else few
+
+
+def _primary(dataset: Dataset) -> str:
+    primary = dataset.questions.primary
+    return f"{primary}, as --primary says" if primary else OPEN
 
 
 def _time(dataset: Dataset) -> str:
@@ -148,8 +160,8 @@ _QUESTIONS: tuple[tuple[str, Callable[[Dataset], str] | str], ...] = (
     ("Which metrics are given?", _METRICS),
     ("Why do these metrics fit the biological question?", OPEN),
     ("How are scores aggregated, and what of slices without a class?", _AGGREGATION),
-    ("Which intervals and tests were used?", _UNCERTAINTY),
-    ("Was the main question fixed before the runs?", OPEN),
+    ("Which intervals and tests were used?", _uncertainty),
+    ("Was the main question fixed before the runs?", _primary),
     ("On which hardware?", _hardware),
     ("How long does a run take?", _time),
     ("How much memory does a run take?", OPEN),

@@ -83,9 +83,9 @@ def _data(config: Config) -> str:
     volumes = f"{count} volumes" if count > 1 else "one volume"
     return (
         f"The data set {data['name']} has {volumes} with voxels of {size} nm (z, y, x). "
-        f"{sizes['train']} annotated slices were used for training, {sizes['validation']} for "
-        f"validation and {sizes['test']} for testing; the classes were {_list(names)}, and "
-        f"background.{_fold(data)}"
+        f"Of the annotated slices, {sizes['train']} were used for training, "
+        f"{sizes['validation']} for validation and {sizes['test']} for testing; the classes were "
+        f"{_list(names)}, and background.{_fold(data)}"
     )
 
 
@@ -227,7 +227,7 @@ def _test(dataset: Dataset) -> str:
         )
     return (
         "Differences were paired by seed and tested by joint sign flips with the largest |t| of a "
-        "question's contrasts (Westfall and Young, step-down). "
+        "question's contrasts (Westfall and Young, step-down), for which intervals hold jointly. "
     )
 
 

@@ -10,11 +10,11 @@ const LOOK = {
   legend: {labelColor: 'currentColor', titleColor: 'currentColor', labelFontSize: 11},
   view: {stroke: '#8885'},
 };
-// With Shift, since a page must still scroll over a chart.
+// With keys, since a page must still scroll over a chart; two fingers on a touchpad come as Ctrl and the wheel.
 const ZOOM = {
   name: 'zoom', bind: 'scales',
   select: {
-    type: 'interval', zoom: 'wheel![event.shiftKey]',
+    type: 'interval', zoom: 'wheel![event.ctrlKey || event.metaKey]',
     translate: '[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!',
   },
 };
@@ -47,12 +47,14 @@ class Charts {
     document.body.append(this.tip);
     this.addControls();
     this.places = [...part.querySelectorAll('.chart')];
-    const near = new IntersectionObserver(entries => {
+    this.ending = new AbortController();
+    const {signal} = this.ending;
+    this.near = new IntersectionObserver(entries => {
       for (const entry of entries) {
         if (entry.isIntersecting) this.draw(this.places.indexOf(entry.target));
       }
     }, {rootMargin: '400px'});
-    this.places.forEach(place => near.observe(place));
+    this.places.forEach(place => this.near.observe(place));
     let wait;
     let width = innerWidth;
     addEventListener('resize', () => {
@@ -60,17 +62,23 @@ class Charts {
       width = innerWidth;
       clearTimeout(wait);
       wait = setTimeout(() => this.redraw(), 200);
-    });
-    addEventListener('beforeprint', () => this.places.forEach((_, number) => this.draw(number)));
+    }, {signal});
+    addEventListener(
+      'beforeprint', () => this.places.forEach((_, number) => this.draw(number)), {signal});
+    signal.addEventListener('abort', () => clearTimeout(wait));
   }
 
-  // Other numbers of the same runs.
+  // Other numbers of the same runs; what a person has zoomed into stays.
   update(content) {
     this.content = content;
-    this.redraw();
+    for (const [number, view] of this.views) {
+      view.data('rows', this.rows(content.charts[number])).run();
+    }
   }
 
   close() {
+    this.ending.abort();
+    this.near.disconnect();
     this.tip.remove();
     for (const view of this.views.values()) view.finalize();
   }
@@ -97,7 +105,7 @@ class Charts {
         element('label', {}, log, ' logarithmic loss')),
       element('p', {
         className: 'note',
-        textContent: 'A click on a dot or a curve picks its run. Shift and the wheel zoom, Shift and '
+        textContent: 'A click on a dot or a curve picks its run. Ctrl and the wheel zoom, Shift and '
           + 'dragging move, a double click shows all.',
       }),
     );
@@ -110,13 +118,25 @@ class Charts {
   }
 
   changed() {
-    const {configurations, runs} = this.content;
+    const {configurations, classes, runs} = this.content;
     const names = new Set([...this.hidden.configuration].map(number => configurations[number].name));
+    const hidden = new Set([...this.hidden.class].map(number => classes[number]));
+    const chosen = this.run === null ? null : runs[this.run];
     const section = this.part.closest('section');
     for (const row of section.querySelectorAll('tbody tr')) {
-      const {run} = row.dataset;
-      const isOther = this.run !== null && run !== undefined && run !== runs[this.run].name;
-      row.hidden = isOther || names.has(row.cells[0].textContent);
+      const {run, configuration} = row.dataset;
+      const isOther = chosen !== null && run !== undefined && run !== chosen.name;
+      row.hidden = isOther || names.has(configuration) || hidden.has(row.dataset.class);
+    }
+    // The gallery has the median run of each configuration.
+    const layer = section.querySelectorAll('.gallery select')[2];
+    if (chosen !== null && layer) {
+      const name = configurations[chosen.configuration].name;
+      const option = [...layer.options].find(({value}) => value.startsWith(`${name}, seed `));
+      if (option) {
+        layer.value = option.value;
+        layer.dispatchEvent(new Event('input'));
+      }
     }
     this.redraw();
   }
@@ -173,7 +193,7 @@ class Charts {
       inner.width = width - MARGIN;
     }
     layers[0].params = [ZOOM];
-    return {...specification, data: {values: rows}, config: LOOK};
+    return {...specification, data: {name: 'rows', values: rows}, config: LOOK};
   }
 
   // Names of configurations on an axis take their room once, numbers in every chart.
@@ -187,6 +207,7 @@ class Charts {
   draw(number, again = false) {
     if (this.views.has(number) && !again) return;
     this.views.get(number)?.finalize();
+    this.tip.hidden = true;
     const place = this.places[number];
     const chart = this.content.charts[number];
     const rows = this.rows(chart);

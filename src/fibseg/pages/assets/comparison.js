@@ -11,9 +11,11 @@ for (const table of document.querySelectorAll('table.sortable')) {
     head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
     const body = table.tBodies[0];
     const cell = row => row.cells[column].textContent;
+    // Thousands are set apart by commas.
+    const number = text => parseFloat(text.replace(/,(?=\d{3})/g, ''));
     const order = (a, b) => {
-      const x = parseFloat(cell(a));
-      const y = parseFloat(cell(b));
+      const x = number(cell(a));
+      const y = number(cell(b));
       return isNaN(x) || isNaN(y) ? cell(a).localeCompare(cell(b)) : x - y;
     };
     const sorted = [...body.rows].sort((a, b) => up ? order(a, b) : order(b, a));

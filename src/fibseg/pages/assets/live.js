@@ -3,6 +3,7 @@ const summary = document.querySelector('#summary');
 const body = document.querySelector('#runs tbody');
 let charts = null;
 let names = '';
+let drawn = '';
 let comparison = 0;
 let interval = 5;
 
@@ -36,7 +37,13 @@ function runRow(run) {
 function showCurves(content) {
   // Controls stay as a person has set them while the same runs go on.
   const shape = JSON.stringify([content.runs, content.charts.length]);
-  if (charts && shape === names) return charts.update(content);
+  const numbers = JSON.stringify(content.charts.map(chart => chart.columns));
+  if (charts && shape === names) {
+    if (numbers !== drawn) charts.update(content);
+    drawn = numbers;
+    return;
+  }
+  drawn = numbers;
   names = shape;
   charts?.close();
   const part = element('div', {className: 'charts'},
@@ -49,18 +56,20 @@ function showCurves(content) {
 
 function showPicture(runs) {
   const place = document.querySelector('#picture');
-  const run = runs.find(candidate => candidate.picture && candidate.state === 'running')
-    ?? runs.find(candidate => candidate.picture);
-  if (!run) return place.replaceChildren('No run has drawn its labels so far.');
-  const image = element('img', {src: address(run.picture), alt: `labelled slices of ${run.name}`});
+  const newest = (a, b) => (b.picture_time > a.picture_time ? b : a);
+  const run = runs.filter(candidate => candidate.picture).reduce(newest, {picture_time: 0});
+  if (!run.picture) return place.replaceChildren('No run has drawn its labels so far.');
+  const source = `${address(run.picture)}?${run.picture_time}`;
+  const image = element('img', {src: source, alt: `labelled slices of ${run.name}`});
   image.style.maxWidth = '100%';
   const shown = place.querySelector('img');
   if (shown?.alt === image.alt && shown.src === image.src) return;
   place.replaceChildren(element('p', {textContent: run.name}), image);
 }
 
-function showComparison(version) {
+function showComparison(version, error) {
   const place = document.querySelector('#comparison');
+  if (error) return place.replaceChildren(`fibseg compare failed: ${error}`);
   if (!version) return place.replaceChildren('It comes when the first run has finished.');
   if (version === comparison) return;
   comparison = version;
@@ -83,11 +92,16 @@ async function look() {
     const parts = Object.entries(counts).map(([name, count]) => `${count} ${name}`);
     const left = Math.max(0, ...state.runs.map(run => run.left ?? 0));
     if (left) parts.push(`those that run need ${duration(left)} more`);
-    summary.textContent = `${state.folder}: ${parts.join(', ') || 'no run so far'}.`;
+    const text = `${state.folder}: ${parts.join(', ') || 'no run so far'}.`;
+    // A screen reader reads it out when it changes.
+    if (summary.textContent !== text) summary.textContent = text;
+    // What has the focus of a keyboard keeps it.
+    const focus = document.activeElement?.closest('#runs tr')?.dataset.run;
     body.replaceChildren(...state.runs.map(runRow));
+    if (focus) [...body.rows].find(row => row.dataset.run === focus)?.querySelector('a').focus();
     showCurves(state.curves);
     showPicture(state.runs);
-    showComparison(state.comparison);
+    showComparison(state.comparison, state.comparison_error);
   } catch (error) {
     summary.textContent = `No answer from fibseg watch (${error.message}). The page tries again.`;
   }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from fibseg.pages.assets import asset
+from fibseg.pages.live.page import listing, live_page
 from fibseg.pages.live.states import Watcher, page_content
 
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -44,7 +44,7 @@ _SECURITY = {
 
 
 class LiveServer(ThreadingHTTPServer):
-    """Serves the states of a folder of runs on the loopback address, to who knows the token.
+    """Serves the states of a folder of runs on the loopback address, to anyone who knows the token.
 
     Attributes:
         token: first part of every path.
@@ -56,12 +56,13 @@ class LiveServer(ThreadingHTTPServer):
     def __init__(self, folder: Path, port: int, interval: float) -> None:
         # Before the port is taken: where that fails, the base class calls server_close.
         self._comparison = _Comparison(folder)
+        self._lock = threading.Lock()
+        self._closed = False
         super().__init__(("127.0.0.1", port), _Handler)
         self.token = secrets.token_urlsafe(16)
         self.interval = interval
         self._folder = folder
         self._watcher = Watcher(folder)
-        self._lock = threading.Lock()
         self._content = b""
         self._looked = 0.0
 
@@ -74,13 +75,14 @@ class LiveServer(ThreadingHTTPServer):
         """States of the runs as JSON, at most `interval` old."""
         # Nobody looks, nothing is read; many windows read once.
         with self._lock:
-            if time.monotonic() - self._looked >= self.interval:
+            if not self._closed and time.monotonic() - self._looked >= self.interval:
                 runs = self._watcher.look()
                 finished = sorted(run.path for run in runs if run.state == "finished")
                 content = page_content(runs) | {
                     "folder": str(self._folder),
                     "interval": self.interval,
                     "comparison": self._comparison.version(finished),
+                    "comparison_error": self._comparison.error,
                 }
                 self._content = json.dumps(content, separators=(",", ":")).encode()
                 self._looked = time.monotonic()
@@ -107,7 +109,10 @@ class LiveServer(ThreadingHTTPServer):
     def server_close(self) -> None:
         """Stop the comparison that is being made, and remove what it wrote."""
         super().server_close()
-        self._comparison.close()
+        # A window may ask at this moment.
+        with self._lock:
+            self._closed = True
+            self._comparison.close()
 
     # An address that a person typed wrong, or a window that was closed, is no error of the server.
     def handle_error(self, request: object, client_address: object) -> None:
@@ -125,33 +130,41 @@ class _Comparison:
         self._runs.symlink_to(folder.resolve(), target_is_directory=True)
         self._watched = folder
         self._compared: list[Path] = []
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
         self._version = 0
+        self.error = ""
 
     def version(self, finished: list[Path]) -> int:
         """How often the page has been made; 0 before the first time. Makes it anew if need be."""
         if self._process is not None and self._process.poll() is not None:
+            _, errors = self._process.communicate()
             self._version += self._process.returncode == 0
+            lines = errors.strip().splitlines() if self._process.returncode else []
+            self.error = lines[-1] if lines else ""
             self._process = None
         if self._process is None and finished and finished != self._compared:
             self._compared = finished
             below = (path.parent.relative_to(self._watched) for path in finished)
             # Relative, so that the page names no folder that is gone tomorrow.
             folders = dict.fromkeys(str(Path("runs") / place) for place in below)
-            command = [sys.executable, "-m", "fibseg.commands.main", "compare", *folders]
+            # Trainings come first.
+            nice = ["nice", "-n", "10"] if shutil.which("nice") else []
+            command = [*nice, sys.executable, "-m", "fibseg.commands.main", "compare", *folders]
             self._process = subprocess.Popen(
                 [*command, "--output", "comparison"],
                 cwd=self.folder.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
             )
         return self._version
 
     def close(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
         self._parent.cleanup()
 
 
@@ -178,10 +191,11 @@ class _Handler(BaseHTTPRequestHandler):
         if words == "state.json":
             return self._answer(self.server.content(), "application/json")
         path = self.server.file(words)
-        if path is None or not path.exists():
+        # Neither a pipe, which would never end, nor a device.
+        if path is None or not (path.is_file() or path.is_dir()):
             return self._refuse(HTTPStatus.NOT_FOUND, "There is no such file.")
         if path.is_dir():
-            return self._answer(_listing(path).encode(), _TYPES[".html"])
+            return self._answer(listing(path).encode(), _TYPES[".html"])
         return self._send_file(path, is_page=words == "comparison/index.html")
 
     def _answer(self, content: bytes, kind: str) -> None:
@@ -257,40 +271,3 @@ def serving(folder: Path, port: int, interval: float) -> Iterator[LiveServer]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-def live_page() -> str:
-    """The page, which reads the states again and again."""
-    scripts = ("vega.min.js", "vega-lite.min.js", "charts.js", "live.js")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
-        "<title>fibseg watch</title>"
-        f"<style>{asset('comparison.css')}</style></head><body><main>"
-        '<h1>Runs</h1><p id="summary" role="status"></p>'
-        '<div class="scroll" tabindex="0" role="region" aria-label="Runs"><table id="runs">'
-        "<thead><tr>"
-        + "".join(
-            f'<th scope="col">{name}</th>'
-            for name in ("run", "state", "epoch", "validation loss", "validation F1", "left")
-        )
-        + "</tr></thead><tbody></tbody></table></div>"
-        '<section><h2>Learning curves</h2><div id="curves"></div></section>'
-        '<section><h2>Newest picture</h2><div id="picture"></div></section>'
-        '<section><h2>Comparison of finished runs</h2><div id="comparison"></div></section></main>'
-        + "".join(f"<script>{asset(name)}</script>" for name in scripts)
-        + "</body></html>\n"
-    )
-
-
-def _listing(folder: Path) -> str:
-    """Links to what is in a folder."""
-    entries = [entry.name + ("/" if entry.is_dir() else "") for entry in sorted(folder.iterdir())]
-    links = "".join(f'<li><a href="{quote(name)}">{html.escape(name)}</a></li>' for name in entries)
-    name = html.escape(folder.name)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{name}</title><style>{asset('comparison.css')}</style></head>"
-        f'<body><main><h1>{name}</h1><ul><li><a href="../">..</a></li>{links}</ul></main></body>'
-        "</html>\n"
-    )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from fibseg.errors import FibsegError
-from fibseg.pages.curves import learning_curves
+from fibseg.pages.curves import POINTS_OF_CURVE, learning_curves
 from fibseg.pages.vega import ChartedRun, chart_content
 from fibseg.runs.directory import RunDirectory, is_run
 from fibseg.runs.identity import read_config
 from fibseg.runs.results import has_diverged, read_metrics
 
-STATES = ("running", "failed", "diverged", "stopped", "finished")
+STATES = ("failed", "diverged", "stopped", "running", "finished")
 """In the order of the page: what needs a person comes before what has ended well."""
+
+_KEPT = ("epoch", "val_loss", "val_f1")
+"""Columns of metrics.csv that the page shows."""
 
 _LOCKS = Path("/proc/locks")
 
@@ -40,9 +46,11 @@ class WatchedRun:
         epochs: epochs of the whole training; 0 where its config.yaml does not say.
         state: one of STATES.
         reason: why it failed, or stopped; else empty.
-        metrics: rows of metrics.csv.
-        pace: seconds per epoch; NaN before the first one ends.
+        epochs_done: epochs that have ended.
+        metrics: rows of metrics.csv, as many as the page draws.
+        pace: seconds per epoch; NaN before one has ended under watch.
         picture: newest picture of labelled slices, below the watched folder; or empty.
+        picture_time: when it was written, in seconds since 1970.
     """
 
     path: Path
@@ -52,17 +60,15 @@ class WatchedRun:
     epochs: int = 0
     state: str = "stopped"
     reason: str = ""
+    epochs_done: int = 0
     metrics: list[dict[str, float]] = field(default_factory=list)
     pace: float = math.nan
     picture: str = ""
+    picture_time: float = 0.0
+    _diverged: bool = False
     _config_time: float = 0.0
     _metrics_time: float = 0.0
-    _first: tuple[float, int] | None = None
-
-    @property
-    def epochs_done(self) -> int:
-        """Epochs that have ended."""
-        return int(self.metrics[-1]["epoch"]) + 1 if self.metrics else 0
+    _paces: deque[float] = field(default_factory=lambda: deque(maxlen=5))
 
     def read(self, folder: Path, locked: set[int] | None, now: float) -> None:
         """Read what has changed; `locked` are inodes of lock files, None where nobody knows."""
@@ -70,7 +76,9 @@ class WatchedRun:
         self._read_config(run)
         self._read_metrics(run)
         self.state, self.reason = self._state(run, locked, now)
-        self.picture = _newest_picture(run, folder)
+        newest = _newest_picture(run)
+        self.picture_time = _changed(newest)
+        self.picture = newest.relative_to(folder).as_posix() if self.picture_time else ""
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds until the last epoch ends, at its own pace; None where that is not known."""
@@ -92,6 +100,7 @@ class WatchedRun:
             "val_f1": _finite(last.get("val_f1")),
             "left": self.seconds_left(now),
             "picture": self.picture,
+            "picture_time": self.picture_time,
         }
 
     def _read_config(self, run: RunDirectory) -> None:
@@ -112,30 +121,35 @@ class WatchedRun:
         if changed == self._metrics_time:
             return
         try:
-            self.metrics = read_metrics(run.metrics)
-        # A row that is half written will be whole at the next look.
-        except (OSError, ValueError):
+            rows = read_metrics(run.metrics)
+            epochs = int(rows[-1]["epoch"]) + 1 if rows else 0
+        # A row that is half written will be whole at the next look; others are of no run.
+        except (OSError, ValueError, KeyError, OverflowError, csv.Error):
             return
+        self._diverged = any(map(has_diverged, rows))
+        # Of five hundred epochs of a hundred runs no more than the page draws.
+        step = max(1, -(-len(rows) // POINTS_OF_CURVE))
+        kept = rows[::-1][::step][::-1]
+        self.metrics = [{name: row[name] for name in _KEPT if name in row} for row in kept]
+        if self.epochs_done < epochs and self._metrics_time:
+            self._paces.append((changed - self._metrics_time) / (epochs - self.epochs_done))
+            # A night without a process is in one of them only.
+            self.pace = median(self._paces)
         self._metrics_time = changed
-        epochs = self.epochs_done
-        # A run that was resumed or started again has another beginning.
-        if self._first is None or epochs < self._first[1]:
-            self._first = (changed, epochs)
-        elif epochs > self._first[1]:
-            self.pace = (changed - self._first[0]) / (epochs - self._first[1])
-        # The first look: from the start of the run on, which is right where it was never resumed.
-        if math.isnan(self.pace) and epochs:
-            self.pace = max(0.0, changed - self._config_time) / epochs
+        self.epochs_done = epochs
 
     def _state(self, run: RunDirectory, locked: set[int] | None, now: float) -> tuple[str, str]:
+        # Before the scores: earlier versions scored such a run, and no comparison takes it.
+        if self._diverged:
+            return "diverged", "its loss became infinite or no number"
         if run.scores.exists():
             return "finished", ""
-        if any(has_diverged(row) for row in self.metrics):
-            return "diverged", "its loss became infinite or no number"
         if locked is not None and _inode(self.path / ".lock") in locked:
             return "running", ""
         if run.error.exists():
-            return "failed", _last_line(run.error)
+            reason = _last_line(run.error)
+            is_stopped = reason.startswith(("KeyboardInterrupt", "Terminated"))
+            return ("stopped", "it was interrupted") if is_stopped else ("failed", reason)
         # The process may be on another machine, whose locks are not in the table of this one.
         alive = max(map(_changed, (run.config, run.metrics, run.log, run.last)))
         quiet = _QUIET_SECONDS if math.isnan(self.pace) else _QUIET_EPOCHS * self.pace
@@ -161,7 +175,12 @@ class Watcher:
         runs = {path: self._runs.get(path) or self._new(path) for path in run_folders(self.folder)}
         self._runs = runs
         for run in runs.values():
-            run.read(self.folder, locked, now)
+            try:
+                run.read(self.folder, locked, now)
+            # One run that cannot be read is no reason to show none.
+            except OSError as error:
+                run.state = "failed"
+                run.reason = str(error)
         return sorted(runs.values(), key=lambda run: (STATES.index(run.state), run.name))
 
     def _new(self, path: Path) -> WatchedRun:
@@ -178,12 +197,14 @@ class Watcher:
 def page_content(runs: list[WatchedRun]) -> dict[str, Any]:
     """All that the page needs, as JSON can hold it: a row for each run, and learning curves."""
     now = time.time()
-    configurations = list(dict.fromkeys(sorted(run.configuration for run in runs)))
+    configurations = sorted({run.configuration for run in runs})
+    # By name, so that curves keep their places when a run changes its state.
+    by_name = sorted(runs, key=lambda run: run.name)
     charted = [
-        ChartedRun(run.name, run.seed, configurations.index(run.configuration)) for run in runs
+        ChartedRun(run.name, run.seed, configurations.index(run.configuration)) for run in by_name
     ]
     charts = [
-        chart for chart in learning_curves([run.metrics for run in runs]) if not chart.is_empty
+        chart for chart in learning_curves([run.metrics for run in by_name]) if not chart.is_empty
     ]
     return {
         "runs": [run.row(now) for run in runs],
@@ -236,11 +257,10 @@ def _inode(path: Path) -> int:
         return -1
 
 
-def _newest_picture(run: RunDirectory, folder: Path) -> str:
+def _newest_picture(run: RunDirectory) -> Path:
+    """The last picture of labelled slices, which need not exist."""
     panels = sorted(run.figures.glob("panel-*.png"))
-    candidates = [*panels[-1:], run.picture("validation")]
-    newest = max(candidates, key=_changed)
-    return newest.relative_to(folder).as_posix() if newest.exists() else ""
+    return max((*panels[-1:], run.picture("validation")), key=_changed)
 
 
 def _last_line(path: Path) -> str:
