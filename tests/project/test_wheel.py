@@ -38,13 +38,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "env"
 
 
+def variables() -> dict[str, str]:
+    """Those of this process, but for the one that may lead to the clone."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def fibseg(environment: Path, folder: Path, *arguments: str) -> str:
     """Output of an installed command in a folder; the command must succeed."""
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
         [environment / "bin" / "fibseg", *arguments],
         cwd=folder,
-        env=variables,
+        env=variables(),
         capture_output=True,
         text=True,
         check=False,
@@ -80,6 +84,7 @@ def test_python_finds_the_wheel_and_not_the_clone(environment: Path, tmp_path: P
     result = subprocess.run(
         [environment / "bin" / "python", "-c", script],
         cwd=tmp_path,
+        env=variables(),
         capture_output=True,
         text=True,
         check=True,
