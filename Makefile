@@ -38,9 +38,9 @@ PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 check: lint
 	$(PYTEST) --numprocesses 2 -m 'not slow'
 
-# Before each push: about 10 minutes on two cores.
+# Before each push: about 12 minutes on two cores.
 test: lint
-	$(PYTEST) --numprocesses 4 --durations=10
+	$(PYTEST) --numprocesses 3 --durations=10
 
 # All tests again, counting the lines that they run: half as much time more.
 coverage: install
