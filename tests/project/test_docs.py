@@ -277,6 +277,16 @@ def test_sentences_of_readme_are_those_of_compare(
         assert f"| {cells} |" in readme
 
 
+def test_figures_of_watch_are_those_of_its_benchmark() -> None:
+    text = " ".join((DOCS / "SWEEPS.md").read_text(encoding="utf-8").split())
+    watch = json.loads((PROJECT / "benchmarks" / "watch.json").read_text())
+    what = f"With {watch['runs']} runs of {watch['epochs']} epochs"
+    assert (
+        f"{what} it takes {watch['megabytes']:.0f} MB and {watch['share_of_a_core']:.0%}"
+        in text.replace(" %", "%")
+    )
+
+
 def test_figures_of_the_comparison_page_are_those_of_the_benchmarks() -> None:
     text = " ".join((DOCS / "COMPARING.md").read_text(encoding="utf-8").split())
     seeds = json.loads((PROJECT / "benchmarks" / "seeds.json").read_text())

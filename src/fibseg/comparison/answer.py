@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,6 +20,7 @@ from fibseg.comparison.inference import (
     t_interval,
 )
 from fibseg.comparison.text import Table
+from fibseg.runs.identity import name_words
 
 
 def answer_table(dataset: Dataset) -> Table:
@@ -239,8 +239,7 @@ def _what_differs(second: Sequence[str], first: Sequence[str]) -> tuple[str, str
     >>> _what_differs(["unet-on-lr_1e-4"], ["unet-on-lr_1e-3"])
     ('lr_1e-4', 'lr_1e-3')
     """
-    # The minus of 1e-4 is no end of a word.
-    sides = [[re.split(r"(?<!\de)-", name) for name in side] for side in (second, first)]
+    sides = [[name_words(name) for name in side] for side in (second, first)]
     shared = [set.intersection(*map(set, side)) for side in sides]
     texts = [
         "-".join(word for word in side[0] if word in of_all and word not in of_other)

@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fibseg.arrays import Place
+import numpy as np
+
+from fibseg.arrays import Floats, Place
 from fibseg.comparison.contrasts import Contrast, contrasts_of
 from fibseg.comparison.labels import LabelMeasures, LabelScores, score_labels_of
 from fibseg.comparison.pairings import USUAL_QUESTIONS, Pairing, Questions, pairings
@@ -82,6 +84,14 @@ class Dataset:
     def score_rows(self) -> list[ScoreRow]:
         """Test scores of each configuration and class."""
         return score_rows(self.configurations, "test")
+
+    @cached_property
+    def f1_of_slices(self) -> Floats:
+        """Test F1 of each slice (S,), mean of foreground classes and runs; NaN without a class."""
+        scores = np.array([run.f1_by_slice("test")[:, 1:] for run in self.runs])
+        counts = np.isfinite(scores).sum(axis=(0, 2))
+        sums = np.nansum(scores, axis=(0, 2))
+        return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), np.nan))
 
     @cached_property
     def truth_folder(self) -> Path:

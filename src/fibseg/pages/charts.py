@@ -16,6 +16,7 @@ from fibseg.pages.slice_charts import difference_chart, slice_chart
 from fibseg.pages.vega import (
     BY_CONFIGURATION,
     Chart,
+    Specification,
     by_class,
     columns_of,
     quantity,
@@ -45,6 +46,18 @@ def charts_of(dataset: Dataset) -> list[Chart]:
 
 def run_chart(dataset: Dataset) -> Chart:
     """Test F1 of every run, a dot for each seed, with mean and 95 % interval over seeds."""
+    specification = by_class(_run_layers(dataset), dataset.foreground, "x")
+    specification["spec"]["height"] = {"step": 34}
+    return Chart(
+        title="Every run",
+        description="Test F1 of every run by class, with means and intervals over seeds",
+        specification=specification,
+        columns=columns_of(_run_rows(dataset)),
+    )
+
+
+def _run_rows(dataset: Dataset) -> list[dict[str, Any]]:
+    """A row for each run, and one for the mean of each configuration, class by class."""
     rows: list[dict[str, Any]] = []
     numbers = {run.path: number for number, run in enumerate(dataset.runs)}
     for configuration, runs in enumerate(dataset.configurations.values()):
@@ -66,6 +79,11 @@ def run_chart(dataset: Dataset) -> Chart:
                     "high": interval.high,
                 }
             )
+    return rows
+
+
+def _run_layers(dataset: Dataset) -> list[Specification]:
+    """Dots of the runs, and rules and ticks of the means."""
     names: dict[str, Any] = {
         "field": "configuration",
         "type": "nominal",
@@ -104,15 +122,7 @@ def run_chart(dataset: Dataset) -> Chart:
         "mark": {"type": "tick", "thickness": 2, "size": 12, "color": "currentColor"},
         "encoding": {"x": quantity("mean", "test F1"), **of_means, **middle},
     }
-    layers = [dots, interval_rule, mean_tick]
-    specification = by_class(layers, dataset.foreground, "x")
-    specification["spec"]["height"] = {"step": 34}
-    return Chart(
-        title="Every run",
-        description="Test F1 of every run by class, with means and intervals over seeds",
-        specification=specification,
-        columns=columns_of(rows),
-    )
+    return [dots, interval_rule, mean_tick]
 
 
 def confusion_chart(dataset: Dataset) -> Chart:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from fibseg.pages.vega import (
     BY_CONFIGURATION,
@@ -12,6 +13,8 @@ from fibseg.pages.vega import (
     tooltip,
     whole_number,
 )
+
+Row = TypeVar("Row")
 
 _CURVES = {"val_f1": "validation F1", "val_loss": "validation loss"}
 """Column of metrics.csv -> title of its axis."""
@@ -64,6 +67,11 @@ def thinned_curve(
     """
     # Metrics count epochs from 0, people from 1.
     curve = [(int(row["epoch"]) + 1, row[column]) for row in metrics if column in row]
-    step = max(1, -(-len(curve) // points))
-    # Backwards, so that the last epoch stays.
-    return curve[::-1][::step][::-1]
+    return thinned(curve, points)
+
+
+def thinned(rows: Sequence[Row], points: int = POINTS_OF_CURVE) -> list[Row]:
+    """Evenly so many rows at most, the last among them."""
+    step = max(1, -(-len(rows) // points))
+    # Backwards, so that the last one stays.
+    return list(rows[::-1][::step][::-1])

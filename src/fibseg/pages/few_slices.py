@@ -16,25 +16,6 @@ def few_slices_chart(dataset: Dataset) -> Chart:
     A dotted line leads to what twice as many slices would bring. Empty where no two configurations
     differ in that number alone.
     """
-    rows: list[dict[str, Any]] = []
-    for label, curve in few_slices_curves(dataset).items():
-        for index, name in enumerate(dataset.foreground):
-            scores = {
-                count: [run.f1("test")[name] for run in runs] for count, runs in curve.items()
-            }
-            for count, f1 in scores.items():
-                interval = t_interval(f1)
-                ends = {"low": interval.low, "high": interval.high}
-                rows.append(
-                    {"class": index, "curve": label, "slices": count, "mean": interval.mean, **ends}
-                )
-            expected = extrapolate(scores)
-            if expected is not None:
-                outlook = {"class": index, "curve": label, "slices": 2 * expected.count}
-                rows.append({**outlook, "slices": expected.count, "expected": expected.f1})
-                rows.append({**outlook, "expected": expected.f1 + expected.gain})
-                low, high = (expected.f1 + end for end in (expected.low, expected.high))
-                rows.append({**outlook, "low": low, "high": high})
     shared: dict[str, Any] = {
         "x": quantity("slices", "annotated slices", type="log"),
         "color": {"field": "curve", "type": "nominal", "title": None},
@@ -59,8 +40,32 @@ def few_slices_chart(dataset: Dataset) -> Chart:
         title="Annotated slices",
         description="Test F1 over the number of annotated slices",
         specification=by_class(layers, dataset.foreground, "y"),
-        columns=columns_of(rows),
+        columns=columns_of(_curve_rows(dataset)),
     )
+
+
+def _curve_rows(dataset: Dataset) -> list[dict[str, Any]]:
+    """Means with intervals of each number of slices, and the two ends of each outlook."""
+    rows: list[dict[str, Any]] = []
+    for label, curve in few_slices_curves(dataset).items():
+        for index, name in enumerate(dataset.foreground):
+            scores = {
+                count: [run.f1("test")[name] for run in runs] for count, runs in curve.items()
+            }
+            for count, f1 in scores.items():
+                interval = t_interval(f1)
+                ends = {"low": interval.low, "high": interval.high}
+                rows.append(
+                    {"class": index, "curve": label, "slices": count, "mean": interval.mean, **ends}
+                )
+            expected = extrapolate(scores)
+            if expected is not None:
+                outlook = {"class": index, "curve": label, "slices": 2 * expected.count}
+                rows.append({**outlook, "slices": expected.count, "expected": expected.f1})
+                rows.append({**outlook, "expected": expected.f1 + expected.gain})
+                low, high = (expected.f1 + end for end in (expected.low, expected.high))
+                rows.append({**outlook, "low": low, "high": high})
+    return rows
 
 
 def _layer(field: str, mark: dict[str, Any], encoding: dict[str, Any]) -> dict[str, Any]:

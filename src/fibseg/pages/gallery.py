@@ -57,7 +57,7 @@ def gallery(dataset: Dataset) -> list[GalleryPicture]:
     Empty where no truth/ lies beside the runs.
     """
     count = len(dataset.places)
-    f1 = _slice_scores(dataset)
+    f1 = dataset.f1_of_slices
     # Evenly over the ranks, since the worst alone would say less of the runs; NaN sorts last.
     # Slices without a class are shown only where there are no others.
     ranked = np.argsort(f1, kind="stable")
@@ -81,14 +81,6 @@ def gallery(dataset: Dataset) -> list[GalleryPicture]:
     for label, runs in dataset.configurations.items():
         _add_configuration(pictures, label, runs, positions=positions, truths=reduced)
     return pictures
-
-
-def _slice_scores(dataset: Dataset) -> Floats:
-    """Test F1 of each slice (S,), mean over foreground classes and runs; NaN without a class."""
-    scores = np.array([run.f1_by_slice("test")[:, 1:] for run in dataset.runs])
-    counts = np.isfinite(scores).sum(axis=(0, 2))
-    sums = np.nansum(scores, axis=(0, 2))
-    return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), np.nan))
 
 
 def _add_configuration(

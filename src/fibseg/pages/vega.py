@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fibseg.pages.assets import embedded_json
 from fibseg.pages.colors import configuration_colors
+from fibseg.runs.identity import name_words
 
 Specification = dict[str, Any]
 """A chart in the terms of Vega-Lite 6, without data and width."""
@@ -152,8 +152,7 @@ def short_names(names: Sequence[str]) -> list[str]:
     >>> short_names(["unet-on-quick"])
     ['unet-on-quick']
     """
-    # The minus of 1e-4 is no end of a word.
-    words = [re.split(r"(?<!\de)-", name) for name in names]
+    words = [name_words(name) for name in names]
     shared = set.intersection(*map(set, words)) if len(names) > 1 else set()
     short = ["-".join(word for word in of_name if word not in shared) for of_name in words]
     # Names of which nothing is left, or which became equal, stay as they are.

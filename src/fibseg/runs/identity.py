@@ -51,6 +51,15 @@ _VOLUME_PATHS = ("image", "labels", "mask", "reviewed", "second_expert")
 """Paths and places in a volume of a data description; what they give is in the data hash."""
 
 
+def name_words(name: str) -> list[str]:
+    """Words of the name of a configuration; the minus of 1e-4 is no end of a word.
+
+    >>> name_words("unet-on-lr_1e-4")
+    ['unet', 'on', 'lr_1e-4']
+    """
+    return re.split(r"(?<!\de)-", name)
+
+
 def scientific(config: dict[str, Any], compile_counts: bool = False) -> dict[str, Any]:
     """The part of a resolved configuration that can change a result, without the seed.
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from fibseg.errors import FibsegError
-from fibseg.pages.curves import POINTS_OF_CURVE, learning_curves
+from fibseg.pages.curves import learning_curves, thinned
 from fibseg.pages.vega import ChartedRun, chart_content
 from fibseg.runs.directory import RunDirectory, is_run
 from fibseg.runs.identity import read_config
@@ -128,9 +128,7 @@ class WatchedRun:
             return
         self._diverged = any(map(has_diverged, rows))
         # Of five hundred epochs of a hundred runs no more than the page draws.
-        step = max(1, -(-len(rows) // POINTS_OF_CURVE))
-        kept = rows[::-1][::step][::-1]
-        self.metrics = [{name: row[name] for name in _KEPT if name in row} for row in kept]
+        self.metrics = [{name: row[name] for name in _KEPT if name in row} for row in thinned(rows)]
         if self.epochs_done < epochs and self._metrics_time:
             self._paces.append((changed - self._metrics_time) / (epochs - self.epochs_done))
             # A night without a process is in one of them only.
