@@ -158,17 +158,51 @@ def _used(window: Any, rows: Cut, columns: Cut) -> Any:
 def scores_of(model: TrainedModel, device: torch.device) -> Network:
     """Give a model's network on a device, in evaluation mode, with its decision in its scores."""
     network: Network = model.network.to(device).eval()
+    decide = _decision_of(model, device)
+    return network if decide is None else lambda images: decide(network(images))
+
+
+def _decision_of(model: TrainedModel, device: torch.device) -> Network | None:
+    """Give what puts a model's decision into logits (N, K, h, w); None where they stay."""
     decision = model.decision
     if decision is None or decision.is_plain:
-        return network
+        return None
     offsets = torch.tensor(decision.offsets, device=device)[:, None, None]
     factor = 1 / decision.temperature
-    return lambda images: (network(images).float() + offsets) * factor
+    return lambda logits: (logits.float() + offsets) * factor
 
 
-def probabilities(network: Network) -> Network:
-    """Turn a network of logits into one of probabilities (N, K, h, w)."""
-    return lambda images: network(images).float().softmax(dim=1)
+def scores_with_maps(model: TrainedModel, device: torch.device) -> Network:
+    """Give `scores_of`, with the maps of objects behind the classes: (N, K + M, h, w), in [0, 1].
+
+    They are those of `fibseg.models.objects`.
+    """
+    network: Any = model.network.to(device).eval()
+    decide = _decision_of(model, device)
+    classes = len(model.class_names)
+
+    def scores(images: Tensor) -> Tensor:
+        values = network(images, with_maps=True)
+        logits = values[:, :classes]
+        logits = logits if decide is None else decide(logits)
+        return torch.cat([logits.float(), values[:, classes:].float().sigmoid()], dim=1)
+
+    return scores
+
+
+def probabilities(network: Network, classes: int | None = None) -> Network:
+    """Turn a network of logits into one of probabilities (N, K, h, w).
+
+    What stands behind the first `classes` channels stays as it is; None for nothing.
+    """
+    if classes is None:
+        return lambda images: network(images).float().softmax(dim=1)
+
+    def scores(images: Tensor) -> Tensor:
+        values = network(images).float()
+        return torch.cat([values[:, :classes].softmax(dim=1), values[:, classes:]], dim=1)
+
+    return scores
 
 
 def deciding(model: TrainedModel, device: torch.device) -> Network:
