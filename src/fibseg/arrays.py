@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UInt8 = NDArray[np.uint8]
+UInt16 = NDArray[np.uint16]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 """Floating-point values of any precision."""

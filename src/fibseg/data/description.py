@@ -19,6 +19,9 @@ _LARGEST_VOXEL = 1e9
 _LARGEST_PHANTOM = 10**9
 """Voxels of a phantom, which is made in memory."""
 
+_MOST_TOUCHING = 1000
+"""Pairs of touching mitochondria, for each of which room is looked for in about a second."""
+
 _FEWEST_FOLDS = 3
 
 SPLITS = ("train", "validation", "test")
@@ -111,10 +114,19 @@ class VolumeDescription:
 
 @dataclass
 class PhantomDescription:
-    """A phantom cell that is written to the root if it is missing: (Z, H, W), and its seed."""
+    """A phantom cell that is written to the root if it is missing.
+
+    Attributes:
+        shape: (Z, H, W).
+        seed: of the cell.
+        touching: pairs of mitochondria that touch. With such pairs, instances.tif is written, too,
+            in which each mitochondrion has a number of its own.
+    """
 
     shape: list[int]
     seed: int
+    # Younger than descriptions that people have.
+    touching: int = 0
 
 
 # No defaults here: each value stands in YAML, and in one place only.
@@ -247,6 +259,11 @@ def _check_sizes(description: DataDescription) -> None:
         raise FibsegError(
             f"data.phantom.seed: {brief(description.phantom.seed)} is impossible; expected 0 or "
             "more, below 2^63."
+        )
+    if not 0 <= description.phantom.touching <= _MOST_TOUCHING:
+        raise FibsegError(
+            f"data.phantom.touching: {brief(description.phantom.touching)} is impossible; expected "
+            f"0 to {_MOST_TOUCHING} pairs."
         )
 
 

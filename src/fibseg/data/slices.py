@@ -111,18 +111,26 @@ def provide_phantom(description: DataDescription) -> None:
     if description.phantom is None or not description.volumes:
         return
     # The phantom needs scipy.ndimage, which no other description does.
-    from fibseg.phantom import make_phantom
+    from fibseg.phantom import draw_phantom
 
     shape = description.phantom.shape
     if len(shape) != 3:
         raise FibsegError(f"data.phantom.shape: {list(shape)}; expected [slices, height, width].")
     depth, height, width = shape
-    image, labels = make_phantom((depth, height, width), description.phantom.seed)
+    phantom = draw_phantom(
+        shape=(depth, height, width),
+        seed=description.phantom.seed,
+        touching=description.phantom.touching,
+    )
+    stacks: list[tuple[str, Pixels]] = [("labels", phantom.labels), ("image", phantom.image)]
+    if description.phantom.touching:
+        stacks.insert(0, ("instances", phantom.instances))
     root = Path(description.root)
     root.mkdir(parents=True, exist_ok=True)
     # Runs that start at the same time wait for each other here.
     with FileLock(root / ".lock"):
-        for path, pixels in ((root / "labels.tif", labels), (root / "image.tif", image)):
+        for name, pixels in stacks:
+            path = root / f"{name}.tif"
             if not path.exists():
                 write_stack(path, pixels, description.volumes[0].voxel_size)
             elif not _holds(path, pixels):

@@ -37,6 +37,7 @@ _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
     ("data", "folds"): None,
     ("data", "guard"): 1,
     ("data", "intensity", "per"): "stack",
+    ("data", "phantom", "touching"): 0,
     ("decision",): "argmax",
     ("model", "encoder_rate"): 1.0,
     ("model", "frozen_epochs"): 0,
