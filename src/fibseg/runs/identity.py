@@ -282,6 +282,7 @@ def check_same(run: RunDirectory, old: dict[str, Any], new: dict[str, Any]) -> N
     for key, what in (
         ("data_hash", "images or labels"),
         ("neighbours_hash", "neighbouring slices"),
+        ("instances_hash", "objects"),
     ):
         old_hash = old["provenance"].get(key)
         new_hash = new["provenance"].get(key)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fibseg.arrays import UInt8
+from fibseg.models.trained import TrainedModel
 from fibseg.prediction.ensemble import Ensemble, source_of, sources_of
 from fibseg.prediction.instances.slices import Maps, slice_objects
 from fibseg.prediction.labeller.settings import DISAGREEMENT, Labeller
@@ -17,9 +20,9 @@ from fibseg.prediction.slices import (
     Scores,
     WindowedNetwork,
     deciding,
+    decision_of,
     probabilities,
     scores_of,
-    scores_with_maps,
 )
 from fibseg.scores.slabs import Numbers
 
@@ -80,6 +83,24 @@ def objects_of(labeller: Labeller, labels: UInt8, maps: Maps | None) -> Numbers 
     names = list(labeller.models[0].class_names)
     indices = [names.index(name) for name in labeller.objects.classes]
     return slice_objects(labels, maps, indices, labeller.objects.level)
+
+
+def scores_with_maps(model: TrainedModel, device: torch.device) -> Network:
+    """Give `scores_of`, with the maps of objects behind the classes: (N, K + M, h, w), in [0, 1].
+
+    They are those of `fibseg.models.objects`.
+    """
+    network: Any = model.network.to(device).eval()
+    decide = decision_of(model, device)
+    classes = len(model.class_names)
+
+    def scores(images: Tensor) -> Tensor:
+        values = network(images, with_maps=True)
+        logits = values[:, :classes]
+        logits = logits if decide is None else decide(logits)
+        return torch.cat([logits.float(), values[:, classes:].float().sigmoid()], dim=1)
+
+    return scores
 
 
 def network_of(labeller: Labeller) -> tuple[Network, int]:
