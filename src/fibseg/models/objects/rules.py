@@ -22,13 +22,16 @@ class ObjectRules:
         classes: names of the classes that have objects, in the order of the head's maps.
         level: depth inside an object, of 0 to 1 as the head gives it, above which a seed lies.
         overlap: intersection over union from which on objects of neighbouring slices are one.
-        slices: validation slices by which level and overlap were chosen; 0 where they were not.
+        smallest: voxels of the smallest object that is kept; the pixels of smaller ones stay in
+            their class, and are in no object.
+        slices: validation slices by which these were chosen; 0 where they were not.
     """
 
     head: str
     classes: Sequence[str]
     level: float = 0.5
     overlap: float = 0.5
+    smallest: int = 1
     slices: int = 0
 
 
@@ -39,6 +42,7 @@ def has_object_rules(value: Any) -> bool:
         "classes": list_of(Rule(lambda name: isinstance(name, str), "a text"), 1, IGNORE, True),
         "level": number(0, 1),
         "overlap": number(0, 1),
+        "smallest": whole(1, 2**40),
         "slices": whole(0, 10_000),
     }
     return value is None or (

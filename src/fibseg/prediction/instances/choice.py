@@ -1,4 +1,4 @@
-"""Level of seeds and overlap of links, chosen on validation slices.
+"""Level of seeds, overlap of links and smallest object, chosen on validation slices.
 
 Objects are compared with the truth by the share of objects that are found, none false and none
 missed, at intersections over union from .5 to .95, in the mean (mSA).
@@ -31,6 +31,9 @@ LEVELS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 """Overlaps of links that are tried."""
 
+SMALLEST = (1, 10, 30, 100, 300, 1000, 3000)
+"""Voxels of the smallest object that are tried."""
+
 _THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 
 
@@ -53,10 +56,10 @@ def with_object_rules(
     windows: Windows,
     compute: Compute,
 ) -> TrainedModel:
-    """Give the model with the level and the overlap by which validation slices are told apart best.
+    """Give the model with the rules by which objects of validation slices are told apart best.
 
     Args:
-        model: that was trained; one without a head stays as it is.
+        model: that was trained; one without objects stays as it is.
         slices: validation slices.
         labels: (H, W) class indices that the model gives them.
         channels: (C, H, W) of the slices.
@@ -64,9 +67,11 @@ def with_object_rules(
         compute: what the network computes with.
     """
     rules = model.objects
-    if rules is None or rules.head == "none" or not slices:
+    if rules is None or not slices:
         return model
-    maps = slice_maps(model, channels, windows, compute)
+    maps: list[Maps] | None = None
+    if rules.head != "none":
+        maps = slice_maps(model, channels, windows, compute)
     indices = [list(model.class_names).index(name) for name in rules.classes]
     return replace(model, objects=chosen_rules(rules, indices, slices, labels, maps))
 
@@ -76,56 +81,87 @@ def chosen_rules(
     class_indices: Sequence[int],
     slices: Sequence[AnnotatedSlice],
     labels: Sequence[UInt8],
-    maps: Sequence[Maps],
+    maps: Sequence[Maps] | None,
 ) -> ObjectRules:
-    """Choose the level by objects of single slices, then the overlap by those of runs of slices.
+    """Choose the level by objects of single slices, then the other rules by those in 3-D.
 
     Args:
-        rules: whose level and overlap are chosen.
+        rules: that are completed.
         class_indices: of the classes that have objects.
         slices: with their objects.
         labels: (H, W) class indices that a model gives them.
-        maps: (M, H, W) that its head gives them.
+        maps: (M, H, W) that its head gives them; None without a head, where the smallest object
+            alone is chosen.
     """
-    truths = [_Truth.of(entry) for entry in slices]
+    judge = _Judge([_Truth.of(entry) for entry in slices], labels, class_indices)
+    rules = replace(rules, slices=len(slices))
+    singles = [[k] for k in range(len(slices))]
+    levels = LEVELS if maps is not None else (rules.level,)
     by_level = [
         [
-            slice_objects(pixels, depths, class_indices, level)
-            for pixels, depths in zip(labels, maps, strict=True)
+            slice_objects(pixels, None if maps is None else maps[k], class_indices, level)
+            for k, pixels in enumerate(labels)
         ]
-        for level in LEVELS
+        for level in levels
     ]
-
-    def accuracy(found: Sequence[Numbers], groups: Sequence[Sequence[int]]) -> float:
-        """Average over thresholds; the objects of a group of slices are whole there."""
-        counts = sum(
-            _counts(
-                np.stack([truths[k].only(index) for k in group]),
-                np.stack([np.where(truths[k].holds(labels[k], index), found[k], 0) for k in group]),
-            )
-            for group in groups
-            for index in class_indices
-        )
-        return float(_shares(np.asarray(counts)).mean())
-
-    singles = [[k] for k in range(len(slices))]
-    best = _best([accuracy(found, singles) for found in by_level])
+    best = _best([judge.accuracy(found, singles) for found in by_level])
     found = by_level[best]
-    rules = replace(rules, level=LEVELS[best], slices=len(slices))
+    rules = replace(rules, level=levels[best])
     runs = _runs(slices)
-    if not runs:
-        return rules
-    scores = []
-    for overlap in OVERLAPS:
-        linked = list(found)
-        for run in runs:
-            links = linked_slices(
-                ((labels[k], found[k]) for k in run), replace(rules, overlap=overlap)
-            )
-            for position, k in enumerate(run):
-                linked[k] = links.numbered(position, found[k])
-        scores.append(accuracy(linked, runs))
-    return replace(rules, overlap=OVERLAPS[_best(scores)])
+    for name, values in (("overlap", OVERLAPS), ("smallest", SMALLEST)):
+        if name == "overlap" and (maps is None or not any(len(run) > 1 for run in runs)):
+            continue
+        candidates = [replace(rules, **{name: value}) for value in values]
+        scores = [
+            judge.accuracy(_linked(candidate, labels, found, runs), runs)
+            for candidate in candidates
+        ]
+        # Of sizes the smallest one, since objects of other slices may be smaller.
+        rules = candidates[_best(scores) if name == "overlap" else int(np.argmax(scores))]
+    return rules
+
+
+def _linked(
+    rules: ObjectRules,
+    labels: Sequence[UInt8],
+    found: Sequence[Numbers],
+    runs: Sequence[Sequence[int]],
+) -> list[Numbers]:
+    """Link the objects (H, W) of slices within each run."""
+    linked = list(found)
+    for run in runs:
+        links = linked_slices(((labels[k], found[k]) for k in run), rules)
+        for position, k in enumerate(run):
+            linked[k] = links.numbered(position, found[k])
+    return linked
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Compares objects of slices with the truth.
+
+    Attributes:
+        truths: of each slice.
+        labels: (H, W) class indices that a model gives them.
+        class_indices: of the classes that have objects.
+    """
+
+    truths: Sequence[_Truth]
+    labels: Sequence[UInt8]
+    class_indices: Sequence[int]
+
+    def accuracy(self, found: Sequence[Numbers], groups: Sequence[Sequence[int]]) -> float:
+        """Compute the mSA of objects (H, W) of all slices; they are whole within each group."""
+        counts = np.zeros(len(_THRESHOLDS) + 1, np.int64)
+        for group in groups:
+            for index in self.class_indices:
+                truth = np.stack([self.truths[k].only(index) for k in group])
+                here = [self.truths[k].holds(self.labels[k], index) for k in group]
+                numbers = [
+                    np.where(holds, found[k], 0) for holds, k in zip(here, group, strict=True)
+                ]
+                counts += _counts(truth, np.stack(numbers))
+        return float(_shares(counts).mean())
 
 
 @dataclass(frozen=True)
@@ -152,7 +188,7 @@ class _Truth:
 
 
 def _runs(slices: Sequence[AnnotatedSlice]) -> list[list[int]]:
-    """List positions of slices that follow each other in one volume; runs of one are left out."""
+    """List positions of slices that follow each other in one volume."""
     runs: list[list[int]] = []
     order = sorted(range(len(slices)), key=lambda k: slices[k].place)
     for k in order:
@@ -161,7 +197,7 @@ def _runs(slices: Sequence[AnnotatedSlice]) -> list[list[int]]:
             runs[-1].append(k)
         else:
             runs.append([k])
-    return [run for run in runs if len(run) > 1]
+    return runs
 
 
 def _counts(truth: Numbers, found: Numbers) -> Ints:

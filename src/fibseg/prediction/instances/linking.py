@@ -25,7 +25,7 @@ class Links:
     Attributes:
         bases: (Z,) provisional number before the first object of each slice.
         numbers: (N + 1,) provisional number -> number of the object, from 1 in the order of first
-            voxels.
+            voxels; 0 where the object is left out.
     """
 
     bases: Ints
@@ -49,7 +49,8 @@ def linked_slices(slices: Iterable[tuple[Pixels, Numbers]], rules: ObjectRules) 
     """Link the objects of neighbouring slices.
 
     With a head two objects of a class are one where they overlap by `rules.overlap` at least, as
-    intersection over union; without one, where they touch (26-connected).
+    intersection over union; without one, where they touch (26-connected). Objects of fewer voxels
+    than `rules.smallest` are left out then.
 
     Args:
         slices: class indices or label values (H, W), and objects (H, W) numbered from 1 without
@@ -57,6 +58,7 @@ def linked_slices(slices: Iterable[tuple[Pixels, Numbers]], rules: ObjectRules) 
         rules: how objects are made.
     """
     bases = []
+    areas = [np.zeros(1, np.int64)]
     edges = [np.zeros((2, 0), np.int64)]
     base = 0
     above: tuple[Pixels, Numbers] | None = None
@@ -69,11 +71,16 @@ def linked_slices(slices: Iterable[tuple[Pixels, Numbers]], rules: ObjectRules) 
                 pairs = _overlapping(*above, labels, objects, least=rules.overlap)
             edges.append(pairs + np.array([[above_base], [base]]))
         bases.append(base)
+        areas.append(np.bincount(objects.ravel())[1:])
         above = labels, objects
         above_base = base
         base += int(objects.max(initial=0))
     pairs = np.concatenate(edges, axis=1)
-    return Links(np.array(bases, np.int64), numbers_of_objects(pairs, base))
+    numbers = numbers_of_objects(pairs, base)
+    voxels = np.bincount(numbers, weights=np.concatenate(areas))
+    kept = voxels >= rules.smallest
+    kept[0] = False
+    return Links(np.array(bases, np.int64), np.where(kept, np.cumsum(kept), 0)[numbers])
 
 
 def _pairs(upper: Numbers, lower: Numbers, alike: Pixels) -> tuple[Ints, Ints]:

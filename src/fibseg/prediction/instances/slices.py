@@ -26,7 +26,7 @@ _EIGHT = np.ones((3, 3), bool)
 
 
 def common_rules(models: Sequence[TrainedModel]) -> ObjectRules:
-    """Give the rules of objects of all models, with the medians of their levels and overlaps.
+    """Give the rules of objects of all models, with the medians of their numbers.
 
     Raises:
         FibsegError: no class has objects, or the models have other heads or classes.
@@ -51,6 +51,7 @@ def common_rules(models: Sequence[TrainedModel]) -> ObjectRules:
         classes=list(first.classes),
         level=float(np.median([entry.level for entry in known])),
         overlap=float(np.median([entry.overlap for entry in known])),
+        smallest=int(np.median([entry.smallest for entry in known])),
         slices=first.slices,
     )
 
