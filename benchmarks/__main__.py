@@ -28,7 +28,8 @@ from rich.table import Table
 
 from fibseg.arrays import IGNORE
 from fibseg.data.grey import GreyRange, to_8bit
-from fibseg.data.module import Batch, PatchPlan, StackDataModule
+from fibseg.data.module import PatchPlan, StackDataModule
+from fibseg.data.patches import Batch
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.channels import Channels
 from fibseg.filters.grain import grain_filter

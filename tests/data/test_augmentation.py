@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from fibseg.arrays import IGNORE
 from fibseg.config.compose import CONF
 from fibseg.data.augmentation import augmentation_generator, augmented
-from fibseg.data.module import Batch
+from fibseg.data.patches import Batch
 from fibseg.data.sampling import Augmentation
 from fibseg.runs.identity import changed_keys, scientific
 from tests.support.data_module import data_module

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fibseg.data.grey import GreyRange, grey_range, to_8bit
-from fibseg.data.module import SlicePixels, cut_patches
+from fibseg.data.patches import SlicePixels, cut_patches
 from fibseg.data.sampling import PatchSampler
 from fibseg.data.slices import load_slices
 from fibseg.errors import FibsegError

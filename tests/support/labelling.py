@@ -14,9 +14,9 @@ from rich.console import Console
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
+from fibseg.prediction.labeller import Labeller
 from fibseg.prediction.output.shards import Shard
 from fibseg.prediction.output.staging import KeptSlice, Output, Staging
-from fibseg.prediction.stack import Labeller
 from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.prediction.windows import windows_of
 from fibseg.stack import Stack

@@ -31,10 +31,17 @@ SPLITS = ("train", "validation", "test")
 # have lists for tuples, whose length it would not check.
 @dataclass
 class ClassDescription:
-    """One class: its value in the label files and its weight in the Dice loss."""
+    """One class.
+
+    Attributes:
+        label: its value in the label files.
+        weight: in the Dice loss.
+        instances: whether its objects are told apart.
+    """
 
     label: int
     weight: float
+    instances: bool = False
 
 
 @dataclass
@@ -88,6 +95,9 @@ class VolumeDescription:
         reviewed: where a person has looked: the path of a stack of the image's shape, of a CSV file
             of napari's shapes, or a mapping from slices to "whole" or to boxes [y0, x0, y1, x1].
             Labels outside are ignored, and what is unpainted inside is background.
+        instances: path of a stack of the labels' shape with a number for each object, 0 for none,
+            or a mapping from class to such a path; without it the objects of a class are the
+            connected components of its labels.
     """
 
     image: str
@@ -99,6 +109,7 @@ class VolumeDescription:
     second_expert: SecondExpert | None = None
     mask: str | None = None
     reviewed: Any = None
+    instances: Any = None
 
 
 @dataclass
@@ -161,6 +172,11 @@ def class_names(description: DataDescription) -> list[str]:
     return ["background", *description.classes]
 
 
+def instance_classes(description: DataDescription) -> list[str]:
+    """List the names of the classes whose objects are told apart, in the order of their indices."""
+    return [name for name, entry in description.classes.items() if entry.instances]
+
+
 def class_weights(description: DataDescription) -> list[float]:
     """List the weights of the loss in the order of the class indices."""
     weights = [entry.weight for entry in description.classes.values()]
@@ -193,6 +209,7 @@ def check_description(description: DataDescription) -> None:
     _check_label_values(description)
     _check_intensity(description.intensity)
     _check_fold(description)
+    _check_instances(description)
     weights = class_weights(description)
     # With all weights 0 the loss is constant, and nothing is learned.
     # Beyond 32 bits a weight is infinite for the loss.
@@ -265,6 +282,17 @@ def _check_label_values(description: DataDescription) -> None:
         raise FibsegError(
             f"data: label value {repeated[0]} is claimed twice; every value means one thing."
         )
+
+
+def _check_instances(description: DataDescription) -> None:
+    """Check that objects are given for classes that have them."""
+    known = instance_classes(description)
+    for index, volume in enumerate(description.volumes):
+        if volume.instances is not None and not known:
+            raise FibsegError(
+                f"data.volumes[{index}].instances: given, but no class has objects; say so by "
+                "instances: true beside its label in data.classes."
+            )
 
 
 def _check_intensity(intensity: IntensityDescription) -> None:

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
-from fibseg.arrays import UInt8
 from fibseg.data.augmentation import augmentation_generator, augmented
 from fibseg.data.grey import GreyRange
-from fibseg.data.sampling import Augmentation, Patches, PatchSampler, turned
+from fibseg.data.patches import Batch, PatchBatches, SlicePixels
+from fibseg.data.sampling import Augmentation, Patches, PatchSampler
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.channels import Channels
-from fibseg.filters.patches import PatchFilter, channels_of
+from fibseg.filters.patches import PatchFilter
 from fibseg.filters.slices import Progress, slice_channels
-
-
-class Batch(NamedTuple):
-    """A mini-batch of N patches.
-
-    Attributes:
-        images: (N, C, H, W) float32 in [0, 1], by `fibseg.filters.channels.Channels`.
-        labels: (N, H, W) int64 class indices, IGNORE where nothing is annotated.
-        drawn_class: (N,) the class each patch was centred on, 0 for a random place.
-    """
-
-    images: Tensor
-    labels: Tensor
-    drawn_class: Tensor
 
 
 @dataclass(frozen=True)
@@ -54,6 +35,7 @@ class PatchPlan:
         fresh_validation: draw and turn new validation patches in each epoch, as the authors' code
             does; else they are drawn once.
         augmentation: how training patches are changed; None for turns and flips alone.
+        objects: whether patches have the numbers of their objects.
     """
 
     size: int
@@ -65,87 +47,7 @@ class PatchPlan:
     validation_seed: int
     fresh_validation: bool
     augmentation: Augmentation | None = None
-
-
-@dataclass(frozen=True)
-class SlicePixels:
-    """Slices on the training device: images (C, H, W) and labels (H, W), all uint8."""
-
-    images: list[Tensor]
-    labels: list[Tensor]
-
-
-def cut_patches(slices: SlicePixels, patches: Patches, size: int) -> Batch:
-    """Cut, turn and mirror patches of `size` pixels a side; their images are uint8 still."""
-    images = []
-    labels = []
-    for i in range(len(patches)):
-        index = patches.index[i]
-        row = int(patches.row[i])
-        column = int(patches.column[i])
-        place = (..., slice(row, row + size), slice(column, column + size))
-        turns = int(patches.quarter_turns[i])
-        flips = (bool(patches.flip_columns[i]), bool(patches.flip_rows[i]))
-        # Image and labels are turned alike, or pixels would lose their class.
-        images.append(turned(slices.images[index][place], turns, *flips))
-        labels.append(turned(slices.labels[index][place], turns, *flips))
-    classes = torch.stack(labels).long()
-    drawn_class = torch.as_tensor(patches.drawn_class, device=classes.device)
-    return Batch(torch.stack(images), classes, drawn_class)
-
-
-def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Iterator[Batch]:
-    """Add filtered channels behind the first one of batches, uint8 on the host, in order.
-
-    The workers are kept busy with the next batches while one is in use.
-    """
-    waiting: deque[tuple[Batch, Future[UInt8]]] = deque()
-    for batch in batches:
-        waiting.append((batch, patch_filter.submit(batch.images[:, 0].numpy())))
-        # Two batches for each worker: more would hold memory, fewer would let workers wait.
-        if len(waiting) > 2 * patch_filter.processes:
-            yield _with_channels(*waiting.popleft())
-    while waiting:
-        yield _with_channels(*waiting.popleft())
-
-
-def _with_channels(batch: Batch, future: Future[UInt8]) -> Batch:
-    images = [torch.from_numpy(channels_of(future)), batch.images[:, 1:]]
-    return batch._replace(images=torch.cat(images, 1))
-
-
-@dataclass(eq=False)
-class PatchBatches(IterableDataset[Batch]):
-    """The batches of one pass over patches.
-
-    Attributes:
-        slices: pixels to cut patches from.
-        draw: gives the patches of a pass when it begins.
-        size: side of a patch in pixels.
-        batches: number of batches.
-        patch_filter: filters single patches; None where the slices have their channels.
-    """
-
-    slices: SlicePixels
-    draw: Callable[[], Patches]
-    size: int
-    batches: int
-    patch_filter: PatchFilter | None
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        patches = self.draw()
-        parts = np.array_split(np.arange(len(patches)), self.batches)
-        batches: Iterator[Batch] = (
-            cut_patches(self.slices, patches.take(part), self.size) for part in parts
-        )
-        if self.patch_filter is not None:
-            batches = filtered_ahead(batches, self.patch_filter)
-        for batch in batches:
-            # Floats are made a batch at a time: as uint8 all slices take a quarter of the memory.
-            yield batch._replace(images=batch.images.float().mul_(1 / 255))
+    objects: bool = False
 
 
 class StackDataModule(LightningDataModule):
@@ -219,13 +121,21 @@ class StackDataModule(LightningDataModule):
             progress=self._progress,
         )
         pixels = iter(channels)
-        # Labels take as much as one channel.
-        needed = sum(image[0].nbytes for image in images) * (self._channels.count + 1)
+        # Labels take as much as one channel, and objects as four.
+        planes = self._channels.count + 1 + 4 * self._plan.objects
+        needed = sum(image[0].nbytes for image in images) * planes
         device = self._device(needed)
         for split, split_slices in self._slices.items():
             self._on_device[split] = SlicePixels(
                 images=[torch.from_numpy(next(pixels)).to(device) for _ in split_slices],
                 labels=[torch.from_numpy(item.labels).to(device) for item in split_slices],
+                objects=[
+                    torch.from_numpy(item.objects).to(device)
+                    for item in split_slices
+                    if item.objects is not None
+                ]
+                if self._plan.objects
+                else None,
             )
 
     def pixels(self, split: str) -> SlicePixels:

@@ -223,3 +223,18 @@ def data_hash(slices: Mapping[str, Sequence[AnnotatedSlice]], class_names: Seque
             digest.update(annotated_slice.labels.tobytes())
     # 64 bits tell data sets apart, and fit into the name of a folder.
     return digest.hexdigest()[:16]
+
+
+def instances_hash(slices: Mapping[str, Sequence[AnnotatedSlice]]) -> str | None:
+    """Hash the objects of the slices; None where no class has objects.
+
+    Ids that another program has dealt out anew give the same hash. They are no part of `data_hash`:
+    runs with and without objects are of one data set.
+    """
+    digest = hashlib.sha256()
+    objects = [entry.objects for split in SPLITS for entry in slices[split]]
+    if all(numbers is None for numbers in objects):
+        return None
+    for numbers in objects:
+        digest.update(b"" if numbers is None else numbers.tobytes())
+    return digest.hexdigest()[:16]

@@ -145,8 +145,9 @@ def predict(
     from fibseg.machine import Compute, choose_device, cores
     from fibseg.prediction.adaptation import adapted
     from fibseg.prediction.ensemble import common_precision, common_windows
+    from fibseg.prediction.labeller import Labeller
     from fibseg.prediction.slices import label_table
-    from fibseg.prediction.stack import Labeller, label_stack
+    from fibseg.prediction.stack import label_stack
 
     # A model that is already loaded may label many stacks.
     require(

@@ -22,9 +22,9 @@ from fibseg.errors import FibsegError
 from fibseg.files import require_disk
 from fibseg.filters.grain import grain_filter
 from fibseg.models.kinds import create_model
+from fibseg.prediction.labeller import Labeller, network_of
 from fibseg.prediction.memory import memory_of
 from fibseg.prediction.slices import autocast, label_table
-from fibseg.prediction.stack import Labeller, network_of
 from fibseg.prediction.voxels import resized, resized_size
 from fibseg.stack import Stack, read_finite
 

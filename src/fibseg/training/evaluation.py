@@ -83,6 +83,7 @@ def label_by_model(
         compute: what the network computes with.
         settled: takes "windows" and "decision", as scores.json names them.
     """
+    from fibseg.prediction.instances.choice import with_object_rules
     from fibseg.prediction.slices import model_channels, predict_slices
     from fibseg.prediction.windows import chosen_windows, windows_of
 
@@ -114,6 +115,14 @@ def label_by_model(
         )
         labels = list(predict_slices(finished, progress, windows, compute))
         if split == "validation":
+            finished = with_object_rules(
+                model=finished,
+                slices=slices,
+                labels=labels,
+                channels=channels,
+                windows=windows,
+                compute=compute,
+            )
             keep_settled(model=finished, run=run, channels=channels, labels=labels, compute=compute)
         return labels
 
@@ -185,6 +194,10 @@ def print_settled(model: TrainedModel, console: Console) -> None:
     if chosen is not None and "paper" in model.kind.windows:
         name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
         text = f"predictions will cut slices by: {name} (loses {chosen['loss']:.3f} F1)"
+        console.print(text, highlight=False)
+    rules = model.objects
+    if rules is not None and rules.slices:
+        text = f"objects: seeds above {rules.level:g}, linked from {rules.overlap:g} of overlap on"
         console.print(text, highlight=False)
     decision = model.decision
     if decision is None:

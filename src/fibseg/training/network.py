@@ -9,7 +9,9 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fibseg.arrays import IGNORE
-from fibseg.data.description import class_weights
+from fibseg.config.derived import head_of
+from fibseg.config.schemas import TrainConfig
+from fibseg.data.description import class_names, class_weights, instance_classes
 from fibseg.data.module import PatchPlan, StackDataModule
 from fibseg.errors import Terminated
 from fibseg.files import require_disk
@@ -17,7 +19,7 @@ from fibseg.machine import Compute, choose_device, print_line
 from fibseg.models.kinds import BYTES_PER_NUMBER
 from fibseg.models.trained import TrainedModel
 from fibseg.training.callbacks import RunCheckpoints, SliceScores, make_trainer
-from fibseg.training.losses import DiceLoss
+from fibseg.training.losses import DiceLoss, ObjectLoss
 from fibseg.training.module import Optimisation, Segmentation
 from fibseg.training.opened import OpenedRun, check_model, make_model
 from fibseg.training.progress import FilterProgress, TrainingProgress
@@ -149,12 +151,22 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
     module = Segmentation(
         network=trained.network,
         class_names=list(trained.class_names),
-        loss=DiceLoss(class_weights(config.data), IGNORE, training.cross_entropy),
+        loss=loss_of(config),
         optimisation=optimisation,
         seed=config.seed,
         compiled=training.compile,
     )
     return trained, module
+
+
+def loss_of(config: TrainConfig) -> DiceLoss | ObjectLoss:
+    """Make the loss of the classes, with that of their objects where the network has a head."""
+    loss = DiceLoss(class_weights(config.data), IGNORE, config.training.cross_entropy)
+    if head_of(config) == "none":
+        return loss
+    names = class_names(config.data)
+    indices = [names.index(name) for name in instance_classes(config.data)]
+    return ObjectLoss(loss, indices, config.model.head, config.model.head_weight)
 
 
 def make_data(run: OpenedRun) -> StackDataModule:
@@ -172,6 +184,7 @@ def make_data(run: OpenedRun) -> StackDataModule:
         validation_seed=patches.validation_seed,
         fresh_validation=patches.fresh_validation,
         augmentation=None if augmentation.is_plain else augmentation,
+        objects=head_of(run.config) != "none",
     )
     return StackDataModule(
         # A new dict: for mypy a dict of lists is no dict of sequences.

@@ -20,6 +20,8 @@ import tifffile
 from fibseg.arrays import Pixels
 from fibseg.errors import DiskFullError, FibsegError
 from fibseg.files import partial_path, remove_partials, replacing, write_whole
+from fibseg.models.objects import ObjectRules
+from fibseg.prediction.instances.linking import Links, linked_slices
 from fibseg.prediction.output.changes import differences
 from fibseg.prediction.output.shards import Shard, lock_of_shard, locked, write_errors_named
 from fibseg.stack import StackHeader, StackWriter, open_stack
@@ -33,11 +35,13 @@ class Output:
         path: of the TIFF or Zarr store.
         dtype: NumPy's name for the type of its pixels.
         notes: facts that are written into it beside the pixels.
+        rules: by which the objects of its slices are linked along z; None where it holds none.
     """
 
     path: Path
     dtype: str
     notes: dict[str, Any]
+    rules: ObjectRules | None = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +240,7 @@ class Staging:
             "zeroed": [z for z, kept_slice in kept.items() if kept_slice.zeroed],
         }
         try:
+            links = self._links()
             with ExitStack() as files:
                 writers = []
                 for output in self.outputs:
@@ -243,7 +248,11 @@ class Staging:
                     header = StackHeader(self.shape, output.dtype, self.voxel_size, notes)
                     writers.append(files.enter_context(StackWriter(output.path, header)))
                 for z in range(self.shape[0]):
-                    for writer, pixels in zip(writers, self._read(z), strict=True):
+                    layers = self._read(z)
+                    if links is not None:
+                        # The objects come last.
+                        layers[-1] = links.numbered(z, layers[-1])
+                    for writer, pixels in zip(writers, layers, strict=True):
                         writer.write(pixels)
         except DiskFullError as error:
             raise FibsegError(f"{error} All slices are kept in {self.folder}.") from error
@@ -252,6 +261,14 @@ class Staging:
                 f"{self.outputs[0].path}: could not be written ({error}); is the disk full? "
                 f"All slices are kept in {self.folder}, and the same command resumes."
             ) from error
+
+    def _links(self) -> Links | None:
+        """Link the objects of all slices, of which two are read at a time; None without any."""
+        rules = self.outputs[-1].rules
+        if rules is None:
+            return None
+        slices = (self._read(z) for z in range(self.shape[0]))
+        return linked_slices(((layers[0], layers[-1]) for layers in slices), rules)
 
     def _read(self, z: int) -> list[Pixels]:
         """Pixels (H, W) of a slice in each output."""
