@@ -8,7 +8,9 @@ from skimage import measure
 
 from fibseg.data.labels.reviewed import Reviewed
 from fibseg.data.scoring import StackPair, describe_pair, objects, pair_stacks
+from fibseg.data.scoring.annotated import score_annotated_objects
 from fibseg.data.scoring.objects import score_components, score_components_by_ids, score_ids
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
 from fibseg.scores.instances import contingency, count_matches, pooled_matches
 from fibseg.stack import Stack
@@ -111,3 +113,26 @@ def test_a_truth_without_an_object_is_refused() -> None:
         score_ids(paired(PREDICTION, np.zeros_like(TRUTH)))
     (score,) = score_ids(paired(np.zeros_like(TRUTH), TRUTH))
     assert score.in_stack["predicted"] == 0 and not any(score.in_stack["matched"])
+
+
+def annotated(labels: np.ndarray, objects: np.ndarray | None) -> AnnotatedSlice:
+    return AnnotatedSlice(0, 0, np.zeros(labels.shape, np.uint8), labels, objects=objects)
+
+
+def test_objects_of_annotated_slices_against_components_or_given_ones() -> None:
+    """Objects 1 and 2 touch; 3 has no id; one pixel of the truth is ignored."""
+    labels = np.array([[1, 1, 1, 1, 0, 1, 1, 0, 2, 255]], np.uint8)
+    numbers = np.array([[1, 1, 2, 2, 0, -1, -1, 0, 0, 0]], np.int32)
+    predicted = np.array([[1, 1, 1, 1, 0, 1, 0, 1, 1, 1]], np.uint8)
+    entry = annotated(labels, numbers)
+    scores = score_annotated_objects([entry], [predicted], {"mito": 1})
+    counts = scores["slices"][0]["classes"]["mito"]
+    # Components of the prediction: the two as one, and one of pixels 7 and 8.
+    assert (counts["truth"], counts["predicted"], counts["matched"][0]) == (2, 2, 1)
+    assert counts["pixels"] == 4
+    found = np.array([[5, 5, 6, 6, 0, 7, 0, 8, 8, 9]])
+    scores = score_annotated_objects([entry], [predicted], {"mito": 1}, [found])
+    counts = scores["blocks"][0]["classes"]["mito"]
+    assert (counts["truth"], counts["predicted"], counts["matched"][-1]) == (2, 3, 2)
+    with pytest.raises(ValueError, match="no numbers of objects"):
+        score_annotated_objects([annotated(labels, None)], [predicted], {"mito": 1})
