@@ -32,11 +32,7 @@ class StackObjects:
 
     def instances(self) -> Iterator[Numbers]:
         """Number the voxels: (H, W) slice after slice, the object's number or 0."""
-        for slab in self.slabs.foreground():
-            numbers = self.number_of[slab.base : slab.base + slab.count + 1].astype(np.uint32)
-            # Entry 0 belongs to the last component of the slab before; here it stands for none.
-            numbers[0] = 0
-            yield from numbers[slab.components]
+        return self.slabs.numbered(self.number_of)
 
 
 def find_objects(

@@ -14,7 +14,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from fibseg.arrays import UInt8
+from fibseg.arrays import Ints, UInt8
 
 ReadClasses = Callable[[int], UInt8]
 """z -> (H, W) class indices, 0 for background."""
@@ -95,6 +95,17 @@ class ClassSlabs:
             slab = LabelledSlab(start, label_components(classes, 26), base, classes)
             yield slab
             base += slab.count
+
+    def numbered(self, number_of: Ints) -> Iterator[Numbers]:
+        """Number the voxels of the foreground, slice (H, W) after slice.
+
+        `number_of` (M + 1,) gives the number of each provisional one, from 1, 0 for none.
+        """
+        for slab in self.foreground():
+            numbers = number_of[slab.base : slab.base + slab.count + 1].astype(np.uint32)
+            # Entry 0 belongs to the last component of the slab before; here it stands for none.
+            numbers[0] = 0
+            yield from numbers[slab.components]
 
     def _classes(self, start: int) -> UInt8:
         """Read the class indices (D, H, W) of the slab that starts at a slice."""

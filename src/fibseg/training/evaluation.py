@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import track
 
 from fibseg.arrays import Place, UInt8
-from fibseg.data.description import DataDescription
+from fibseg.data.description import DataDescription, instance_classes
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.runs.components import write_components
 from fibseg.runs.directory import RunDirectory
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from fibseg.machine import Compute
     from fibseg.models.trained import TrainedModel
+    from fibseg.scores.instances import SplitMatches
     from fibseg.training.opened import OpenedRun
 
 _COMPARED_SLICES = 2
@@ -52,12 +53,28 @@ def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[s
         labels = label(split, slices)
         truths = [annotated.labels for annotated in slices]
         places = [Place(annotated.volume, annotated.z) for annotated in slices]
-        scores[split] = score_slices(places, truths, labels, len(class_names))
+        score = score_slices(places, truths, labels, len(class_names))
+        scores[split] = replace(score, objects=_object_scores(run, class_names, slices, labels))
         # A data set without test slices has scores of no slice.
         if slices:
             voxel_size = common_voxel_size(run.config.data, slices)
             write_pages(run.directory.labels(split), labels, voxel_size)
     return scores
+
+
+def _object_scores(
+    run: OpenedRun,
+    class_names: Sequence[str],
+    slices: Sequence[AnnotatedSlice],
+    labels: Sequence[UInt8],
+) -> SplitMatches | None:
+    """Score the objects of slices; None where no class has objects."""
+    classes = {name: class_names.index(name) for name in instance_classes(run.config.data)}
+    if not classes:
+        return None
+    from fibseg.data.scoring.annotated import score_annotated_objects
+
+    return score_annotated_objects(slices, labels, classes)
 
 
 def common_voxel_size(

@@ -16,7 +16,8 @@ from fibseg.scores.instances import (
     instance_figures,
     pooled_matches,
 )
-from tests.scores.instances.references import assigned, blobs, disturbed, objects_of, overlaps_of
+from tests.scores.instances.references import assigned, objects_of, overlaps_of
+from tests.support.object_ids import blobs, disturbed
 
 
 @pytest.mark.parametrize("shape", [(30, 30), (6, 18, 18)])

@@ -8,7 +8,7 @@ from skimage import measure
 from fibseg.arrays import Place
 from fibseg.scores.instances import component_ids, pooled_matches, score_objects
 from fibseg.scores.instances.counting import parts_of_ids
-from tests.scores.instances.references import blobs
+from tests.support.object_ids import blobs
 
 
 def same_partition(first: np.ndarray, second: np.ndarray) -> bool:
