@@ -19,19 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import IGNORE, consecutive_places
 from fibseg.config.compose import description_of
+from fibseg.data.scoring.annotated import score_annotated_objects
 from fibseg.data.slices import load_slices
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.machine import Compute, choose_device, set_threads
 from fibseg.models.trained import TrainedModel, load_model
-from fibseg.prediction.instances import linked_slices, slice_objects
-from fibseg.prediction.instances.choice import slice_maps
+from fibseg.prediction.instances.blocks import objects_of_slices
 from fibseg.prediction.slices import model_channels, predict_slices
 from fibseg.prediction.windows import chosen_windows
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.identity import read_config
-from fibseg.scores.instances import InstanceFigures, instance_figures, pooled_matches, score_objects
+from fibseg.scores.instances import InstanceFigures, instance_figures, pooled_matches
 
 FIGURES = ("sa50", "msa", "voi_split", "voi_merge", "f1", "objects")
 
@@ -86,36 +85,22 @@ def measured(run: Path) -> dict[str, Any]:
 
 def scored(model: TrainedModel, slices: Sequence[AnnotatedSlice]) -> InstanceFigures:
     """Find the objects of slices as a prediction does, and score them in 3-D."""
-    rules = model.objects
-    assert rules is not None
+    assert model.objects is not None
     compute = Compute(choose_device("cpu"), model.precision, batch_size=4, processes=1)
     windows = chosen_windows(model)
     images = [entry.pictures(model.grey_range) for entry in slices]
     channels = model_channels(model, images, None, 1)
     labels = list(predict_slices(model, channels, windows, compute))
-    maps = None if rules.head == "none" else slice_maps(model, channels, windows, compute)
-    indices = [list(model.class_names).index(name) for name in rules.classes]
-    found = [
-        slice_objects(pixels, None if maps is None else maps[k], indices, rules.level)
-        for k, pixels in enumerate(labels)
-    ]
-    places = [entry.place for entry in slices]
-    numbers = [np.zeros(0, np.int64)] * len(slices)
-    for block in consecutive_places(places):
-        links = linked_slices([(labels[k], found[k]) for k in block], rules)
-        for position, k in enumerate(block):
-            numbers[k] = links.numbered(position, found[k]).astype(np.int64)
-    truths = {}
-    predictions = {}
-    for name, index in zip(rules.classes, indices, strict=True):
-        truths[name] = [
-            np.where(entry.labels == IGNORE, -1, np.where(entry.labels == index, entry.objects, 0))
-            for entry in slices
-        ]
-        predictions[name] = [
-            np.where(pixels == index, ids, 0) for pixels, ids in zip(labels, numbers, strict=True)
-        ]
-    blocks = score_objects(places, truths, predictions)["blocks"]
+    objects = objects_of_slices(
+        model=model,
+        places=[entry.place for entry in slices],
+        labels=labels,
+        channels=channels,
+        windows=windows,
+        compute=compute,
+    )
+    classes = {name: list(model.class_names).index(name) for name in model.objects.classes}
+    blocks = score_annotated_objects(slices, labels, classes, objects)["blocks"]
     return instance_figures(
         pooled_matches(c for block in blocks for c in block["classes"].values())
     )

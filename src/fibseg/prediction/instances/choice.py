@@ -20,10 +20,8 @@ from fibseg.data.volume import AnnotatedSlice
 from fibseg.machine import Compute
 from fibseg.models.objects import ObjectRules
 from fibseg.models.trained import TrainedModel
-from fibseg.prediction.instances.linking import linked_slices
-from fibseg.prediction.instances.slices import Maps, slice_objects
-from fibseg.prediction.labeller import scores_with_maps
-from fibseg.prediction.slices import autocast, probabilities, windowed_network
+from fibseg.prediction.instances.blocks import linked_blocks, objects_in_slices, slice_maps
+from fibseg.prediction.instances.slices import Maps
 from fibseg.prediction.windows import Windows
 from fibseg.scores.instances import (
     Ids,
@@ -32,7 +30,6 @@ from fibseg.scores.instances import (
     instance_figures,
     pooled_matches,
 )
-from fibseg.scores.slabs import Numbers
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of seeds that are tried."""
@@ -42,17 +39,6 @@ OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 SMALLEST = (1, 10, 30, 100, 300, 1000, 3000)
 """Voxels of the smallest object that are tried."""
-
-
-def slice_maps(
-    model: TrainedModel, channels: Sequence[UInt8], windows: Windows, compute: Compute
-) -> list[Maps]:
-    """Compute the maps (M, H, W) of slices (C, H, W), which are cut as in `predict_slices`."""
-    count = len(model.class_names)
-    network = scores_with_maps(model, compute.device)
-    scoring = probabilities(network, count) if windows.kind == "blend" else network
-    with windowed_network(model, scoring, windows, compute) as windowed, autocast(compute):
-        return [windowed.scores(pixels)[count:] for pixels in channels]
 
 
 def with_object_rules(
@@ -76,9 +62,7 @@ def with_object_rules(
     rules = model.objects
     if rules is None or not slices:
         return model
-    maps: list[Maps] | None = None
-    if rules.head != "none":
-        maps = slice_maps(model, channels, windows, compute)
+    maps = slice_maps(model, channels, windows, compute)
     indices = [list(model.class_names).index(name) for name in rules.classes]
     return replace(model, objects=chosen_rules(rules, indices, slices, labels, maps))
 
@@ -104,21 +88,16 @@ def chosen_rules(
     rules = replace(rules, slices=len(slices))
     singles = [[k] for k in range(len(slices))]
     levels = LEVELS if maps is not None else (rules.level,)
-    by_level = [
-        [
-            slice_objects(pixels, None if maps is None else maps[k], class_indices, level)
-            for k, pixels in enumerate(labels)
-        ]
-        for level in levels
-    ]
+    by_level = [objects_in_slices(labels, maps, class_indices, level) for level in levels]
     best = _best([judge.accuracy(found, singles) for found in by_level])
     found = by_level[best]
     rules = replace(rules, level=levels[best])
-    blocks = consecutive_places([entry.place for entry in slices])
+    places = [entry.place for entry in slices]
+    blocks = consecutive_places(places)
 
     def scores_of_rules(candidates: Sequence[ObjectRules]) -> list[float]:
         return [
-            judge.accuracy(_linked(candidate, labels, found, blocks), blocks)
+            judge.accuracy(linked_blocks(places, labels, found, candidate), blocks)
             for candidate in candidates
         ]
 
@@ -128,21 +107,6 @@ def chosen_rules(
     candidates = [replace(rules, smallest=voxels) for voxels in SMALLEST]
     # The smallest of the best ones, since objects of other slices may be smaller.
     return candidates[int(np.argmax(scores_of_rules(candidates)))]
-
-
-def _linked(
-    rules: ObjectRules,
-    labels: Sequence[UInt8],
-    found: Sequence[Numbers],
-    blocks: Sequence[Sequence[int]],
-) -> list[Numbers]:
-    """Link the objects (H, W) of slices within each block."""
-    linked = list(found)
-    for block in blocks:
-        links = linked_slices(((labels[k], found[k]) for k in block), rules)
-        for position, k in enumerate(block):
-            linked[k] = links.numbered(position, found[k])
-    return linked
 
 
 @dataclass(frozen=True)
@@ -159,7 +123,7 @@ class _Judge:
     labels: Sequence[UInt8]
     class_indices: Sequence[int]
 
-    def accuracy(self, found: Sequence[Numbers], groups: Sequence[Sequence[int]]) -> float:
+    def accuracy(self, found: Sequence[Ids], groups: Sequence[Sequence[int]]) -> float:
         """Compute the mSA of objects (H, W) of all slices; they are whole within each group."""
         counts = []
         for group in groups:
