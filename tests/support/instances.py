@@ -16,13 +16,13 @@ from tests.support.models import trained
 RULES = ObjectRules("contour", ["a", "b"], level=0.55, overlap=0.3)
 
 
-def with_head(head: str = "contour", seed: int = 0) -> TrainedModel:
+def with_head(seed: int = 0) -> TrainedModel:
     """A UNet of width 2 with maps of two classes, at a random start."""
     plain = trained([], 1)
     torch.manual_seed(seed)
     arguments = plain.arguments | {"maps": 2}
     network = create_model("unet", **arguments).eval()
-    return replace(plain, network=network, arguments=arguments, objects=replace(RULES, head=head))
+    return replace(plain, network=network, arguments=arguments, objects=RULES)
 
 
 def noise(shape: tuple[int, ...], smooth: float, seed: int) -> np.ndarray:

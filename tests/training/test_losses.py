@@ -124,8 +124,6 @@ def test_a_loss_with_objects_is_that_of_classes_and_maps() -> None:
     objects = torch.where(target == 2, 5, 0).int()
     maps = torch.randn(3, 1, 12, 10, generator=torch.Generator().manual_seed(1))
     classes = DiceLoss(PAPER, IGNORE, cross_entropy=1.0)
-    both = ObjectLoss(classes, [2], "contour", weight=0.5)(
-        torch.cat([logits, maps], 1), target, objects
-    )
-    part = map_loss(maps, *map_targets(objects, target, [2], "contour"))
+    both = ObjectLoss(classes, [2], weight=0.5)(torch.cat([logits, maps], 1), target, objects)
+    part = map_loss(maps, *map_targets(objects, target, [2]))
     assert both.item() == pytest.approx((classes(logits, target) + 0.5 * part).item())

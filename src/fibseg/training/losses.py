@@ -110,24 +110,22 @@ def map_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 class ObjectLoss(nn.Module):
     """Computes a loss of the classes, plus `weight` times that of the maps of their objects."""
 
-    def __init__(self, classes: DiceLoss, class_indices: Sequence[int], head: str, weight: float):
+    def __init__(self, classes: DiceLoss, class_indices: Sequence[int], weight: float):
         """Keep what a loss needs.
 
         Args:
             classes: loss of the classes.
             class_indices: the M classes that have objects.
-            head: what the maps are, one of `fibseg.models.objects.HEADS`.
             weight: of the loss of the maps.
         """
         super().__init__()
         self.classes = classes
         self.class_indices = list(class_indices)
-        self.head = head
         self.weight = weight
 
     def forward(self, logits: Tensor, target: Tensor, objects: Tensor) -> Tensor:
         """Map logits (N, K + M, H, W), classes and objects (N, H, W) to a float32 scalar."""
         count = logits.shape[1] - len(self.class_indices)
-        targets, weights = map_targets(objects, target, self.class_indices, self.head)
+        targets, weights = map_targets(objects, target, self.class_indices)
         loss: Tensor = self.classes(logits[:, :count], target)
         return loss + self.weight * map_loss(logits[:, count:], targets, weights)

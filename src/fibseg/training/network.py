@@ -166,7 +166,7 @@ def loss_of(config: TrainConfig) -> DiceLoss | ObjectLoss:
         return loss
     names = class_names(config.data)
     indices = [names.index(name) for name in instance_classes(config.data)]
-    return ObjectLoss(loss, indices, config.model.head, config.model.head_weight)
+    return ObjectLoss(loss, indices, config.model.head_weight)
 
 
 def make_data(run: OpenedRun) -> StackDataModule:

@@ -9,8 +9,9 @@ from typing import Any
 from fibseg.arrays import IGNORE
 from fibseg.rules import Rule, among, list_of, number, whole
 
-HEADS = ("none", "contour", "distance")
-"""What a network learns beside the classes: nothing, or a map of each class that has objects."""
+HEADS = ("none", "contour")
+"""What a network learns beside the classes: nothing, or the interiors of objects without their
+contours, as a map of each class that has objects."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class ObjectRules:
     Attributes:
         head: one of HEADS; without one, objects are connected components in 3-D.
         classes: names of the classes that have objects, in the order of the head's maps.
-        level: depth inside an object, of 0 to 1 as the head gives it, above which a seed lies.
+        level: of the map, 0 to 1, above which a seed lies.
         overlap: intersection over union from which on objects of neighbouring slices are one.
         smallest: voxels of the smallest object that is kept; the pixels of smaller ones stay in
             their class, and are in no object.

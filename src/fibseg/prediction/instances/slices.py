@@ -1,6 +1,6 @@
-"""Objects of single slices: seeds where a head's map is deep, grown over the class by watershed.
+"""Objects of single slices: seeds where a head's map is high, grown over the class by watershed.
 
-The map says how deep in its object a pixel lies (`fibseg.models.objects`). Objects cover exactly
+The map says where the interior of an object is (`fibseg.models.objects`). Objects cover exactly
 the pixels of their class, so that labels and objects never contradict each other.
 """
 
@@ -19,7 +19,7 @@ from fibseg.models.trained import TrainedModel
 from fibseg.scores.slabs import Numbers
 
 Maps = NDArray[np.float32]
-"""(M, H, W) depth of each pixel in an object of each class that has objects, in [0, 1]."""
+"""(M, H, W) chance that a pixel is in the interior of an object, of each class that has objects."""
 
 _EIGHT = np.ones((3, 3), bool)
 """Pixels that touch by a corner are neighbours; seeds have four, to part what hardly touches."""
@@ -65,7 +65,7 @@ def slice_objects(
         labels: (H, W) class indices.
         maps: of the head; None for connected components.
         class_indices: the M classes that have objects.
-        level: depth above which a seed lies.
+        level: of the map, above which a seed lies.
 
     Returns:
         (H, W) numbers, 0 where there is no object.
@@ -84,12 +84,16 @@ def slice_objects(
 
 
 def _grown(
-    components: NDArray[np.int32], count: int, depth: NDArray[np.float32], mask: Mask, level: float
+    components: NDArray[np.int32],
+    count: int,
+    interior: NDArray[np.float32],
+    mask: Mask,
+    level: float,
 ) -> NDArray[np.int32]:
     """Divide components (H, W) that hold several seeds among these."""
     from skimage.segmentation import watershed
 
-    seeds, seed_count = ndimage.label(mask & (depth > level))
+    seeds, seed_count = ndimage.label(mask & (interior > level))
     if seed_count < 2:
         return components
     # Seeds lie in one component each; all of a component's seeds have neighbouring positions here.
@@ -104,7 +108,7 @@ def _grown(
         inside = components[box] == number
         markers = np.where(inside, seeds[box], 0)
         parts = watershed(  # type: ignore[no-untyped-call]
-            -depth[box], markers, connectivity=2, mask=inside
+            -interior[box], markers, connectivity=2, mask=inside
         )
         grown[box][inside] = parts[inside] + last
         last += seed_count
