@@ -64,7 +64,8 @@ def check_parquet() -> None:
         import pyarrow  # noqa: F401
     except ImportError:
         raise FibsegError(
-            "--parquet: needs pyarrow, which is not installed; pip install pyarrow, or use the CSV."
+            "--parquet: needs pyarrow, which is not installed; install fibseg[parquet], or use "
+            "the CSV."
         ) from None
 
 
