@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from fibseg.arrays import IGNORE, Mask, Pixels, Place, UInt8
-from fibseg.data.description import DataDescription, VolumeDescription, instance_classes
+from fibseg.data.description import DataDescription, VolumeDescription
 from fibseg.data.grey import GreyRange, to_8bit
+from fibseg.data.labels.classes import to_classes
 from fibseg.data.labels.files import is_prediction, name_doubts, open_label_stack
-from fibseg.data.labels.instances import ObjectNumbers, VolumeObjects, open_ids
+from fibseg.data.labels.instances import ObjectNumbers, open_objects
 from fibseg.data.labels.pairing import Placement, check_order, place_labels
 from fibseg.data.labels.reviewed import open_reviewed
 from fibseg.errors import FibsegError
@@ -119,7 +120,15 @@ class VolumeReader:
         self._page_of = placement.pages
         self.annotated = placement.slices
         # A second expert says nothing of objects.
-        self._objects = self._open_objects(volume, where) if labels is None else None
+        self._objects = None
+        if labels is None:
+            self._objects = open_objects(
+                description=description,
+                index=index,
+                shape=next(iter(self._labels.values())).shape,
+                classes_of=lambda z: self._read_labels(z, self._page_of[z])[0],
+                slices=self.annotated,
+            )
         self.notes = [placement.note] if placement.note else []
         self.doubts = [*self.image.doubts, *placement.doubts]
         self.doubts += self._mask.doubts if self._mask else ()
@@ -168,27 +177,6 @@ class VolumeReader:
         in_mask = self._mask.read(z) != 0
         labels[~in_mask] = IGNORE
         return labels, in_mask
-
-    def _open_objects(self, volume: VolumeDescription, where: str) -> VolumeObjects | None:
-        """Open the ids of the classes that have objects; None where no class has."""
-        names = instance_classes(self._description)
-        if not names:
-            return None
-        ids = open_ids(volume.instances, names, self._description.root, f"{where}.instances")
-        shape = next(iter(self._labels.values())).shape
-        for stack in ids.values():
-            if stack.shape != shape:
-                raise FibsegError(
-                    f"{where}.instances: {stack.name} is of shape {stack.shape}, but the labels "
-                    f"are of {shape}."
-                )
-        index_of = {name: i for i, name in enumerate(self._description.classes, 1)}
-        return VolumeObjects(
-            class_indices=[index_of[name] for name in names],
-            ids={index_of[name]: stack for name, stack in ids.items()},
-            classes_of=lambda z: self._read_labels(z, self._page_of[z])[0],
-            slices=self.annotated,
-        )
 
     def with_neighbours(self, annotated: AnnotatedSlice) -> AnnotatedSlice:
         """Add the images around a slice, as far as `data.context` reaches."""
@@ -284,36 +272,6 @@ def _check_numbers(volume: VolumeDescription, where: str) -> None:
         raise FibsegError(
             f"{where}: offset and voxel_size are three numbers (z, y, x); sizes are in nm, above 0."
         )
-
-
-def to_classes(
-    labels: Pixels, description: DataDescription, where: str, region: Mask | None = None
-) -> UInt8:
-    """Turn label values (H, W) into class indices (H, W) uint8.
-
-    `where` names the slice in messages. Outside of `region` (H, W), if there is one, the index is
-    IGNORE whatever the value is.
-
-    Raises:
-        FibsegError: a value is claimed by no class.
-    """
-    index_of = dict.fromkeys(description.background.labels, 0)
-    for index, class_description in enumerate(description.classes.values(), 1):
-        index_of[class_description.label] = index
-    if description.ignore is not None:
-        index_of[description.ignore] = IGNORE
-    classes = np.full(labels.shape, IGNORE, np.uint8)
-    # A pass per value, since a slice has few values, and a table of 32-bit labels is too long.
-    for value in np.unique(labels if region is None else labels[region]).tolist():
-        if value not in index_of:
-            raise FibsegError(
-                f"{where}: label value {value} is claimed by no class; "
-                "add it to data.classes, data.background.labels or data.ignore."
-            )
-        classes[labels == value] = index_of[value]
-    if region is not None:
-        classes[~region] = IGNORE
-    return classes
 
 
 def read_places(description: DataDescription, places: Iterable[Place]) -> Iterator[AnnotatedSlice]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import track
 
-from fibseg.arrays import Place, UInt8
+from fibseg.arrays import Ints, Place, UInt8
 from fibseg.data.description import DataDescription, instance_classes
+from fibseg.data.scoring.annotated import score_annotated_objects
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.runs.components import write_components
 from fibseg.runs.directory import RunDirectory
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 
     from fibseg.machine import Compute
     from fibseg.models.trained import TrainedModel
-    from fibseg.scores.instances import SplitMatches
     from fibseg.training.opened import OpenedRun
 
 _COMPARED_SLICES = 2
 """Validation slices by which windows are compared with the paper's where those score nothing."""
 
-Label = Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]
-"""A split and its slices -> their class indices (H, W)."""
+Label = Callable[[str, Sequence[AnnotatedSlice]], "tuple[list[UInt8], list[Ints] | None]"]
+"""A split and its slices -> their class indices (H, W), and numbers (H, W) of their objects; None
+for connected components, and where no class has objects."""
 
 
 def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[str, SplitScore]:
@@ -50,31 +51,20 @@ def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[s
     scores = {}
     for split in SCORED_SPLITS:
         slices = run.slices[split]
-        labels = label(split, slices)
+        labels, objects = label(split, slices)
         truths = [annotated.labels for annotated in slices]
         places = [Place(annotated.volume, annotated.z) for annotated in slices]
         score = score_slices(places, truths, labels, len(class_names))
-        scores[split] = replace(score, objects=_object_scores(run, class_names, slices, labels))
+        classes = {name: class_names.index(name) for name in instance_classes(run.config.data)}
+        if classes:
+            matches = score_annotated_objects(slices, labels, classes, objects)
+            score = replace(score, objects=matches)
+        scores[split] = score
         # A data set without test slices has scores of no slice.
         if slices:
             voxel_size = common_voxel_size(run.config.data, slices)
             write_pages(run.directory.labels(split), labels, voxel_size)
     return scores
-
-
-def _object_scores(
-    run: OpenedRun,
-    class_names: Sequence[str],
-    slices: Sequence[AnnotatedSlice],
-    labels: Sequence[UInt8],
-) -> SplitMatches | None:
-    """Score the objects of slices; None where no class has objects."""
-    classes = {name: class_names.index(name) for name in instance_classes(run.config.data)}
-    if not classes:
-        return None
-    from fibseg.data.scoring.annotated import score_annotated_objects
-
-    return score_annotated_objects(slices, labels, classes)
 
 
 def common_voxel_size(
@@ -100,6 +90,7 @@ def label_by_model(
         compute: what the network computes with.
         settled: takes "windows" and "decision", as scores.json names them.
     """
+    from fibseg.prediction.instances.blocks import objects_of_slices
     from fibseg.prediction.instances.choice import with_object_rules
     from fibseg.prediction.slices import model_channels, predict_slices
     from fibseg.prediction.windows import chosen_windows, windows_of
@@ -109,7 +100,9 @@ def label_by_model(
     # Those of the paper, which need no check; of a forest, those that give what all others give.
     windows = windows_of(model, model.kind.windows[0])
 
-    def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
+    def label(
+        split: str, slices: Sequence[AnnotatedSlice]
+    ) -> tuple[list[UInt8], list[Ints] | None]:
         nonlocal finished, windows
         images = [annotated.pictures(model.grey_range) for annotated in slices]
         channels = model_channels(model, images, run.cache, compute.processes)
@@ -141,7 +134,15 @@ def label_by_model(
                 compute=compute,
             )
             keep_settled(model=finished, run=run, channels=channels, labels=labels, compute=compute)
-        return labels
+        objects = objects_of_slices(
+            model=finished,
+            places=[annotated.place for annotated in slices],
+            labels=labels,
+            channels=channels,
+            windows=windows,
+            compute=compute,
+        )
+        return labels, objects
 
     return label
 

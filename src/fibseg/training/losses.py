@@ -81,30 +81,30 @@ class DiceLoss(nn.Module):
         return loss
 
 
-def map_loss(logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+def map_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Compute the loss of maps of objects: cross-entropy, plus 1 - Dice of each map's mean.
 
     Args:
         logits: (N, M, H, W) of any float type.
         targets: (N, M, H, W) in [0, 1].
-        known: (N, M, H, W), whether a pixel counts.
+        weights: (N, M, H, W), of the pixels in the cross-entropy; 0 where one counts for nothing.
 
     Returns:
         A float32 scalar, 0 where no pixel counts.
     """
     logits = logits.float()
-    weight = known.float()
+    known = (weights > 0).float()
     entropy = functional.binary_cross_entropy_with_logits(
-        logits, targets, weight=weight, reduction="sum"
+        logits, targets, weight=weights, reduction="sum"
     )
     axes = (0, 2, 3)
-    predicted = logits.sigmoid() * weight
-    truth = targets * weight
+    predicted = logits.sigmoid() * known
+    truth = targets * known
     overlap = 2 * (predicted * truth).sum(axes)
     # Squares, since targets are shares: a map equal to its target has a Dice of 1.
     total = (predicted.square() + truth.square()).sum(axes)
     dice = (overlap + 1e-5) / (total + 1e-5)
-    return entropy / weight.sum().clamp(min=1) + (1 - dice).mean()
+    return entropy / weights.sum().clamp(min=1) + (1 - dice).mean()
 
 
 class ObjectLoss(nn.Module):
@@ -128,6 +128,6 @@ class ObjectLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor, objects: Tensor) -> Tensor:
         """Map logits (N, K + M, H, W), classes and objects (N, H, W) to a float32 scalar."""
         count = logits.shape[1] - len(self.class_indices)
-        targets, known = map_targets(objects, target, self.class_indices, self.head)
+        targets, weights = map_targets(objects, target, self.class_indices, self.head)
         loss: Tensor = self.classes(logits[:, :count], target)
-        return loss + self.weight * map_loss(logits[:, count:], targets, known)
+        return loss + self.weight * map_loss(logits[:, count:], targets, weights)

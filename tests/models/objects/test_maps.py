@@ -10,7 +10,7 @@ from scipy import ndimage
 from fibseg.arrays import IGNORE
 from fibseg.data.labels.instances import UNKNOWN
 from fibseg.data.sampling import turned
-from fibseg.models.objects.maps import REACH, RIM, map_targets
+from fibseg.models.objects.maps import CONTACT_WEIGHT, REACH, RIM, map_targets
 from tests.support.instances import random_slices
 
 
@@ -33,8 +33,10 @@ def chessboard(mask: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("seed", [0, 5])
 def test_maps_are_those_of_one_object_at_a_time(seed: int) -> None:
     objects, labels = example(seed)
-    interior, known = map_targets(objects, labels, [1, 2], "contour")
-    signed, known_far = map_targets(objects, labels, [1, 2], "distance")
+    interior, weights = map_targets(objects, labels, [1, 2], "contour")
+    signed, far_weights = map_targets(objects, labels, [1, 2], "distance")
+    known = weights > 0
+    known_far = far_weights > 0
     for n in range(2):
         for row, index in enumerate((1, 2)):
             numbers = np.where(labels[n] == index, objects[n], 0)
@@ -50,12 +52,26 @@ def test_maps_are_those_of_one_object_at_a_time(seed: int) -> None:
     assert interior.any() and known.float().mean() > 0.8
 
 
+def test_pixels_where_two_objects_meet_count_more() -> None:
+    objects, labels = example()
+    _, weights = map_targets(objects, labels, [1, 2], "contour")
+    window = 2 * RIM + 1
+    for row, index in enumerate((1, 2)):
+        numbers = np.where(labels[0] == index, objects[0], 0)
+        largest = ndimage.maximum_filter(numbers, window, mode="nearest")
+        smallest = ndimage.minimum_filter(np.where(numbers, numbers, 10**6), window, mode="nearest")
+        expected = np.where((largest > smallest) & (largest > 0), CONTACT_WEIGHT, 1)
+        counts = weights[0, row].numpy() > 0
+        np.testing.assert_array_equal(weights[0, row].numpy()[counts], expected[counts])
+    assert (weights == CONTACT_WEIGHT).any() and (weights == 1).any()
+
+
 def test_what_nobody_knows_does_not_count() -> None:
     objects, labels = example()
     labels[0, 30, 30] = IGNORE
     objects[1][labels[1] == 2] = UNKNOWN
     for head, reach in (("contour", RIM), ("distance", REACH)):
-        _, known = map_targets(objects, labels, [1, 2], head)
+        known = map_targets(objects, labels, [1, 2], head)[1] > 0
         assert not known[0, :, 30 - reach : 31 + reach, 30 - reach : 31 + reach].any()
         assert known[0, 0, 30, 31 + reach]
         assert not known[1, 1][labels[1] == 2].any()

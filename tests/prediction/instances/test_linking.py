@@ -97,7 +97,7 @@ def test_empty_slices_part_objects() -> None:
 
 def test_memory_does_not_grow_with_the_depth() -> None:
     # Few objects, as in a cell: what is kept is some numbers for each, and no pixels.
-    labels = (noise((8, 384, 384), 12, seed=1) > 0).astype(np.uint8)
+    labels = (noise((8, 640, 640), 20, seed=1) > 0).astype(np.uint8)
     objects = objects_of(labels, None)
 
     def peak(depth: int) -> int:

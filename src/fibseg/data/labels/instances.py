@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibseg.arrays import Ints, UInt8
+from fibseg.data.description import DataDescription, instance_classes
 from fibseg.data.labels.files import open_label_stack
 from fibseg.errors import FibsegError
 from fibseg.rules import brief
@@ -31,18 +32,46 @@ _SLAB_VOXELS = 2**22
 """Voxels of the class indices whose components are found at once."""
 
 
-def open_ids(value: Any, classes: Sequence[str], root: str, where: str) -> dict[str, Stack]:
-    """Open stacks of ids as a data description has them: class -> stack; {} for None.
+def open_objects(
+    description: DataDescription,
+    index: int,
+    shape: tuple[int, int, int],
+    classes_of: Callable[[int], UInt8],
+    slices: Sequence[int],
+) -> VolumeObjects | None:
+    """Open the objects of a volume; None where no class has objects.
 
     Args:
-        value: a path for all classes that have objects, or class -> path.
-        classes: names of these classes.
-        root: folder that paths are relative to.
-        where: names the key in messages.
+        description: the data description.
+        index: of the volume in the description.
+        shape: (Z, H, W) of the labels.
+        classes_of: as `VolumeObjects` has it.
+        slices: likewise.
 
     Raises:
-        FibsegError: it is neither, names another class, or a file cannot be read.
+        FibsegError: the description gives something else than stacks of ids of this shape.
     """
+    names = instance_classes(description)
+    if not names:
+        return None
+    where = f"data.volumes[{index}].instances"
+    ids = _open_ids(description.volumes[index].instances, names, description.root, where)
+    for stack in ids.values():
+        if stack.shape != shape:
+            raise FibsegError(
+                f"{where}: {stack.name} is of shape {stack.shape}, but the labels are of {shape}."
+            )
+    index_of = {name: i for i, name in enumerate(description.classes, 1)}
+    return VolumeObjects(
+        class_indices=[index_of[name] for name in names],
+        ids={index_of[name]: stack for name, stack in ids.items()},
+        classes_of=classes_of,
+        slices=slices,
+    )
+
+
+def _open_ids(value: Any, classes: Sequence[str], root: str, where: str) -> dict[str, Stack]:
+    """Open stacks of ids as a description has them, a path or class -> path; {} for None."""
     if value is None:
         return {}
     paths = dict.fromkeys(classes, value) if isinstance(value, str) else value

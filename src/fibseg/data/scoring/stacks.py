@@ -17,6 +17,7 @@ from fibseg.data.description import (
     check_description,
     class_names,
 )
+from fibseg.data.labels.classes import to_classes
 from fibseg.data.labels.files import whole_numbers_of
 from fibseg.data.labels.pairing import (
     Placement,
@@ -26,7 +27,6 @@ from fibseg.data.labels.pairing import (
     place_labels,
 )
 from fibseg.data.labels.reviewed import Reviewed
-from fibseg.data.volume import to_classes
 from fibseg.errors import FibsegError
 from fibseg.scores.slices import ClassScore, score_slices, summarise
 from fibseg.stack import Stack, part_of

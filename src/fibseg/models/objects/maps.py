@@ -22,6 +22,10 @@ from fibseg.data.labels.instances import UNKNOWN
 RIM = 2
 """Pixels of an object's rim, which are no part of its interior."""
 
+CONTACT_WEIGHT = 10.0
+"""Weight of pixels where two objects meet, as in the UNet (Ronneberger et al., MICCAI 2015): few as
+they are, they would be learned last."""
+
 REACH = 8
 """Pixels from the border at which a distance counts as far, inside and outside."""
 
@@ -29,7 +33,7 @@ REACH = 8
 def map_targets(
     objects: Tensor, labels: Tensor, class_indices: Sequence[int], head: str
 ) -> tuple[Tensor, Tensor]:
-    """Compute what the maps of patches shall be, and where that is known.
+    """Compute what the maps of patches shall be, and how much each pixel counts.
 
     Args:
         objects: (N, H, W) numbers of objects; two that touch have two numbers.
@@ -38,14 +42,14 @@ def map_targets(
         head: "contour" or "distance".
 
     Returns:
-        Targets (N, M, H, W) float32 in [0, 1], and (N, M, H, W) whether a pixel counts: it does not
-        where an ignored pixel, an object without an id or the rim of the patch is so near that the
-        border of the object may lie there.
+        Targets (N, M, H, W) float32 in [0, 1], and weights (N, M, H, W): CONTACT_WEIGHT where two
+        objects meet, 1 elsewhere, and 0 where an ignored pixel, an object without an id or the rim
+        of the patch is so near that the border of the object may lie there.
     """
     make = _interior if head == "contour" else _signed_distance
     reach = RIM if head == "contour" else REACH
     targets = []
-    known = []
+    weights = []
     for index in class_indices:
         of_class = torch.where(labels == index, objects, 0)
         doubtful = (labels == IGNORE) | (of_class == UNKNOWN)
@@ -53,8 +57,18 @@ def map_targets(
         targets.append(make(numbers))
         # Beyond the patch everything is in doubt.
         near = functional.pad(doubtful[:, None].float(), (reach,) * 4, value=1.0)
-        known.append(functional.max_pool2d(near, 2 * reach + 1, stride=1) == 0)
-    return torch.cat(targets, dim=1), torch.cat(known, dim=1)
+        known = functional.max_pool2d(near, 2 * reach + 1, stride=1) == 0
+        weights.append(known * torch.where(_meet(numbers), CONTACT_WEIGHT, 1.0))
+    return torch.cat(targets, dim=1), torch.cat(weights, dim=1)
+
+
+def _meet(numbers: Tensor) -> Tensor:
+    """Where pixels of two objects are no farther than RIM away, in (N, 1, H, W)."""
+    largest = functional.max_pool2d(numbers, 2 * RIM + 1, stride=1, padding=RIM)
+    # Background must not be the smallest one.
+    others = torch.where(numbers > 0, -numbers, -float("inf"))
+    smallest = -functional.max_pool2d(others, 2 * RIM + 1, stride=1, padding=RIM)
+    return (smallest < largest) & (largest > 0)
 
 
 def _alike(numbers: Tensor, reach: int) -> Tensor:

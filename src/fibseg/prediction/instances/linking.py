@@ -14,6 +14,7 @@ import numpy as np
 
 from fibseg.arrays import Ints, Pixels
 from fibseg.models.objects import ObjectRules
+from fibseg.scores.instances import contingency
 from fibseg.scores.pieces import numbers_of_objects
 from fibseg.scores.slabs import Numbers
 
@@ -85,12 +86,10 @@ def linked_slices(slices: Iterable[tuple[Pixels, Numbers]], rules: ObjectRules) 
 
 def _pairs(upper: Numbers, lower: Numbers, alike: Pixels) -> tuple[Ints, Ints]:
     """Find the pairs (2, M) of objects that share pixels of one class, and how many (M,)."""
-    shared = (upper > 0) & (lower > 0) & alike
-    width = np.int64(lower.max(initial=0)) + 1
-    codes, counts = np.unique(
-        upper[shared].astype(np.int64) * width + lower[shared], return_counts=True
-    )
-    return np.stack([codes // width, codes % width]), counts
+    table = contingency(np.where(alike, upper, 0), lower)
+    both = (table.truth > 0) & (table.prediction > 0)
+    pairs = np.stack([table.truth[both], table.prediction[both]]).astype(np.int64)
+    return pairs, table.pixels[both]
 
 
 def _overlapping(

@@ -263,12 +263,11 @@ class Staging:
             ) from error
 
     def _links(self) -> Links | None:
-        """Link the objects of all slices, of which two are read at a time; None without any."""
+        """Link the objects of all slices, two of which are in memory; None without any."""
         rules = self.outputs[-1].rules
-        if rules is None:
-            return None
         slices = (self._read(z) for z in range(self.shape[0]))
-        return linked_slices(((layers[0], layers[-1]) for layers in slices), rules)
+        pages = ((layers[0], layers[-1]) for layers in slices)
+        return None if rules is None else linked_slices(pages, rules)
 
     def _read(self, z: int) -> list[Pixels]:
         """Pixels (H, W) of a slice in each output."""
