@@ -116,20 +116,19 @@ def _score(
     read_block: Callable[[Sequence[int]], Iterator[Mapping[str, _Both]]],
 ) -> list[ObjectScore]:
     """Count objects block by block of consecutive slices; `read_block` gives the ids by class."""
-    in_slices: dict[str, list[MatchCounts]] = {name: [] for name in names}
-    in_stack: dict[str, list[MatchCounts]] = {name: [] for name in names}
+    in_slices = {name: pooled_matches([]) for name in names}
+    in_stack = dict(in_slices)
     for places in consecutive_places([Place(0, z) for z in pair.positions]):
         counters = {name: ObjectCounter() for name in names}
         for by_class in read_block([pair.positions[k] for k in places]):
             for name, (truth, prediction) in by_class.items():
-                counters[name].add(truth, prediction)
+                counter = counters[name]
+                counter.add(truth, prediction)
+                # Added up at once: thousands of slices would take more memory than a slice.
+                in_slices[name] = pooled_matches([in_slices[name], counter.in_slices.pop()])
         for name, counter in counters.items():
-            in_slices[name] += counter.in_slices
-            in_stack[name].append(counter.in_stack)
-    return [
-        ObjectScore(name, pooled_matches(in_slices[name]), pooled_matches(in_stack[name]))
-        for name in names
-    ]
+            in_stack[name] = pooled_matches([in_stack[name], counter.in_stack])
+    return [ObjectScore(name, in_slices[name], in_stack[name]) for name in names]
 
 
 def _inside(ids: Pixels, pair: StackPair, z: int) -> Pixels:
