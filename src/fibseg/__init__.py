@@ -17,9 +17,9 @@ from fibseg.arrays import IGNORE
 if TYPE_CHECKING:
     from fibseg.errors import FibsegError
     from fibseg.filters.grain import grain_filter
-    from fibseg.interface.calls import collect, load_slices, picture, score, train
+    from fibseg.interface.calls import collect, load_model, load_slices, picture, score, train
     from fibseg.interface.frames import Comparison
-    from fibseg.interface.labelling import load_model, predict, predict_objects
+    from fibseg.interface.labelling import predict, predict_objects
     from fibseg.stack import open_stack
 
 __version__ = "0.1.0"
@@ -45,7 +45,6 @@ _MODULES = {
     "Comparison": "fibseg.interface.frames",
     "FibsegError": "fibseg.errors",
     "grain_filter": "fibseg.filters.grain",
-    "load_model": "fibseg.interface.labelling",
     "open_stack": "fibseg.stack",
     "predict": "fibseg.interface.labelling",
     "predict_objects": "fibseg.interface.labelling",

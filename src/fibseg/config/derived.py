@@ -8,6 +8,7 @@ from typing import Any
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import instance_classes
 from fibseg.errors import FibsegError
+from fibseg.models.objects import ObjectRules
 
 IMAGENET = "imagenet"
 """The start of a network whose encoder begins with timm's ImageNet weights."""
@@ -50,6 +51,12 @@ def head_of(config: TrainConfig) -> str:
     """What the network learns beside the classes, one of `fibseg.models.objects.HEADS`."""
     # A forest and Ilastik have no such key.
     return str(getattr(config.model, "head", "none"))
+
+
+def object_rules(config: TrainConfig) -> ObjectRules | None:
+    """How objects are told apart, before anything is chosen; None where no class has objects."""
+    names = instance_classes(config.data)
+    return ObjectRules(head_of(config), names) if names else None
 
 
 def model_arguments(config: TrainConfig) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from fibseg.interface.frames import Comparison, pandas_or_error
 from fibseg.interface.labelling import opened
 from fibseg.machine import plain_console
 from fibseg.runs import collection as run_collection
+from fibseg.runs.directory import find_checkpoint
 from fibseg.runs.finished import FinishedRun, read_run
 from fibseg.stack import Stack
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from fibseg.data.volume import AnnotatedSlice
+    from fibseg.models.trained import TrainedModel
 
 
 def load_slices(
@@ -99,6 +101,17 @@ def train(
             console=plain_console(soft_wrap=True),
         )
     return read_run(composed.directory.path)
+
+
+def load_model(run: str | Path) -> TrainedModel:
+    """The trained model of a run directory, or of a model file.
+
+    Raises:
+        FibsegError: there is no model, or its file is damaged.
+    """
+    from fibseg.models import trained
+
+    return trained.load_model(find_checkpoint(Path(run)))
 
 
 def score(

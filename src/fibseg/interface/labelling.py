@@ -25,17 +25,6 @@ if TYPE_CHECKING:
     from fibseg.prediction.stack import LabelledSlice
 
 
-def load_model(run: str | Path) -> TrainedModel:
-    """The trained model of a run directory, or of a model file.
-
-    Raises:
-        FibsegError: there is no model, or its file is damaged.
-    """
-    from fibseg.models import trained
-
-    return trained.load_model(find_checkpoint(Path(run)))
-
-
 def predict(
     model: TrainedModel | str | Path,
     stack: Stack | Pixels | str | Path,
@@ -141,6 +130,7 @@ def _labeller(
     from rich.console import Console
 
     from fibseg.machine import Compute, choose_device
+    from fibseg.models.trained import load_model
     from fibseg.prediction.adaptation import adapted
     from fibseg.prediction.ensemble import common_precision, common_windows
     from fibseg.prediction.labeller import Labeller
@@ -152,14 +142,15 @@ def _labeller(
         Check("intensity", intensity, INTENSITY),
         Check("adapt", adapt, ADAPTATION),
     )
-    trained = load_model(model) if isinstance(model, str | Path) else model
+    if isinstance(model, str | Path):
+        model = load_model(find_checkpoint(Path(model)))
     _, height, width = image.shape
     defaults = configuration.predict_defaults()
     chosen = choose_device(device)
-    precision = common_precision([trained], chosen)
+    precision = common_precision([model], chosen)
     compute = Compute(chosen, precision, defaults["window_batch"], cores())
     (trained,), _ = adapted(
-        models=[trained],
+        models=[model],
         adapt=adapt,
         intensity=intensity,
         stack=image,

@@ -66,7 +66,7 @@ class Staging:
     that its slice is labelled again.
 
     Attributes:
-        outputs: the labels first, then the layers.
+        outputs: the labels first, then the layers, objects last.
         shape: (Z, H, W) of the outputs.
         voxel_size: (z, y, x) in nm; None where it is unknown.
         folder: holds the slices, and is removed with the last of them.
@@ -250,7 +250,6 @@ class Staging:
                 for z in range(self.shape[0]):
                     layers = self._read(z)
                     if links is not None:
-                        # The objects come last.
                         layers[-1] = links.numbered(z, layers[-1])
                     for writer, pixels in zip(writers, layers, strict=True):
                         writer.write(pixels)
