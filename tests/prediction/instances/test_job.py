@@ -20,10 +20,9 @@ from fibseg.prediction.instances import slice_objects
 from fibseg.prediction.output.shards import Shard
 from fibseg.prediction.output.staging import KeptSlice, Output, Staging
 from fibseg.stack import open_stack, read_notes, write_stack
-from tests.prediction.instances.test_linking import slowly_linked
 from tests.support import Commands
 from tests.support.forked import start_prediction
-from tests.support.instances import RULES, noise, same_partition, with_head
+from tests.support.instances import RULES, noise, same_partition, slowly_linked, with_head
 from tests.support.labelling import label_into, labeller, stack_of
 from tests.support.models import trained
 
