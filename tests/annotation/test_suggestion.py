@@ -17,11 +17,11 @@ from fibseg.annotation.suggestion import (
     candidate_slices,
     judged,
     measured_candidates,
-    open_regions,
-    open_slices,
     regions_of,
     suggest_regions,
     uncertainty_of,
+    unreviewed_regions,
+    unreviewed_slices,
 )
 from fibseg.errors import FibsegError
 from tests.support.annotation import SHAPE, new_project
@@ -110,15 +110,15 @@ def test_the_rest_of_half_reviewed_slices_comes_last(tmp_path: Path) -> None:
     with new_project(tmp_path) as project:
         depth = project.image.shape[0]
         project.paint(0, empty, left)
-        assert 0 not in open_slices(project, 99)
+        assert 0 not in unreviewed_slices(project, 99)
         for z in range(1, depth - 1):
             project.paint(z, empty, whole)
         project.update(splits={"test": [depth - 1]})
-        assert open_slices(project, 99) == [0]
-        (region,) = open_regions(project, [0], (SHAPE[1], SHAPE[2] // 2), None)
+        assert unreviewed_slices(project, 99) == [0]
+        (region,) = unreviewed_regions(project, [0], (SHAPE[1], SHAPE[2] // 2), None)
         assert (region.z, region.x, region.width) == (0, SHAPE[2] // 2, SHAPE[2] // 2)
         with pytest.raises(FibsegError, match="at least half of every region is reviewed"):
-            open_regions(project, [0], SHAPE[1:], None)
+            unreviewed_regions(project, [0], SHAPE[1:], None)
         project.paint(0, empty, whole)
         with pytest.raises(FibsegError, match="every slice is reviewed"):
-            open_slices(project, 99)
+            unreviewed_slices(project, 99)

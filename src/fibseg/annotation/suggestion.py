@@ -72,7 +72,7 @@ def candidate_slices(depth: int, reviewed: Iterable[int], count: int) -> list[in
     return sorted(free[position] for position in nested_order(len(free), count))
 
 
-def open_slices(project: AnnotationProject, count: int) -> list[int]:
+def unreviewed_slices(project: AnnotationProject, count: int) -> list[int]:
     """List slices of a project that may be suggested: those with an unreviewed part come last.
 
     Raises:
@@ -90,7 +90,7 @@ def open_slices(project: AnnotationProject, count: int) -> list[int]:
     return sorted(partly[position] for position in nested_order(len(partly), count))
 
 
-def open_regions(
+def unreviewed_regions(
     project: AnnotationProject, slices: Iterable[int], size: Sequence[int], judge: Judge | None
 ) -> list[Region]:
     """List regions of about `size` in slices of a project, but for those that are reviewed.

@@ -16,9 +16,9 @@ from fibseg.annotation.state import STATE_FILE
 from fibseg.annotation.suggestion import (
     AT_RANDOM,
     BY_FOREGROUND,
-    open_regions,
-    open_slices,
     suggest_regions,
+    unreviewed_regions,
+    unreviewed_slices,
 )
 from fibseg.data.splits import split_of
 from fibseg.errors import FibsegError
@@ -168,7 +168,7 @@ class AnnotationWidget(ProjectForm):
     def suggest(self) -> None:
         """Choose the next half slice to paint, and show it."""
         project = self._session.project
-        slices = open_slices(project, _LOOKED_AT)
+        slices = unreviewed_slices(project, _LOOKED_AT)
         run = current_model(project)
         measured: dict[int, Any] = {}
         if run is None:
@@ -263,7 +263,7 @@ class AnnotationWidget(ProjectForm):
         project = self._session.project
         _, height, width = project.image.shape
         judge = measured.__getitem__ if measured else None
-        candidates = open_regions(project, slices, (height, width // 2), judge)
+        candidates = unreviewed_regions(project, slices, (height, width // 2), judge)
         seed = project.journal.count
         (region,) = suggest_regions(candidates, 1, BY_FOREGROUND if measured else AT_RANDOM, seed)
         self._canvas.show_region(region)

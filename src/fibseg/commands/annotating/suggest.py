@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> None:
         AT_RANDOM,
         BY_DISAGREEMENT,
         STRATEGIES,
-        open_regions,
-        open_slices,
         suggest_regions,
+        unreviewed_regions,
+        unreviewed_slices,
     )
 
     require(
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         size = options.size or [height, max(1, width // 2)]
         if len(size) != 2 or min(size) < 1:
             raise FibsegError(f"--size: {size} is impossible; expected rows,columns, each above 0.")
-        slices = open_slices(project, options.look_at)
+        slices = unreviewed_slices(project, options.look_at)
         run_path = current_model(project)
         kind = options.by
         judge = None
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
                 )
             }
             judge = measured.__getitem__
-        candidates = open_regions(project, slices, size, judge)
+        candidates = unreviewed_regions(project, slices, size, judge)
         chosen = suggest_regions(candidates, options.count, kind, options.seed)
     table = Table("slice", "rows", "columns", "classes", "unsure", title=f"to paint next: {kind}")
     for region in chosen:
