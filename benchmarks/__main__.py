@@ -28,7 +28,8 @@ from rich.table import Table
 
 from fibseg.arrays import IGNORE
 from fibseg.data.grey import GreyRange, to_8bit
-from fibseg.data.module import Batch, PatchPlan, StackDataModule
+from fibseg.data.module import PatchPlan, StackDataModule
+from fibseg.data.patches import Batch
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.channels import Channels
 from fibseg.filters.grain import grain_filter
@@ -37,9 +38,9 @@ from fibseg.machine import cores
 from fibseg.models import create_model
 from fibseg.phantom import make_phantom
 from fibseg.stack import open_stack
-from fibseg.training.callbacks import TrainingProgress
 from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
+from fibseg.training.progress import TrainingProgress
 
 PROJECT = Path(__file__).resolve().parents[1]
 AREAS = (650, 3200)

@@ -7,36 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from fibseg.arrays import UInt8
-from fibseg.data.augmentation import augmentation_generator, augmented
+from fibseg.data.augmentation import Generators, augmentation_generators, augmented
 from fibseg.data.grey import GreyRange
-from fibseg.data.sampling import Augmentation, Patches, PatchSampler, turned
+from fibseg.data.patches import Batch, SlicePixels, bytes_of_pixel
+from fibseg.data.sampling import Augmentation, Patches, PatchSampler
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.channels import Channels
 from fibseg.filters.patches import PatchFilter, channels_of
 from fibseg.filters.slices import Progress, slice_channels
-
-
-class Batch(NamedTuple):
-    """A mini-batch of N patches.
-
-    Attributes:
-        images: (N, C, H, W) float32 in [0, 1], by `fibseg.filters.channels.Channels`.
-        labels: (N, H, W) int64 class indices, IGNORE where nothing is annotated.
-        drawn_class: (N,) the class each patch was centred on, 0 for a random place.
-    """
-
-    images: Tensor
-    labels: Tensor
-    drawn_class: Tensor
 
 
 @dataclass(frozen=True)
@@ -65,33 +49,6 @@ class PatchPlan:
     validation_seed: int
     fresh_validation: bool
     augmentation: Augmentation | None = None
-
-
-@dataclass(frozen=True)
-class SlicePixels:
-    """Slices on the training device: images (C, H, W) and labels (H, W), all uint8."""
-
-    images: list[Tensor]
-    labels: list[Tensor]
-
-
-def cut_patches(slices: SlicePixels, patches: Patches, size: int) -> Batch:
-    """Cut, turn and mirror patches of `size` pixels a side; their images are uint8 still."""
-    images = []
-    labels = []
-    for i in range(len(patches)):
-        index = patches.index[i]
-        row = int(patches.row[i])
-        column = int(patches.column[i])
-        place = (..., slice(row, row + size), slice(column, column + size))
-        turns = int(patches.quarter_turns[i])
-        flips = (bool(patches.flip_columns[i]), bool(patches.flip_rows[i]))
-        # Image and labels are turned alike, or pixels would lose their class.
-        images.append(turned(slices.images[index][place], turns, *flips))
-        labels.append(turned(slices.labels[index][place], turns, *flips))
-    classes = torch.stack(labels).long()
-    drawn_class = torch.as_tensor(patches.drawn_class, device=classes.device)
-    return Batch(torch.stack(images), classes, drawn_class)
 
 
 def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Iterator[Batch]:
@@ -136,10 +93,10 @@ class PatchBatches(IterableDataset[Batch]):
         return self.batches
 
     def __iter__(self) -> Iterator[Batch]:
-        patches = self.draw()
-        parts = np.array_split(np.arange(len(patches)), self.batches)
+        # All places of a pass are copied to the device at once.
+        places = self.slices.places(self.draw(), self.size)
         batches: Iterator[Batch] = (
-            cut_patches(self.slices, patches.take(part), self.size) for part in parts
+            self.slices.cut(part, self.size) for part in places.tensor_split(self.batches, dim=1)
         )
         if self.patch_filter is not None:
             batches = filtered_ahead(batches, self.patch_filter)
@@ -197,7 +154,7 @@ class StackDataModule(LightningDataModule):
         }
         self._batches = {"train": plan.batches, "validation": plan.validation_batches}
         self._on_device: dict[str, SlicePixels] = {}
-        self._generator: torch.Generator | None = None
+        self._generators: Generators | None = None
 
     def setup(self, stage: str) -> None:
         """Filter the slices and put them on the training device."""
@@ -219,13 +176,13 @@ class StackDataModule(LightningDataModule):
             progress=self._progress,
         )
         pixels = iter(channels)
-        # Labels take as much as one channel.
-        needed = sum(image[0].nbytes for image in images) * (self._channels.count + 1)
+        needed = sum(image[0].size for image in images) * bytes_of_pixel(self._channels.count)
         device = self._device(needed)
         for split, split_slices in self._slices.items():
             self._on_device[split] = SlicePixels(
-                images=[torch.from_numpy(next(pixels)).to(device) for _ in split_slices],
-                labels=[torch.from_numpy(item.labels).to(device) for item in split_slices],
+                images=[next(pixels) for _ in split_slices],
+                labels=[item.labels for item in split_slices],
+                device=device,
             )
 
     def pixels(self, split: str) -> SlicePixels:
@@ -270,10 +227,10 @@ class StackDataModule(LightningDataModule):
         settings = self._plan.augmentation
         if settings is None or self.trainer is None or not self.trainer.training:
             return batch
-        if self._generator is None:
+        if self._generators is None:
             seeds = (self._plan.seed, self.trainer.current_epoch)
-            self._generator = augmentation_generator(batch.images.device, *seeds)
-        return augmented(batch, settings, self._generator)
+            self._generators = augmentation_generators(batch.images.device, *seeds)
+        return augmented(batch, settings, self._generators)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Load the batches of the trainer's current epoch."""
@@ -285,7 +242,7 @@ class StackDataModule(LightningDataModule):
 
     def _loader(self, split: str) -> DataLoader[Batch]:
         def draw() -> Patches:
-            self._generator = None  # each pass has one of its own
+            self._generators = None  # each pass has one of its own
             return self.draw(split, self.trainer.current_epoch if self.trainer is not None else 0)
 
         batches = PatchBatches(
