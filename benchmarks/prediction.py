@@ -42,8 +42,10 @@ from fibseg.arrays import UInt8
 from fibseg.machine import Compute, choose_device, cores, set_threads
 from fibseg.models.trained import load_model
 from fibseg.prediction import Labeller, common_precision, label_stack, predict_slices, windows_of
-from fibseg.prediction.output.staging import KeptSlice, Output, Staging
-from fibseg.prediction.whole_cell import Shard, label_stack_into
+from fibseg.prediction.output.outputs import KeptSlice, Output
+from fibseg.prediction.output.session import StackSession
+from fibseg.prediction.output.staging import Staging
+from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.runs import FinishedRun, collect, find_checkpoint
 from fibseg.stack import Stack, open_stack
 
@@ -130,7 +132,6 @@ def pipeline_row(run: Path, scored: ScoredRun) -> dict[str, Any]:
                 labeller=labeller,
                 stack=stack,
                 identity={},
-                shard=Shard(0, 1),
                 skip_unreadable=False,
                 console=Console(quiet=True),
             )
@@ -198,12 +199,13 @@ def assembly_rows(count: int = 40) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             output = Output(Path(folder) / name, "uint8", {})
             staging = Staging([output], (count, 1024, 1024), [20.0, 5.0, 5.0])
-            staging.begin({}, lambda _: "")
-            start = perf_counter()
-            for z in range(count):
-                staging.write(z, [labels[z % 8]], KeptSlice(0.0, "", zeroed=False))
-            middle = perf_counter()
-            staging.assemble()
+            with StackSession(staging.folder):
+                staging.begin({})
+                start = perf_counter()
+                for z in range(count):
+                    staging.write(z, [labels[z % 8]], KeptSlice(0.0, "", zeroed=False))
+                middle = perf_counter()
+                staging.finish()
             seconds = (middle - start, perf_counter() - middle)
         milliseconds = [round(1000 * duration / count, 1) for duration in seconds]
         rows.append({"run": "", "way": f"{name[6:]}: a slice kept, made", "ms": milliseconds})

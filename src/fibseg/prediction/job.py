@@ -26,8 +26,8 @@ from fibseg.prediction.output.changes import (
     refuse_place_of_image,
     report_changes,
 )
-from fibseg.prediction.output.shards import Shard
-from fibseg.prediction.output.staging import KeptSlice, Output, Staging
+from fibseg.prediction.output.outputs import KeptSlice, Output
+from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.slices import label_table
 from fibseg.prediction.stack import DISAGREEMENT, Labeller
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale, resized_size
@@ -38,8 +38,13 @@ from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
 from fibseg.stack import Stack, check_depth, check_output, open_stack
 
 
-def predict_stack(config: PredictConfig, console: Console) -> None:
+def predict_stack(config: PredictConfig, console: Console) -> bool:
     """Label the slices that are not labelled yet, write the outputs, and say what to doubt.
+
+    Several processes may do so with one output, each with slices of its own.
+
+    Returns:
+        Whether the outputs are there; False where other processes still label the rest.
 
     Raises:
         FibsegError: a model, the image or an output cannot be used.
@@ -58,24 +63,26 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
         originals=adaptation.originals,
         sampled=adaptation.sampled,
     )
+    # Kept in each file, so that the same command knows a finished output.
+    outputs = [replace(output, notes=output.notes | {"identity": identity}) for output in outputs]
+    # Before the outputs are looked at: it notices where another process finishes them meanwhile.
+    staging = Staging(outputs, stack.shape, voxel_size)
     digests = {} if config.overwrite else finished_digests(outputs, identity, stack)
     restored = unchanged_slices(
         digests=digests, labeller=labeller, stack=stack, path=outputs[0].path, console=console
     )
     if digests and restored is None:
-        return
+        staging.remove_left(identity)
+        return True
     for number, output in enumerate(outputs):
         # A kill between two files leaves a later one that is whole and of this prediction.
         resumed = number > 0 and notes_of(output.path).get("identity") == identity
         check_output(output.path, config.overwrite or resumed or bool(restored))
-    # Kept in each file, so that the same command knows a finished output.
-    outputs = [replace(output, notes=output.notes | {"identity": identity}) for output in outputs]
-    label_stack_into(
-        staging=Staging(outputs, stack.shape, voxel_size),
+    return label_stack_into(
+        staging=staging,
         labeller=labeller,
         stack=stack,
         identity=identity,
-        shard=Shard(config.shard, config.shards),
         skip_unreadable=config.skip_unreadable,
         console=console,
         restored=restored,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -112,7 +112,7 @@ class _PreparedSlice:
 def label_stack(
     labeller: Labeller,
     stack: Stack,
-    positions: Sequence[int],
+    positions: Iterable[int],
     watched: Collection[int] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[LabelledSlice]:
@@ -121,7 +121,7 @@ def label_stack(
     Args:
         labeller: what labels a slice.
         stack: the image.
-        positions: of the slices.
+        positions: of the slices, asked for a few ahead.
         watched: positions of slices whose confidence is measured.
         say: takes a line where memory is short.
 
@@ -247,7 +247,7 @@ def _with_layers(
 
 
 def _prepared(
-    labeller: Labeller, stack: Stack, positions: Sequence[int], sources: Sequence[Source]
+    labeller: Labeller, stack: Stack, positions: Iterable[int], sources: Sequence[Source]
 ) -> Iterator[tuple[int, _PreparedSlice | FibsegError]]:
     """Read and filter slices ahead of the network; an error of reading takes the slice's place."""
     processes = labeller.compute.processes
