@@ -162,7 +162,7 @@ class Prediction:
         last = before
         with SliceProgress(self._depth - before, self._console) as progress:
             while self._start_workers(pool) or self._running:
-                # Without a task at work, the pool does not wait.
+                # Without a task at work, where a cluster has no room, the pool does not wait.
                 if not self._running:
                     time.sleep(1)
                 for number, outcome in pool.wait(1.0).items():
@@ -195,25 +195,25 @@ class Prediction:
         return self._depth if self._is_finished else finished_count(self._output)
 
     def _start_workers(self, pool: Pool) -> bool:
-        """Start as many workers as there is work for; whether some are to be started later."""
+        """Start as many workers as there is work and room for; whether there is any."""
         # What is left is in the hands of the others.
         if self._is_finished or (self._is_none_free and self._running):
-            return False
+            return bool(self._running)
         blocks = -(-(self._depth - self._count()) // LEAST_IN_BLOCK)
         # Until the first one has found no mistake, and said what will be done.
         is_begun = (started_folder(self._output) / "identity.json").exists()
         most = max(1, blocks) if is_begun else 1
-        # One that failed would fail again.
-        wanted = most - len(self._errors)
+        # The place of one that failed stays empty: it would fail again.
         slots = pool.slots()
-        while len(self._running) < min(wanted, slots):
+        wanted = min(most, slots) - len(self._errors)
+        while len(self._running) < wanted:
             log = self.folder / f"{len(self._log_by_number)}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
             task = LabellingTask(self._config, log, Path.cwd())
             number = pool.start(task)
             self._log_by_number[number] = log
             self._running.add(number)
-        return len(self._running) < wanted
+        return wanted > 0 or not slots
 
     def _handle(self, number: int, outcome: Outcome | str) -> None:
         # Of an earlier prediction, where it waited in a queue.

@@ -40,10 +40,11 @@ class SliceProgress:
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task("labelling", total=count, speed="")
         self._has_first_line = False
+        # When the first slices were labelled, and how many: before that, models are loaded.
+        self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> SliceProgress:
-        self._start = time.monotonic()
-        self._last_line = self._start
+        self._last_line = time.monotonic()
         self._bar.start()
         return self
 
@@ -53,7 +54,12 @@ class SliceProgress:
     def update(self, done: int, processes: int = 1) -> None:
         """Show how many slices are labelled by how many processes, and the time that is left."""
         now = time.monotonic()
-        speed = done / max(now - self._start, 1e-9)
+        if not done:
+            return
+        start, before = self._first = self._first or (now, done)
+        if done == before:
+            return
+        speed = (done - before) / max(now - start, 1e-9)
         by = f" by {processes} processes" if processes != 1 else ""
         self._bar.update(
             self._task,
@@ -64,7 +70,7 @@ class SliceProgress:
         # The first line comes early: the first slices show whether the time will do.
         is_first = done >= FIRST_LINE_AFTER and not self._has_first_line
         is_due = is_first or now - self._last_line > SECONDS_BETWEEN_LINES
-        if not is_due or not done or self._console.is_terminal:
+        if not is_due or self._console.is_terminal:
             return
         self._has_first_line = True
         self._last_line = now
