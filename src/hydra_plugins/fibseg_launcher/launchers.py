@@ -57,8 +57,8 @@ class _SetUpLauncher(Launcher, ABC):
             override.startswith("hydra.launcher.folder=")
             for override in self.config.hydra.overrides.hydra
         )
-        own = {} if is_given or "folder" not in self.options else {"folder": f"{folder}/jobs/%j"}
-        return self.options | own
+        place = {} if is_given or "folder" not in self.options else {"folder": f"{folder}/jobs/%j"}
+        return self.options | place
 
 
 class RayLauncher(_SetUpLauncher):
