@@ -129,7 +129,7 @@ def test_a_slice_that_cannot_be_read_is_named_and_the_rest_kept(tmp_path: Path) 
     stack, positions = recording(random_image())
     label_into(kept, plain, stack)
     # Before these, all others are compared with the kept ones, and one is timed.
-    assert positions[-2:] == [5, 7] and sorted(positions) == sorted([*range(12), 5, 5, 7][:13])
+    assert positions[-2:] == [5, 7] and sorted(positions) == sorted([*range(12), 7])
     assert (tmp_path / "out.tif").read_bytes() == label_whole(tmp_path / "whole.tif")
 
 
@@ -222,7 +222,8 @@ def test_a_disk_that_fills_up_keeps_the_slices_before(
 
     def write_five(self: tifffile.TiffWriter, *arguments: object, **options: object) -> object:
         written.append(1)
-        if len(written) > 5:
+        # One is written in the trial.
+        if len(written) > 6:
             disk_is_full()
         return write(self, *arguments, **options)  # type: ignore[arg-type]
 

@@ -13,15 +13,16 @@ from rich.console import Console
 
 from fibseg.data.grey import DRIFTED_SHARE
 from fibseg.errors import FibsegError
-from fibseg.prediction.estimate import report_needs
 from fibseg.prediction.intensity import spread
-from fibseg.prediction.memory import has_exact_tiles
+from fibseg.prediction.memory import memory_advice
 from fibseg.prediction.output.blocks import Claims, blocks_of
 from fibseg.prediction.output.changes import brief_list, compare_slices, report_changes
 from fibseg.prediction.output.outputs import KeptSlice, zero_pixels
 from fibseg.prediction.output.progress import with_progress
 from fibseg.prediction.output.session import StackSession
 from fibseg.prediction.output.staging import Staging
+from fibseg.prediction.preflight.activations import affordable
+from fibseg.prediction.preflight.report import report_needs
 from fibseg.prediction.shift import WATCHED_SLICES, ShiftWatch
 from fibseg.prediction.slices import label_table
 from fibseg.prediction.stack import LabelledSlice, Labeller, label_stack
@@ -55,7 +56,8 @@ def label_stack_into(
         FibsegError: a slice cannot be read or written, or the output was started with another model
             or image.
     """
-    depth = stack.shape[0]
+    depth, height, width = stack.shape
+    labeller = affordable(labeller, height, width, console.print)
     unreadable: list[LabelledSlice] = []
     with StackSession(staging.folder) as session:
         if not session.is_first:
@@ -119,9 +121,7 @@ def _prepare(
     missing = staging.missing(range(stack.shape[0]))
     # Some of them may be 0 since an earlier attempt, and are tried again.
     staging.forget(missing)
-    report_needs(
-        folder=staging.folder, labeller=labeller, stack=stack, missing=missing, console=console
-    )
+    report_needs(staging=staging, labeller=labeller, stack=stack, missing=missing, console=console)
 
 
 def _require_all(positions: Sequence[int], unreadable: Sequence[LabelledSlice], rest: str) -> None:
@@ -229,14 +229,9 @@ def memory_errors_as_sentences(labeller: Labeller) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        advice = "take windows=tiles tile=512"
-        if labeller.windows.kind not in ("whole", "tiles"):
-            advice = "one window at a time is too much for it"
-        elif has_exact_tiles(labeller.models):
-            advice = "not even small tiles fit; end other programs there, or take another device="
         raise FibsegError(
             f"{labeller.compute.device}: too little memory for windows={labeller.windows}; "
-            f"{advice}. Finished slices are kept."
+            f"{memory_advice(labeller.windows, labeller.models)}. Finished slices are kept."
         ) from error
 
 
