@@ -22,7 +22,8 @@ from fibseg.config.compose import predict_config, without_hydra
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.files import partial_path, remove, remove_partials
-from fibseg.machine import plain_console
+from fibseg.machine import cores, plain_console
+from fibseg.prediction.job import predict_stack
 from fibseg.prediction.output.blocks import LEAST_IN_BLOCK
 from fibseg.prediction.output.outputs import finished_count, started_folder
 from fibseg.prediction.output.progress import SliceProgress
@@ -65,19 +66,19 @@ class LabellingTask:
                 return Outcome(JobReturn(status=JobStatus.COMPLETED, _return_value=False))
             with output_to(self.log):
                 print("waiting for a slot", flush=True)
+                all_cores = cores()
                 with slot as description:
                     print(begin_line(os.getpid(), description), flush=True)
-                    result = self._label()
+                    # Others have the rest of the cores, and as much memory for each of theirs.
+                    result = self._label(cores() / all_cores)
             return Outcome(result, seconds=time.time() - started)
         except Exception as error:
             return failed_outcome(error)
 
-    def _label(self) -> JobReturn:
-        # Loads torch, which the driver does without.
-        from fibseg.prediction.job import predict_stack
-
+    def _label(self, memory_share: float) -> JobReturn:
+        console = plain_console(soft_wrap=True, highlight=False)
         try:
-            is_finished = predict_stack(self.config, plain_console(soft_wrap=True, highlight=False))
+            is_finished = predict_stack(self.config, console, memory_share)
         except FibsegError:
             raise
         except Exception:

@@ -75,6 +75,8 @@ def affordable(labeller: Labeller, height: int, width: int, say: Callable[[str],
     rows, columns = resized_size(height, width, labeller.scale)
     device = labeller.compute.device
     free = memory_of(device)
+    if device.type == "cpu":
+        free = int(free * labeller.compute.memory_share)
     exact_tiles = has_exact_tiles(labeller.models)
     next_load = lighter_loads(device, exact_tiles, (1, rows, columns), say)
     load = labeller.first_load

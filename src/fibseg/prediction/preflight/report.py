@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.files import require_disk
+from fibseg.machine import arithmetic
 from fibseg.prediction.output.outputs import is_tiff
 from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.preflight.trial import Needs, tried
@@ -59,4 +61,26 @@ def sentence_of(needs: Needs, slices: int, written: float) -> str:
     return (
         f"about {needs.seconds:.2g} s a slice, {total:.0f} s in all{minutes}; "
         f"{needs.memory / 1e9:.2g} GB of memory; {written / 1e9:.2g} GB to write"
+    )
+
+
+def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
+    """Describe in one line what will be done."""
+    depth, height, width = stack.shape
+    slice_bytes = height * width * stack.dtype.itemsize
+    memory = (
+        f"{depth * slice_bytes / 1e9:.3g} GB, of which a few slices of {slice_bytes / 1e6:.3g} MB "
+        "are in memory at once"
+    )
+    count = len(labeller.models)
+    models = f"{count} models, " if count > 1 else ""
+    loss = ""
+    chosen = labeller.models[0].windows
+    if chosen and count == 1 and config.windows == "auto":
+        loss = f", which lost {chosen['loss']:.3f} F1 on validation slices"
+    compute = labeller.compute
+    return (
+        f"{stack.name}: {depth} slices of {height} x {width}, {stack.dtype}, {memory}; "
+        f"{models}windows {labeller.windows}{loss}; {compute.device.type}, "
+        f"precision {arithmetic(compute.device, compute.precision)}"
     )
