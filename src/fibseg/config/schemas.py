@@ -156,8 +156,6 @@ class PredictConfig:
     adapt: str
     windows: str
     tile: int
-    shards: int
-    shard: int
     precision: str
     device: str
     threads: int | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.ensemble import Ensemble, Source, source_of, sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
-from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter
+from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter_loads
 from fibseg.prediction.output.changes import READER_THREADS, slice_digest
 from fibseg.prediction.slices import (
     Network,
@@ -54,6 +54,7 @@ class Labeller:
             size of the stack.
         turned: average over the eight flips and rotations.
         layers: beside the labels: DISAGREEMENT, or a class name for its probability.
+        load: less than `windows` and `compute` ask for, where the memory does not bear that.
     """
 
     models: Sequence[TrainedModel]
@@ -62,6 +63,12 @@ class Labeller:
     scale: tuple[float, float] = (1.0, 1.0)
     turned: bool = False
     layers: Sequence[str] = ()
+    load: Load | None = None
+
+    @property
+    def first_load(self) -> Load:
+        """How much of a slice is seen at once, until memory is short."""
+        return self.load or Load(self.windows, self.compute.batch_size)
 
     @property
     def context(self) -> int:
@@ -112,7 +119,7 @@ class _PreparedSlice:
 def label_stack(
     labeller: Labeller,
     stack: Stack,
-    positions: Sequence[int],
+    positions: Iterable[int],
     watched: Collection[int] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[LabelledSlice]:
@@ -121,7 +128,7 @@ def label_stack(
     Args:
         labeller: what labels a slice.
         stack: the image.
-        positions: of the slices.
+        positions: of the slices, asked for a few ahead.
         watched: positions of slices whose confidence is measured.
         say: takes a line where memory is short.
 
@@ -134,7 +141,9 @@ def label_stack(
     sources = list(sources_of(labeller.models))
     smallest = smallest_of(labeller.models)
     height, width = stack.shape[1:]
-    load = Load(labeller.windows, labeller.compute.batch_size)
+    load = labeller.first_load
+    device = labeller.compute.device
+    exact_tiles = has_exact_tiles(labeller.models)
     with ExitStack() as resources:
         patch_filter = None
         if model.channels.by_patch:
@@ -155,10 +164,12 @@ def label_stack(
                 compute = replace(labeller.compute, batch_size=load.batch_size)
                 windowed = WindowedNetwork(network, load.windows, compute, patch_filter)
                 with autocast(compute):
-                    return _decide(labeller, windowed, channels, measured)
+                    return decide(labeller, windowed, channels, measured)
 
             # What fitted is kept, so that not every slice runs out of memory first.
-            decision, load = fitting(label, load, _lighter_loads(labeller, channels, say))
+            decision, load = fitting(
+                label, load, lighter_loads(device, exact_tiles, channels.shape, say)
+            )
             labels, layers, confidence = decision
             labels = without_small(labels, smallest)
             if labels.shape != (height, width):
@@ -174,7 +185,7 @@ def label_stack(
             )
 
 
-def _decide(
+def decide(
     labeller: Labeller, windowed: WindowedNetwork, channels: UInt8, measured: bool
 ) -> _Decision:
     """Compute class indices (H, W), layers, and the mean confidence where it is measured."""
@@ -192,25 +203,6 @@ def _decide(
         labels, confidence = windowed.labels_and_confidence(channels)
         return labels, [], confidence
     return windowed.labels(channels), [], None
-
-
-def _lighter_loads(
-    labeller: Labeller, channels: UInt8, say: Callable[[str], None]
-) -> Callable[[Load], Load | None]:
-    """Give the function that finds the next load for a slice (C, H, W), and says that it did."""
-    exact_tiles = has_exact_tiles(labeller.models)
-
-    def next_load(load: Load) -> Load | None:
-        height, width = channels.shape[1:]
-        lightened = lighter(load, height, width, exact_tiles)
-        if lightened is not None and lightened.windows != load.windows:
-            say(
-                f"{labeller.compute.device}: too little memory for windows {load.windows}; from "
-                f"here on {lightened.windows}, which give the same labels"
-            )
-        return lightened
-
-    return next_load
 
 
 def network_of(labeller: Labeller) -> tuple[Network, int]:
@@ -247,7 +239,7 @@ def _with_layers(
 
 
 def _prepared(
-    labeller: Labeller, stack: Stack, positions: Sequence[int], sources: Sequence[Source]
+    labeller: Labeller, stack: Stack, positions: Iterable[int], sources: Sequence[Source]
 ) -> Iterator[tuple[int, _PreparedSlice | FibsegError]]:
     """Read and filter slices ahead of the network; an error of reading takes the slice's place."""
     processes = labeller.compute.processes
