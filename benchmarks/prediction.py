@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -62,6 +63,11 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 """MB of a command; a child's peak begins at its parent's size, so the parent is a small one."""
 
 
+def list_of(step: Callable[[], Iterable[UInt8]]) -> list[UInt8]:
+    """Label all slices."""
+    return list(step())
+
+
 def peak_of(step: Callable[[], Any]) -> tuple[Any, float, float]:
     """Result, seconds, and MB that the process had at most (on a GPU, its memory)."""
     cuda = torch.cuda.is_available()
@@ -102,7 +108,7 @@ def rows_of(
     for name, step in ways.items():
         # Caches and pages that the way before left are gone then.
         by_network_alone(scored)
-        labels, seconds, megabytes = peak_of(lambda step=step: list(step()))
+        labels, seconds, megabytes = peak_of(partial(list_of, step))
         rows.append(
             {
                 "run": run.name,
