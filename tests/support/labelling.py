@@ -14,10 +14,10 @@ from rich.console import Console
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
+from fibseg.prediction.labeller import Labeller
 from fibseg.prediction.output.outputs import KeptSlice, Output
 from fibseg.prediction.output.session import StackSession
 from fibseg.prediction.output.staging import Staging
-from fibseg.prediction.stack import Labeller
 from fibseg.prediction.whole_cell import label_and_keep, label_stack_into
 from fibseg.prediction.windows import windows_of
 from fibseg.stack import Stack

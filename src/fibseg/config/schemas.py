@@ -148,6 +148,7 @@ class PredictConfig:
     output: str
     probabilities: str | None
     disagreement: str | None
+    instances: str | None
     overwrite: bool
     skip_unreadable: bool
     voxel_size: list[float] | None
@@ -172,6 +173,7 @@ PATHS = (
     "output",
     "probabilities",
     "disagreement",
+    "instances",
     "data.root",
     "init_from",
     "machine.runs",

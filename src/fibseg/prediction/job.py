@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from fibseg.machine import Compute, arithmetic, choose_device, cores, print_warn
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.prediction.adaptation import Adaptation, adapted
 from fibseg.prediction.ensemble import common_precision, common_windows
+from fibseg.prediction.instances import common_rules
+from fibseg.prediction.labeller import DISAGREEMENT, Labeller
 from fibseg.prediction.output.changes import (
     brief_list,
     compare_slices,
@@ -30,7 +32,6 @@ from fibseg.prediction.output.outputs import KeptSlice, Output
 from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.preflight.report import job_summary
 from fibseg.prediction.slices import label_table
-from fibseg.prediction.stack import DISAGREEMENT, Labeller
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale, resized_size
 from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.rules import file_name_part
@@ -91,7 +92,8 @@ def predict_stack(config: PredictConfig, console: Console, memory_share: float =
         identity=identity,
         skip_unreadable=config.skip_unreadable,
         console=console,
-        restored=restored,
+        # The objects of a slice cannot be had from those of the stack.
+        restored=None if labeller.objects is not None else restored,
     )
 
 
@@ -206,6 +208,7 @@ def make_labeller(
         scale=scale,
         turned=config.tta == "d4",
         layers=layers,
+        objects=None if config.instances is None else common_rules(models),
     )
     console.print(job_summary(labeller, stack, config))
     return labeller, adaptation, voxel_size
@@ -276,10 +279,14 @@ def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation
             template = Path(config.probabilities or "")
             path = template.with_stem(f"{template.stem}-{file_name_part(name)}")
         outputs.append(Output(path, "uint8", notes | {"holds": name, "times": 255}))
+    rules = labeller.objects
+    if rules is not None:
+        kept = notes | {"holds": "objects", "objects": asdict(rules)}
+        outputs.append(Output(Path(config.instances or ""), "uint32", kept, rules))
     paths = [output.path.absolute() for output in outputs]
     if len(set(paths)) < len(paths):
         raise FibsegError(
-            "output, probabilities and disagreement: two of them are one file; "
+            "output, probabilities, disagreement and instances: two of them are one file; "
             "give each its own name."
         )
     return outputs

@@ -14,6 +14,7 @@ from rich.console import Console
 from fibseg.data.grey import DRIFTED_SHARE
 from fibseg.errors import FibsegError
 from fibseg.prediction.intensity import spread
+from fibseg.prediction.labeller import Labeller
 from fibseg.prediction.memory import memory_advice
 from fibseg.prediction.output.blocks import Claims, blocks_of
 from fibseg.prediction.output.changes import brief_list, compare_slices, report_changes
@@ -25,7 +26,7 @@ from fibseg.prediction.preflight.activations import affordable
 from fibseg.prediction.preflight.report import report_needs
 from fibseg.prediction.shift import WATCHED_SLICES, ShiftWatch
 from fibseg.prediction.slices import label_table
-from fibseg.prediction.stack import LabelledSlice, Labeller, label_stack
+from fibseg.prediction.stack import LabelledSlice, label_stack
 from fibseg.stack import Stack
 
 
@@ -213,6 +214,8 @@ def label_and_keep(
             future = None
             if labelled.labels is not None:
                 pixels = [values[labelled.labels], *labelled.layers]
+                if labelled.objects is not None:
+                    pixels.append(labelled.objects)
                 kept = KeptSlice(labelled.outside, labelled.digest, zeroed=False)
                 future = writer.submit(staging.write, labelled.z, pixels, kept)
             waiting.append((labelled, future))
@@ -263,4 +266,5 @@ def report_outputs(
         )
     console.print(f"{staging.outputs[0].path}: labels of {len(outside)} slices")
     for output in staging.outputs[1:]:
-        console.print(f"{output.path}: {output.notes['holds']}, times 255")
+        unit = "their numbers from 1" if output.rules is not None else "times 255"
+        console.print(f"{output.path}: {output.notes['holds']}, {unit}")

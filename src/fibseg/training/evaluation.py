@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import track
 
-from fibseg.arrays import Place, UInt8
-from fibseg.data.description import DataDescription
+from fibseg.arrays import Ints, Place, UInt8
+from fibseg.data.description import DataDescription, instance_classes
+from fibseg.data.scoring.annotated import score_annotated_objects
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.runs.components import write_components
 from fibseg.runs.directory import RunDirectory
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 _COMPARED_SLICES = 2
 """Validation slices by which windows are compared with the paper's where those score nothing."""
 
-Label = Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]
-"""A split and its slices -> their class indices (H, W)."""
+Label = Callable[[str, Sequence[AnnotatedSlice]], "tuple[list[UInt8], list[Ints] | None]"]
+"""A split and its slices -> their class indices (H, W), and numbers (H, W) of their objects; None
+for connected components, and where no class has objects."""
 
 
 def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[str, SplitScore]:
@@ -49,10 +51,15 @@ def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[s
     scores = {}
     for split in SCORED_SPLITS:
         slices = run.slices[split]
-        labels = label(split, slices)
+        labels, objects = label(split, slices)
         truths = [annotated.labels for annotated in slices]
         places = [Place(annotated.volume, annotated.z) for annotated in slices]
-        scores[split] = score_slices(places, truths, labels, len(class_names))
+        score = score_slices(places, truths, labels, len(class_names))
+        classes = {name: class_names.index(name) for name in instance_classes(run.config.data)}
+        if classes:
+            matches = score_annotated_objects(slices, labels, classes, objects)
+            score = replace(score, objects=matches)
+        scores[split] = score
         # A data set without test slices has scores of no slice.
         if slices:
             voxel_size = common_voxel_size(run.config.data, slices)
@@ -83,6 +90,8 @@ def label_by_model(
         compute: what the network computes with.
         settled: takes "windows" and "decision", as scores.json names them.
     """
+    from fibseg.prediction.instances.blocks import objects_of_slices
+    from fibseg.prediction.instances.choice import with_object_rules
     from fibseg.prediction.slices import model_channels, predict_slices
     from fibseg.prediction.windows import chosen_windows, windows_of
 
@@ -91,7 +100,9 @@ def label_by_model(
     # Those of the paper, which need no check; of a forest, those that give what all others give.
     windows = windows_of(model, model.kind.windows[0])
 
-    def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
+    def label(
+        split: str, slices: Sequence[AnnotatedSlice]
+    ) -> tuple[list[UInt8], list[Ints] | None]:
         nonlocal finished, windows
         images = [annotated.pictures(model.grey_range) for annotated in slices]
         channels = model_channels(model, images, run.cache, compute.processes)
@@ -114,8 +125,24 @@ def label_by_model(
         )
         labels = list(predict_slices(finished, progress, windows, compute))
         if split == "validation":
+            finished = with_object_rules(
+                model=finished,
+                slices=slices,
+                labels=labels,
+                channels=channels,
+                windows=windows,
+                compute=compute,
+            )
             keep_settled(model=finished, run=run, channels=channels, labels=labels, compute=compute)
-        return labels
+        objects = objects_of_slices(
+            model=finished,
+            places=[annotated.place for annotated in slices],
+            labels=labels,
+            channels=channels,
+            windows=windows,
+            compute=compute,
+        )
+        return labels, objects
 
     return label
 
@@ -185,6 +212,10 @@ def print_settled(model: TrainedModel, console: Console) -> None:
     if chosen is not None and "paper" in model.kind.windows:
         name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
         text = f"predictions will cut slices by: {name} (loses {chosen['loss']:.3f} F1)"
+        console.print(text, highlight=False)
+    rules = model.objects
+    if rules is not None and rules.slices:
+        text = f"objects: seeds above {rules.level:g}, linked from {rules.overlap:g} of overlap on"
         console.print(text, highlight=False)
     decision = model.decision
     if decision is None:

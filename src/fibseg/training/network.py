@@ -12,7 +12,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fibseg.arrays import IGNORE
-from fibseg.data.description import class_weights
+from fibseg.config.derived import head_of
+from fibseg.config.schemas import TrainConfig
+from fibseg.data.description import class_names, class_weights, instance_classes
 from fibseg.data.module import PatchPlan, StackDataModule
 from fibseg.errors import Terminated
 from fibseg.files import require_disk
@@ -23,7 +25,7 @@ from fibseg.prediction.slices import predict_slices
 from fibseg.prediction.windows import LARGEST_WHOLE, Windows, windows_of
 from fibseg.scores.pixels import confusion_counts, mean_f1
 from fibseg.training.callbacks import RunCheckpoints, make_trainer
-from fibseg.training.losses import DiceLoss
+from fibseg.training.losses import DiceLoss, ObjectLoss
 from fibseg.training.module import Optimisation, Segmentation
 from fibseg.training.opened import OpenedRun, check_model, make_model
 from fibseg.training.progress import FilterProgress, TrainingProgress
@@ -209,12 +211,22 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
     module = Segmentation(
         network=trained.network,
         class_names=list(trained.class_names),
-        loss=DiceLoss(class_weights(config.data), IGNORE, training.cross_entropy),
+        loss=loss_of(config),
         optimisation=optimisation,
         seed=config.seed,
         compiled=training.compile,
     )
     return trained, module
+
+
+def loss_of(config: TrainConfig) -> DiceLoss | ObjectLoss:
+    """Make the loss of the classes, with that of their objects where the network has a head."""
+    loss = DiceLoss(class_weights(config.data), IGNORE, config.training.cross_entropy)
+    if head_of(config) == "none":
+        return loss
+    names = class_names(config.data)
+    indices = [names.index(name) for name in instance_classes(config.data)]
+    return ObjectLoss(loss, indices, config.model.head_weight)
 
 
 def make_data(run: OpenedRun) -> StackDataModule:
@@ -232,6 +244,7 @@ def make_data(run: OpenedRun) -> StackDataModule:
         validation_seed=patches.validation_seed,
         fresh_validation=patches.fresh_validation,
         augmentation=None if augmentation.is_plain else augmentation,
+        objects=head_of(run.config) != "none",
     )
     return StackDataModule(
         # A new dict: for mypy a dict of lists is no dict of sequences.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fibseg.arrays import Pixels
+from fibseg.models.objects import ObjectRules
 from fibseg.stack import StackHeader
 
 
@@ -21,11 +22,13 @@ class Output:
         path: of the TIFF or Zarr store.
         dtype: NumPy's name for the type of its pixels.
         notes: facts that are written into it beside the pixels.
+        rules: by which the objects of its slices are linked along z; None where it holds none.
     """
 
     path: Path
     dtype: str
     notes: dict[str, Any]
+    rules: ObjectRules | None = None
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,13 @@ def slice_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*"))
 
 
-def is_tiff(output: Output) -> bool:
-    """Whether an output is a TIFF, of slices one behind the other, and no Zarr store."""
-    return output.path.suffix.lower() != ".zarr"
+def in_files(output: Output) -> bool:
+    """Whether the slices of an output are kept in files of their own until all of them are there.
+
+    Those of a TIFF lie one behind the other, and objects have no numbers before. Slices of a Zarr
+    store are written where they belong.
+    """
+    return output.path.suffix.lower() != ".zarr" or output.rules is not None
 
 
 def mark_of(path: Path) -> tuple[int, int] | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,19 +19,20 @@ import tifffile
 from fibseg.arrays import Pixels
 from fibseg.errors import DiskFullError, FibsegError
 from fibseg.files import clear_leftovers, partial_path, replacing, write_whole
+from fibseg.prediction.instances.linking import linked_slices
 from fibseg.prediction.output.changes import differences
 from fibseg.prediction.output.outputs import (
     Extent,
     KeptSlice,
     Output,
-    is_tiff,
+    in_files,
     mark_of,
     slice_files,
     started_folder,
 )
 from fibseg.prediction.output.session import StackSession, write_errors_named
 from fibseg.prediction.output.stores import StartedStores
-from fibseg.stack import open_stack
+from fibseg.stack import StackWriter, open_stack
 from fibseg.stack.output.tiff import PAGE_OPTIONS, TiffOutput
 
 
@@ -39,11 +40,11 @@ class Staging:
     """A folder that says which slices are finished; the outputs are complete when all are there.
 
     Several processes may fill it, each with slices of its own. Slices are written into a Zarr store
-    at once, and the store takes its name at the end. Those of a TIFF are kept in a file each until
-    then. A damaged file counts as missing, so that its slice is labelled again.
+    at once, and the store takes its name at the end. Those of a TIFF and of objects are kept in a
+    file each until then. A damaged file counts as missing, so that its slice is labelled again.
 
     Attributes:
-        outputs: the labels first, then the layers.
+        outputs: the labels first, then the layers, objects last.
         shape: (Z, H, W) of the outputs.
         voxel_size: (z, y, x) in nm; None where it is unknown.
         folder: holds a file for each finished slice, and is removed at the end.
@@ -59,7 +60,7 @@ class Staging:
         first = outputs[0].path
         self.folder = started_folder(first)
         self._identity_file = self.folder / "identity.json"
-        self._in_tiff = [is_tiff(output) for output in outputs]
+        self._in_files = [in_files(output) for output in outputs]
         self._extent = Extent(shape, voxel_size)
         self._stores = StartedStores(outputs, self._extent)
         # Of finished outputs that are there now, to notice those of another process.
@@ -122,8 +123,8 @@ class Staging:
             path.unlink()
 
     def file(self, z: int) -> Path:
-        """What says that a slice is finished: a TIFF with a page per output in TIFF, or JSON."""
-        return self.folder / f"{z:06d}{'.tif' if any(self._in_tiff) else '.json'}"
+        """What says that a slice is finished: a TIFF with a page per output in files, or JSON."""
+        return self.folder / f"{z:06d}{'.tif' if any(self._in_files) else '.json'}"
 
     def has(self, z: int) -> bool:
         """Whether a slice is finished, by the name of its file alone."""
@@ -145,7 +146,7 @@ class Staging:
             text = path.read_text(encoding="utf-8")
         else:
             with tifffile.TiffFile(path) as file:
-                if len(file.pages) != sum(self._in_tiff):
+                if len(file.pages) != sum(self._in_files):
                     raise ValueError("a page is missing")
                 text = file.pages.first.description
         notes = json.loads(text)
@@ -173,7 +174,7 @@ class Staging:
         try:
             self._stores.write(z, layers)
             # Last of all, since it says that the slice is finished.
-            pages = [pixels for k, pixels in enumerate(layers) if self._in_tiff[k]]
+            pages = [pixels for k, pixels in enumerate(layers) if self._in_files[k]]
             self._note(z, pages, json.dumps(asdict(kept)))
         except DiskFullError:
             raise
@@ -228,7 +229,9 @@ class Staging:
         try:
             # The labels last: until they are there, the same command makes all of them.
             for k in reversed(range(len(self.outputs))):
-                if self._in_tiff[k]:
+                if self.outputs[k].rules is not None:
+                    self._number_objects(k, facts)
+                elif self._in_files[k]:
                     self._join_pages(k, facts)
                 else:
                     self._stores.finish(k, facts)
@@ -246,7 +249,7 @@ class Staging:
         """Make a TIFF of the compressed pages of its slices."""
         output = self.outputs[k]
         clear_leftovers([output.path])
-        number = sum(self._in_tiff[:k])
+        number = sum(self._in_files[:k])
         with replacing(output.path, shared=True) as partial:
             file = TiffOutput(partial, self._extent.header(output, facts), output.path.stem)
             try:
@@ -255,19 +258,43 @@ class Staging:
             finally:
                 file.close()
 
-    def _copy_page(self, target: TiffOutput, z: int, number: int) -> None:
-        path = self.file(z)
+    def _number_objects(self, k: int, facts: Mapping[str, Any]) -> None:
+        """Link the objects of all slices, two of which are in memory, and write their numbers."""
+        output = self.outputs[k]
+        assert output.rules is not None
+        number = sum(self._in_files[:k])
+        pages = ((self._labels(z), self._page(z, number)) for z in range(self.shape[0]))
+        links = linked_slices(pages, output.rules)
+        with StackWriter(output.path, self._extent.header(output, facts)) as writer:
+            for z in range(self.shape[0]):
+                writer.write(links.numbered(z, self._page(z, number)))
+
+    def _labels(self, z: int) -> Pixels:
+        return self._page(z, 0) if self._in_files[0] else self._stores.read(0, z)
+
+    def _page(self, z: int, number: int) -> Pixels:
+        """Read a page (H, W) of a slice's file."""
+        with self._damage_named(z), tifffile.TiffFile(self.file(z)) as file:
+            pixels: Pixels = file.pages[number].asarray()
+            return pixels
+
+    @contextmanager
+    def _damage_named(self, z: int) -> Iterator[None]:
+        """Delete the file of a slice that is damaged, so that it is labelled again."""
         try:
-            with tifffile.TiffFile(path) as file:
-                target.copy(z, file.pages[number].aspage())
+            yield
         except OSError:
             raise
         # Decoders raise many kinds of exceptions on damaged bytes.
         except Exception as error:
-            path.unlink(missing_ok=True)
+            self.file(z).unlink(missing_ok=True)
             raise FibsegError(
-                f"{path}: damaged ({error}); the same command labels this slice again."
+                f"{self.file(z)}: damaged ({error}); the same command labels this slice again."
             ) from error
+
+    def _copy_page(self, target: TiffOutput, z: int, number: int) -> None:
+        with self._damage_named(z), tifffile.TiffFile(self.file(z)) as file:
+            target.copy(z, file.pages[number].aspage())
 
     def remove_left(self, identity: dict[str, Any]) -> None:
         """Delete the folder where a process was killed that had finished the outputs."""

@@ -10,7 +10,7 @@ from typing import Any
 from fibseg.arrays import Pixels
 from fibseg.files import remove, take_place, writing
 from fibseg.prediction.output.changes import notes_of
-from fibseg.prediction.output.outputs import Extent, Output, is_tiff, started_folder
+from fibseg.prediction.output.outputs import Extent, Output, in_files, started_folder
 from fibseg.stack.output.zarr import StoreSlices, create_store, write_store_notes
 
 
@@ -23,7 +23,7 @@ class StartedStores:
     def __init__(self, outputs: Sequence[Output], extent: Extent):
         """`outputs` are all of a prediction, those in other formats too."""
         self._extent = extent
-        self._outputs = {k: output for k, output in enumerate(outputs) if not is_tiff(output)}
+        self._outputs = {k: output for k, output in enumerate(outputs) if not in_files(output)}
         self._slices: dict[int, StoreSlices] = {}
 
     def path(self, k: int) -> Path:
@@ -64,11 +64,19 @@ class StartedStores:
         """Write slice z, (H, W) in each output, those in other formats left out."""
         for k, output in self._outputs.items():
             with writing(output.path):
-                if k not in self._slices:
-                    self._slices[k] = StoreSlices(self.path(k), self._extent.header(output))
+                slices = self._slices_of(k)
                 # What another process may have left that was killed while it wrote them.
-                self._slices[k].clear(z)
-                self._slices[k].write(z, layers[k])
+                slices.clear(z)
+                slices.write(z, layers[k])
+
+    def read(self, k: int, z: int) -> Pixels:
+        """Read slice z (H, W) of output k, which is written."""
+        return self._slices_of(k).read(z)
+
+    def _slices_of(self, k: int) -> StoreSlices:
+        if k not in self._slices:
+            self._slices[k] = StoreSlices(self.path(k), self._extent.header(self._outputs[k]))
+        return self._slices[k]
 
     def finish(self, k: int, facts: Mapping[str, Any]) -> None:
         """Complete the notes of output k with `facts`, and give it its name."""

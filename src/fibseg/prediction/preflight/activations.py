@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from fibseg.errors import FibsegError
 from fibseg.models.kinds import create_model
+from fibseg.prediction.labeller import Labeller, network_of
 from fibseg.prediction.memory import (
     Load,
     has_exact_tiles,
@@ -20,7 +21,6 @@ from fibseg.prediction.memory import (
     memory_advice,
     memory_of,
 )
-from fibseg.prediction.stack import Labeller, network_of
 from fibseg.prediction.voxels import resized_size
 
 

@@ -10,10 +10,10 @@ from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.files import require_disk
 from fibseg.machine import arithmetic
-from fibseg.prediction.output.outputs import is_tiff
+from fibseg.prediction.labeller import Labeller
+from fibseg.prediction.output.outputs import in_files
 from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.preflight.trial import Needs, tried
-from fibseg.prediction.stack import Labeller
 from fibseg.stack import Stack
 
 
@@ -42,8 +42,8 @@ def report_needs(
         return
     depth = stack.shape[0]
     written = sum(
-        # Slices of a TIFF are kept in files, and written again into the output.
-        size * (len(missing) + (depth if is_tiff(output) else 0))
+        # Slices that are kept in files are written again into the output.
+        size * (len(missing) + (depth if in_files(output) else 0))
         for size, output in zip(needs.disk, staging.outputs, strict=True)
     )
     console.print(sentence_of(needs, len(missing), written))

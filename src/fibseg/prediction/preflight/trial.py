@@ -19,10 +19,10 @@ from fibseg.filters.patches import PatchFilter
 from fibseg.machine import cores
 from fibseg.prediction.ensemble import sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
+from fibseg.prediction.labeller import Decided, Labeller, decide, network_of, objects_of
 from fibseg.prediction.output.changes import READER_THREADS, slice_digest
 from fibseg.prediction.output.outputs import Output
 from fibseg.prediction.slices import WindowedNetwork, autocast, label_table
-from fibseg.prediction.stack import Labeller, decide, network_of
 from fibseg.prediction.windows import Windows
 from fibseg.stack import Stack, StackHeader, StackWriter, read_finite
 
@@ -77,10 +77,14 @@ def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -
     grey = in_8bit([image], labeller.models[0].grey_range, labeller.scale)[0]
     read_seconds = perf_counter() - start
     channels, filter_seconds = _channels(labeller, grey)
-    labels, layers, network_seconds = _labelled(labeller, channels, (grey.shape[0], grey.shape[1]))
+    decided, network_seconds = _labelled(labeller, channels, (grey.shape[0], grey.shape[1]))
+    labels = decided.labels
     start = perf_counter()
     values = label_table(labeller.models[0].label_values)
-    pages = [values[labels], *layers]
+    pages: list[Pixels] = [values[labels], *decided.layers]
+    objects = objects_of(labeller, labels, decided.maps)
+    if objects is not None:
+        pages.append(objects)
     sizes = [_bytes_on_disk(output, page) for output, page in zip(outputs, pages, strict=True)]
     share = image.size / labels.size
     write_seconds = (perf_counter() - start) * share
@@ -127,9 +131,7 @@ def _channels(labeller: Labeller, grey: UInt8) -> tuple[UInt8, float]:
     return np.concatenate(parts), seconds
 
 
-def _labelled(
-    labeller: Labeller, channels: UInt8, shape: tuple[int, int]
-) -> tuple[UInt8, list[UInt8], float]:
+def _labelled(labeller: Labeller, channels: UInt8, shape: tuple[int, int]) -> tuple[Decided, float]:
     """Label the middle of a slice (C, h, w); gives seconds for a whole slice of `shape`, too."""
     network, _ = network_of(labeller)
     load = labeller.first_load
@@ -146,10 +148,10 @@ def _labelled(
         # A small part first: it chooses kernels, and starts what filters windows.
         decide(labeller, windowed, small, measured=False)
         start = perf_counter()
-        labels, layers, _ = decide(labeller, windowed, channels, measured=False)
+        decided = decide(labeller, windowed, channels, measured=False)
         seconds = perf_counter() - start
     part = _window_pixels(load.windows, channels.shape[1], channels.shape[2])
-    return labels, layers, seconds * _window_pixels(load.windows, *shape) / part
+    return decided, seconds * _window_pixels(load.windows, *shape) / part
 
 
 def _window_pixels(windows: Windows, height: int, width: int) -> int:

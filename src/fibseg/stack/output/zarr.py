@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fibseg.arrays import Pixels
 from fibseg.files import remove
 from fibseg.stack.base import StackHeader
@@ -92,6 +94,10 @@ class StoreSlices:
             if z % step_z == 0:
                 # Every k-th pixel, as `_create_level` counts them.
                 level[z // step_z] = pixels[::step_y, ::step_x]
+
+    def read(self, z: int) -> Pixels:
+        """Read slice z (H, W), which is written."""
+        return np.asarray(self._levels[0][z])
 
     def clear(self, z: int) -> None:
         """Delete the chunks of slice z, and what a process that was killed left beside them."""
