@@ -46,3 +46,30 @@ def same_partition(first: np.ndarray, second: np.ndarray) -> bool:
         return False
     pairs = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1)
     return len(np.unique(pairs[0])) == pairs.shape[1] == len(np.unique(pairs[1]))
+
+
+def slowly_linked(labels: np.ndarray, objects: np.ndarray, overlap: float) -> np.ndarray:
+    """Every object of a slice against every one of the next, and numbers that spread over links."""
+    nodes = [(z, int(n)) for z in range(len(objects)) for n in np.unique(objects[z]) if n]
+    number = {node: k for k, node in enumerate(nodes, 1)}
+    edges = []
+    for z in range(len(objects) - 1):
+        for a in np.unique(objects[z])[1:]:
+            for b in np.unique(objects[z + 1])[1:]:
+                upper = objects[z] == a
+                lower = objects[z + 1] == b
+                same = labels[z][upper][0] == labels[z + 1][lower][0]
+                shared = np.count_nonzero(upper & lower)
+                if same and shared and shared / np.count_nonzero(upper | lower) >= overlap:
+                    edges.append(((z, int(a)), (z + 1, int(b))))
+    changed = True
+    while changed:
+        changed = False
+        for first, second in edges:
+            low = min(number[first], number[second])
+            changed = changed or number[first] != number[second]
+            number[first] = number[second] = low
+    stack = np.zeros_like(objects)
+    for z, n in nodes:
+        stack[z][objects[z] == n] = number[z, n]
+    return stack

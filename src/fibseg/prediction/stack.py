@@ -16,7 +16,7 @@ from fibseg.errors import FibsegError
 from fibseg.filters.patches import PatchFilter, channels_of
 from fibseg.prediction.ensemble import Source, sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
-from fibseg.prediction.labeller import Decided, Labeller, decide, network_of, objects_of
+from fibseg.prediction.labeller import Decided, Labeller, decide_slice, network_of, objects_of
 from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter_loads
 from fibseg.prediction.output.changes import READER_THREADS, slice_digest
 from fibseg.prediction.slices import WindowedNetwork, autocast, smallest_of
@@ -116,7 +116,7 @@ def label_stack(
                 compute = replace(labeller.compute, batch_size=load.batch_size)
                 windowed = WindowedNetwork(network, load.windows, compute, patch_filter)
                 with autocast(compute):
-                    return decide(labeller, windowed, channels, measured)
+                    return decide_slice(labeller, windowed, channels, measured)
 
             # What fitted is kept, so that not every slice runs out of memory first.
             decision, load = fitting(

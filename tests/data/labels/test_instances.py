@@ -243,7 +243,8 @@ def test_patches_have_objects_where_a_network_learns_them(folder: Path) -> None:
     batch = next(iter(data.train_dataloader()))
     side = batch.labels.shape[-1]
     for k, objects in enumerate(batch.objects):
-        row, column = patches.row[k], patches.column[k]
+        row = patches.row[k]
+        column = patches.column[k]
         cut = numbers[patches.index[k], row : row + side, column : column + side]
         cut = np.rot90(cut, patches.quarter_turns[k])
         cut = cut[:, ::-1] if patches.flip_columns[k] else cut

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fibseg.prediction.instances import linked_slices, slice_objects
-from tests.support.instances import RULES, noise, random_slices, same_partition
+from tests.support.instances import RULES, noise, random_slices, same_partition, slowly_linked
 
 
 def objects_of(labels: np.ndarray, maps: np.ndarray | None) -> np.ndarray:
@@ -29,33 +29,6 @@ def linked(labels: np.ndarray, objects: np.ndarray, head: str, overlap: float) -
     links = linked_slices(zip(labels, objects, strict=True), rules)
     stack = np.stack([links.numbered(z, page) for z, page in enumerate(objects)])
     assert links.count == stack.max()
-    return stack
-
-
-def slowly_linked(labels: np.ndarray, objects: np.ndarray, overlap: float) -> np.ndarray:
-    """Every object of a slice against every one of the next, and numbers that spread over links."""
-    nodes = [(z, int(n)) for z in range(len(objects)) for n in np.unique(objects[z]) if n]
-    number = {node: k for k, node in enumerate(nodes, 1)}
-    edges = []
-    for z in range(len(objects) - 1):
-        for a in np.unique(objects[z])[1:]:
-            for b in np.unique(objects[z + 1])[1:]:
-                upper = objects[z] == a
-                lower = objects[z + 1] == b
-                same = labels[z][upper][0] == labels[z + 1][lower][0]
-                shared = np.count_nonzero(upper & lower)
-                if same and shared and shared / np.count_nonzero(upper | lower) >= overlap:
-                    edges.append(((z, int(a)), (z + 1, int(b))))
-    changed = True
-    while changed:
-        changed = False
-        for first, second in edges:
-            low = min(number[first], number[second])
-            changed = changed or number[first] != number[second]
-            number[first] = number[second] = low
-    stack = np.zeros_like(objects)
-    for z, n in nodes:
-        stack[z][objects[z] == n] = number[z, n]
     return stack
 
 

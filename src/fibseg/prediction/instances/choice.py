@@ -1,6 +1,6 @@
 """Level of seeds, overlap of links and smallest object, chosen on validation slices.
 
-Objects are compared with the truth by the share of objects that are found, none false and none
+Objects are compared with the truth by the share of objects that are matched, none false and none
 missed, at intersections over union from .5 to .95, in the mean (mSA).
 """
 
@@ -64,7 +64,7 @@ def with_object_rules(
         return model
     maps = slice_maps(model, channels, windows, compute)
     indices = [list(model.class_names).index(name) for name in rules.classes]
-    return replace(model, objects=chosen_rules(rules, indices, slices, labels, maps))
+    return replace(model, objects=chosen_rules(rules, indices, slices, labels, maps=maps))
 
 
 def chosen_rules(
@@ -89,15 +89,15 @@ def chosen_rules(
     singles = [[k] for k in range(len(slices))]
     levels = LEVELS if maps is not None else (rules.level,)
     by_level = [objects_in_slices(labels, maps, class_indices, level) for level in levels]
-    best = _best([judge.accuracy(found, singles) for found in by_level])
-    found = by_level[best]
+    best = _best([judge.accuracy(objects, singles) for objects in by_level])
+    objects_of_slices = by_level[best]
     rules = replace(rules, level=levels[best])
     places = [entry.place for entry in slices]
     blocks = consecutive_places(places)
 
     def scores_of_rules(candidates: Sequence[ObjectRules]) -> list[float]:
         return [
-            judge.accuracy(linked_blocks(places, labels, found, candidate), blocks)
+            judge.accuracy(linked_blocks(places, labels, objects_of_slices, candidate), blocks)
             for candidate in candidates
         ]
 
@@ -123,14 +123,14 @@ class _Judge:
     labels: Sequence[UInt8]
     class_indices: Sequence[int]
 
-    def accuracy(self, found: Sequence[Ids], groups: Sequence[Sequence[int]]) -> float:
+    def accuracy(self, objects: Sequence[Ids], groups: Sequence[Sequence[int]]) -> float:
         """Compute the mSA of objects (H, W) of all slices; they are whole within each group."""
         counts = []
         for group in groups:
             for index in self.class_indices:
                 tables = [
                     contingency(
-                        self._truth(k, index), np.where(self.labels[k] == index, found[k], 0)
+                        self._truth(k, index), np.where(self.labels[k] == index, objects[k], 0)
                     )
                     for k in group
                 ]

@@ -105,7 +105,7 @@ def _overlapping(
 def _touching(upper_labels: Pixels, upper: Numbers, lower_labels: Pixels, lower: Numbers) -> Ints:
     """Find the pairs (2, M) that share a place, or lie beside each other in the two slices."""
     height, width = upper.shape
-    found = []
+    pairs = []
     for row in (-1, 0, 1):
         for column in (-1, 0, 1):
             # The lower slice shifted by (row, column) against the upper one, cut to their overlap.
@@ -116,5 +116,5 @@ def _touching(upper_labels: Pixels, upper: Numbers, lower_labels: Pixels, lower:
                 max(0, -row) : height + min(0, -row), max(0, -column) : width + min(0, -column)
             ]
             alike = upper_labels[here] == lower_labels[there]
-            found.append(_pairs(upper[here], lower[there], alike)[0])
-    return np.unique(np.concatenate(found, axis=1), axis=1)
+            pairs.append(_pairs(upper[here], lower[there], alike)[0])
+    return np.unique(np.concatenate(pairs, axis=1), axis=1)

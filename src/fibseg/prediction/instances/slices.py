@@ -77,7 +77,7 @@ def slice_objects(
             continue
         components, count = ndimage.label(mask, structure=_EIGHT)
         if maps is not None:
-            components = _grown(components, count, maps[row], mask, level)
+            components = _grown(components, count, maps[row], mask=mask, level=level)
         base = int(objects.max())
         objects[mask] = components[mask] + base
     return _in_order(objects)

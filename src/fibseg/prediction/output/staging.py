@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,9 +18,9 @@ import tifffile
 
 from fibseg.arrays import Pixels
 from fibseg.errors import DiskFullError, FibsegError
-from fibseg.files import clear_leftovers, partial_path, replacing, write_whole
-from fibseg.prediction.instances.linking import linked_slices
+from fibseg.files import partial_path, replacing, write_whole
 from fibseg.prediction.output.changes import differences
+from fibseg.prediction.output.joining import KeptPages
 from fibseg.prediction.output.outputs import (
     Extent,
     KeptSlice,
@@ -32,8 +32,8 @@ from fibseg.prediction.output.outputs import (
 )
 from fibseg.prediction.output.session import StackSession, write_errors_named
 from fibseg.prediction.output.stores import StartedStores
-from fibseg.stack import StackWriter, open_stack
-from fibseg.stack.output.tiff import PAGE_OPTIONS, TiffOutput
+from fibseg.stack import open_stack
+from fibseg.stack.output.tiff import PAGE_OPTIONS
 
 
 class Staging:
@@ -229,10 +229,11 @@ class Staging:
         try:
             # The labels last: until they are there, the same command makes all of them.
             for k in reversed(range(len(self.outputs))):
-                if self.outputs[k].rules is not None:
-                    self._number_objects(k, facts)
+                output = self.outputs[k]
+                if output.rules is not None:
+                    self._pages(k).number(output, self._extent, facts, labels=self._labels)
                 elif self._in_files[k]:
-                    self._join_pages(k, facts)
+                    self._pages(k).join(output, self._extent, facts)
                 else:
                     self._stores.finish(k, facts)
         except DiskFullError as error:
@@ -245,56 +246,11 @@ class Staging:
         self.remove()
         return kept
 
-    def _join_pages(self, k: int, facts: Mapping[str, Any]) -> None:
-        """Make a TIFF of the compressed pages of its slices."""
-        output = self.outputs[k]
-        clear_leftovers([output.path])
-        number = sum(self._in_files[:k])
-        with replacing(output.path, shared=True) as partial:
-            file = TiffOutput(partial, self._extent.header(output, facts), output.path.stem)
-            try:
-                for z in range(self.shape[0]):
-                    self._copy_page(file, z, number)
-            finally:
-                file.close()
-
-    def _number_objects(self, k: int, facts: Mapping[str, Any]) -> None:
-        """Link the objects of all slices, two of which are in memory, and write their numbers."""
-        output = self.outputs[k]
-        assert output.rules is not None
-        number = sum(self._in_files[:k])
-        pages = ((self._labels(z), self._page(z, number)) for z in range(self.shape[0]))
-        links = linked_slices(pages, output.rules)
-        with StackWriter(output.path, self._extent.header(output, facts)) as writer:
-            for z in range(self.shape[0]):
-                writer.write(links.numbered(z, self._page(z, number)))
+    def _pages(self, k: int) -> KeptPages:
+        return KeptPages(self.file, sum(self._in_files[:k]))
 
     def _labels(self, z: int) -> Pixels:
-        return self._page(z, 0) if self._in_files[0] else self._stores.read(0, z)
-
-    def _page(self, z: int, number: int) -> Pixels:
-        """Read a page (H, W) of a slice's file."""
-        with self._damage_named(z), tifffile.TiffFile(self.file(z)) as file:
-            pixels: Pixels = file.pages[number].asarray()
-            return pixels
-
-    @contextmanager
-    def _damage_named(self, z: int) -> Iterator[None]:
-        """Delete the file of a slice that is damaged, so that it is labelled again."""
-        try:
-            yield
-        except OSError:
-            raise
-        # Decoders raise many kinds of exceptions on damaged bytes.
-        except Exception as error:
-            self.file(z).unlink(missing_ok=True)
-            raise FibsegError(
-                f"{self.file(z)}: damaged ({error}); the same command labels this slice again."
-            ) from error
-
-    def _copy_page(self, target: TiffOutput, z: int, number: int) -> None:
-        with self._damage_named(z), tifffile.TiffFile(self.file(z)) as file:
-            target.copy(z, file.pages[number].aspage())
+        return self._pages(0).read(z) if self._in_files[0] else self._stores.read(0, z)
 
     def remove_left(self, identity: dict[str, Any]) -> None:
         """Delete the folder where a process was killed that had finished the outputs."""

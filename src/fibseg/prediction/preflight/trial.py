@@ -19,7 +19,7 @@ from fibseg.filters.patches import PatchFilter
 from fibseg.machine import cores
 from fibseg.prediction.ensemble import sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
-from fibseg.prediction.labeller import Decided, Labeller, decide, network_of, objects_of
+from fibseg.prediction.labeller import Decided, Labeller, decide_slice, network_of, objects_of
 from fibseg.prediction.output.changes import READER_THREADS, slice_digest
 from fibseg.prediction.output.outputs import Output
 from fibseg.prediction.slices import WindowedNetwork, autocast, label_table
@@ -85,14 +85,14 @@ def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -
     objects = objects_of(labeller, labels, decided.maps)
     if objects is not None:
         pages.append(objects)
-    sizes = [_bytes_on_disk(output, page) for output, page in zip(outputs, pages, strict=True)]
+    sizes = [_disk_bytes(output, page) for output, page in zip(outputs, pages, strict=True)]
     share = image.size / labels.size
     write_seconds = (perf_counter() - start) * share
-    ahead = [read_seconds / READER_THREADS, filter_seconds / compute.processes, write_seconds]
+    beside = [read_seconds / READER_THREADS, filter_seconds / compute.processes, write_seconds]
     others = read_seconds + filter_seconds + write_seconds
     # What goes on side by side takes the time of the slowest, unless the cores are too few.
     work = others if on_gpu else others + network_seconds * torch.get_num_threads()
-    seconds = max(network_seconds, *ahead, work / cores())
+    seconds = max(network_seconds, *beside, work / cores())
     return Needs(seconds, _memory(labeller, grey.shape), [size * share for size in sizes])
 
 
@@ -146,9 +146,9 @@ def _labelled(labeller: Labeller, channels: UInt8, shape: tuple[int, int]) -> tu
         resources.enter_context(autocast(compute))
         small = np.ascontiguousarray(channels[:, :SMALL_SIDE, :SMALL_SIDE])
         # A small part first: it chooses kernels, and starts what filters windows.
-        decide(labeller, windowed, small, measured=False)
+        decide_slice(labeller, windowed, small, measured=False)
         start = perf_counter()
-        decided = decide(labeller, windowed, channels, measured=False)
+        decided = decide_slice(labeller, windowed, channels, measured=False)
         seconds = perf_counter() - start
     part = _window_pixels(load.windows, channels.shape[1], channels.shape[2])
     return decided, seconds * _window_pixels(load.windows, *shape) / part
@@ -160,7 +160,7 @@ def _window_pixels(windows: Windows, height: int, width: int) -> int:
     return sum(rows * columns * count for (rows, columns), count in batches.items())
 
 
-def _bytes_on_disk(output: Output, pixels: Pixels) -> float:
+def _disk_bytes(output: Output, pixels: Pixels) -> float:
     """Write a slice (h, w) as in an output, and measure its files."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"slice{output.path.suffix}"
