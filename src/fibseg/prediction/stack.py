@@ -164,7 +164,7 @@ def label_stack(
                 compute = replace(labeller.compute, batch_size=load.batch_size)
                 windowed = WindowedNetwork(network, load.windows, compute, patch_filter)
                 with autocast(compute):
-                    return decide(labeller, windowed, channels, measured)
+                    return labels_and_layers(labeller, windowed, channels, measured)
 
             # What fitted is kept, so that not every slice runs out of memory first.
             decision, load = fitting(
@@ -185,7 +185,7 @@ def label_stack(
             )
 
 
-def decide(
+def labels_and_layers(
     labeller: Labeller, windowed: WindowedNetwork, channels: UInt8, measured: bool
 ) -> _Decision:
     """Compute class indices (H, W), layers, and the mean confidence where it is measured."""

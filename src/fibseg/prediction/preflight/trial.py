@@ -22,7 +22,7 @@ from fibseg.prediction.intensity import in_8bit, tissue_outside
 from fibseg.prediction.output.changes import READER_THREADS, slice_digest
 from fibseg.prediction.output.outputs import Output
 from fibseg.prediction.slices import WindowedNetwork, autocast, label_table
-from fibseg.prediction.stack import Labeller, decide, network_of
+from fibseg.prediction.stack import Labeller, labels_and_layers, network_of
 from fibseg.prediction.windows import Windows
 from fibseg.stack import Stack, StackHeader, StackWriter, read_finite
 
@@ -81,14 +81,18 @@ def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -
     start = perf_counter()
     values = label_table(labeller.models[0].label_values)
     pages = [values[labels], *layers]
-    sizes = [_bytes_on_disk(output, page) for output, page in zip(outputs, pages, strict=True)]
+    sizes = [_disk_bytes(output, page) for output, page in zip(outputs, pages, strict=True)]
     share = image.size / labels.size
     write_seconds = (perf_counter() - start) * share
-    ahead = [read_seconds / READER_THREADS, filter_seconds / compute.processes, write_seconds]
+    helper_seconds = [
+        read_seconds / READER_THREADS,
+        filter_seconds / compute.processes,
+        write_seconds,
+    ]
     others = read_seconds + filter_seconds + write_seconds
     # What goes on side by side takes the time of the slowest, unless the cores are too few.
     work = others if on_gpu else others + network_seconds * torch.get_num_threads()
-    seconds = max(network_seconds, *ahead, work / cores())
+    seconds = max(network_seconds, *helper_seconds, work / cores())
     return Needs(seconds, _memory(labeller, grey.shape), [size * share for size in sizes])
 
 
@@ -144,9 +148,9 @@ def _labelled(
         resources.enter_context(autocast(compute))
         small = np.ascontiguousarray(channels[:, :SMALL_SIDE, :SMALL_SIDE])
         # A small part first: it chooses kernels, and starts what filters windows.
-        decide(labeller, windowed, small, measured=False)
+        labels_and_layers(labeller, windowed, small, measured=False)
         start = perf_counter()
-        labels, layers, _ = decide(labeller, windowed, channels, measured=False)
+        labels, layers, _ = labels_and_layers(labeller, windowed, channels, measured=False)
         seconds = perf_counter() - start
     part = _window_pixels(load.windows, channels.shape[1], channels.shape[2])
     return labels, layers, seconds * _window_pixels(load.windows, *shape) / part
@@ -158,7 +162,7 @@ def _window_pixels(windows: Windows, height: int, width: int) -> int:
     return sum(rows * columns * count for (rows, columns), count in batches.items())
 
 
-def _bytes_on_disk(output: Output, pixels: Pixels) -> float:
+def _disk_bytes(output: Output, pixels: Pixels) -> float:
     """Write a slice (h, w) as in an output, and measure its files."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"slice{output.path.suffix}"
