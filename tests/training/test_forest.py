@@ -204,6 +204,8 @@ def test_the_mean_of_a_forest_and_a_network(
     By whole slices they can.
     """
     line = ["predict.py", f"image={last_slices}", "threads=1", "device=cpu"]
+    forest = f"checkpoint={grown.run_directory()}"
+    assert grown.run(*line, forest, f"output={tmp_path / 'forest.tif'}").returncode == 0
     both = tmp_path / "both"
     for commands in (grown, finished):
         shutil.copytree(commands.run_directory(), both / commands.run_directory().name)
