@@ -29,8 +29,11 @@ from fibseg.stack import Stack, StackHeader, StackWriter, read_finite
 TRIAL_SIDE = 1024
 """Side in pixels of the largest part of a slice that is tried, where it is not labelled whole."""
 
+WINDOWS_SIDE = 512
+"""Side of the part that is tried where windows are small: enough of them for whole batches."""
+
 SMALL_SIDE = 256
-"""Side of the part that is tried where windows are small, and of one that prepares the trial."""
+"""Side of a part that prepares the trial."""
 
 FILTER_BYTES = 80
 """Bytes of memory a pixel that the tree of a slice takes (16 megapixels: 1.3 GB)."""
@@ -107,7 +110,7 @@ def _trial_side(labeller: Labeller, grey: UInt8) -> int:
     windows = labeller.first_load.windows
     if windows.kind == "whole":
         return int(max(grey.shape))
-    return SMALL_SIDE if windows.kind in ("paper", "blend") else TRIAL_SIDE
+    return WINDOWS_SIDE if windows.kind in ("paper", "blend") else TRIAL_SIDE
 
 
 def _channels(labeller: Labeller, grey: UInt8) -> tuple[UInt8, float]:
