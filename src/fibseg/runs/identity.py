@@ -113,10 +113,8 @@ def _scientific_data(data: dict[str, Any]) -> dict[str, Any]:
         for volume in kept["volumes"]
     ]
     # The first runs know of no objects.
-    kept["classes"] = {
-        name: {key: value for key, value in entry.items() if (key, value) != ("instances", False)}
-        for name, entry in kept.get("classes", {}).items()
-    }
+    for name in kept.get("classes", {}):
+        kept = _without(kept, ["classes", name], "instances", False)
     return kept
 
 
