@@ -38,9 +38,9 @@ from fibseg.machine import cores
 from fibseg.models import create_model
 from fibseg.phantom import make_phantom
 from fibseg.stack import open_stack
-from fibseg.training.callbacks import TrainingProgress
 from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
+from fibseg.training.progress import TrainingProgress
 
 PROJECT = Path(__file__).resolve().parents[1]
 AREAS = (650, 3200)

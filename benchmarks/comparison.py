@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from fibseg.arrays import UInt8
+from fibseg.arrays import Place, UInt8
 from fibseg.machine import cores
 from fibseg.phantom.cell import make_phantom
 from fibseg.runs.components import write_components
@@ -64,7 +64,7 @@ def make_runs(folder: Path, runs: int, slices: int, side: int) -> None:
     """
     image, truth = make_phantom((slices, side, side), seed=0)
     write_truth_folder(folder / "truth" / "d", image, truth)
-    places = [(0, z) for z in range(slices)]
+    places = [Place(0, z) for z in range(slices)]
     generator = np.random.default_rng(0)
     variants = []
     for number in range(VARIANTS):

@@ -193,7 +193,7 @@ def play(painter: Painter, kind: str, options: argparse.Namespace, compute: Comp
     from_nothing = {int(number) for number in options.nothing.split(",") if number}
     for number in range(1, options.rounds + 1):
         key = {"data": options.data, "kind": kind, "seed": options.seed, "round": number}
-        (row,) = [entry for entry in rows if entry.items() >= key.items()] or [None]
+        row = next((entry for entry in rows if entry.items() >= key.items()), None)
         if row is not None and ("nothing_test" in row or number not in from_nothing):
             continue
         if row is None:

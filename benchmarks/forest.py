@@ -102,7 +102,7 @@ def peer_features(image: UInt8) -> Floats:
 
     They are intensity, edge and two eigenvalues at twelve scales.
     """
-    features = multiscale_basic_features(
+    features = multiscale_basic_features(  # type: ignore[no-untyped-call]
         image, sigma_min=0.7, sigma_max=10, num_sigma=12, workers=cores()
     )
     return np.concatenate([image[..., None].astype(np.float32), features], axis=2)

@@ -72,7 +72,7 @@ def measure(case: Case, steps: int) -> dict[str, Any]:
         with TemporaryDirectory() as folder:
             row |= through_lightning(step, steps, Path(folder))
         # Lightning leaves the network on the host.
-        step.network.to(device, memory_format=torch.channels_last)
+        step.network.to(device).to(memory_format=torch.channels_last)
     step.network.eval()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

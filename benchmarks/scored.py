@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from monai.inferers import SlidingWindowInferer
+from monai.inferers.inferer import SlidingWindowInferer
 from torch import Tensor
 
 from fibseg.arrays import UInt8
@@ -71,7 +71,8 @@ def by_monai(scored: ScoredRun, overlap: float) -> list[UInt8]:
     inferer = SlidingWindowInferer(scored.model.patch_size, BATCH_SIZE, overlap, mode="gaussian")
 
     def network(images: Tensor) -> Tensor:
-        scores: Tensor = inferer(images, scored.model.network)
+        scores = inferer(images, scored.model.network)
+        assert isinstance(scores, Tensor)
         return scores
 
     return [labels_of(scored, channels, network) for channels in scored.channels]

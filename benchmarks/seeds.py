@@ -46,25 +46,29 @@ Draw = Callable[[np.random.Generator, int, int], Floats]
 def normal(generator: np.random.Generator, sweeps: int, seeds: int) -> Floats:
     """Differences of two normal scores."""
     first, second = generator.normal(0, DEVIATION, (2, sweeps, seeds))
-    return second - first
+    differences: Floats = second - first
+    return differences
 
 
 def skewed(generator: np.random.Generator, sweeps: int, seeds: int) -> Floats:
     """Differences of two scores with a long tail of bad runs."""
     first, second = -generator.exponential(DEVIATION, (2, sweeps, seeds))
-    return second - first
+    differences: Floats = second - first
+    return differences
 
 
 def collapsed(generator: np.random.Generator, sweeps: int, seeds: int) -> Floats:
     """Differences where one run of ten collapses, on either side."""
     falls = 0.3 * (generator.random((2, sweeps, seeds)) < 0.1)
-    return normal(generator, sweeps, seeds) + falls[0] - falls[1]
+    differences: Floats = normal(generator, sweeps, seeds) + falls[0] - falls[1]
+    return differences
 
 
 def slices(generator: np.random.Generator, sweeps: int, seeds: int) -> Floats:
     """Differences to which the slices of this stack add the same for every seed of a sweep."""
     of_stack = generator.normal(0, SLICE_DEVIATION, (sweeps, TEST_SLICES)).mean(axis=1)
-    return normal(generator, sweeps, seeds) + of_stack[:, None]
+    differences: Floats = normal(generator, sweeps, seeds) + of_stack[:, None]
+    return differences
 
 
 def error_rates(draw: Draw, seeds: int, sweeps: int) -> dict[str, float]:

@@ -27,9 +27,10 @@ from fibseg.machine import Compute
 from fibseg.models.kinds import create_model
 from fibseg.phantom.cell import make_phantom
 from fibseg.prediction.slices import autocast
-from fibseg.training.callbacks import TrainingProgress, make_trainer
+from fibseg.training.callbacks import make_trainer
 from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
+from fibseg.training.progress import TrainingProgress
 from fibseg.training.tracking import MetricsFile
 
 WEIGHTS = [0.1, 0.7, 1.0, 0.9]
@@ -61,8 +62,8 @@ class Step:
         self.compute = compute
         self.device = compute.device
         torch.manual_seed(0)
-        network = create_model(name, **self.arguments)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        network = create_model(name, **self.arguments).to(self.device)
+        self.network = network.to(memory_format=torch.channels_last)
         if compiled:
             self.network.compile()
         side = self.config.patches.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,11 @@ from fibseg.annotation.suggestion import (
     regions_of,
     suggest_regions,
     uncertainty_of,
+    unreviewed_regions,
+    unreviewed_slices,
 )
+from fibseg.errors import FibsegError
+from tests.support.annotation import SHAPE, new_project
 
 sides = st.integers(1, 90)
 
@@ -28,15 +33,15 @@ sides = st.integers(1, 90)
 def test_regions_cover_a_slice_once(shape: tuple[int, int], size: tuple[int, int]) -> None:
     covered = np.zeros(shape, int)
     for region in regions_of(3, shape, size):
-        assert region.z == 3 and region.pixels > 0
-        covered[region.y : region.y + region.height, region.x : region.x + region.width] += 1
+        assert region.z == 3 and covered[region.box].size
+        covered[region.box] += 1
     assert (covered == 1).all()
 
 
 def test_half_slices() -> None:
     left, right = regions_of(0, (768, 1024), (768, 512))
     assert (left.x, left.width, right.x, right.width) == (0, 512, 512, 512)
-    assert left.pixels == 768 * 512
+    assert np.zeros((768, 1024))[left.box].shape == (768, 512)
 
 
 def test_slices_beside_reviewed_ones_wait() -> None:
@@ -95,3 +100,25 @@ def test_more_than_there_are() -> None:
     # A model that finds nothing is no reason to suggest nothing.
     nothing = [replace(region, foreground=0.0) for region in candidates()]
     assert len(suggest_regions(nothing, 2, "foreground")) == 2
+
+
+def test_the_rest_of_half_reviewed_slices_comes_last(tmp_path: Path) -> None:
+    whole = np.ones(SHAPE[1:], bool)
+    left = whole.copy()
+    left[:, SHAPE[2] // 2 :] = False
+    empty = np.zeros(SHAPE[1:], np.uint8)
+    with new_project(tmp_path) as project:
+        depth = project.image.shape[0]
+        project.paint(0, empty, left)
+        assert 0 not in unreviewed_slices(project, 99)
+        for z in range(1, depth - 1):
+            project.paint(z, empty, whole)
+        project.update(splits={"test": [depth - 1]})
+        assert unreviewed_slices(project, 99) == [0]
+        (region,) = unreviewed_regions(project, [0], (SHAPE[1], SHAPE[2] // 2), None)
+        assert (region.z, region.x, region.width) == (0, SHAPE[2] // 2, SHAPE[2] // 2)
+        with pytest.raises(FibsegError, match="at least half of every region is reviewed"):
+            unreviewed_regions(project, [0], SHAPE[1:], None)
+        project.paint(0, empty, whole)
+        with pytest.raises(FibsegError, match="every slice is reviewed"):
+            unreviewed_slices(project, 99)

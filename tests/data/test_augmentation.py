@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from fibseg.arrays import IGNORE
 from fibseg.config.compose import CONF
-from fibseg.data.augmentation import augmentation_generator, augmented
+from fibseg.data.augmentation import augmentation_generators, augmented
 from fibseg.data.patches import Batch
 from fibseg.data.sampling import Augmentation
 from fibseg.runs.identity import changed_keys, scientific
@@ -40,7 +40,9 @@ def batch(channels: int = 2, side: int = 48) -> Batch:
 
 def changed(entry: Batch, **changes: Any) -> Batch:
     copy = Batch(*(value.clone() for value in entry))
-    result = augmented(copy, settings(**changes), augmentation_generator(torch.device("cpu"), 3, 0))
+    result = augmented(
+        copy, settings(**changes), augmentation_generators(torch.device("cpu"), 3, 0)
+    )
     # What is given stays as it is.
     assert all(torch.equal(value, kept) for value, kept in zip(copy, entry, strict=True))
     return result
@@ -167,12 +169,12 @@ def test_numbers_are_those_of_seed_and_epoch() -> None:
     state = torch.get_rng_state()
     results = {
         (seed, epoch): augmented(
-            batch(), Augmentation(**strong), augmentation_generator(device, seed, epoch)
+            batch(), Augmentation(**strong), augmentation_generators(device, seed, epoch)
         ).images
         for seed, epoch in ((3, 0), (3, 1), (0, 3))
     }
     assert torch.equal(torch.get_rng_state(), state)
-    again = augmented(batch(), Augmentation(**strong), augmentation_generator(device, 3, 1)).images
+    again = augmented(batch(), Augmentation(**strong), augmentation_generators(device, 3, 1)).images
     assert torch.equal(again, results[3, 1])
     assert not torch.equal(results[3, 0], results[3, 1])
     assert not torch.equal(results[0, 3], results[3, 0])
@@ -225,5 +227,5 @@ def test_objects_move_with_their_labels() -> None:
     # A batch without objects draws the same numbers.
     without = batch()._replace(objects=None)
     settled = settings(scale=0.4, elastic=3.0)
-    other = augmented(without, settled, augmentation_generator(torch.device("cpu"), 3, 0))
+    other = augmented(without, settled, augmentation_generators(torch.device("cpu"), 3, 0))
     assert torch.equal(other.labels, moved.labels) and other.objects is None

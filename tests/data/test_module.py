@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from fibseg.data.grey import GreyRange, grey_range, to_8bit
-from fibseg.data.patches import SlicePixels, cut_patches
-from fibseg.data.sampling import PatchSampler
 from fibseg.data.slices import load_slices
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
@@ -20,31 +18,6 @@ from tests.support import describe
 from tests.support.data_module import PATCH_SIZE, data_module
 
 AREAS = (20, 200)
-
-
-def test_patches_are_cut_turned_and_mirrored_like_numpy_does() -> None:
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (3, 40, 50)).astype(np.uint8) for _ in range(2)]
-    labels = [rng.integers(0, 4, (40, 50)).astype(np.uint8) for _ in range(2)]
-    patches = PatchSampler(labels, PATCH_SIZE, 0.5).draw(64, seed=(0,), augment=True)
-    slices = SlicePixels(
-        images=[torch.from_numpy(image) for image in images],
-        labels=[torch.from_numpy(slice_labels) for slice_labels in labels],
-    )
-    batch = cut_patches(slices, patches, PATCH_SIZE)
-    assert batch.images.shape == (64, 3, PATCH_SIZE, PATCH_SIZE)
-    assert batch.images.dtype == torch.uint8
-    assert batch.labels.shape == (64, PATCH_SIZE, PATCH_SIZE)
-    assert batch.labels.dtype == torch.int64
-    for i in range(64):
-        rows = slice(patches.row[i], patches.row[i] + PATCH_SIZE)
-        columns = slice(patches.column[i], patches.column[i] + PATCH_SIZE)
-        for pixels, result in ((images, batch.images[i]), (labels, batch.labels[i])):
-            patch = pixels[patches.index[i]][..., rows, columns]
-            expected = np.rot90(patch, patches.quarter_turns[i], axes=(-2, -1))
-            expected = expected[..., ::-1] if patches.flip_columns[i] else expected
-            expected = expected[..., ::-1, :] if patches.flip_rows[i] else expected
-            np.testing.assert_array_equal(result.numpy(), expected)
 
 
 def test_channels_are_the_slice_and_its_filtered_versions(phantom_folder: Path) -> None:

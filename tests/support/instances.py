@@ -68,8 +68,7 @@ def slowly_linked(labels: np.ndarray, objects: np.ndarray, overlap: float) -> np
         for first, second in edges:
             low = min(number[first], number[second])
             changed = changed or number[first] != number[second]
-            number[first] = low
-            number[second] = low
+            number[first] = number[second] = low
     stack = np.zeros_like(objects)
     for z, n in nodes:
         stack[z][objects[z] == n] = number[z, n]

@@ -7,11 +7,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from pytorch_lightning import Callback, Trainer
 
 from fibseg.arrays import IGNORE
+from fibseg.config.compose import CONF
+from fibseg.data.augmentation import Generators, augmented
+from fibseg.data.patches import SlicePixels
+from fibseg.data.sampling import Augmentation, PatchSampler
 from fibseg.errors import DivergedError
 from fibseg.machine import choose_device, choose_precision
 from fibseg.models.checkpoints import load_whole
@@ -24,7 +30,7 @@ from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation, seed_torch
 from fibseg.training.tracking import MetricsFile
 from tests.support.data_module import data_module
-from tests.support.models import trained
+from tests.support.models import SMALL_NETWORKS, trained
 
 CLASSES = ["background", "mitochondrion", "membrane", "er"]
 WEIGHTS = [0.1, 0.7, 1.0, 0.9]
@@ -254,3 +260,31 @@ def test_choices_of_the_machine() -> None:
     assert choose_precision("auto", cpu, True) == "32"
     assert not KINDS["unet"].depthwise
     assert KINDS["eunet"].depthwise
+
+
+@pytest.mark.parametrize("architecture", ["unet", "eunet", "encoder_unet"])
+def test_the_host_never_waits_for_a_step(architecture: str) -> None:
+    """Tensors of the device "meta" have no values: what would read one raises an error."""
+    device = torch.device("meta")
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (3, 80, 90)).astype(np.uint8)]
+    labels = [random.integers(0, 4, (80, 90)).astype(np.uint8)]
+    pixels = SlicePixels(images, labels, device)
+    places = pixels.places(PatchSampler(labels, 64, 0.8).draw(4, (0,), augment=True), 64)
+    strong = yaml.safe_load((CONF / "augmentation" / "strong.yaml").read_text())
+    host = torch.Generator()
+    with device:
+        network = create_model(architecture, **SMALL_NETWORKS[architecture] | {"channels": 3})
+    module = segmentation(network, cross_entropy=0.5, ema=0.99).to(device)
+    for _ in range(2):
+        batch = pixels.cut(places, 64)
+        batch = batch._replace(images=batch.images.float().mul_(1 / 255))
+        settings = Augmentation(**(strong | {"share": 1.0}))
+        batch = augmented(batch, settings, Generators(numbers=host, fields=host))
+        loss = module.training_step(batch, 0)
+        loss.backward()
+        module.on_train_batch_end()
+    assert module.average is not None
+    assert (module.average.n_averaged.device.type, int(module.average.n_averaged)) == ("cpu", 2)
+    with pytest.raises(RuntimeError, match="meta"):
+        loss.item()

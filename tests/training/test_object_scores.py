@@ -35,5 +35,6 @@ def test_a_run_scores_its_objects_in_slices_and_in_3d(commands: Commands) -> Non
     assert first["slice"] == 7
     assert first["classes"]["mitochondrion"] == count_matches(contingency(*flat))
     assert np.any(predicted)
-    printed = commands.run("fibseg", "compare", str(run)).stdout
+    pages = commands.folder / "comparison"
+    printed = commands.run("fibseg", "compare", str(run), "--output", str(pages)).stdout
     assert "Objects: tiny, test slices" in printed

@@ -8,8 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from fibseg.annotation.project import AnnotationProject
 from fibseg.arrays import Floats, UInt8
 from fibseg.data.splits import nested_order
+from fibseg.errors import FibsegError
 
 BY_FOREGROUND = "foreground"
 BY_DISAGREEMENT = "disagreement"
@@ -19,8 +21,14 @@ STRATEGIES = (BY_FOREGROUND, BY_DISAGREEMENT, AT_RANDOM)
 _LEAST_FOREGROUND = 0.01
 """Share of a region's pixels that the model gives a class, from which on it holds foreground."""
 
+_REVIEWED_SHARE = 0.5
+"""Share of a region's pixels from which on it counts as reviewed."""
+
 _GUARD = 1
 """Slices beside a reviewed one, which look like it and are not suggested."""
+
+Judge = Callable[[int], tuple[UInt8, Floats]]
+"""Slice -> labels (H, W) and uncertainty (H, W) of a model."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,9 @@ class Region:
     disagreement: float = np.nan
 
     @property
-    def pixels(self) -> int:
-        """Pixels to look at: what painting the region costs."""
-        return self.height * self.width
+    def box(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
 
 def candidate_slices(depth: int, reviewed: Iterable[int], count: int) -> list[int]:
@@ -62,6 +70,45 @@ def candidate_slices(depth: int, reviewed: Iterable[int], count: int) -> list[in
     free = [z for z in range(depth) if z not in near]
     free = free or [z for z in range(depth) if z not in used]
     return sorted(free[position] for position in nested_order(len(free), count))
+
+
+def unreviewed_slices(project: AnnotationProject, count: int) -> list[int]:
+    """List slices of a project that may be suggested: those with an unreviewed part come last.
+
+    Raises:
+        FibsegError: every slice is reviewed everywhere, or kept for a test.
+    """
+    depth = project.image.shape[0]
+    reviewed = sorted(project.reviewed_slices())
+    test = project.state.splits.get("test", ())
+    fresh = candidate_slices(depth, [*reviewed, *test], count)
+    if fresh:
+        return fresh
+    partly = [z for z in reviewed if z not in test and not project.layers.reviewed(z).all()]
+    if not partly:
+        raise FibsegError("every slice is reviewed.")
+    return sorted(partly[position] for position in nested_order(len(partly), count))
+
+
+def unreviewed_regions(
+    project: AnnotationProject, slices: Iterable[int], size: Sequence[int], judge: Judge | None
+) -> list[Region]:
+    """List regions of about `size` in slices of a project, but for those that are reviewed.
+
+    A region is reviewed if half of its pixels are. Where a model is there, `judge` measures them.
+
+    Raises:
+        FibsegError: all of them are reviewed.
+    """
+    entries = measured_candidates(slices, project.image.shape[1:], size, judge)
+    left = [
+        region
+        for region in entries
+        if project.layers.reviewed(region.z)[region.box].mean() < _REVIEWED_SHARE
+    ]
+    if not left:
+        raise FibsegError("at least half of every region is reviewed.")
+    return left
 
 
 def regions_of(z: int, shape: Sequence[int], size: Sequence[int]) -> list[Region]:
@@ -84,14 +131,10 @@ def _edges(length: int, size: int) -> list[tuple[int, int]]:
 
 def judged(region: Region, labels: UInt8, uncertainty: Floats) -> Region:
     """Measure a region in the labels (H, W) and uncertainty (H, W) of a model."""
-    box = (
-        slice(region.y, region.y + region.height),
-        slice(region.x, region.x + region.width),
-    )
     return replace(
         region,
-        foreground=float((labels[box] > 0).mean()),
-        disagreement=float(uncertainty[box].mean()),
+        foreground=float((labels[region.box] > 0).mean()),
+        disagreement=float(uncertainty[region.box].mean()),
     )
 
 
@@ -131,10 +174,6 @@ def suggest_regions(
             if fits and len(chosen) < count:
                 chosen.append(region)
     return sorted(chosen, key=lambda region: (region.z, region.y, region.x))
-
-
-Judge = Callable[[int], tuple[UInt8, Floats]]
-"""Slice -> labels (H, W) and uncertainty (H, W) of a model."""
 
 
 def measured_candidates(

@@ -97,7 +97,8 @@ def _score_table(scores: Sequence[ClassScore], slices: int) -> Table:
         "FN",
         "UD",
         "FP",
-        title=f"{slices} slices; F1 is the mean over the slices that hold the class",
+        title=f"{slices} {'slice' if slices == 1 else 'slices'}; F1 is the mean over the slices "
+        "that hold the class",
         caption="components: detected, missed, under-detected, false",
     )
     for class_score in scores:

@@ -157,8 +157,6 @@ class PredictConfig:
     adapt: str
     windows: str
     tile: int
-    shards: int
-    shard: int
     precision: str
     device: str
     threads: int | None

@@ -9,7 +9,7 @@ with the patches (`fibseg.data.sampling`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fibseg.arrays import IGNORE
+from fibseg.data.patches import Batch
 from fibseg.data.sampling import Augmentation
-
-if TYPE_CHECKING:
-    from fibseg.data.patches import Batch
 
 _BLUR_REACH = 3
 """Standard deviations of a blur that its kernel covers."""
@@ -32,28 +30,45 @@ _CHARGE_KEPT = 0.96
 """The part of the charging that is left one pixel further along the line."""
 
 
-def augmentation_generator(device: torch.device, seed: int, epoch: int) -> torch.Generator:
-    """Make the generator of an epoch, which shares its stream with no other."""
+class Generators(NamedTuple):
+    """Where the random numbers of an epoch come from.
+
+    Attributes:
+        numbers: of those that belong to a patch, on the host, where they decide what is computed.
+        fields: of those that belong to pixels, on the device of the patches; on a CPU the same.
+    """
+
+    numbers: torch.Generator
+    fields: torch.Generator
+
+
+def augmentation_generators(device: torch.device, seed: int, epoch: int) -> Generators:
+    """Make the generators of an epoch, which share their stream with no other."""
     # 2 keeps it apart from the streams of patches.
     state = np.random.SeedSequence([2, seed, epoch]).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state[0]) >> 1)
+    numbers, fields = (
+        torch.Generator(place).manual_seed(int(state[0]) >> 1) for place in ("cpu", device)
+    )
+    return Generators(numbers, numbers if device.type == "cpu" else fields)
 
 
-def augmented(batch: Batch, settings: Augmentation, generator: torch.Generator) -> Batch:
+def augmented(batch: Batch, settings: Augmentation, generators: Generators) -> Batch:
     """Change the patches of a batch, by the same numbers in all channels of a patch.
+
+    The host never waits for the device.
 
     Args:
         batch: images (N, C, H, W) in [0, 1], labels and objects (N, H, W), which follow where
             places move; what comes in from beyond the border is mirrored, and labelled IGNORE.
         settings: how much.
-        generator: on the device of the batch.
+        generators: of this epoch, for the device of the batch.
     """
     if settings.is_plain:
         return batch
     images = batch.images
     labels = batch.labels
     objects = batch.objects
-    draw = _Draw(generator, len(labels), settings.share, images.device)
+    draw = _Draw(generators, len(labels), settings.share, images.device)
     if settings.scale > 0 or settings.elastic > 0:
         places = _places(labels, settings, draw)
         outside = (places.abs() > 1 + 1e-6).any(dim=-1)
@@ -72,23 +87,35 @@ def augmented(batch: Batch, settings: Augmentation, generator: torch.Generator) 
 class _Draw:
     """Random numbers for N patches; as many whatever the outcome, so that streams stay in step."""
 
-    generator: torch.Generator
+    generators: Generators
     count: int
     share: float
     device: torch.device
 
     def chosen(self) -> Tensor:
         """(N, 1, 1, 1) 1 with the chance of a change, else 0."""
-        return (self.uniform(0, 1) < self.share).float()
+        return self.on_device(self.chosen_on_host())
 
     def uniform(self, low: float, high: float) -> Tensor:
         """(N, 1, 1, 1) numbers of a range."""
-        numbers = torch.rand(self.count, 1, 1, 1, generator=self.generator, device=self.device)
+        return self.on_device(self.uniform_on_host(low, high))
+
+    def chosen_on_host(self) -> Tensor:
+        """As `chosen`, where it decides what is computed."""
+        return (self.uniform_on_host(0, 1) < self.share).float()
+
+    def uniform_on_host(self, low: float, high: float) -> Tensor:
+        """As `uniform`, where it decides what is computed."""
+        numbers = torch.rand(self.count, 1, 1, 1, generator=self.generators.numbers)
         return low + (high - low) * numbers
 
     def normal(self, *shape: int) -> Tensor:
         """(N, *shape) numbers of the standard normal distribution."""
-        return torch.randn(self.count, *shape, generator=self.generator, device=self.device)
+        return torch.randn(self.count, *shape, generator=self.generators.fields, device=self.device)
+
+    def on_device(self, numbers: Tensor) -> Tensor:
+        """Copy numbers of the host to the device."""
+        return numbers.to(self.device, non_blocking=True)
 
 
 def _places(labels: Tensor, settings: Augmentation, draw: _Draw) -> Tensor:
@@ -129,19 +156,20 @@ def _other_sharpness(images: Tensor, settings: Augmentation, draw: _Draw) -> Ten
     """Blur some patches, and give some larger pixels."""
     height, width = images.shape[-2:]
     if settings.blur > 0:
-        chosen = draw.chosen()
-        deviation = draw.uniform(0.3 * settings.blur, settings.blur)
-        which = chosen.flatten() > 0
-        if which.any():
+        chosen = draw.chosen_on_host()
+        deviation = draw.uniform_on_host(0.3 * settings.blur, settings.blur)
+        positions = chosen.flatten().nonzero().flatten()
+        if len(positions):
             reach = int(np.ceil(_BLUR_REACH * settings.blur))
-            steps = torch.arange(-reach, reach + 1, device=images.device)
-            kernels = (-0.5 * (steps / deviation[which].flatten()[:, None]) ** 2).exp()
+            steps = torch.arange(-reach, reach + 1)
+            kernels = (-0.5 * (steps / deviation[positions].flatten()[:, None]) ** 2).exp()
+            kernels = draw.on_device(kernels / kernels.sum(1, keepdim=True))
+            which = draw.on_device(positions)
             images = images.clone()
-            images[which] = _blurred(images[which], kernels / kernels.sum(1, keepdim=True))
+            images[which] = _blurred(images[which], kernels)
     if settings.coarse > 1:
-        chosen = draw.chosen()
-        factors = draw.uniform(1, settings.coarse)
-        # One copy to the host tells which patches, and how much.
+        chosen = draw.chosen_on_host()
+        factors = draw.uniform_on_host(1, settings.coarse)
         table = torch.stack([chosen.flatten(), factors.flatten()]).T.tolist()
         images = images.clone()
         for index, (is_chosen, factor) in enumerate(table):

@@ -10,9 +10,9 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fibseg.data.augmentation import augmentation_generator, augmented
+from fibseg.data.augmentation import Generators, augmentation_generators, augmented
 from fibseg.data.grey import GreyRange
-from fibseg.data.patches import Batch, PatchBatches, SlicePixels
+from fibseg.data.patches import Batch, PatchBatches, SlicePixels, bytes_of_pixel
 from fibseg.data.sampling import Augmentation, Patches, PatchSampler
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.channels import Channels
@@ -99,7 +99,7 @@ class StackDataModule(LightningDataModule):
         }
         self._batches = {"train": plan.batches, "validation": plan.validation_batches}
         self._on_device: dict[str, SlicePixels] = {}
-        self._generator: torch.Generator | None = None
+        self._generators: Generators | None = None
 
     def setup(self, stage: str) -> None:
         """Filter the slices and put them on the training device."""
@@ -121,19 +121,15 @@ class StackDataModule(LightningDataModule):
             progress=self._progress,
         )
         pixels = iter(channels)
-        # Labels take as much as one channel, and objects as four.
-        planes = self._channels.count + 1 + 4 * self._plan.objects
-        needed = sum(image[0].nbytes for image in images) * planes
+        pixel_bytes = bytes_of_pixel(self._channels.count) + 4 * self._plan.objects
+        needed = sum(image[0].size for image in images) * pixel_bytes
         device = self._device(needed)
         for split, split_slices in self._slices.items():
             self._on_device[split] = SlicePixels(
-                images=[torch.from_numpy(next(pixels)).to(device) for _ in split_slices],
-                labels=[torch.from_numpy(item.labels).to(device) for item in split_slices],
-                objects=[
-                    torch.from_numpy(item.objects).to(device)
-                    for item in split_slices
-                    if item.objects is not None
-                ]
+                images=[next(pixels) for _ in split_slices],
+                labels=[item.labels for item in split_slices],
+                device=device,
+                objects=[item.objects for item in split_slices if item.objects is not None]
                 if self._plan.objects
                 else None,
             )
@@ -180,10 +176,10 @@ class StackDataModule(LightningDataModule):
         settings = self._plan.augmentation
         if settings is None or self.trainer is None or not self.trainer.training:
             return batch
-        if self._generator is None:
+        if self._generators is None:
             seeds = (self._plan.seed, self.trainer.current_epoch)
-            self._generator = augmentation_generator(batch.images.device, *seeds)
-        return augmented(batch, settings, self._generator)
+            self._generators = augmentation_generators(batch.images.device, *seeds)
+        return augmented(batch, settings, self._generators)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Load the batches of the trainer's current epoch."""
@@ -195,7 +191,7 @@ class StackDataModule(LightningDataModule):
 
     def _loader(self, split: str) -> DataLoader[Batch]:
         def draw() -> Patches:
-            self._generator = None  # each pass has one of its own
+            self._generators = None  # each pass has one of its own
             return self.draw(split, self.trainer.current_epoch if self.trainer is not None else 0)
 
         batches = PatchBatches(

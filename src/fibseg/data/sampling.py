@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fibseg.arrays import IGNORE, Ints, UInt8
 from fibseg.errors import FibsegError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 # A schema of conf/augmentation: no defaults, and not frozen, as those of data descriptions.
@@ -68,7 +64,8 @@ class Patches:
         index: position of the slice in the list that the sampler was given.
         row: first row of the patch in the slice.
         column: first column of the patch in the slice.
-        quarter_turns: 0 to 3, counter-clockwise, done before the flips.
+        quarter_turns: 0 to 3, counter-clockwise, done before the flips. Microscopes have no up or
+            down, so that all eight are as likely; nothing is elastic.
         flip_columns: 1 where the patch is mirrored left to right.
         flip_rows: 1 where the patch is mirrored top to bottom.
         drawn_class: the class whose pixel the patch was centred on; 0 for a random place.
@@ -84,10 +81,6 @@ class Patches:
 
     def __len__(self) -> int:
         return len(self.index)
-
-    def take(self, which: Ints) -> Patches:
-        """Take some of the patches, in the order of the positions `which`."""
-        return Patches(**{name: values[which] for name, values in vars(self).items()})
 
 
 class PatchSampler:
@@ -207,20 +200,3 @@ def _pixels_of_class(index: int, labels: Sequence[UInt8]) -> tuple[Ints, Ints]:
 def _centred(position: Ints, length: Ints, size: int) -> Ints:
     """Compute the start of a patch of `size` around a position, shifted inside [0, length)."""
     return np.clip(position - size // 2, 0, length - size)
-
-
-def turned(pixels: Tensor, quarter_turns: int, flip_columns: bool, flip_rows: bool) -> Tensor:
-    """Turn (..., h, w) by quarters, counter-clockwise, then mirror columns and rows.
-
-    Microscopes have no up or down, so that all eight flips and quarter turns of a patch are as
-    likely. Nothing elastic.
-
-    Args:
-        pixels: of a square patch.
-        quarter_turns: 0 to 3.
-        flip_columns: whether left and right change places.
-        flip_rows: whether top and bottom change places.
-    """
-    # The turn comes before the flips, as in the authors' code: it is part of the patch stream.
-    mirrored = [axis for axis, flip in ((-1, flip_columns), (-2, flip_rows)) if flip]
-    return pixels.rot90(quarter_turns, (-2, -1)).flip(mirrored)

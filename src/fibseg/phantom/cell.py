@@ -6,7 +6,7 @@ the grey level (dark border, inside). Vesicles, lysosomes and lipid droplets are
 background, as in many annotations. `texture` gives the grain of the cytoplasm; `camera` adds what
 the microscope does.
 All lengths are in pixels of the slice; one slice is about `Z_STEP` pixels thick (20 nm against
-5 nm). The stack is drawn slice by slice: beyond the two results it needs the memory of a few
+5 nm). The stack is drawn slice by slice: beyond the three results it needs the memory of a few
 slices.
 """
 

@@ -49,7 +49,11 @@ def organelles_of(cell: Cell, depth: int, rng: Generator, touching: int = 0) -> 
     organelles = _crossing_organelles(cell, heights, rng)
     # Before the others, which fill the cell.
     for _ in range(touching):
-        organelles += _touching_mitochondria(organelles, cell, heights, rng)
+        more = _touching_mitochondria(organelles, cell, heights, rng)
+        # A full cell: to look for room again takes as long, and finds as little.
+        if not more:
+            break
+        organelles += more
     # In units of the organelles, which shrink with the cell: a small cell holds as many.
     volume = np.pi * cell.axes[0] * cell.axes[1] * depth * Z_STEP / cell.scale**3
     _add_tubes(organelles=organelles, cell=cell, heights=heights, volume=volume, rng=rng)

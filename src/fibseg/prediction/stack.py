@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,8 +16,8 @@ from fibseg.errors import FibsegError
 from fibseg.filters.patches import PatchFilter, channels_of
 from fibseg.prediction.ensemble import Source, sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
-from fibseg.prediction.labeller import Decided, Labeller, label_slice, network_of, objects_of
-from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter
+from fibseg.prediction.labeller import Decided, Labeller, decide_slice, network_of, objects_of
+from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter_loads
 from fibseg.prediction.output.changes import READER_THREADS, slice_digest
 from fibseg.prediction.slices import WindowedNetwork, autocast, smallest_of
 from fibseg.prediction.voxels import nearest
@@ -71,7 +71,7 @@ class _PreparedSlice:
 def label_stack(
     labeller: Labeller,
     stack: Stack,
-    positions: Sequence[int],
+    positions: Iterable[int],
     watched: Collection[int] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[LabelledSlice]:
@@ -80,7 +80,7 @@ def label_stack(
     Args:
         labeller: what labels a slice.
         stack: the image.
-        positions: of the slices.
+        positions: of the slices, asked for a few ahead.
         watched: positions of slices whose confidence is measured.
         say: takes a line where memory is short.
 
@@ -93,7 +93,9 @@ def label_stack(
     sources = list(sources_of(labeller.models))
     smallest = smallest_of(labeller.models)
     height, width = stack.shape[1:]
-    load = Load(labeller.windows, labeller.compute.batch_size)
+    load = labeller.first_load
+    device = labeller.compute.device
+    exact_tiles = has_exact_tiles(labeller.models)
     with ExitStack() as resources:
         patch_filter = None
         if model.channels.by_patch:
@@ -114,10 +116,12 @@ def label_stack(
                 compute = replace(labeller.compute, batch_size=load.batch_size)
                 windowed = WindowedNetwork(network, load.windows, compute, patch_filter)
                 with autocast(compute):
-                    return label_slice(labeller, windowed, channels, measured)
+                    return decide_slice(labeller, windowed, channels, measured)
 
             # What fitted is kept, so that not every slice runs out of memory first.
-            decision, load = fitting(label, load, _lighter_loads(labeller, channels, say))
+            decision, load = fitting(
+                label, load, lighter_loads(device, exact_tiles, channels.shape, say)
+            )
             layers = decision.layers
             labels = without_small(decision.labels, smallest)
             objects = objects_of(labeller, labels, decision.maps)
@@ -136,27 +140,8 @@ def label_stack(
             )
 
 
-def _lighter_loads(
-    labeller: Labeller, channels: UInt8, say: Callable[[str], None]
-) -> Callable[[Load], Load | None]:
-    """Give the function that finds the next load for a slice (C, H, W), and says that it did."""
-    exact_tiles = has_exact_tiles(labeller.models)
-
-    def next_load(load: Load) -> Load | None:
-        height, width = channels.shape[1:]
-        lightened = lighter(load, height, width, exact_tiles)
-        if lightened is not None and lightened.windows != load.windows:
-            say(
-                f"{labeller.compute.device}: too little memory for windows {load.windows}; from "
-                f"here on {lightened.windows}, which give the same labels"
-            )
-        return lightened
-
-    return next_load
-
-
 def _prepared(
-    labeller: Labeller, stack: Stack, positions: Sequence[int], sources: Sequence[Source]
+    labeller: Labeller, stack: Stack, positions: Iterable[int], sources: Sequence[Source]
 ) -> Iterator[tuple[int, _PreparedSlice | FibsegError]]:
     """Read and filter slices ahead of the network; an error of reading takes the slice's place."""
     processes = labeller.compute.processes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -56,19 +55,29 @@ def seed_torch(seed: int, epoch: int) -> None:
     torch.manual_seed(int(state[0]))
 
 
-def _mean_of_steps(kept: float) -> Callable[[Any, Any, Tensor | int], None]:
-    """The update of an exponential mean that keeps less at first, when weights change most.
+class MeanOfSteps(AveragedModel):
+    """An exponential mean of weights over the steps, which keeps less at first.
 
     After n steps it keeps (1 + n) / (10 + n) of itself, `kept` at most, as in TensorFlow's
-    ExponentialMovingAverage with a number of updates.
+    ExponentialMovingAverage with a number of updates: weights change most at first. Statistics of
+    batch norms are averaged as weights are, since they belong to them.
     """
 
-    def update(averaged: Any, current: Any, steps: Tensor | int) -> None:
-        count = int(steps)
-        share = min(kept, (1 + count) / (10 + count))
-        get_ema_multi_avg_fn(share)(averaged, current, steps)  # type: ignore[no-untyped-call]
+    def __init__(self, network: nn.Module, kept: float):
+        super().__init__(network, multi_avg_fn=self._update, use_buffers=True)
+        self._kept = kept
 
-    return update
+    def _update(self, averaged: Any, current: Any, _: Tensor | int) -> None:
+        count = int(self.n_averaged)
+        share = min(self._kept, (1 + count) / (10 + count))
+        get_ema_multi_avg_fn(share)(averaged, current, count)  # type: ignore[no-untyped-call]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        # The number of steps stays on the host, which else waits for the device to read it.
+        count = self._buffers.pop("n_averaged")
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._buffers["n_averaged"] = count
+        return self
 
 
 class Segmentation(LightningModule):
@@ -109,10 +118,7 @@ class Segmentation(LightningModule):
         self.network = network.to(memory_format=torch.channels_last)
         self.average = None
         if optimisation.ema > 0:
-            # Statistics of batch norms are averaged as weights are: they belong to them.
-            self.average = AveragedModel(
-                self.network, multi_avg_fn=_mean_of_steps(optimisation.ema), use_buffers=True
-            )
+            self.average = MeanOfSteps(self.network, optimisation.ema)
         if compiled:
             # In place, so that the weights keep their names.
             self.network.compile()
@@ -121,7 +127,10 @@ class Segmentation(LightningModule):
         self.loss = loss
         self.optimisation = optimisation
         # On the device: predictions of a validation need not be copied to the host.
-        self.confusion = MulticlassConfusionMatrix(len(class_names), ignore_index=IGNORE)
+        # Its checks of the values would make the host wait for each of them.
+        self.confusion = MulticlassConfusionMatrix(
+            len(class_names), ignore_index=IGNORE, validate_args=False
+        )
         self.epoch_metrics: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
         self._epoch_start = 0.0
@@ -154,12 +163,12 @@ class Segmentation(LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Compute the loss of a mini-batch, and add up what it held."""
         loss = self._loss(self.network, batch)[0]
-        foreground = (batch.labels > 0) & (batch.labels != IGNORE)
-        pixels = torch.stack([(batch.labels == k).sum() for k in range(len(self.class_names))])
+        classes = torch.arange(len(self.class_names), device=batch.labels.device)
+        counts = (batch.labels[:, None] == classes[:, None, None]).sum((2, 3))  # (N, K)
         # Sums stay on the device: reading one would make the host wait for the step.
         self._add("loss", loss.detach())
-        self._add("pixels", pixels)
-        self._add("with_class", foreground.flatten(1).any(1).sum())
+        self._add("pixels", counts.sum(0))
+        self._add("with_class", counts[:, 1:].any(1).sum())
         self._add("centred", (batch.drawn_class > 0).sum())
         self._add("patches", torch.tensor(len(batch.labels)))
         return loss

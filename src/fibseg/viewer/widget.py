@@ -16,9 +16,9 @@ from fibseg.annotation.state import STATE_FILE
 from fibseg.annotation.suggestion import (
     AT_RANDOM,
     BY_FOREGROUND,
-    candidate_slices,
-    measured_candidates,
     suggest_regions,
+    unreviewed_regions,
+    unreviewed_slices,
 )
 from fibseg.data.splits import split_of
 from fibseg.errors import FibsegError
@@ -168,10 +168,7 @@ class AnnotationWidget(ProjectForm):
     def suggest(self) -> None:
         """Choose the next half slice to paint, and show it."""
         project = self._session.project
-        used = [*project.reviewed_slices(), *project.state.splits.get("test", ())]
-        slices = candidate_slices(project.image.shape[0], used, _LOOKED_AT)
-        if not slices:
-            raise FibsegError("every slice is reviewed.")
+        slices = unreviewed_slices(project, _LOOKED_AT)
         run = current_model(project)
         measured: dict[int, Any] = {}
         if run is None:
@@ -263,10 +260,11 @@ class AnnotationWidget(ProjectForm):
         return run
 
     def _suggest_of(self, slices: Sequence[int], measured: dict[int, Any]) -> None:
-        _, height, width = self._session.image.shape
+        project = self._session.project
+        _, height, width = project.image.shape
         judge = measured.__getitem__ if measured else None
-        candidates = measured_candidates(slices, (height, width), (height, width // 2), judge)
-        seed = self._session.project.journal.count
+        candidates = unreviewed_regions(project, slices, (height, width // 2), judge)
+        seed = project.journal.count
         (region,) = suggest_regions(candidates, 1, BY_FOREGROUND if measured else AT_RANDOM, seed)
         self._canvas.show_region(region)
         self.status.setText(

@@ -188,6 +188,6 @@ def test_score_compares_within_the_region(folder: Path, capsys: pytest.CaptureFi
     region = write_shapes(folder / "shapes.csv", (1, "rectangle", RECTANGLE))
     assert main(["score", *files, "--reviewed", region]) == 0
     inside = capsys.readouterr().out
-    assert "1 slices" in inside and "1.000" in inside
+    assert "1 slice;" in inside and "1.000" in inside
     assert main(["score", *files, "--slices", "1"]) == 0
     assert "1.000" not in capsys.readouterr().out

@@ -17,13 +17,15 @@ import torch
 from fibseg.models.objects import ObjectRules
 from fibseg.models.trained import TrainedModel, save_model
 from fibseg.prediction.instances import slice_objects
-from fibseg.prediction.output.shards import Shard
-from fibseg.prediction.output.staging import KeptSlice, Output, Staging
+from fibseg.prediction.output.outputs import KeptSlice, Output
+from fibseg.prediction.output.session import StackSession
+from fibseg.prediction.output.staging import Staging
+from fibseg.prediction.whole_cell import label_and_keep
 from fibseg.stack import open_stack, read_notes, write_stack
 from tests.support import Commands
 from tests.support.forked import start_prediction
 from tests.support.instances import RULES, noise, same_partition, slowly_linked, with_head
-from tests.support.labelling import label_into, labeller, stack_of
+from tests.support.labelling import files_of, label_into, labeller, stack_of
 from tests.support.models import trained
 
 SHAPE = (14, 56, 72)
@@ -165,31 +167,34 @@ def test_mistakes(commands: Commands, cell: Path) -> None:
     assert not (cell / "out.tif").exists()
 
 
-def staged(path: Path, shape: tuple[int, int, int] = SHAPE) -> Staging:
+def staged(path: Path, shape: tuple[int, int, int] = SHAPE, suffix: str = ".tif") -> Staging:
     """A staging folder of labels and objects."""
+    rules = model_of_cell().objects
     outputs = [
-        Output(path / "labels.tif", "uint8", {"holds": "labels"}),
-        Output(path / "objects.tif", "uint32", {"holds": "objects"}, model_of_cell().objects),
+        Output(path / f"labels{suffix}", "uint8", {"holds": "labels"}),
+        Output(path / f"objects{suffix}", "uint32", {"holds": "objects"}, rules),
     ]
     return Staging(outputs, shape, [20.0, 5.0, 5.0])
 
 
-def test_shards_in_any_order_and_damaged_slices_give_the_same_ids(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+def test_processes_and_damaged_slices_give_the_same_ids(tmp_path: Path, suffix: str) -> None:
     model = model_of_cell()
     whole = labeller(model, objects=model.objects)
-    label_into(staged(tmp_path / "whole"), whole, stack_of(image()))
-    parts = staged(tmp_path / "parts")
-    for number in (2, 0):
-        label_into(parts, whole, stack_of(image()), Shard(number, 3))
-    # As after a kill while a slice was written.
+    label_into(staged(tmp_path / "whole", suffix=suffix), whole, stack_of(image()))
+    parts = staged(tmp_path / "parts", suffix=suffix)
+    # A process that labels some slices, and is killed; one of them is damaged.
+    with StackSession(parts.folder):
+        parts.begin({"made": "here"})
+        for _ in label_and_keep(whole, stack_of(image()), [9, 1, 2], parts):
+            pass
     parts.file(1).write_bytes(parts.file(1).read_bytes()[:100])
-    label_into(parts, whole, stack_of(image()), Shard(1, 3))
-    assert not (tmp_path / "parts" / "objects.tif").exists()
-    label_into(parts, whole, stack_of(image()), Shard(0, 3))
-    for name in ("labels.tif", "objects.tif"):
-        first = tmp_path / "whole" / name
-        assert first.read_bytes() == (tmp_path / "parts" / name).read_bytes()
-    assert tifffile.imread(tmp_path / "whole" / "objects.tif").max() > 10
+    label_into(staged(tmp_path / "parts", suffix=suffix), whole, stack_of(image()))
+    for name in ("labels", "objects"):
+        first = files_of(tmp_path / "whole" / f"{name}{suffix}")
+        assert first == files_of(tmp_path / "parts" / f"{name}{suffix}")
+    objects = open_stack(tmp_path / "whole" / f"objects{suffix}")
+    assert max(page.max() for page in objects) > 10
 
 
 def test_a_slice_that_changes_gives_the_objects_of_a_new_prediction(
@@ -241,7 +246,7 @@ def test_memory_of_assembling_does_not_grow_with_the_depth(tmp_path: Path) -> No
             k = min(z % 14, 14 - z % 14)
             staging.write(z, [labels[k], objects[k]], KeptSlice(0.0, "0" * 16, zeroed=False))
         tracemalloc.start()
-        assert staging.assemble() is not None
+        assert staging.finish() is not None
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

@@ -21,7 +21,7 @@ def test_a_capsule_has_one_branch_of_its_length(
 ) -> None:
     skeleton = measure_skeleton(capsule(320.0, 40.0, spacing, direction), spacing)
     assert skeleton.branches == 1
-    assert skeleton.length == pytest.approx(320, rel=0.04)
+    assert skeleton.length == pytest.approx(320, rel=0.08)
 
 
 @BOTH
@@ -29,6 +29,26 @@ def test_a_torus_is_a_ring_of_one_branch(spacing: Spacing) -> None:
     skeleton = measure_skeleton(torus(180.0, 40.0, spacing), spacing)
     assert skeleton.branches == 1
     assert skeleton.length == pytest.approx(2 * np.pi * 180, rel=0.02)
+
+
+@BOTH
+def test_a_rough_surface_makes_no_branches(spacing: Spacing) -> None:
+    """As of labels that were painted slice by slice: each slice is moved by up to two pixels."""
+    rng = np.random.default_rng(0)
+    mask = capsule(320.0, 60.0, spacing, (1, 1, 1))
+    rough = np.stack([np.roll(page, rng.integers(-2, 3, 2), (0, 1)) for page in mask])
+    skeleton = measure_skeleton(rough, spacing)
+    assert skeleton.branches == 1
+    assert skeleton.length == pytest.approx(320, rel=0.15)
+
+
+def test_a_string_between_two_balls_is_not_smoothed_away() -> None:
+    z, y, x = positions(700.0, CUBES)
+    balls = [z**2 + y**2 + (x - at) ** 2 < 80**2 for at in (-200, 200)]
+    string = (z**2 + y**2 < 12**2) & (np.abs(x) < 200)
+    skeleton = measure_skeleton(balls[0] | balls[1] | string, CUBES)
+    assert skeleton.branches == 1
+    assert skeleton.length == pytest.approx(400, rel=0.1)
 
 
 @BOTH

@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> None:
         AT_RANDOM,
         BY_DISAGREEMENT,
         STRATEGIES,
-        candidate_slices,
-        measured_candidates,
         suggest_regions,
+        unreviewed_regions,
+        unreviewed_slices,
     )
 
     require(
@@ -61,14 +61,11 @@ def run(options: argparse.Namespace) -> None:
     )
     console = plain_console(soft_wrap=True, highlight=False)
     with opened_project(Path(options.folder) / options.name) as project:
-        depth, height, width = project.image.shape
+        _, height, width = project.image.shape
         size = options.size or [height, max(1, width // 2)]
         if len(size) != 2 or min(size) < 1:
             raise FibsegError(f"--size: {size} is impossible; expected rows,columns, each above 0.")
-        used = [*project.reviewed_slices(), *project.state.splits.get("test", ())]
-        slices = candidate_slices(depth, used, options.look_at)
-        if not slices:
-            raise FibsegError("every slice is reviewed.")
+        slices = unreviewed_slices(project, options.look_at)
         run_path = current_model(project)
         kind = options.by
         judge = None
@@ -84,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
                 )
             }
             judge = measured.__getitem__
-        candidates = measured_candidates(slices, (height, width), size, judge)
+        candidates = unreviewed_regions(project, slices, size, judge)
         chosen = suggest_regions(candidates, options.count, kind, options.seed)
     table = Table("slice", "rows", "columns", "classes", "unsure", title=f"to paint next: {kind}")
     for region in chosen:

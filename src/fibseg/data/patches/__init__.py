@@ -4,6 +4,7 @@ Here: what a batch holds, and how it is made of coordinates. Not here: where pat
 (`fibseg.data.sampling`), how they are changed (`fibseg.data.augmentation`).
 """
 
-from fibseg.data.patches.batches import Batch, PatchBatches, SlicePixels, cut_patches
+from fibseg.data.patches.batches import PatchBatches
+from fibseg.data.patches.pixels import Batch, SlicePixels, bytes_of_pixel
 
-__all__ = ["Batch", "PatchBatches", "SlicePixels", "cut_patches"]
+__all__ = ["Batch", "PatchBatches", "SlicePixels", "bytes_of_pixel"]

@@ -1,4 +1,4 @@
-"""Patches cut from slices, and the batches that they make."""
+"""The batches of a pass over patches, filtered one by one where the filter asks for it."""
 
 from __future__ import annotations
 
@@ -6,72 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from fibseg.arrays import UInt8
-from fibseg.data.sampling import Patches, turned
+from fibseg.data.patches.pixels import Batch, SlicePixels
+from fibseg.data.sampling import Patches
 from fibseg.filters.patches import PatchFilter, channels_of
-
-
-class Batch(NamedTuple):
-    """A mini-batch of N patches.
-
-    Attributes:
-        images: (N, C, H, W) float32 in [0, 1], by `fibseg.filters.channels.Channels`.
-        labels: (N, H, W) int64 class indices, IGNORE where nothing is annotated.
-        drawn_class: (N,) the class each patch was centred on, 0 for a random place.
-        objects: (N, H, W) int32 numbers of objects, which follow the labels; 0 for none, UNKNOWN
-            (`fibseg.data.labels.instances`) where an object has no id; None without a head.
-    """
-
-    images: Tensor
-    labels: Tensor
-    drawn_class: Tensor
-    objects: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class SlicePixels:
-    """Slices on the training device: images (C, H, W) and labels (H, W), all uint8.
-
-    Where a network learns objects, there are their numbers (H, W) int32, too.
-    """
-
-    images: list[Tensor]
-    labels: list[Tensor]
-    objects: list[Tensor] | None = None
-
-
-def cut_patches(slices: SlicePixels, patches: Patches, size: int) -> Batch:
-    """Cut, turn and mirror patches of `size` pixels a side; their images are uint8 still."""
-    images = []
-    labels = []
-    objects = []
-    for i in range(len(patches)):
-        index = patches.index[i]
-        row = int(patches.row[i])
-        column = int(patches.column[i])
-        place = (..., slice(row, row + size), slice(column, column + size))
-        turns = int(patches.quarter_turns[i])
-        flips = (bool(patches.flip_columns[i]), bool(patches.flip_rows[i]))
-        # Image and labels are turned alike, or pixels would lose their class.
-        images.append(turned(slices.images[index][place], turns, *flips))
-        labels.append(turned(slices.labels[index][place], turns, *flips))
-        if slices.objects is not None:
-            objects.append(turned(slices.objects[index][place], turns, *flips))
-    classes = torch.stack(labels).long()
-    drawn_class = torch.as_tensor(patches.drawn_class, device=classes.device)
-    return Batch(
-        images=torch.stack(images),
-        labels=classes,
-        drawn_class=drawn_class,
-        objects=torch.stack(objects) if objects else None,
-    )
 
 
 def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Iterator[Batch]:
@@ -116,10 +58,10 @@ class PatchBatches(IterableDataset[Batch]):
         return self.batches
 
     def __iter__(self) -> Iterator[Batch]:
-        patches = self.draw()
-        parts = np.array_split(np.arange(len(patches)), self.batches)
+        # All places of a pass are copied to the device at once.
+        places = self.slices.places(self.draw(), self.size)
         batches: Iterator[Batch] = (
-            cut_patches(self.slices, patches.take(part), self.size) for part in parts
+            self.slices.cut(part, self.size) for part in places.tensor_split(self.batches, dim=1)
         )
         if self.patch_filter is not None:
             batches = filtered_ahead(batches, self.patch_filter)

@@ -1,6 +1,6 @@
 """Level of seeds, overlap of links and smallest object, chosen on validation slices.
 
-Objects are compared with the truth by the share of objects that are found, none false and none
+Objects are compared with the truth by the share of objects that are matched, none false and none
 missed, at intersections over union from .5 to .95, in the mean (mSA).
 """
 
@@ -64,10 +64,7 @@ def with_object_rules(
         return model
     maps = slice_maps(model, channels, windows, compute)
     indices = [list(model.class_names).index(name) for name in rules.classes]
-    chosen = chosen_rules(
-        rules=rules, class_indices=indices, slices=slices, labels=labels, maps=maps
-    )
-    return replace(model, objects=chosen)
+    return replace(model, objects=chosen_rules(rules, indices, slices, labels, maps=maps))
 
 
 def chosen_rules(
@@ -93,14 +90,14 @@ def chosen_rules(
     levels = LEVELS if maps is not None else (rules.level,)
     by_level = [objects_in_slices(labels, maps, class_indices, level) for level in levels]
     best = _best([judge.accuracy(objects, singles) for objects in by_level])
-    objects = by_level[best]
+    objects_of_slices = by_level[best]
     rules = replace(rules, level=levels[best])
     places = [entry.place for entry in slices]
     blocks = consecutive_places(places)
 
     def scores_of_rules(candidates: Sequence[ObjectRules]) -> list[float]:
         return [
-            judge.accuracy(linked_blocks(places, labels, objects, candidate), blocks)
+            judge.accuracy(linked_blocks(places, labels, objects_of_slices, candidate), blocks)
             for candidate in candidates
         ]
 

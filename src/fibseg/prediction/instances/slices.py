@@ -77,19 +77,23 @@ def slice_objects(
             continue
         components, count = ndimage.label(mask, structure=_EIGHT)
         if maps is not None:
-            components = _grown(components, count, maps[row], mask & (maps[row] > level))
+            components = _grown(components, count, maps[row], mask=mask, level=level)
         base = int(objects.max())
         objects[mask] = components[mask] + base
     return _in_order(objects)
 
 
 def _grown(
-    components: NDArray[np.int32], count: int, interior: NDArray[np.float32], cores: Mask
+    components: NDArray[np.int32],
+    count: int,
+    interior: NDArray[np.float32],
+    mask: Mask,
+    level: float,
 ) -> NDArray[np.int32]:
-    """Divide components (H, W) that hold several seeds among these; seeds are parts of `cores`."""
+    """Divide components (H, W) that hold several seeds among these."""
     from skimage.segmentation import watershed
 
-    seeds, seed_count = ndimage.label(cores)
+    seeds, seed_count = ndimage.label(mask & (interior > level))
     if seed_count < 2:
         return components
     # Seeds lie in one component each; all of a component's seeds have neighbouring positions here.

@@ -6,7 +6,7 @@ filtering slices (`fibseg.prediction.stack`), objects (`fibseg.prediction.instan
 
 from fibseg.prediction.labeller.network import (
     Decided,
-    label_slice,
+    decide_slice,
     network_of,
     objects_of,
     scores_with_maps,
@@ -17,7 +17,7 @@ __all__ = [
     "DISAGREEMENT",
     "Decided",
     "Labeller",
-    "label_slice",
+    "decide_slice",
     "network_of",
     "objects_of",
     "scores_with_maps",

@@ -44,7 +44,7 @@ class Decided:
     maps: Maps | None = None
 
 
-def label_slice(
+def decide_slice(
     labeller: Labeller, windowed: WindowedNetwork, channels: UInt8, measured: bool
 ) -> Decided:
     """Compute the labels of a slice (C, H, W), with its confidence where it is measured."""

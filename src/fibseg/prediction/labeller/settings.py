@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fibseg.machine import Compute
 from fibseg.models.objects import ObjectRules
 from fibseg.models.trained import TrainedModel
+from fibseg.prediction.memory import Load
 from fibseg.prediction.windows import Windows
 
 DISAGREEMENT = "disagreement"
@@ -27,6 +28,7 @@ class Labeller:
         turned: average over the eight flips and rotations.
         layers: beside the labels: DISAGREEMENT, or a class name for its probability.
         objects: how objects are told apart; None where they are not wanted.
+        load: less than `windows` and `compute` ask for, where the memory does not bear that.
     """
 
     models: Sequence[TrainedModel]
@@ -36,6 +38,12 @@ class Labeller:
     turned: bool = False
     layers: Sequence[str] = ()
     objects: ObjectRules | None = None
+    load: Load | None = None
+
+    @property
+    def first_load(self) -> Load:
+        """How much of a slice is seen at once, until memory is short."""
+        return self.load or Load(self.windows, self.compute.batch_size)
 
     @property
     def has_maps(self) -> bool:

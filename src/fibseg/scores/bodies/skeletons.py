@@ -14,12 +14,16 @@ import numpy as np
 
 from fibseg.arrays import Floats, Ints, Mask
 
-_SMOOTHED = 2
+_NEIGHBOURS = 2
 """Voxels on each side over which the positions along a branch are averaged: steps from voxel to
 voxel would make an oblique line up to a tenth too long."""
+
 _SPUR = 2.0
-"""Length of a spur at most, over the distance from its junction to the surface: the edge of a
-cylinder is the root of 2 times that distance away, the corner of a cube the root of 3 times."""
+"""Length of a spur at most, over the thickness at its junction: the edge of a cylinder is the root
+of 2 times that distance away, the corner of a cube the root of 3 times."""
+
+_SMOOTHING = 0.25
+"""Standard deviation of the smoothing of an object, over its largest distance to the surface."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Skeleton:
 def measure_skeleton(mask: Mask, spacing: tuple[float, float, float]) -> Skeleton:
     """Measure the skeleton of an object.
 
-    It ends about a radius before the tips of the object. Branches that end near the
-    surface round the junction where they begin are spurs and are left out.
+    It ends about a radius before the tips of the object. Branches that end near the surface round
+    the junction where they begin are spurs and are left out.
 
     Args:
         mask: (D, H, W) of the object, not empty.
@@ -50,44 +54,71 @@ def measure_skeleton(mask: Mask, spacing: tuple[float, float, float]) -> Skeleto
     # Loading numba takes a second.
     from fibseg.scores.bodies.thinning import thin_mask
 
-    cubes, sides = _finer(np.pad(mask, 1), spacing)
-    thickness = ndimage.distance_transform_edt(cubes, sampling=sides)
-    skeleton = thin_mask(cubes, thickness)
-    graph = _skeleton_graph(np.argwhere(skeleton), thickness[skeleton], np.array(sides))
+    cubes, sides = _smoothed(mask, spacing)
+    distance = ndimage.distance_transform_edt(cubes, sampling=sides)
+    skeleton = thin_mask(cubes, distance)
+    places = np.argwhere(skeleton)
+    thickness = _local_thickness(places, distance[skeleton], np.array(sides))
+    graph = _skeleton_graph(places, thickness, np.array(sides))
     _drop_spurs(graph)
     lengths = [length for _, _, length in graph.edges(data="length")]
     return Skeleton(float(sum(lengths)), len(lengths))
 
 
-def _finer(
+def _smoothed(
     mask: Mask, spacing: tuple[float, float, float]
 ) -> tuple[Mask, tuple[float, float, float]]:
-    """Resample a mask so that its voxels are cubes, about; gives their sides (z, y, x), too.
+    """Resample a mask to cubes, about, and smooth its surface; gives their sides (z, y, x), too.
 
-    Else the steps from slice to slice would be branches.
+    Steps from slice to slice, and the jitter of labels that were painted slice by slice, would be
+    branches by the hundred. Distances to the surface have no steps, and so are smoothed in its
+    place. Where that parts the object or makes it vanish, it is smoothed less.
     """
     from scipy import ndimage
 
     side = min(spacing)
-    if max(spacing) < 1.01 * side:
-        return mask, spacing
-    # Signed distances have no steps, so that the surface between two slices is smooth.
-    inside = ndimage.distance_transform_edt(mask, sampling=spacing)
-    outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    inside = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)
+    deviation = _SMOOTHING * float(inside.max())
+    # Room for the smooth surface, so that it is closed within the box.
+    margin = [int(np.ceil(3.0 * deviation / size)) + 1 for size in spacing]
+    padded = np.pad(mask, [(width, width) for width in margin])
+    inside = ndimage.distance_transform_edt(padded, sampling=spacing)
+    outside = ndimage.distance_transform_edt(~padded, sampling=spacing)
     signed = (inside - outside).astype(np.float32)
-    # The centres of outer voxels stay the outer centres.
-    counts = [
-        round((count - 1) * size / side) + 1
-        for count, size in zip(mask.shape, spacing, strict=True)
-    ]
-    factors = [after / before for after, before in zip(counts, mask.shape, strict=True)]
-    sides = [
-        size * (before - 1) / (after - 1)
-        for after, before, size in zip(counts, mask.shape, spacing, strict=True)
-    ]
-    cubes = np.asarray(ndimage.zoom(signed, factors, order=1) > 0)
-    # What touched by an edge alone may be gone.
-    return (cubes, (sides[0], sides[1], sides[2])) if cubes.any() else (mask, spacing)
+    sides = spacing
+    if max(spacing) > 1.01 * side:
+        # The centres of outer voxels stay the outer centres.
+        before = np.array(signed.shape)
+        after = np.round((before - 1) * np.array(spacing) / side).astype(int) + 1
+        signed = ndimage.zoom(signed, after / before, order=1)
+        z, y, x = (np.array(spacing) * (before - 1) / (after - 1)).tolist()
+        sides = (z, y, x)
+    corners = np.ones((3, 3, 3))
+    while deviation > 0.3 * side:
+        smooth = ndimage.gaussian_filter(signed, deviation / np.array(sides)) > 0
+        if ndimage.label(smooth, corners)[1] == 1:
+            return np.asarray(smooth), sides
+        deviation /= 2.0
+    cubes = np.asarray(signed > 0)
+    # What is connected by edges alone may be in pieces, or gone, where it was resampled.
+    return (cubes, sides) if cubes.any() else (np.pad(mask, 1), spacing)
+
+
+def _local_thickness(places: Ints, thickness: Floats, spacing: Floats) -> Floats:
+    """Give each voxel of a skeleton (M,) the radius of the largest ball of another that it is in.
+
+    By it a spur on a spur is measured by the body that both grow on (Hildebrand and Rueegsegger,
+    Journal of Microscopy 1997, doi:10.1046/j.1365-2818.1997.1340694.x).
+    """
+    from scipy.spatial import cKDTree
+
+    points = places * spacing
+    tree = cKDTree(points)
+    largest = thickness.copy()
+    for k in np.argsort(thickness).tolist():
+        # In ascending order, the largest ball comes last.
+        largest[tree.query_ball_point(points[k], thickness[k])] = thickness[k]
+    return largest
 
 
 def _skeleton_graph(places: Ints, thickness: Floats, spacing: Floats) -> Any:
@@ -169,7 +200,7 @@ def _length(line: Floats) -> float:
     smooth = line.copy()
     for k in range(1, len(line) - 1):
         # As many on both sides, so that the ends stay in place.
-        reach = min(_SMOOTHED, k, len(line) - 1 - k)
+        reach = min(_NEIGHBOURS, k, len(line) - 1 - k)
         smooth[k] = line[k - reach : k + reach + 1].mean(axis=0)
     return float(np.linalg.norm(np.diff(smooth, axis=0), axis=1).sum())
 
