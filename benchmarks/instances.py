@@ -6,8 +6,8 @@
 RUNS are folders of runs whose data description has a class of instances: true; some have a head
 (model.head), some have none. Of each run, the objects of the test slices are found by the rules in
 its model file: in 3-D over blocks of consecutive slices. The figures are those of
-`fibseg.scores.instances`, pooled over the classes that have objects. In the kept file "distance" is a
-head that was tried once and deleted.
+`fibseg.scores.instances`, pooled over the classes that have objects. In the kept file "distance" is
+a head that was tried once and deleted.
 """
 
 from __future__ import annotations
