@@ -32,9 +32,6 @@ from fibseg.runs.directory import RunDirectory
 from fibseg.runs.identity import read_config
 from fibseg.scores.instances import InstanceFigures, instance_figures, pooled_matches
 
-FIGURES = ("sa50", "msa", "voi_split", "voi_merge", "f1", "objects")
-
-
 def main() -> None:
     """Measure runs, or print the table of earlier figures."""
     parser = argparse.ArgumentParser(description=__doc__)
