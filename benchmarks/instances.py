@@ -32,6 +32,7 @@ from fibseg.runs.directory import RunDirectory
 from fibseg.runs.identity import read_config
 from fibseg.scores.instances import InstanceFigures, instance_figures, pooled_matches
 
+
 def main() -> None:
     """Measure runs, or print the table of earlier figures."""
     parser = argparse.ArgumentParser(description=__doc__)
