@@ -181,13 +181,22 @@ def load_model(path: Path) -> TrainedModel:
         FibsegError: missing, damaged, newer than this program, or not a model of fibseg.
     """
     content = load_arrays(path) if path.suffix == ".safetensors" else load_whole(path)
+    return model_from(path, content)
+
+
+def model_from(path: Path, content: dict[str, Any], network: Model | None = None) -> TrainedModel:
+    """Make the model of a file's content; a `network` that is made already replaces the weights.
+
+    Raises:
+        FibsegError: as for `load_model`.
+    """
     content = _current_format(path, content)
     check_entries(path, content)
     kind = model_kind(content["architecture"])
-    if kind.file is None or path.suffix != Path(kind.file).suffix:
+    if network is None and (kind.file is None or path.suffix != Path(kind.file).suffix):
         raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
     _check_sizes(path, kind, content)
-    network = _network(path, content)
+    network = _network(path, content) if network is None else network
     if kind.compiled:
         try:
             cast(ForestNetwork, network).check()
@@ -195,11 +204,13 @@ def load_model(path: Path) -> TrainedModel:
             raise FibsegError(f"{path}: its weights do not fit its forest ({error}).") from error
     summary = content["grey_summary"]
     decision = content["decision"]
+    # JSON has lists alone, and a grey range is a key of dictionaries.
+    grey: list[Any] = [tuple(end) if isinstance(end, list) else end for end in content["window"]]
     return TrainedModel(
         # As in training, where it is the faster order.
         network=network.eval().to(memory_format=torch.channels_last),
         channels=Channels(tuple(content["areas"]), content["filter_scope"], content["context"]),
-        grey_range=GreyRange(*content["window"]),
+        grey_range=GreyRange(*grey),
         grey_summary=None if summary is None else GreySummary(**summary),
         decision=None if decision is None else Decision(**decision),
         **{name: content[name] for name in _SAME_IN_FILE},

@@ -14,7 +14,8 @@ from rich.console import Console
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute, arithmetic, choose_device, cores, print_warnings, set_threads
-from fibseg.models.trained import TrainedModel, load_model
+from fibseg.models.foreign.opening import open_model
+from fibseg.models.trained import TrainedModel
 from fibseg.prediction.adaptation import Adaptation, adapted
 from fibseg.prediction.ensemble import common_precision, common_windows
 from fibseg.prediction.output.changes import (
@@ -151,12 +152,13 @@ def make_labeller(
     config: PredictConfig, stack: Stack, console: Console
 ) -> tuple[Labeller, Adaptation, list[float] | None]:
     """Make the labeller of the slices; gives its adaptation and the stack's voxel size, too."""
+    # First: other libraries than torch take the number of threads when they open a model.
+    set_threads(config.threads)
     checkpoints = find_checkpoints(config, console)
-    models = [load_model(path) for path in checkpoints]
+    models = [open_model(path) for path in checkpoints]
     check_depth(stack, max(model.channels.context for model in models))
     voxel_size = known_voxel_size(config, stack, checkpoints, console)
     scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)
-    set_threads(config.threads)
     device = choose_device(config.device)
     is_auto = config.precision == "auto"
     compute = Compute(
@@ -209,7 +211,9 @@ def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
     models = f"{count} models, " if count > 1 else ""
     loss = ""
     chosen = labeller.models[0].windows
-    if chosen and count == 1 and config.windows == "auto":
+    # Of another program's network nothing was measured.
+    measured = chosen is not None and chosen["loss"] is not None
+    if chosen and measured and count == 1 and config.windows == "auto":
         loss = f", which lost {chosen['loss']:.3f} F1 on validation slices"
     compute = labeller.compute
     return (
