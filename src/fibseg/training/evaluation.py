@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +46,36 @@ def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[s
     Returns:
         The scores of each split.
     """
+    return evaluate_slices(run.directory, run.config.data, run.slices, class_names, label=label)
+
+
+def evaluate_slices(
+    directory: RunDirectory,
+    description: DataDescription,
+    slices: Mapping[str, Sequence[AnnotatedSlice]],
+    class_names: Sequence[str],
+    label: Label,
+) -> dict[str, SplitScore]:
+    """As `evaluate`, for labels that any program made.
+
+    Args:
+        directory: takes the labels.
+        description: of the data set.
+        slices: annotated slices by split.
+        class_names: names of the classes, background first.
+        label: labels slices.
+    """
     scores = {}
     for split in SCORED_SPLITS:
-        slices = run.slices[split]
-        labels = label(split, slices)
-        truths = [annotated.labels for annotated in slices]
-        places = [Place(annotated.volume, annotated.z) for annotated in slices]
+        of_split = slices[split]
+        labels = label(split, of_split)
+        truths = [annotated.labels for annotated in of_split]
+        places = [Place(annotated.volume, annotated.z) for annotated in of_split]
         scores[split] = score_slices(places, truths, labels, len(class_names))
         # A data set without test slices has scores of no slice.
-        if slices:
-            voxel_size = common_voxel_size(run.config.data, slices)
-            write_pages(run.directory.labels(split), labels, voxel_size)
+        if of_split:
+            voxel_size = common_voxel_size(description, of_split)
+            write_pages(directory.labels(split), labels, voxel_size)
     return scores
 
 
