@@ -34,6 +34,7 @@ from fibseg.models.foreign.running import Floats32, export_library, first_line
 from fibseg.models.trained import TrainedModel
 from fibseg.pages.figures import overlay
 from fibseg.phantom.cell import make_phantom
+from fibseg.rules import brief
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.identity import read_config
 from fibseg.stack import read_pages
@@ -60,6 +61,25 @@ class Publication:
 
     authors: Sequence[str] = ()
     license: str | None = None
+
+
+def check_publication(publication: Publication) -> None:
+    """Check what a person typed, before a network is traced.
+
+    Raises:
+        FibsegError: the licence is none of SPDX's list, or a library is missing.
+    """
+    spec = export_library("bioimageio.spec.generic.v0_3")
+    if publication.license is None:
+        return
+    try:
+        spec.LicenseId(publication.license)
+    # pydantic's ValidationError is one.
+    except ValueError as error:
+        raise FibsegError(
+            f"--license: {brief(publication.license)} is not on the list of SPDX "
+            "(https://spdx.org/licenses); expected one of it, such as CC-BY-4.0 or MIT."
+        ) from error
 
 
 def package_bytes(exchanged: ExchangedModel, run: RunDirectory, publication: Publication) -> bytes:

@@ -78,15 +78,16 @@ def test_a_slice_of_another_size_is_repeated_at_its_border(path: Path) -> None:
 
 def test_logits_and_a_single_channel_become_probabilities(path: Path) -> None:
     scores = expected_scores(TEST_INPUT[0, 0])
-    write_package(
-        path, graph=linear_graph(SLOPES, None), test_output=scores.astype(np.float32)
-    )
+    write_package(path, graph=linear_graph(SLOPES, None), test_output=scores.astype(np.float32))
     image = random_image((1, 64, 48))[0]
     expected = softmax(expected_scores(image))[0]
     assert np.abs(probabilities(path, image) - expected).max() < 1e-5
     one_class = axes_of("output", ["bright"], None)
     foreground = 1 / (1 + np.exp(-expected_scores(TEST_INPUT[0, 0], [[2.0]])))
-    for end, output in (("Sigmoid", foreground), (None, expected_scores(TEST_INPUT[0, 0], [[2.0]]))):
+    for end, output in (
+        ("Sigmoid", foreground),
+        (None, expected_scores(TEST_INPUT[0, 0], [[2.0]])),
+    ):
         write_package(
             path,
             graph=linear_graph([[2.0]], end),
@@ -234,7 +235,7 @@ def test_a_name_that_leaves_the_package_is_refused(path: Path, name: str) -> Non
         open_model(path)
 
 
-def test_links_and_zips_that_unpack_to_much_are_refused(path: Path, tmp_path: Path) -> None:
+def test_links_and_zips_that_unpack_to_much_are_refused(path: Path) -> None:
     write_package(path)
     with zipfile.ZipFile(path, "a") as archive:
         link = zipfile.ZipInfo("link")

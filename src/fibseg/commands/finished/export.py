@@ -62,6 +62,13 @@ def run(options: argparse.Namespace) -> None:
     from fibseg.export.exchanged import onnx_bytes, open_exchanged, program_bytes
     from fibseg.machine import plain_console, print_line
 
+    publication = None
+    if options.to == "bioimageio":
+        from fibseg.export.package import Publication, check_publication, package_bytes
+        from fibseg.runs.directory import RunDirectory
+
+        publication = Publication(options.author, options.license)
+        check_publication(publication)
     exchanged = open_exchanged(path)
     console = plain_console()
     if options.to == "onnx":
@@ -69,10 +76,7 @@ def run(options: argparse.Namespace) -> None:
     elif options.to == "torch":
         content = program_bytes(exchanged)
     else:
-        from fibseg.export.package import Publication, package_bytes
-        from fibseg.runs.directory import RunDirectory
-
-        publication = Publication(options.author, options.license)
+        assert publication is not None
         content = package_bytes(exchanged, RunDirectory(directory), publication)
         lacking = [f"--{name}" for name in ("author", "license") if not getattr(options, name)]
         if lacking:
