@@ -6,17 +6,12 @@ taken the test of bioimageio.core before it takes its name.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -24,11 +19,17 @@ from PIL import Image
 
 from fibseg.arrays import UInt8
 from fibseg.errors import FibsegError
-from fibseg.export.exchanged import OPSET, ExchangedModel, onnx_bytes
-from fibseg.export.texts import citations, package_name, readme, short_description
+from fibseg.export.description import (
+    CHECKPOINT_NAME,
+    ONNX_NAME,
+    Publication,
+    package_description,
+    takes_grey_values,
+)
+from fibseg.export.exchanged import ExchangedModel, onnx_bytes
+from fibseg.export.texts import readme
 from fibseg.filters.slices import slice_channels
 from fibseg.models.foreign.archive import DESCRIPTION_NAMES, Archive
-from fibseg.models.foreign.onnx_file import INPUT, OUTPUT
 from fibseg.models.foreign.package import described_package
 from fibseg.models.foreign.running import Floats32, export_library, first_line
 from fibseg.models.trained import TrainedModel
@@ -45,22 +46,6 @@ _SIDE = 256
 
 _OPACITY = 0.45
 """Of the labels on the cover picture."""
-
-_CHECKPOINT = "best.ckpt"
-_ONNX = "model.onnx"
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What the run of a package cannot say.
-
-    Attributes:
-        authors: names of the people who made the model.
-        license: of the package, as SPDX names it; None where it has none yet.
-    """
-
-    authors: Sequence[str] = ()
-    license: str | None = None
 
 
 def check_publication(publication: Publication) -> None:
@@ -98,8 +83,8 @@ def package_bytes(exchanged: ExchangedModel, run: RunDirectory, publication: Pub
     given = test_input(exchanged.model, levels)
     labels = np.asarray(exchanged.graph.of_array(levels)[0].argmax(0), np.uint8)
     files = {
-        _ONNX: onnx_bytes(exchanged),
-        _CHECKPOINT: exchanged.checkpoint.read_bytes(),
+        ONNX_NAME: onnx_bytes(exchanged),
+        CHECKPOINT_NAME: exchanged.checkpoint.read_bytes(),
         "README.md": readme(exchanged.model, run, publication.license).encode(),
         "cover.png": _cover(np.asarray(levels[0, 0], np.uint8), labels),
         "test_input.npy": _npy(given),
@@ -125,36 +110,12 @@ def channel_levels(model: TrainedModel, image: UInt8) -> Floats32:
     return channels[None].astype(np.float32)
 
 
-def takes_grey_values(model: TrainedModel) -> bool:
-    """Whether a package brings grey values to 8 bits itself.
-
-    With filter channels, which are made of 8 bits, all channels come in 8 bits.
-    """
-    return not model.channels.areas
-
-
 def test_input(model: TrainedModel, levels: Floats32) -> Floats32:
     """The test input of a package (1, C, H, W), whose channels in 8 bits are `levels`."""
     grey = model.grey_range
     if not takes_grey_values(model) or grey.percentiles is not None:
         return levels
     return np.asarray(grey.low + levels * ((grey.high - grey.low) / 255), np.float32)
-
-
-def _preprocessing(model: TrainedModel) -> list[dict[str, Any]]:
-    """Steps from the grey values of a file to 8 bits, as `fibseg.data.grey.to_8bit` takes them."""
-    if not takes_grey_values(model):
-        return []
-    grey = model.grey_range
-    if grey.percentiles is None:
-        gain = 255 / (grey.high - grey.low)
-        return [{"id": "scale_linear", "kwargs": {"gain": gain, "offset": -grey.low * gain}}]
-    low, high = grey.percentiles
-    kwargs = {"axes": ["y", "x"], "min_percentile": low, "max_percentile": high}
-    return [
-        {"id": "scale_range", "kwargs": kwargs},
-        {"id": "scale_linear", "kwargs": {"gain": 255.0}},
-    ]
 
 
 def _example_slice(exchanged: ExchangedModel, run: RunDirectory) -> UInt8:
@@ -196,147 +157,13 @@ def _zipped(
     publication: Publication,
 ) -> bytes:
     """The zip of the files and their description."""
-    description = _description(files, exchanged, run, publication)
+    description = package_description(files, exchanged.model, run, publication)
     text = yaml.safe_dump(description, sort_keys=False, width=100, allow_unicode=True)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in {DESCRIPTION_NAMES[0]: text.encode(), **files}.items():
             archive.writestr(name, content)
     return buffer.getvalue()
-
-
-def _description(
-    files: Mapping[str, bytes],
-    exchanged: ExchangedModel,
-    run: RunDirectory,
-    publication: Publication,
-) -> dict[str, Any]:
-    """The description of a package, as its YAML holds it."""
-    spec = export_library("bioimageio.spec.model.v0_5")
-    model = exchanged.model
-
-    def file(name: str) -> dict[str, str]:
-        return {"source": name, "sha256": hashlib.sha256(files[name]).hexdigest()}
-
-    described: dict[str, Any] = {
-        "type": "model",
-        "format_version": spec.ModelDescr.implemented_format_version,
-        "name": package_name(model),
-        "description": short_description(model),
-        "authors": [{"name": name} for name in publication.authors],
-        "cite": citations(model),
-        "documentation": file("README.md"),
-        "covers": [file("cover.png")],
-        "tags": [
-            "2d",
-            "electron-microscopy",
-            "fib-sem",
-            "semantic-segmentation",
-            "fibseg",
-            "pytorch",
-        ],
-        "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
-        "inputs": [_input(model, file("test_input.npy"))],
-        "outputs": [_output(model, file("test_output.npy"))],
-        "weights": {"onnx": {**file(_ONNX), "opset_version": OPSET}},
-        "attachments": [file(_CHECKPOINT)],
-        "config": {
-            "bioimageio": {
-                "task": "semantic segmentation",
-                "modality": "electron microscopy",
-                "target_structure": list(model.class_names)[1:],
-                "model_parameter_count": sum(
-                    weights.numel() for weights in model.network.parameters()
-                ),
-            },
-            "fibseg": {"checkpoint": _CHECKPOINT, **_facts(model, run)},
-        },
-    }
-    if publication.license is not None:
-        described["license"] = publication.license
-    return described
-
-
-def _input(model: TrainedModel, test_tensor: dict[str, str]) -> dict[str, Any]:
-    """The description of the input: channels of a slice."""
-    kind = "in 8 bits" if not takes_grey_values(model) else "as in the file"
-    return {
-        "id": INPUT,
-        "description": f"grey values of a slice {kind}; see README.md",
-        "axes": [
-            {"type": "batch"},
-            {"type": "channel", "channel_names": model.channels.names},
-            *(
-                {"type": "space", "id": axis, "size": {"min": _least(model), "step": 1}, **scale}
-                for axis, scale in _pixel_sizes(model).items()
-            ),
-        ],
-        "data": {"type": "float32"},
-        "test_tensor": test_tensor,
-        "preprocessing": _preprocessing(model),
-    }
-
-
-def _output(model: TrainedModel, test_tensor: dict[str, str]) -> dict[str, Any]:
-    """The description of the output: probabilities of the classes."""
-    return {
-        "id": OUTPUT,
-        "description": "probability of each class; the class of a pixel is the largest",
-        "axes": [
-            {"type": "batch"},
-            {"type": "channel", "channel_names": list(model.class_names)},
-            *(
-                {
-                    "type": "space",
-                    "id": axis,
-                    "size": {"tensor_id": INPUT, "axis_id": axis},
-                    **scale,
-                }
-                for axis, scale in _pixel_sizes(model).items()
-            ),
-        ],
-        "data": {"type": "float32", "range": [0.0, 1.0]},
-        "test_tensor": test_tensor,
-    }
-
-
-def _least(model: TrainedModel) -> int:
-    """The least side of a slice: below it the deepest activations are a single pixel."""
-    return 2 * int(model.kind.network_class().stride)
-
-
-def _pixel_sizes(model: TrainedModel) -> dict[str, dict[str, Any]]:
-    """Unit and scale of y and x, where the training had a single pixel size."""
-    sizes = {tuple(size[1:]) for size in model.voxel_sizes}
-    if len(sizes) != 1:
-        return {"y": {}, "x": {}}
-    (size,) = sizes
-    pairs = zip("yx", size, strict=True)
-    return {axis: {"unit": "nanometer", "scale": float(length)} for axis, length in pairs}
-
-
-def _facts(model: TrainedModel, run: RunDirectory) -> dict[str, Any]:
-    """What fibseg says of a model: of its classes, its channels and its training."""
-    config = read_config(run) if run.config.exists() else None
-    provenance = (config or {}).get("provenance", {})
-    names = ("config_hash", "data_hash", "versions")
-    known = {name: provenance[name] for name in names if provenance.get(name) is not None}
-    grey = model.grey_range
-    decision = model.decision
-    facts = {
-        "label_values": list(model.label_values),
-        "grey_range": [grey.low, grey.high],
-        "grey_percentiles": grey.percentiles,
-        "filter_areas": list(model.channels.areas),
-        "filter_scope": model.channels.scope,
-        "context": model.channels.context,
-        "windows": model.windows,
-        "decision": None if decision is None else decision.described(model.class_names),
-        "training": known,
-    }
-    # Tuples are lists in JSON, and so in YAML.
-    plain: dict[str, Any] = json.loads(json.dumps(facts))
-    return plain
 
 
 def _test(path: Path) -> None:

@@ -265,3 +265,56 @@ def test_files_that_are_no_package(path: Path) -> None:
             archive.writestr("bioimageio.yaml", text)
         with pytest.raises(FibsegError, match=r"bioimageio\.yaml (is no YAML|describes nothing)"):
             open_model(path)
+
+
+def test_a_package_of_the_older_format_is_run(path: Path) -> None:
+    files = {
+        "weights.onnx": linear_graph(SLOPES, "Softmax"),
+        "input.npy": npy(TEST_INPUT.astype(np.float32)),
+        "output.npy": npy(softmax(expected_scores(TEST_INPUT[0, 0])).astype(np.float32)),
+        "README.md": b"# A model",
+    }
+    step = {"name": "zero_mean_unit_variance", "kwargs": {"mode": "per_sample", "axes": "yx"}}
+    content = {
+        "type": "model",
+        "format_version": "0.4.10",
+        "name": "bright and dark",
+        "description": "classes by brightness",
+        "authors": [{"name": "Somebody"}],
+        "cite": [{"text": "a paper", "doi": "10.1007/978-3-319-24574-4_28"}],
+        "license": "MIT",
+        "documentation": "README.md",
+        "timestamp": "2022-01-01T00:00:00",
+        "inputs": [
+            {
+                "name": "raw",
+                "axes": "bcyx",
+                "data_type": "float32",
+                "shape": {"min": [1, 1, 32, 32], "step": [0, 0, 16, 16]},
+                "preprocessing": [step],
+            }
+        ],
+        "outputs": [
+            {
+                "name": "scores",
+                "axes": "bcyx",
+                "data_type": "float32",
+                "shape": {
+                    "reference_tensor": "raw",
+                    "scale": [1, 0, 1, 1],
+                    "offset": [0, 1.5, 0, 0],
+                },
+            }
+        ],
+        "test_inputs": ["input.npy"],
+        "test_outputs": ["output.npy"],
+        "weights": {"onnx": {"source": "weights.onnx", "opset_version": 18}},
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("rdf.yaml", yaml.safe_dump(content))
+        for name, data in files.items():
+            archive.writestr(name, data)
+    image = random_image((1, 64, 48))[0]
+    expected = softmax(expected_scores(image))[0]
+    assert np.abs(probabilities(path, image) - expected).max() < 1e-4
+    assert len(open_model(path).class_names) == 3

@@ -64,7 +64,8 @@ def run(options: argparse.Namespace) -> None:
 
     publication = None
     if options.to == "bioimageio":
-        from fibseg.export.package import Publication, check_publication, package_bytes
+        from fibseg.export.description import Publication
+        from fibseg.export.package import check_publication, package_bytes
         from fibseg.runs.directory import RunDirectory
 
         publication = Publication(options.author, options.license)

@@ -128,8 +128,8 @@ def open_onnx(path: Path) -> TrainedModel:
     model = model_from(path, {**described, "weights": {}}, network)
     if model.kind.compiled or not model.kind.by_gradient:
         raise FibsegError(f"{path}: a {model.architecture} is not kept in such a file.")
-    _check_shape(path, "input", graph.input_shape, model.channels.count, "channels")
-    _check_shape(path, "output", graph.output_shape, len(model.class_names), "classes")
+    _check_shape(f"{path}: its input", graph.input_shape, model.channels.count, "channels")
+    _check_shape(f"{path}: its output", graph.output_shape, len(model.class_names), "classes")
     # The graph has the offsets and the temperature of the decision in it.
     decision = model.decision
     if decision is not None:
@@ -137,10 +137,10 @@ def open_onnx(path: Path) -> TrainedModel:
     return replace(model, decision=decision, precision="32")
 
 
-def _check_shape(path: Path, side: str, shape: list[int | str], count: int, what: str) -> None:
+def _check_shape(tensor: str, shape: list[int | str], count: int, what: str) -> None:
     if len(shape) == 4 and shape[1] == count:
         return
     raise FibsegError(
-        f"{path}: its {side} is of shape {shape}, but its description has {count} {what}; "
+        f"{tensor} is of shape {shape}, but its description has {count} {what}; "
         f"expected [N, {count}, H, W]."
     )

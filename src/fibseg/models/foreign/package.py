@@ -30,7 +30,7 @@ from fibseg.models.foreign.running import (
     export_library,
     first_line,
 )
-from fibseg.models.foreign.slices import SliceNetwork, axis_letters
+from fibseg.models.foreign.slices import SliceNetwork, tensor_axes
 from fibseg.models.kinds import FOREIGN
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.rules import brief
@@ -178,7 +178,7 @@ def described_package(archive: Archive, content: dict[str, Any]) -> Package:
 
 def _check_axes(path: Path, tensor: Any) -> None:
     """Refuse a tensor whose axes are not those of a single slice."""
-    axes = axis_letters(tensor)
+    axes = tensor_axes(tensor)
     if sorted(set(axes) - {"N", "C"}) != ["x", "y"] or len(set(axes)) < len(axes):
         extra = ", ".join(axis for axis in axes if axis not in ("N", "C", "x", "y"))
         reason = f"the axis {extra}" if extra else f"the axes {', '.join(axes)}"

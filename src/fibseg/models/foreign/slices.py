@@ -39,8 +39,8 @@ class SliceNetwork:
         """
         self._package = package
         self._infer = infer
-        self._input_axes = axis_letters(package.input)
-        self._output_axes = axis_letters(package.output)
+        self._input_axes = tensor_axes(package.input)
+        self._output_axes = tensor_axes(package.output)
         channels = [axis for axis in package.input.axes if axis.type == "channel"]
         if channels and len(channels[0].channel_names) != 1:
             raise FibsegError(
@@ -125,7 +125,7 @@ class SliceNetwork:
         return values.astype(np.float32)
 
 
-def axis_letters(tensor: Any) -> list[str]:
+def tensor_axes(tensor: Any) -> list[str]:
     """Axes of a tensor as N, C, y and x."""
     names = {"batch": "N", "channel": "C"}
     return [names.get(axis.type, str(axis.id)) for axis in tensor.axes]
