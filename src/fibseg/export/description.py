@@ -49,8 +49,11 @@ def _preprocessing(model: TrainedModel) -> list[dict[str, Any]]:
         return []
     grey = model.grey_range
     if grey.percentiles is None:
-        gain = 255 / (grey.high - grey.low)
-        return [{"id": "scale_linear", "kwargs": {"gain": gain, "offset": -grey.low * gain}}]
+        # In two steps, as our own arithmetic: halves would be rounded to the other side.
+        return [
+            {"id": "scale_linear", "kwargs": {"offset": -grey.low}},
+            {"id": "scale_linear", "kwargs": {"gain": 255 / (grey.high - grey.low)}},
+        ]
     low, high = grey.percentiles
     kwargs = {"axes": ["y", "x"], "min_percentile": low, "max_percentile": high}
     return [

@@ -80,7 +80,7 @@ def package_bytes(exchanged: ExchangedModel, run: RunDirectory, publication: Pub
     """
     export_library("bioimageio.core")
     levels = channel_levels(exchanged.model, _example_slice(exchanged, run))
-    given = test_input(exchanged.model, levels)
+    given = package_input(exchanged.model, levels)
     labels = np.asarray(exchanged.graph.of_array(levels)[0].argmax(0), np.uint8)
     files = {
         ONNX_NAME: onnx_bytes(exchanged),
@@ -110,7 +110,7 @@ def channel_levels(model: TrainedModel, image: UInt8) -> Floats32:
     return channels[None].astype(np.float32)
 
 
-def test_input(model: TrainedModel, levels: Floats32) -> Floats32:
+def package_input(model: TrainedModel, levels: Floats32) -> Floats32:
     """The test input of a package (1, C, H, W), whose channels in 8 bits are `levels`."""
     grey = model.grey_range
     if not takes_grey_values(model) or grey.percentiles is not None:

@@ -267,6 +267,16 @@ def test_files_that_are_no_package(path: Path) -> None:
             open_model(path)
 
 
+def test_aliases_that_multiply_are_refused(path: Path) -> None:
+    lines = ["a0: &a0 [1, 1]"]
+    lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 30)]
+    for text in ("\n".join(lines), "a: &a [*a]"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("bioimageio.yaml", text)
+        with pytest.raises(FibsegError, match=r"more than 100000 values once its aliases \(\*\)"):
+            open_model(path)
+
+
 def test_a_package_of_the_older_format_is_run(path: Path) -> None:
     files = {
         "weights.onnx": linear_graph(SLOPES, "Softmax"),

@@ -49,7 +49,11 @@ def run(options: argparse.Namespace) -> None:
     require(Check("--to", options.to, among(*ENDINGS)))
     ending = ENDINGS[options.to]
     path: Path = options.run
-    directory = path.absolute().parents[1] if path.is_file() else path.absolute()
+    directory = path.absolute()
+    if path.is_file():
+        # A file outside of a run has a name alone.
+        in_run = directory.parent.name == "checkpoints"
+        directory = directory.parents[1] if in_run else directory.with_suffix("")
     # The name of a run holds points, of which none begins an ending.
     output: Path = options.output or Path(f"{directory.name}{ending}")
     if output.suffix.lower() != ending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 import stat
 import zipfile
@@ -21,6 +22,9 @@ DESCRIPTION_NAMES = ("bioimageio.yaml", "rdf.yaml")
 """Names of the description in a package, the newer one first."""
 
 _LARGEST_DESCRIPTION = 1_000_000
+_MOST_VALUES = 100_000
+"""Values of a description with every alias written out."""
+
 _LARGEST_RATIO = 200
 """How many times its size a package may unpack to; weights shrink little."""
 
@@ -87,12 +91,18 @@ class Archive:
         content = self.read(self.name, _LARGEST_DESCRIPTION)
         try:
             described = yaml.safe_load(content)
+            count = _count_values(described, {})
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise FibsegError(
                 f"{self.path}: {self.name} is no YAML ({first_line(error)})."
             ) from error
         if not isinstance(described, dict):
             raise FibsegError(f"{self.path}: {self.name} describes nothing.")
+        if count > _MOST_VALUES:
+            raise FibsegError(
+                f"{self.path}: {self.name} has more than {_MOST_VALUES} values once its aliases "
+                "(*) are written out."
+            )
         return described
 
     def read(self, name: str, largest: int | None = None, sha256: Any = None) -> bytes:
@@ -131,3 +141,15 @@ class Archive:
                 f"{self.path}: {name} is no array of numbers ({first_line(error)})."
             ) from error
         return np.asarray(array)
+
+
+def _count_values(node: Any, counts: dict[int, float]) -> float:
+    """Count the values below a node, with aliases written out; `counts` are those by identity."""
+    if not isinstance(node, dict | list):
+        return 1
+    # A node that several aliases name is walked once; one that holds itself has no end.
+    if id(node) not in counts:
+        counts[id(node)] = math.inf
+        values = node.values() if isinstance(node, dict) else node
+        counts[id(node)] = 1 + sum(_count_values(value, counts) for value in values)
+    return counts[id(node)]

@@ -88,6 +88,9 @@ class OnnxGraph:
         try:
             (result,) = self._session.run(None, {self._input: values})
         except Exception as error:
+            # A prediction then takes smaller parts of a slice.
+            if "allocate memory" in str(error) or isinstance(error, MemoryError):
+                raise MemoryError(first_line(error)) from error
             raise FibsegError(
                 f"{self._name}: does not take an input of shape {values.shape} "
                 f"({first_line(error)})."
