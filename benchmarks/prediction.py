@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -42,8 +43,11 @@ from fibseg.arrays import UInt8
 from fibseg.machine import Compute, choose_device, cores, set_threads
 from fibseg.models.trained import load_model
 from fibseg.prediction import Labeller, common_precision, label_stack, predict_slices, windows_of
-from fibseg.prediction.output.staging import KeptSlice, Output, Staging
-from fibseg.prediction.whole_cell import Shard, label_stack_into
+from fibseg.prediction.output.outputs import KeptSlice, Output
+from fibseg.prediction.output.session import StackSession
+from fibseg.prediction.output.staging import Staging
+from fibseg.prediction.preflight.trial import tried
+from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.runs import FinishedRun, collect, find_checkpoint
 from fibseg.stack import Stack, open_stack
 
@@ -57,6 +61,11 @@ subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 """
 """MB of a command; a child's peak begins at its parent's size, so the parent is a small one."""
+
+
+def list_of(step: Callable[[], Iterable[UInt8]]) -> list[UInt8]:
+    """Label all slices."""
+    return list(step())
 
 
 def peak_of(step: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -99,7 +108,7 @@ def rows_of(
     for name, step in ways.items():
         # Caches and pages that the way before left are gone then.
         by_network_alone(scored)
-        labels, seconds, megabytes = peak_of(lambda step=step: list(step()))
+        labels, seconds, megabytes = peak_of(partial(list_of, step))
         rows.append(
             {
                 "run": run.name,
@@ -109,11 +118,14 @@ def rows_of(
                 "mb": round(megabytes),
             }
         )
-    return [*rows, pipeline_row(run, scored)]
+    return [*rows, *pipeline_rows(run, scored)]
 
 
-def pipeline_row(run: Path, scored: ScoredRun) -> dict[str, Any]:
-    """From a TIFF to a TIFF, filter and staging included; each slice five times over."""
+def pipeline_rows(run: Path, scored: ScoredRun) -> list[dict[str, Any]]:
+    """From a TIFF to a TIFF, filter and staging included; each slice five times over.
+
+    The second row is what predict.py says before.
+    """
     images = np.stack([annotated.image for annotated in scored.slices] * 5)
     whole = windows_of(scored.model, "whole")
     labeller = Labeller(models=[scored.model], windows=whole, compute=scored.compute)
@@ -122,28 +134,35 @@ def pipeline_row(run: Path, scored: ScoredRun) -> dict[str, Any]:
         tifffile.imwrite(image, images, compression="zlib", photometric="minisblack")
         stack = open_stack(image)
 
+        output = Output(Path(name) / "labels.tif", "uint8", {})
+        needs = tried(labeller, stack, len(images) // 2, [output])
+
         def step() -> None:
             label_stack_into(
-                staging=Staging(
-                    [Output(Path(name) / "labels.tif", "uint8", {})], stack.shape, None
-                ),
+                staging=Staging([output], stack.shape, None),
                 labeller=labeller,
                 stack=stack,
                 identity={},
-                shard=Shard(0, 1),
                 skip_unreadable=False,
                 console=Console(quiet=True),
             )
 
         _, seconds, megabytes = peak_of(step)
-    rate = round(len(images) / seconds, 3)
-    return {
-        "run": run.name,
+        kilobytes = output.path.stat().st_size / 1000 / len(images)
+    row = {"run": run.name, "f1": {}}
+    came = {
         "way": "pipeline",
-        "slices_per_s": rate,
-        "f1": {},
+        "slices_per_s": round(len(images) / seconds, 3),
         "mb": round(megabytes),
+        "kb_a_slice": round(kilobytes, 1),
     }
+    predicted = {
+        "way": "pipeline, predicted",
+        "slices_per_s": round(1 / needs.seconds, 3),
+        "mb": round(needs.memory / 2**20),
+        "kb_a_slice": round(needs.disk[0] / 1000, 1),
+    }
+    return [row | came, row | predicted]
 
 
 def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[dict[str, Any]]:
@@ -198,12 +217,13 @@ def assembly_rows(count: int = 40) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             output = Output(Path(folder) / name, "uint8", {})
             staging = Staging([output], (count, 1024, 1024), [20.0, 5.0, 5.0])
-            staging.begin({}, lambda _: "")
-            start = perf_counter()
-            for z in range(count):
-                staging.write(z, [labels[z % 8]], KeptSlice(0.0, "", zeroed=False))
-            middle = perf_counter()
-            staging.assemble()
+            with StackSession(staging.folder):
+                staging.begin({})
+                start = perf_counter()
+                for z in range(count):
+                    staging.write(z, [labels[z % 8]], KeptSlice(0.0, "", zeroed=False))
+                middle = perf_counter()
+                staging.finish()
             seconds = (middle - start, perf_counter() - middle)
         milliseconds = [round(1000 * duration / count, 1) for duration in seconds]
         rows.append({"run": "", "way": f"{name[6:]}: a slice kept, made", "ms": milliseconds})

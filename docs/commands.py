@@ -45,7 +45,7 @@ separates the values of a sweep. An unknown key ends the program with a list of 
 | `--cfg job` | print the configuration and do nothing |
 | `--config-dir=DIR` | also look for YAML files in DIR: \
 `--config-dir=DIR data=mycell` reads `DIR/data/mycell.yaml` |
-| `-m` | run a sweep: of runs, see [Sweeps](SWEEPS.md), or of shards of a prediction |
+| `-m` | run a [sweep](SWEEPS.md), or a [prediction](PREDICTING.md) by many processes |
 
 A configuration group is a folder of YAML files: `data=vnc` reads `conf/data/vnc.yaml`. The file of
 the package wins over one in `conf/data` of the current folder; with `--config-dir=DIR`, the current
@@ -100,7 +100,6 @@ TABLES = (
     KeyTable("### hydra/launcher=ray", "hydra.launcher.", "hydra/launcher/ray.yaml"),
     KeyTable("### hydra/launcher=slurm", "hydra.launcher.", "hydra/launcher/slurm.yaml"),
     KeyTable("### Keys of predict.py", "", "predict.yaml"),
-    KeyTable("### hydra/launcher=shards", "hydra.launcher.", "hydra/launcher/shards.yaml"),
 )
 
 

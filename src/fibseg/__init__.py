@@ -17,16 +17,9 @@ from fibseg.arrays import IGNORE
 if TYPE_CHECKING:
     from fibseg.errors import FibsegError
     from fibseg.filters.grain import grain_filter
-    from fibseg.interface.calls import (
-        collect,
-        load_model,
-        load_slices,
-        picture,
-        predict,
-        score,
-        train,
-    )
+    from fibseg.interface.calls import collect, load_model, load_slices, picture, score, train
     from fibseg.interface.frames import Comparison
+    from fibseg.interface.labelling import predict, predict_objects
     from fibseg.stack import open_stack
 
 __version__ = "0.1.0"
@@ -43,6 +36,7 @@ __all__ = [
     "open_stack",
     "picture",
     "predict",
+    "predict_objects",
     "score",
     "train",
 ]
@@ -52,6 +46,8 @@ _MODULES = {
     "FibsegError": "fibseg.errors",
     "grain_filter": "fibseg.filters.grain",
     "open_stack": "fibseg.stack",
+    "predict": "fibseg.interface.labelling",
+    "predict_objects": "fibseg.interface.labelling",
 }
 _INTERFACE = "fibseg.interface.calls"
 

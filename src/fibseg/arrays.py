@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 UInt8 = NDArray[np.uint8]
+UInt16 = NDArray[np.uint16]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 """Floating-point values of any precision."""
@@ -24,3 +26,21 @@ class Place(NamedTuple):
 
     volume: int
     z: int
+
+
+def consecutive_places(places: Sequence[Place]) -> list[list[int]]:
+    """Positions of slices that follow each other in one volume.
+
+    >>> consecutive_places([Place(0, 3), Place(0, 4), Place(0, 6), Place(1, 7)])
+    [[0, 1], [2], [3]]
+    """
+    # Pages need not be in the order of z.
+    order = sorted(range(len(places)), key=lambda k: places[k])
+    blocks: list[list[int]] = []
+    for k in order:
+        volume, z = places[k]
+        if blocks and places[blocks[-1][-1]] == Place(volume, z - 1):
+            blocks[-1].append(k)
+        else:
+            blocks.append([k])
+    return blocks

@@ -38,12 +38,15 @@ class Compute:
         precision: "32", or "bf16" for half precision.
         batch_size: windows of 256 x 256 pixels in a batch, or tiles of as many pixels.
         processes: worker processes that filter slices or windows.
+        memory_share: share of the machine's memory that the process may plan with, where others
+            work beside it.
     """
 
     device: torch.device
     precision: str
     batch_size: int
     processes: int
+    memory_share: float = 1.0
 
 
 def choose_device(setting: str) -> torch.device:

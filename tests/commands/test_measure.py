@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +91,16 @@ def test_both_outputs_appear_or_none(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "holds no voxel size; give --voxel-size z,y,x in nm"),
         (["--voxel-size", "20,5,0"], "expected three sizes above 0"),
         ([*VOXEL_SIZE, "--smallest", "0"], "--smallest: 0; expected 1 voxel or more"),
         ([*VOXEL_SIZE, "--instances", "x.png"], "stacks are written as"),
+        (["--split-necks", "1"], "--split-necks: 1; expected between 0 and 1"),
+        (["--classes", "labels.tif"], "--classes: only with --ids"),
+        (["--ids", "--fill-holes"], "--fill-holes: not with --ids"),
+        (["--ids", "--split-necks", ".5"], "--split-necks: not with --ids"),
+        (["--ids", "--data", "phantom"], "--data: ids have no classes"),
+        (["--ids", "--classes", "small.tif"], "small.tif is (2, 4, 4), labels.tif is"),
+        (["--page", "labels-objects.csv"], "labels-objects.csv: is given twice"),
     ],
 )
 def test_mistakes_end_with_one_sentence(
@@ -105,6 +112,7 @@ def test_mistakes_end_with_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_stack("labels.tif", blobs(0))
+    write_stack("small.tif", np.ones((2, 4, 4), np.uint8))
     assert main(["measure", "labels.tif", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -157,3 +165,87 @@ def test_values_of_64_bits_whole_floats_and_negative_ones(
     write_stack("grey.tif", classes.astype(np.float32) + 0.5)
     assert main(["measure", "grey.tif", *VOXEL_SIZE]) == 2
     assert "value 0.5 of type float32" in capsys.readouterr().err
+
+
+def read_rows(path: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(Path(path).read_text().splitlines()))
+
+
+def test_ids_with_shape_and_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two touching bars of one class, and a plate of another one 3 voxels below them."""
+    monkeypatch.chdir(tmp_path)
+    ids = np.zeros((10, 24, 40), np.uint64)
+    ids[2:5, 8:14, 4:20] = 2**40
+    ids[2:5, 8:14, 20:36] = 3
+    classes = np.where(ids > 0, 1, 0).astype(np.uint8)
+    classes[7:9, 2:20, 2:38] = 2
+    write_stack("ids.zarr", ids, [20, 5, 5])
+    write_stack("classes.tif", classes, [20, 5, 5])
+    words = ["measure", "ids.zarr", "--ids", "--classes", "classes.tif", "--shape", "--neighbours"]
+    assert main([*words, "--page", "page.html"]) == 0
+    assert "page.html: histograms" in capsys.readouterr().out
+    first, second = read_rows("ids-objects.csv")
+    for row in (first, second):
+        assert (row["class"], row["voxels"], row["branches"]) == ("1", "288", "1")
+        assert row["touches_border"] == "no" and row["rule"].startswith("objects of 1 voxel")
+        # From the centres of slice 4 to those of slice 7.
+        assert row["distance_2_nm"] == "60.0" and row["contact_2_um2"] == "0"
+        # The face between the bars has 3 x 6 pixels of 20 x 5 nm.
+        assert float(row["contact_1_um2"]) == pytest.approx(18 * 100 / 1e6, rel=0.35)
+        assert float(row["elongation"]) == pytest.approx(80 / 30, rel=0.01)
+    assert "distance_1_nm" not in first
+    page = Path("page.html").read_text()
+    assert "1: 2 objects" in page and "2: 0 objects" in page and "sphericity" in page
+    assert main([*words[:3], "--output", "alone.csv", "--neighbours"]) == 0
+    (alone, _) = read_rows("alone.csv")
+    assert alone["class"] == "object" and float(alone["contact_object_um2"]) > 0
+
+
+def test_voxels_where_the_size_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_stack("labels.tif", np.pad(np.ones((2, 3, 4), np.uint8), 1))
+    assert main(["measure", "labels.tif", "--shape", "--instances", "numbers.tif"]) == 0
+    printed = capsys.readouterr().out
+    assert "measures are in voxels" in printed and "volume voxels" in printed
+    (row,) = read_rows("labels-objects.csv")
+    assert (row["volume_voxels"], row["extent_x_voxels"]) == ("24", "4")
+    assert open_stack("numbers.tif").voxel_size is None
+
+
+def test_objects_are_divided_at_necks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    z, y, x = np.ogrid[:40, :40, :80]
+    balls = [(z - 20) ** 2 + (y - 20) ** 2 + (x - at) ** 2 < 14**2 for at in (22, 46)]
+    write_stack("labels.tif", (balls[0] | balls[1]).astype(np.uint8), [5, 5, 5])
+    assert main(["measure", "labels.tif"]) == 0
+    assert len(read_rows("labels-objects.csv")) == 1
+    words = ["measure", "labels.tif", "--split-necks", ".6", "--instances", "parts.tif"]
+    assert main([*words, "--overwrite"]) == 0
+    rows = read_rows("labels-objects.csv")
+    assert len(rows) == 2
+    np.testing.assert_allclose([float(row["centre_x_nm"]) for row in rows], [112, 232], atol=8)
+    assert tifffile.imread("parts.tif").max() == 2
+    # The smallest object is one of the parts, not of the whole.
+    limit = str(int(rows[0]["voxels"]) + 1)
+    assert main([*words, "--overwrite", "--smallest", limit]) == 0
+    assert len(read_rows("labels-objects.csv")) < 2
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "labels-objects.csv",
+        "labels.tif",
+        "parts.tif",
+    ]
+
+
+def test_a_table_as_parquet_needs_pyarrow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    write_stack("labels.tif", blobs(0), [20, 5, 5])
+    assert main(["measure", "labels.tif", "--parquet"]) == 2
+    assert "needs pyarrow" in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["labels.tif"]

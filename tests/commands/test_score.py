@@ -214,3 +214,74 @@ def test_sparse_slices_are_scored_by_their_names(tmp_path: Path, capsys: Capture
             tifffile.imwrite(tmp_path / "truth" / f"s{z:03d}.tif", moving[z])
     assert main(["score", str(tmp_path / "predicted"), str(tmp_path / "truth")]) == 0
     assert printed_rows(capsys.readouterr().out)["1"][:2] == ["1.000", "4"]
+
+
+def test_objects_by_their_ids(tmp_path: Path, capsys: Capture) -> None:
+    """Three objects of 4 x 4 in two slices: one whole, half of another, nothing of the third."""
+    truth = np.zeros((2, 12, 40), np.uint64)
+    for k, column in enumerate((2, 12, 22)):
+        truth[:, 4:8, column : column + 4] = 2**40 + k
+    prediction = np.zeros((2, 12, 40), np.uint16)
+    prediction[:, 4:8, 2:6] = 7
+    prediction[:, 4:6, 12:16] = 300
+    paths = [write(tmp_path / "p.tif", prediction), write(tmp_path / "t.tif", truth)]
+    assert main(["score", *paths, "--instances"]) == 0
+    table = printed_rows(capsys.readouterr().out)
+    assert table["objects of the truth"] == ["6", "3"]
+    assert table["predicted"] == ["4", "2"]
+    assert table["recall, IoU .50"] == ["0.667", "0.667"]
+    assert table["precision, IoU .50"] == ["1.000", "1.000"]
+    assert table["panoptic quality, IoU .50"] == ["0.600", "0.600"]
+    assert table["SA50"] == ["0.667", "0.667"]
+    # One pair, a predicted object too many, two missed: 1 / 4.
+    assert table["SA75"] == ["0.250", "0.250"]
+    # .5 alone has both pairs: (2 / 3 + 9 / 4) / 10
+    assert table["mSA"] == ["0.292", "0.292"]
+    # Object 2 is cut in halves, one of them background; that holds object 3, too, in each slice.
+    merges = (8 * np.log2(24 / 8) + 16 * np.log2(24 / 16)) / 48
+    assert table["VOI, splits"] == [f"{16 / 48:.3f}"] * 2
+    assert table["VOI, merges"] == [f"{merges:.3f}"] * 2
+
+
+def test_components_in_place_of_ids(tmp_path: Path, capsys: Capture) -> None:
+    """Two objects that touch are one component of the prediction."""
+    ids = np.zeros((3, 10, 20), np.uint16)
+    ids[:, 2:6, 2:8] = 1
+    ids[:, 2:6, 8:12] = 2
+    classes = np.where(ids > 0, 5, 0).astype(np.uint8)
+    truth = write(tmp_path / "t.tif", ids)
+    named = write(tmp_path / "n.tif", classes, {"0": "background", "5": "mito"})
+    options = ["--instances", "--components", "prediction"]
+    assert main(["score", named, truth, *options]) == 0
+    table = printed_rows(capsys.readouterr().out)
+    assert table["objects of the truth"] == ["6", "2"] and table["predicted"] == ["3", "1"]
+    assert table["F1, IoU .50"] == ["0.667", "0.667"]
+    plain = write(tmp_path / "p.tif", classes)
+    assert main(["score", plain, truth, *options]) == 2
+    assert "which class are the ids of?" in capsys.readouterr().err
+    for chosen in (["--class", "5"], ["--class", "mito"]):
+        path = plain if chosen[1] == "5" else named
+        assert main(["score", path, truth, *options, *chosen]) == 0
+        assert printed_rows(capsys.readouterr().out)["predicted"] == ["3", "1"]
+    assert main(["score", named, truth, *options, "--class", "er"]) == 2
+    assert "the classes are mito (5)" in capsys.readouterr().err
+    assert main(["score", named, named, "--instances", "--components", "both"]) == 0
+    assert printed_rows(capsys.readouterr().out)["mSA"] == ["1.000", "1.000"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--components", "both"], "--components: only with --instances"),
+        (["--instances", "--class", "a"], "--class: only with"),
+        (["--instances", "--data", "phantom"], "--data: ids have no classes"),
+        (["--instances"], "no object in these slices"),
+    ],
+)
+def test_options_for_objects_that_say_nothing(
+    options: list[str], message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    path = write(tmp_path / "t.tif", np.zeros((2, 8, 8), np.uint8))
+    assert main(["score", path, path, *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1

@@ -6,17 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
+from fibseg.arrays import Place
 from fibseg.comparison.detection_tables import (
     expert_components_table,
+    instance_table,
     object_table,
     strata_table,
     table_2,
 )
 from fibseg.comparison.labels import LabelMeasures
 from fibseg.scores.components import PAPER_BINS
+from fibseg.scores.instances import score_objects
 from tests.support.runs import (
     add_components,
     add_second_expert,
+    change_scores,
     dataset_in,
     make_run,
     write_labels,
@@ -66,6 +70,28 @@ def test_the_second_expert_in_place_of_a_prediction(tmp_path: Path) -> None:
     assert expert[:2] == ["second expert", "er (1)"]
     assert expert[2:5] == ["0.0% (0; 0 to 0)", "0.0% (0; 0 to 0)", "100.0% (1; 1 to 1)"]
     assert run[:3] == ["unet-off, seed 0", "er (1)", "100.0% (1; 1 to 1)"]
+
+
+def test_scores_of_objects_pooled_over_slices_and_runs(tmp_path: Path) -> None:
+    """Two slices with two objects each; the first run finds all of them, the second one half."""
+    make_run(tmp_path, "unet-on", 0, [0.5], [0.5] * 2)
+    assert instance_table(dataset_in(tmp_path)) is None
+    whole = [np.array([[1, 1, 0, 2, 2]])] * 2
+    places = [Place(0, 0), Place(0, 1)]
+    for seed, predicted in ((0, whole), (1, [whole[0] * (whole[0] == 1)] * 2)):
+        path = make_run(tmp_path, "unet-off", seed, [0.5], [0.5] * 2)
+        matches = score_objects(places, {"er": whole}, {"er": predicted})
+        change_scores(path, lambda scores, test=matches: scores.update(instances={"test": test}))
+    table = instance_table(dataset_in(tmp_path))
+    assert table is not None
+    flat, solid = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+    assert (flat["run"], flat["class (objects)"], flat[""]) == ("unet-off", "er (4)", "2-D")
+    assert (solid["class (objects)"], solid[""]) == ("er (2)", "3-D")
+    for row in (flat, solid):
+        assert row["precision .5"] == "1.000 ± 0.000"
+        assert row["recall .5"] == row["SA50"] == row["mSA"] == "0.750 ± 0.354"
+        assert row["F1 .75"] == row["PQ .5"] == "0.833 ± 0.236"
+        assert row["VOI split"] == row["VOI merge"] == "0.000 ± 0.000"
 
 
 def test_objects_through_consecutive_slices(tmp_path: Path) -> None:

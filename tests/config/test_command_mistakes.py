@@ -42,6 +42,10 @@ PREDICT = {
     "intensity": ({"intensity": "mine"}, ["intensity: mine", "training, own or slice"]),
     "adapt": ({"adapt": "all"}, ["adapt: all", "none, grey, norm, both or auto"]),
     "other grey values": ({"image": "bits16.tif"}, ["uint16", "intensity=own takes the stack's"]),
+    "objects of classes without": (
+        {"instances": "objects.tif"},
+        ["no class of this model has objects", "fibseg measure --instances"],
+    ),
     "output is image": (
         {"image": "nan.tif", "output": "nan.tif", "overwrite": "true"},
         ["nan.tif", "is the image"],
@@ -82,6 +86,7 @@ MODELS = {
     "voxels": ({"voxel_sizes": [[0, 5, 5]]}, ["voxel_sizes is [[0, 5, 5]]"]),
     "windows": ({"windows": {"kind": "spiral"}}, ["windows is a dict; expected null, or kind"]),
     "decision": ({"decision": {"kind": "best"}}, ["decision is a dict; expected null, or kind"]),
+    "objects": ({"objects": {"head": "none"}}, ["objects is a dict; expected null, or head"]),
     "classes": ({"class_names": [1, 2, 3, 4]}, ["class_names is [1, 2, 3, 4]"]),
     "weights": ({"weights": {}}, ["its weights do not fit its unet"]),
 }

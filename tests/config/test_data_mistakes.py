@@ -21,6 +21,24 @@ def edit(commands: Commands, old: str, new: str) -> None:
     (commands.folder / "conf" / "data" / "tiny.yaml").write_text(TINY.replace(old, new))
 
 
+def edit_objects(commands: Commands, instances: str) -> None:
+    """Let mitochondria have objects, which these ids give."""
+    text = TINY.replace("weight: 0.7}", "weight: 0.7, instances: true}")
+    text = text.replace("split:", f"instances: {instances}\n    split:")
+    (commands.folder / "conf" / "data" / "tiny.yaml").write_text(text)
+
+
+def short_ids(commands: Commands, folder: Path) -> None:
+    tifffile.imwrite(folder / "ids.tif", tifffile.imread(folder / "labels.tif")[1:])
+    edit_objects(commands, "ids.tif")
+
+
+def negative_ids(commands: Commands, folder: Path) -> None:
+    labels = tifffile.imread(folder / "labels.tif").astype(np.int16)
+    tifffile.imwrite(folder / "ids.tif", labels - 4)
+    edit_objects(commands, "ids.tif")
+
+
 def truncate(folder: Path) -> None:
     content = (folder / "image.tif").read_bytes()
     (folder / "image.tif").write_bytes(content[: len(content) // 2])
@@ -123,6 +141,22 @@ DATA_MISTAKES = {
     "absent class": (
         lambda c: change_data(c, change_pixels("labels.tif", without_er)),
         ["class er", "training slices"],
+    ),
+    "objects of no class": (
+        lambda c: edit(c, "split:", "instances: labels.tif\n    split:"),
+        ["data.volumes[0].instances: given, but no class has objects"],
+    ),
+    "objects of another class": (
+        lambda c: edit_objects(c, "{er: labels.tif}"),
+        ["er is no class of instances: true"],
+    ),
+    "objects of another shape": (
+        lambda c: change_data(c, lambda f: short_ids(c, f)),
+        ["ids.tif is of shape (8, 96, 96), but the labels are of (9, 96, 96)"],
+    ),
+    "a negative id": (
+        lambda c: change_data(c, lambda f: negative_ids(c, f)),
+        ["ids.tif, slice 0: id -3; expected 0 or more"],
     ),
     "overlap": (
         lambda c: edit(c, '["4:6"]', '["3:6"]'),

@@ -71,6 +71,10 @@ HOSTILE = {
         f"{tiny('phantom: null', '')}\nphantom: {{shape: [0, 9, 9], seed: 0}}\n",
         "data.phantom.shape: [0, 9, 9] is impossible",
     ),
+    "a phantom that is too crowded": (
+        f"{tiny('phantom: null', '')}\nphantom: {{shape: [9, 96, 96], seed: 0, touching: 5000}}\n",
+        "data.phantom.touching: 5000 is impossible",
+    ),
     "voxels of a mile": (tiny("[20, 5, 5]", "[2.0e+12, 5, 5]"), "nm, 1e+09 at most"),
 }
 

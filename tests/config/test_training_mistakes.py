@@ -88,6 +88,10 @@ def test_mistakes_on_the_command_line(commands: Commands, override: str) -> None
 
 
 WITHOUT_NETWORK = {
+    "model.head=eyes": ["model.head: eyes", "none or contour"],
+    "model.head=contour": ["model.head: contour", "none without a class of instances: true"],
+    "model.head_weight=0": ["model.head_weight: 0", "above 0"],
+    "model=forest model.head=contour": ["head", "no such key", "trees"],
     "model=forest model.pixels=0": ["model.pixels: 0", "1 or more"],
     "model=forest model.width=3": ["width", "no such key", "trees"],
     "model=forest filter=on filter.scope=patch": ["filter.scope: patch", "slice with this model"],

@@ -34,7 +34,8 @@ def batch(channels: int = 2, side: int = 48) -> Batch:
     images = torch.rand(COUNT, channels, side, side, generator=generator) * 0.4 + 0.3
     labels = torch.randint(0, 4, (COUNT, side, side), generator=generator)
     labels[:, :4] = IGNORE
-    return Batch(images, labels, torch.zeros(COUNT))
+    objects = (17 * labels).masked_fill(labels == IGNORE, 0).int()
+    return Batch(images, labels, torch.zeros(COUNT), objects)
 
 
 def changed(entry: Batch, **changes: Any) -> Batch:
@@ -143,7 +144,7 @@ def test_labels_move_with_the_image() -> None:
     entry = batch(channels=1, side=64)
     blocks = torch.randint(0, 4, (COUNT, 8, 8), generator=torch.Generator().manual_seed(2))
     labels = blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    entry = Batch(labels[:, None] / 4 + 0.1, labels, entry.drawn_class)
+    entry = Batch(labels[:, None] / 4 + 0.1, labels, entry.drawn_class, labels.int())
     for changes in ({"scale": 0.4}, {"elastic": 2.0}, {"scale": 0.3, "elastic": 2.0}):
         result = changed(entry, **changes)
         known = result.labels != IGNORE
@@ -214,3 +215,17 @@ def test_the_papers_values_are_no_part_of_a_hash() -> None:
         "augmentation.noise": 0.1,
         "augmentation.share": 0.5,
     }
+
+
+def test_objects_move_with_their_labels() -> None:
+    """The numbers of objects are 17 times the classes, before and after."""
+    moved = changed(batch(), scale=0.4, elastic=3.0)
+    assert not torch.equal(moved.labels, batch().labels)
+    assert moved.objects is not None and moved.objects.dtype == torch.int32
+    expected = (17 * moved.labels).masked_fill(moved.labels == IGNORE, 0)
+    assert torch.equal(moved.objects.long(), expected)
+    # A batch without objects draws the same numbers.
+    without = batch()._replace(objects=None)
+    settled = settings(scale=0.4, elastic=3.0)
+    other = augmented(without, settled, augmentation_generators(torch.device("cpu"), 3, 0))
+    assert torch.equal(other.labels, moved.labels) and other.objects is None

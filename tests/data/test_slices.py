@@ -22,6 +22,7 @@ from fibseg.data.grey import grey_range, to_8bit
 from fibseg.data.slices import data_hash, few_training_slices, load_slices, neighbours_hash
 from fibseg.data.splits import nested_order, parse_slices
 from fibseg.errors import FibsegError
+from fibseg.phantom import draw_phantom
 from tests.support import SHAPE, describe
 
 IMAGE = np.random.default_rng(1).integers(0, 4000, (6, 10, 12)).astype(np.uint16)
@@ -238,6 +239,18 @@ def test_phantom_is_made_once_and_another_one_is_not_taken_for_it(tmp_path: Path
     for changed in (PhantomDescription(list(SHAPE), 1), PhantomDescription([9, 64, 64], 0)):
         with pytest.raises(FibsegError, match="not the phantom of this shape and seed"):
             load_slices(describe(tmp_path, phantom=changed))
+
+
+def test_a_phantom_with_touching_mitochondria_is_written_with_its_instances(tmp_path: Path) -> None:
+    shape = (9, 128, 128)
+    load_slices(describe(tmp_path, phantom=PhantomDescription(list(shape), 1, touching=1)))
+    phantom = draw_phantom(shape, 1, touching=1)
+    for name in ("image", "labels", "instances"):
+        written = tifffile.imread(tmp_path / f"{name}.tif")
+        np.testing.assert_array_equal(written, getattr(phantom, name))
+        assert written.dtype == getattr(phantom, name).dtype
+    with pytest.raises(FibsegError, match="not the phantom of this shape and seed"):
+        load_slices(describe(tmp_path, phantom=PhantomDescription(list(shape), 1)))
 
 
 def test_data_hash_sees_one_pixel_and_one_label(folder: Path) -> None:

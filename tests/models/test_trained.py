@@ -80,7 +80,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99, but this fibseg reads up to 8"),
+        ({"format": 99}, "format 99, but this fibseg reads up to 9"),
         ({"format": None}, "not of fibseg"),
         (
             {"areas": [650, 3200]},

@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from fibseg.errors import FibsegError
-from fibseg.phantom import make_phantom
+from fibseg.phantom import Phantom, draw_phantom, make_phantom
 
 DEMO = (24, 256, 256)
 BACKGROUND = 0
@@ -246,8 +246,8 @@ def test_memory_of_a_few_slices() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (
-        peak < 2 * np.prod(shape) + 20 * shape[1] * shape[2] * 4
-    )  # bytes: the results, and float32 slices
+        peak < 4 * np.prod(shape) + 20 * shape[1] * shape[2] * 4
+    )  # bytes: image, labels and 16-bit instances, and float32 slices
 
 
 @pytest.mark.parametrize(
@@ -273,3 +273,70 @@ def test_bad_shape(shape: tuple[int, int, int]) -> None:
 def test_bad_seed(seed: int) -> None:
     with pytest.raises(FibsegError, match=r"phantom seed is .* 0 or more"):
         make_phantom((1, 32, 32), seed)
+
+
+@pytest.fixture(scope="module")
+def touching() -> list[Phantom]:
+    """Phantoms of three seeds with three pairs of touching mitochondria each; read only."""
+    return [draw_phantom(DEMO, seed, touching=3) for seed in range(3)]
+
+
+def faces(instances: np.ndarray) -> set[tuple[int, int, int]]:
+    """Axis and the two numbers of all objects that share a face along the axis."""
+    found = set()
+    for axis in range(3):
+        planes = np.moveaxis(instances, axis, 0).astype(int)
+        meet = (planes[1:] != planes[:-1]) & (planes[1:] > 0) & (planes[:-1] > 0)
+        both = np.sort([planes[1:][meet], planes[:-1][meet]], axis=0)
+        found |= {(axis, *pair) for pair in np.unique(both, axis=1).T.tolist()}
+    return found
+
+
+def test_pairs_of_mitochondria_touch_in_slices_and_in_3d(touching: list[Phantom]) -> None:
+    for phantom in touching:
+        shared = faces(phantom.instances)
+        # y and x are the axes of a slice.
+        in_slices = {tuple(pair) for axis, *pair in shared if axis > 0}
+        along_z = {tuple(pair) for axis, *pair in shared if axis == 0}
+        assert len(in_slices) >= 3 and len(in_slices & along_z) >= 2
+
+
+def test_an_instance_is_a_whole_mitochondrion(touching: list[Phantom]) -> None:
+    for phantom in touching:
+        assert phantom.instances.shape == DEMO and phantom.instances.dtype == np.uint16
+        np.testing.assert_array_equal(phantom.instances > 0, phantom.labels == MITOCHONDRION)
+        for number in np.unique(phantom.instances)[1:]:
+            pieces = ndimage.label(phantom.instances == number, np.ones((3, 3, 3)))[1]
+            assert pieces == 1, number
+
+
+def test_a_dark_border_divides_what_touches(touching: list[Phantom]) -> None:
+    for phantom in touching:
+        grey = {True: [], False: []}
+        for image, numbers in zip(phantom.image, phantom.instances, strict=True):
+            border = ndimage.grey_dilation(numbers, 3) != ndimage.grey_erosion(numbers, 3)
+            between = border & (ndimage.grey_erosion(numbers, 3) > 0)
+            inside = ndimage.distance_transform_edt((numbers > 0) & ~between) > 6
+            grey[True] += image[between].tolist()
+            grey[False] += image[inside].tolist()
+        assert np.mean(grey[True]) < np.mean(grey[False]) - 15
+
+
+def test_without_pairs_slices_are_as_before_and_nothing_touches_in_them() -> None:
+    image, labels = make_phantom((6, 128, 128), 0)
+    phantom = draw_phantom((6, 128, 128), 0)
+    np.testing.assert_array_equal(phantom.image, image)
+    np.testing.assert_array_equal(phantom.labels, labels)
+    assert not {axis for axis, *_ in faces(phantom.instances) if axis > 0}
+    # Counted before there were pairs: scores on these labels are in tables and tests.
+    assert np.bincount(labels.ravel()).tolist() == [77654, 9762, 8292, 2596]
+
+
+def test_pairs_are_spread_over_cells_and_too_many_are_refused() -> None:
+    phantom = draw_phantom((2, 256, 512), 0, touching=2)
+    pairs = {tuple(pair) for _, *pair in faces(phantom.instances)}
+    left = {n for n in np.unique(phantom.instances[:, :, :256]).tolist() if n}
+    assert any(set(pair) <= left for pair in pairs)
+    assert any(not set(pair) & left for pair in pairs)
+    with pytest.raises(FibsegError, match=r"room for \d+ of 50 pairs .* fewer pairs"):
+        draw_phantom((2, 64, 64), 0, touching=50)

@@ -16,11 +16,11 @@ from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
 from fibseg.prediction.job import finished_digests, unchanged_slices
 from fibseg.prediction.output.changes import compare_slices, pixel_digest, slice_digest
-from fibseg.prediction.output.shards import Shard
-from fibseg.prediction.output.staging import KeptSlice
+from fibseg.prediction.output.outputs import KeptSlice
 from fibseg.stack import Stack, read_neighbours, read_notes
 from tests.support.labelling import (
     files_of,
+    keep_some,
     label_into,
     labeller,
     random_image,
@@ -75,7 +75,7 @@ def test_neighbours_of_a_changed_slice_have_changed_for_a_model_that_saw_it() ->
     digests = {
         z: slice_digest(stack.read(z), read_neighbours(stack, z, 1)) for z in (0, 1, 2, 5, 7, 8, 9)
     }
-    # Slice 6 was not labelled yet, and slice 4 belongs to another shard.
+    # Slice 6 was not labelled yet, and slice 4 is that of another process.
     other = stack_of(with_other_slices(0, 4, 8))
     changes = compare_slices(digests, other, GREY, context=1)
     assert changes.changed == [0, 1, 5, 7, 8, 9]
@@ -93,7 +93,7 @@ def test_a_mended_slice_is_labelled_again_with_those_that_saw_it(
     out = tmp_path / "out.tif"
     whole = tmp_path / "whole.tif"
     with pytest.raises(FibsegError, match="slice 5: damaged"):
-        label_into(staged(out), labeller(model), stack_of(random_image(), (5,)), Shard(0, 2))
+        label_into(staged(out), labeller(model), stack_of(random_image(), (5,)))
     label_into(staged(out), labeller(model), stack_of(random_image()))
     label_into(staged(whole), labeller(model), stack_of(random_image()))
     assert files_of(out) == files_of(whole)
@@ -102,17 +102,17 @@ def test_a_mended_slice_is_labelled_again_with_those_that_saw_it(
 def test_a_resumed_prediction_labels_again_what_changed(tmp_path: Path) -> None:
     plain = labeller(trained([], 1))
     out = tmp_path / "out.tif"
-    label_into(staged(out), plain, stack_of(random_image()), Shard(0, 2))
+    keep_some(out, plain, stack_of(random_image()), range(6))
     stack, positions = recorded(with_other_slices(1, 4))
     label_into(staged(out), plain, stack)
     # Each kept slice is compared; one of those that are left is timed.
-    assert sorted(positions) == sorted([*range(6), 1, 1, 4, *range(6, 12)])
+    assert sorted(positions) == sorted([*range(6), 8, 1, 4, *range(6, 12)])
     assert files_of(out) == undisturbed(tmp_path / "whole.tif", with_other_slices(1, 4))
 
 
 def test_a_started_output_refuses_another_image(tmp_path: Path) -> None:
     plain = labeller(trained([], 1))
-    label_into(staged(tmp_path / "out.tif"), plain, stack_of(random_image()), Shard(0, 2))
+    keep_some(tmp_path / "out.tif", plain, stack_of(random_image()), range(6))
     with pytest.raises(FibsegError, match="was begun with other images; give another name"):
         label_into(staged(tmp_path / "out.tif"), plain, stack_of(random_image()[::-1]))
     assert len(staged(tmp_path / "out.tif").kept()) == 6
@@ -149,7 +149,7 @@ def test_a_finished_output_gets_new_labels_where_slices_changed(tmp_path: Path, 
     staging = staged(out)
     staging.outputs[0].notes["identity"] = {"made": "here"}
     label_into(staging, labeller(trained([], 1)), stack, restored=left)
-    assert sorted(positions) == [0, 0, 7]
+    assert sorted(positions) == [0, 7, 7]
     finish(tmp_path / "whole" / name, changed)
     assert files_of(out) == files_of(tmp_path / "whole" / name)
     assert left_of(out, stack_of(random_image()[::-1]))[0] == {}

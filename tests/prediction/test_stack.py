@@ -20,11 +20,11 @@ from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
 from fibseg.filters.grain import grain_filter
 from fibseg.models.trained import TrainedModel
+from fibseg.prediction.labeller import Labeller
 from fibseg.prediction.output.changes import labeller_identity
 from fibseg.prediction.slices import WindowedNetwork, probabilities
 from fibseg.prediction.stack import (
     LabelledSlice,
-    Labeller,
     label_stack,
     nearest,
 )

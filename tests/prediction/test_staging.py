@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
+import tifffile
 
 from fibseg.errors import FibsegError
-from fibseg.prediction.output.staging import KeptSlice, Output, Staging
-from fibseg.stack import StackWriter
+from fibseg.prediction.output import stores
+from fibseg.prediction.output.blocks import Claims, blocks_of
+from fibseg.prediction.output.outputs import KeptSlice, Output
+from fibseg.prediction.output.session import StackSession
+from fibseg.prediction.output.staging import Staging
+from fibseg.stack.output.tiff import TiffOutput
 from tests.support.forked import start_function
 from tests.support.labelling import IMAGE_SHAPE, files_of, random_image, staged
 
@@ -28,9 +34,6 @@ def test_another_model_into_a_started_output_is_refused(tmp_path: Path) -> None:
         staging.begin({"models": ["c"], "windows": "whole"})
     with pytest.raises(FibsegError, match=r"begun with other windows \(whole, now blend 32\);"):
         staging.begin({"models": ["a"], "windows": "blend 32"})
-    again = pytest.raises(FibsegError, match="another process labels these slices")
-    with staging.shard(0, 1), again, staging.shard(0, 1):
-        pass
 
 
 def test_an_identity_of_an_older_version_has_the_values_of_its_time(tmp_path: Path) -> None:
@@ -46,32 +49,81 @@ def test_an_identity_of_an_older_version_has_the_values_of_its_time(tmp_path: Pa
         newer.begin({"models": ["a"]})
 
 
-def test_shards_of_another_count_wait_for_those_at_work(tmp_path: Path) -> None:
-    """Their slices overlap; once the others have ended they may begin."""
-    first = staged(tmp_path / "out.tif")
-    second = staged(tmp_path / "out.tif")
-    first.begin({"made": "here"})
-    refused = pytest.raises(FibsegError, match="is labelled in 4 parts now, not in 8")
-    with first.shard(1, 4):
-        with second.shard(2, 4):
-            pass
-        with refused, second.shard(7, 8):
-            pass
-    with second.shard(7, 8):
-        pass
+def test_a_session_has_a_first_and_a_last_process(tmp_path: Path) -> None:
+    folder = tmp_path / "started"
+    with StackSession(folder) as first:
+        assert first.is_first
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(StackSession, folder)
+            assert not waiting.done()
+            first.share()
+            second = waiting.result()
+        assert not second.is_first and not second.is_last()
+        with second:
+            assert first.is_last()
+    with StackSession(folder) as third:
+        assert third.is_first
+        # As the last one does, while the next one waits for it.
+        (folder / ".session.lock").unlink()
+        folder.rmdir()
+        with StackSession(folder) as fourth:
+            assert fourth.is_first
+        with pytest.raises(FileNotFoundError):
+            (folder / ".session.lock").unlink()
+            third.share()
 
 
-def assemble_and_die(path: Path) -> None:
+def test_blocks_are_taken_by_one_process_and_freed_slice_by_slice(tmp_path: Path) -> None:
+    finished: set[int] = set()
+    blocks = blocks_of(20, [3, 10])
+
+    def claims() -> Claims:
+        return Claims(tmp_path, blocks, finished.__contains__)
+
+    first = claims()
+    slices = iter(first)
+    assert [next(slices), next(slices), next(slices)] == [3, 10, 0]
+    second = claims()
+    assert list(second) == [8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19]
+    finished |= {3, 10}
+    first.end(3)
+    # A block is freed with its last slice.
+    finished.discard(10)
+    assert list(claims()) == []
+    first.end(10)
+    third = claims()
+    assert list(third) == [10]
+    # As after a kill: what it had taken is free, and what it had finished is not taken again.
+    first.close()
+    finished |= {0, 1}
+    second.close()
+    assert list(claims()) == [2, *range(4, 8), 8, 9, *range(11, 20)]
+
+
+def test_blocks_follow_the_chunks_of_the_image() -> None:
+    assert [len(block) for block in blocks_of(100, [50], layer=32)] == [1, 32, 31, 32, 4]
+    assert [len(block) for block in blocks_of(30, [], layer=5)] == [10, 10, 10]
+    assert [len(block) for block in blocks_of(200, [], layer=200)] == [64, 64, 64, 8]
+    assert blocks_of(2, [0, 1]) == [[0, 1]]
+
+
+def finish_and_die(path: Path) -> None:
     """Make an output of its slices; it kills its process after seven of them."""
-    write = StackWriter.write
+    copy = TiffOutput.copy
+    write_notes = stores.write_store_notes
 
-    def write_or_die(self: StackWriter, pixels: np.ndarray) -> None:
-        write(self, pixels)
-        if self._written == 7:
+    def copy_or_die(self: TiffOutput, z: int, page: tifffile.TiffPage) -> None:
+        copy(self, z, page)
+        if z == 7:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    StackWriter.write = write_or_die
-    staging_of(path).assemble()
+    def write_notes_and_die(*arguments: Any) -> None:
+        write_notes(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    TiffOutput.copy = copy_or_die
+    stores.write_store_notes = write_notes_and_die
+    staging_of(path).finish()
 
 
 def staging_of(path: Path) -> Staging:
@@ -91,13 +143,13 @@ def full_staging(path: Path) -> Staging:
 @pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
 def test_killed_while_the_output_is_made_of_the_slices(tmp_path: Path, name: str) -> None:
     whole = full_staging(tmp_path / "whole" / name)
-    assert whole.assemble()
+    assert whole.finish()
     folder = tmp_path / "killed"
     killed = full_staging(folder / name)
-    process = start_function(assemble_and_die, folder / name)
+    process = start_function(finish_and_die, folder / name)
     process.join(timeout=120)
     assert process.exitcode == -signal.SIGKILL
-    assert not (folder / name).exists() and list(folder.glob("*.partial"))
-    assert killed.assemble()
+    assert not (folder / name).exists()
+    assert killed.finish()
     assert files_of(folder / name) == files_of(tmp_path / "whole" / name)
     assert [path.name for path in folder.iterdir()] == [name]

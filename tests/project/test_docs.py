@@ -91,7 +91,8 @@ def wrong_override(argument: str, schema: Any, has_config_dir: bool) -> str:
     if key.startswith("hydra.launcher."):
         is_known = is_launcher_key(key.removeprefix("hydra.launcher."))
         return "" if is_known else f"{key}: no key of a launcher"
-    if schema is TrainConfig and (CONF / key).is_dir():
+    is_group = schema is TrainConfig or key == "hydra/launcher"
+    if is_group and (CONF / key).is_dir():
         if value == "NAME" or (key == "data" and (has_config_dir or value == "mycell")):
             return ""
         return wrong_choice(key, value)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fibseg.arrays import Place
 from fibseg.errors import DivergedError, FibsegError
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import (
@@ -17,6 +18,7 @@ from fibseg.runs.results import (
     read_scores,
     write_scores,
 )
+from fibseg.scores.instances import score_objects
 from fibseg.scores.slices import SplitScore
 
 SCORE = SplitScore([{"volume": 1, "slice": 4, "confusion": [[5, 1], [2, 3]]}], [[]])
@@ -42,6 +44,63 @@ def test_scores_are_read_back(scored: RunDirectory) -> None:
     assert scores.f1("validation") == {"a": pytest.approx(6 / 9)}
     assert math.isnan(scores.f1("test")["a"])
     assert mean_validation_f1(scored) == pytest.approx(6 / 9)
+
+
+@pytest.fixture
+def with_objects(tmp_path: Path) -> RunDirectory:
+    """A run with the objects of one validation slice and two test slices."""
+    run = RunDirectory(tmp_path)
+    ids = [np.array([[1, 1, 0, 2]]), np.array([[0, 1, 0, 2]])]
+    places = [Place(1, 4), Place(1, 5)]
+    test = score_objects(places, {"a": ids}, {"a": ids[::-1]})
+    validation = score_objects(places[:1], {"a": ids[:1]}, {"a": ids[:1]})
+    scores = {
+        "validation": SplitScore(SCORE.slices, [[]], validation),
+        "test": SplitScore([], [], test),
+    }
+    write_scores(run, {}, ["background", "a"], scores)
+    return run
+
+
+def test_scores_without_objects_do_not_mention_them(scored: RunDirectory) -> None:
+    assert read_scores(scored).objects == {}
+    assert "instances" not in scored.scores.read_text()
+
+
+def test_objects_of_slices_and_stacks_are_kept_as_counts(with_objects: RunDirectory) -> None:
+    objects = read_scores(with_objects).objects
+    (block,) = objects["test"]["blocks"]
+    assert (block["volume"], block["start"], block["stop"]) == (1, 4, 6)
+    counts = block["classes"]["a"]
+    # Object 1 has 3 pixels, 2 of them in common of 4; object 2 has 2, all in common.
+    assert (counts["truth"], counts["predicted"], counts["pixels"]) == (2, 2, 5)
+    assert counts["matched"] == [2] + [1] * 9
+    assert counts["iou"][0] == 1.5
+    first, second = objects["test"]["slices"]
+    assert (first["slice"], second["slice"]) == (4, 5)
+    assert first["classes"]["a"]["matched"][0] == 2
+    assert objects["validation"]["blocks"][0]["classes"]["a"]["matched"] == [2] * 10
+
+
+@pytest.mark.parametrize(
+    ("intact", "damage"),
+    [
+        ('"truth": 2, ', ""),
+        ('"truth": 2', '"truth": 0'),
+        ('"split_bits": ', '"split_bits": -1e'),
+        ('"split_bits": 0.0', '"split_bits": 1e999'),
+        ('{"a": {"truth"', '{"b": {"truth"'),
+        ('"matched": [2, ', '"matched": [2, 2, '),
+        ('"matched": [2, ', '"matched": [-2, '),
+        ('"blocks": ', '"block": '),
+    ],
+)
+def test_damaged_matches_are_named(with_objects: RunDirectory, intact: str, damage: str) -> None:
+    text = with_objects.scores.read_text()
+    assert intact in text
+    with_objects.scores.write_text(text.replace(intact, damage))
+    with pytest.raises(FibsegError, match=r"scores\.json: damaged"):
+        read_scores(with_objects)
 
 
 @pytest.mark.parametrize("column", ["train_loss", "val_loss"])

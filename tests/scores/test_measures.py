@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 import pytest
 
-from fibseg.scores.measures import OBJECT_COLUMNS, ObjectMeasures, measure_classes, objects_csv
+from fibseg.scores.measures import VOXELS, ObjectMeasures, measure_classes
 
 SPACING = (20.0, 5.0, 4.0)
 TWO_OBJECTS = ObjectMeasures(
@@ -19,17 +17,6 @@ TWO_OBJECTS = ObjectMeasures(
     surface=np.array([3e6, 1e6]),
     border=np.array([False, True]),
 )
-
-
-def test_a_row_per_object() -> None:
-    text = objects_csv(TWO_OBJECTS, ["mitochondrion", "er"], SPACING)
-    assert "\r" not in text
-    rows = list(csv.DictReader(text.splitlines()))
-    assert tuple(rows[0]) == OBJECT_COLUMNS
-    # 8 voxels of 20 x 5 x 4 nm are 3200 nm^3; the centre lies on the corner of four voxels.
-    values = ["1", "er", "8", "3.2e-06", "3", "40.0", "10.0", "8.0", "40.0", "15.0", "16.0", "no"]
-    assert list(rows[0].values()) == values
-    assert rows[1]["touches_border"] == "yes"
 
 
 def test_a_summary_per_class() -> None:
@@ -45,3 +32,9 @@ def test_a_summary_per_class() -> None:
     assert present.share == pytest.approx(0.1)
     assert present.median == pytest.approx(5 * 400 / 1e9)
     assert present.surface == pytest.approx(4)
+
+
+def test_a_summary_in_voxels() -> None:
+    unit = (1.0, 1.0, 1.0)
+    present = measure_classes(TWO_OBJECTS, ["a", "er"], unit, (4, 5, 5), VOXELS)[1]
+    assert (present.volume, present.median, present.surface) == (10, 5, 4e6)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from skimage.measure import label, marching_cubes, mesh_surface_area, regionprops
 
-from fibseg.scores.objects import StackObjects, find_objects
+from fibseg.scores.bodies.numbered import NumberedObjects
+from fibseg.scores.objects import find_objects
 from tests.support.blobs import blobs
 
 SPACING = (20.0, 5.0, 5.0)
@@ -17,7 +18,7 @@ MEASURES = ("class_index", "voxels", "low", "high", "centre", "border", "surface
 
 def objects_of(
     classes: np.ndarray, depth: int | None = None, smallest: int = 1, fill_holes: bool = False
-) -> StackObjects:
+) -> NumberedObjects:
     return find_objects(
         read=lambda z: classes[z],
         shape=classes.shape,  # type: ignore[arg-type]

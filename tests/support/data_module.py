@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fibseg.data.description import DataDescription
 from fibseg.data.grey import grey_range
 from fibseg.data.module import PatchPlan, StackDataModule
 from fibseg.data.slices import load_slices
@@ -19,11 +20,12 @@ def data_module(
     channels: Channels | None = None,
     cache: Path | None = None,
     processes: int = 1,
+    description: DataDescription | None = None,
     **changes: Any,
 ) -> StackDataModule:
     """A data module that is set up; `changes` are to the plan of its patches."""
     channels = channels or Channels()
-    description = describe(folder)
+    description = description or describe(folder)
     description.context = channels.context
     slices = load_slices(description)
     plan: dict[str, Any] = {

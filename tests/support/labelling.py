@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from rich.console import Console
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
-from fibseg.prediction.output.shards import Shard
-from fibseg.prediction.output.staging import KeptSlice, Output, Staging
-from fibseg.prediction.stack import Labeller
-from fibseg.prediction.whole_cell import label_stack_into
+from fibseg.prediction.labeller import Labeller
+from fibseg.prediction.output.outputs import KeptSlice, Output
+from fibseg.prediction.output.session import StackSession
+from fibseg.prediction.output.staging import Staging
+from fibseg.prediction.whole_cell import label_and_keep, label_stack_into
 from fibseg.prediction.windows import windows_of
 from fibseg.stack import Stack
 
@@ -25,7 +26,6 @@ CPU = Compute(device=torch.device("cpu"), precision="32", batch_size=4, processe
 """One core, 32 bits, four windows in a batch."""
 
 IMAGE_SHAPE = (12, 70, 90)
-ALL_SLICES = Shard(0, 1)
 
 
 def random_image(shape: tuple[int, int, int] = IMAGE_SHAPE) -> np.ndarray:
@@ -60,21 +60,28 @@ def label_into(
     staging: Staging,
     labeller: Labeller,
     stack: Stack,
-    shard: Shard = ALL_SLICES,
     skip_unreadable: bool = False,
     restored: Mapping[int, KeptSlice] | None = None,
-) -> None:
-    """Label the slices of a shard, and say nothing of it."""
-    label_stack_into(
+) -> bool:
+    """Label the slices that are free, and say nothing of it; whether the output is there then."""
+    return label_stack_into(
         staging=staging,
         labeller=labeller,
         stack=stack,
         identity={"made": "here"},
-        shard=shard,
         skip_unreadable=skip_unreadable,
         console=Console(quiet=True),
         restored=restored,
     )
+
+
+def keep_some(path: Path, labeller: Labeller, stack: Stack, positions: Iterable[int]) -> None:
+    """Label and keep a part of the slices, as a process does that is killed then."""
+    staging = staged(path)
+    with StackSession(staging.folder):
+        staging.begin({"made": "here"})
+        kept = label_and_keep(labeller=labeller, stack=stack, positions=positions, staging=staging)
+        assert all(labelled.error is None for labelled in kept)
 
 
 def files_of(path: Path) -> dict[str, bytes]:

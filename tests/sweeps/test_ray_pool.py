@@ -122,7 +122,7 @@ def test_each_run_gets_a_gpu_and_two_may_share_one(
     for runs_per_gpu, expected in ((1, ["0", "1"]), (2, ["0", "0", "1", "1"])):
         pool = make_pool(address, runs_per_gpu=runs_per_gpu)
         try:
-            assert pool.where == "2 GPUs, an even share of the cores a run"
+            assert pool.where == "2 GPUs, an even share of the cores each"
             assert pool.slots() == len(expected)
             function = meeting(tmp_path / str(runs_per_gpu), len(expected))
             tasks = plan_tasks(commands, function, len(expected))
@@ -142,7 +142,7 @@ def test_ends_of_tasks_on_a_cluster_that_stays(
 ) -> None:
     pool = make_pool(address, gpus=0)
     try:
-        assert (pool.slots(), pool.where) == (3, "3 cores, 1 cores a run")
+        assert (pool.slots(), pool.where) == (3, "3 cores, 1 cores each")
         killed, interrupted, failed = finish(pool, plan_tasks(commands, end_badly, 3))
         assert isinstance(killed, str) and "died" in killed
         assert interrupted == "stopped by a signal"
@@ -199,7 +199,7 @@ def test_ray_itself_killed(
         os.kill(target, signal.SIGKILL)
         _, errors = driver.communicate(timeout=60)
     assert errors.startswith("error: Ray was stopped")
-    assert errors.endswith("; run the same command again to resume the sweep.\n")
+    assert errors.endswith("; run the same command again to resume.\n")
     assert len(errors.splitlines()) == 1
     assert driver.returncode == 2
 

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
-from fibseg.models.checkpoints import save_whole
+from fibseg.errors import FibsegError
+from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.runs.directory import RunDirectory
-from fibseg.training.callbacks import usable_checkpoint
+from fibseg.training.callbacks import WholeCheckpointIO, usable_checkpoint
 from fibseg.training.progress import FilterProgress
 
 
@@ -57,3 +61,38 @@ def test_bar_of_the_filter_goes_when_all_slices_are_done() -> None:
     silent = io.StringIO()
     FilterProgress(Console(file=silent, force_terminal=False))(1, 1)
     assert silent.getvalue() == ""
+
+
+def test_a_checkpoint_is_of_the_moment_when_it_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training goes on while a thread writes."""
+    may_write = threading.Event()
+
+    def slow(content: dict[str, Any], path: Path) -> None:
+        assert may_write.wait(60)
+        save_whole(content, path)
+
+    monkeypatch.setattr("fibseg.training.callbacks.save_whole", slow)
+    weights = torch.zeros(5)
+    checkpoint_io = WholeCheckpointIO()
+    checkpoint_io.save_checkpoint({"weights": weights, "epoch": 3}, tmp_path / "last.ckpt")
+    weights += 1
+    assert not (tmp_path / "last.ckpt").exists()
+    may_write.set()
+    checkpoint_io.wait()
+    kept = load_whole(tmp_path / "last.ckpt")
+    assert torch.equal(kept["weights"], torch.zeros(5)) and kept["epoch"] == 3
+
+
+def test_what_could_not_be_written_is_an_error_of_the_next_epoch(tmp_path: Path) -> None:
+    checkpoint_io = WholeCheckpointIO()
+    (tmp_path / "file").touch()
+    missing = tmp_path / "file" / "last.ckpt"
+    checkpoint_io.save_checkpoint({"epoch": 1}, missing)
+    with pytest.raises(FibsegError, match=r"last\.ckpt: the checkpoint could not be written"):
+        checkpoint_io.save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
+    # An error of the training is not hidden by that of a write.
+    checkpoint_io.save_checkpoint({"epoch": 1}, missing)
+    checkpoint_io.teardown()
+    checkpoint_io.wait()

@@ -196,7 +196,7 @@ def test_its_labels_of_a_stack_are_those_of_the_run(
 
 
 @pytest.mark.slow
-def test_shards_and_the_mean_of_a_forest_and_a_network(
+def test_the_mean_of_a_forest_and_a_network(
     grown: Commands, finished: Commands, last_slices: Path, tmp_path: Path
 ) -> None:
     """Networks that need the paper's windows cannot be averaged with a forest.
@@ -205,11 +205,7 @@ def test_shards_and_the_mean_of_a_forest_and_a_network(
     """
     line = ["predict.py", f"image={last_slices}", "threads=1", "device=cpu"]
     forest = f"checkpoint={grown.run_directory()}"
-    for shard in ("shard=1", "shard=0"):
-        result = grown.run(*line, forest, f"output={tmp_path / 'shards.tif'}", "shards=2", shard)
-        assert result.returncode == 0, result.stderr
     assert grown.run(*line, forest, f"output={tmp_path / 'forest.tif'}").returncode == 0
-    assert (tmp_path / "shards.tif").read_bytes() == (tmp_path / "forest.tif").read_bytes()
     both = tmp_path / "both"
     for commands in (grown, finished):
         shutil.copytree(commands.run_directory(), both / commands.run_directory().name)

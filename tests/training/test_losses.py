@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import log_loss
 
 from fibseg.arrays import IGNORE
-from fibseg.training.losses import DiceLoss, dice_loss
+from fibseg.models.objects.maps import map_targets
+from fibseg.training.losses import DiceLoss, ObjectLoss, dice_loss, map_loss
 
 PAPER = [0.1, 0.7, 1.0, 0.9]
 
@@ -82,3 +84,46 @@ def test_cross_entropy_and_half_precision() -> None:
     half = DiceLoss(PAPER, IGNORE, cross_entropy=0.5)(logits.bfloat16(), target)
     assert half.dtype == torch.float32
     assert half.item() == pytest.approx(both.item(), abs=1e-2)
+
+
+def map_example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(2, 3, 20, 20, generator=generator)
+    targets = torch.rand(2, 3, 20, 20, generator=generator)
+    return logits, targets, torch.randint(0, 3, (2, 3, 20, 20), generator=generator).float()
+
+
+def test_the_loss_of_maps_is_that_of_scikit_learn_and_numpy() -> None:
+    logits, targets, weights = map_example()
+    hard = (targets > 0.5).float()
+    value = map_loss(logits, hard, weights).item()
+    chances = logits.double().sigmoid().numpy()
+    entropy = log_loss(hard.numpy().ravel(), chances.ravel(), sample_weight=weights.numpy().ravel())
+    counts = weights.numpy() > 0
+    dice = []
+    for m in range(3):
+        p = chances[:, m][counts[:, m]]
+        t = hard.numpy()[:, m][counts[:, m]]
+        dice.append((2 * (p * t).sum() + 1e-5) / ((p * p).sum() + (t * t).sum() + 1e-5))
+    assert value == pytest.approx(entropy + 1 - np.mean(dice), abs=1e-5)
+
+
+def test_maps_count_for_nothing_where_nobody_knows_them() -> None:
+    logits, targets, weights = map_example()
+    weights[..., 7:] = 0
+    logits.requires_grad_()
+    map_loss(logits, targets, weights).backward()
+    assert not logits.grad[..., 7:].any() and logits.grad.any()
+    nothing = map_loss(logits, targets, torch.zeros_like(weights))
+    nothing.backward()
+    assert nothing.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_loss_with_objects_is_that_of_classes_and_maps() -> None:
+    logits, target = example()
+    objects = torch.where(target == 2, 5, 0).int()
+    maps = torch.randn(3, 1, 12, 10, generator=torch.Generator().manual_seed(1))
+    classes = DiceLoss(PAPER, IGNORE, cross_entropy=1.0)
+    both = ObjectLoss(classes, [2], weight=0.5)(torch.cat([logits, maps], 1), target, objects)
+    part = map_loss(maps, *map_targets(objects, target, [2]))
+    assert both.item() == pytest.approx((classes(logits, target) + 0.5 * part).item())

@@ -84,7 +84,8 @@ def _labelled(
     from dataclasses import replace
 
     from fibseg.models.trained import load_model
-    from fibseg.prediction.stack import Labeller, label_stack
+    from fibseg.prediction.labeller import Labeller
+    from fibseg.prediction.stack import label_stack
 
     model = load_model(find_checkpoint(run))
     names = project.state.classes

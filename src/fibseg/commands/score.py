@@ -1,4 +1,4 @@
-"""`fibseg score`: F1 and components of one label stack against another."""
+"""`fibseg score`: F1 and components of one label stack against another, or its objects."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from fibseg.commands.arguments import add_reviewed, open_region, pixel_offset
+from fibseg.commands.score_objects import (
+    add_object_arguments,
+    check_object_arguments,
+    score_objects_of,
+    table_of_objects,
+)
 from fibseg.config.compose import load_description
 from fibseg.data.labels.files import label_notes, open_label_stack
-from fibseg.data.scoring import agreed_names, score_stacks
+from fibseg.data.scoring import agreed_names, pair_stacks, score_stacks
 from fibseg.data.splits import parse_slices
 from fibseg.machine import print_warnings, table_console
 from fibseg.scores.label_values import noted_names
@@ -43,10 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Z,Y,X",
         help="where LABELS start in PREDICTION, in pixels, if they are smaller",
     )
+    add_object_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print F1 of each class, and how many of its components were detected."""
+    """Print F1 of each class and how many of its components were detected, or scores of objects."""
+    check_object_arguments(options)
     console = table_console()
     prediction = open_label_stack(options.prediction)
     labels = open_label_stack(options.labels)
@@ -62,6 +70,11 @@ def run(options: argparse.Namespace) -> None:
     named = {path: noted_names(label_notes(path)) for path in paths}
     names, doubts = agreed_names(named, description)
     print_warnings(console, doubts)
+    if options.instances:
+        pair = pair_stacks(prediction, labels, slices, options.offset, reviewed=reviewed)
+        for score in score_objects_of(pair, options, description, names):
+            console.print(table_of_objects(score, len(slices)))
+        return
     scores = score_stacks(
         prediction=prediction,
         labels=labels,

@@ -8,12 +8,20 @@ from pathlib import Path
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.detections import DetectionCounts, detections, detections_by_area
 from fibseg.comparison.labels import LabelScores, count_by_class
+from fibseg.comparison.score_tables import mean_and_deviation
 from fibseg.comparison.text import Table
 from fibseg.runs.collection import best_runs
 from fibseg.runs.finished import FinishedRun
 from fibseg.scores.components import PAPER_BINS, Bins, find_components
+from fibseg.scores.instances.figures import instance_figures
+from fibseg.scores.instances.matching import MatchCounts, pooled_matches
 
 _DETECTION_COLUMNS = ["TP", "FN", "UD", "right", "false", "partly", "merges", "splits"]
+
+_INSTANCE_COLUMNS = [
+    *("precision .5", "recall .5", "F1 .5", "PQ .5", "F1 .75", "PQ .75"),
+    *("SA50", "mSA", "VOI split", "VOI merge"),
+]
 
 _DETECTION_NOTES = [
     "of the run best by validation; in brackets how many, and the range over runs",
@@ -101,6 +109,63 @@ def object_table(dataset: Dataset, scores: Mapping[Path, LabelScores], bins: Bin
             "an object that leaves the test slices is cut there",
         ],
     )
+
+
+def instance_table(dataset: Dataset, paper_style: bool = False) -> Table | None:
+    """Scores of the objects of the test slices, from scores.json; None where there are none.
+
+    Each run's counts are pooled over its slices (2-D) or stacks of slices (3-D); the cells are mean
+    and deviation over runs, as in `mean_and_deviation`.
+    """
+    rows = []
+    for label, runs in dataset.configurations.items():
+        # Runs of one data set that were scored before its objects were given have none.
+        scored = [run.objects["test"] for run in runs if "test" in run.objects]
+        for name in dataset.foreground:
+            for space, groups in (
+                ("2-D", [matches["slices"] for matches in scored]),
+                ("3-D", [matches["blocks"] for matches in scored]),
+            ):
+                counts = [
+                    pooled_matches(entry["classes"][name] for entry in of_run)
+                    for of_run in groups
+                    if all(name in entry["classes"] for entry in of_run) and of_run
+                ]
+                if counts:
+                    total = f"{name} ({counts[0]['truth']})"
+                    rows.append([label, total, space, *_instance_cells(counts, paper_style)])
+    if not rows:
+        return None
+    return Table(
+        name=f"instances-{dataset.name}",
+        title=f"Objects: {dataset.name}, test slices",
+        columns=["run", "class (objects)", "", *_INSTANCE_COLUMNS],
+        rows=rows,
+        notes=[
+            "matched at an intersection over union (IoU) of .5 or .75; PQ: panoptic quality; "
+            "SA50: TP / (TP + FP + FN) at .5; mSA: its mean over .5 to .95",
+            "VOI: variation of information in bits, over the pixels of true objects",
+            "3-D: over consecutive test slices; an object that leaves them is cut there",
+        ],
+    )
+
+
+def _instance_cells(counts: Sequence[MatchCounts], paper_style: bool) -> list[str]:
+    """Cells of _INSTANCE_COLUMNS from the counts of each run."""
+    figures = [instance_figures(of_run) for of_run in counts]
+    columns = [
+        [run.at_50.precision for run in figures],
+        [run.at_50.recall for run in figures],
+        [run.at_50.f1 for run in figures],
+        [run.at_50.quality for run in figures],
+        [run.at_75.f1 for run in figures],
+        [run.at_75.quality for run in figures],
+        [run.at_50.accuracy for run in figures],
+        [run.msa for run in figures],
+        [run.voi_split for run in figures],
+        [run.voi_merge for run in figures],
+    ]
+    return [mean_and_deviation(column, paper_style) for column in columns]
 
 
 def expert_components_table(dataset: Dataset, bins: Bins) -> Table | None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from fibseg.arrays import Floats, Place, UInt8
+from fibseg.arrays import Floats, Place, UInt8, consecutive_places
 from fibseg.comparison.detections import DetectionCounts, count_detected
 from fibseg.comparison.volumes import VolumeFacts
 from fibseg.errors import FibsegError
@@ -212,7 +212,7 @@ def count_objects(
     """
     # Slices with a gap between them say nothing of what connects them.
     objects: list[Component] = []
-    for block in consecutive(places):
+    for block in consecutive_places(places):
         truth = np.stack([pairs[k][0] for k in block])
         prediction = np.stack([pairs[k][1] for k in block])
         objects += find_components(truth, prediction, len(names))
@@ -238,21 +238,3 @@ def count_by_class(
         places = np.zeros((2, len(of_class)), np.int64)
         counts[name] = count_detected(Components(of_truth, *columns, *places), bins)
     return counts
-
-
-def consecutive(places: Sequence[Place]) -> list[list[int]]:
-    """Positions of slices that follow each other in one volume.
-
-    >>> consecutive([Place(0, 3), Place(0, 4), Place(0, 6), Place(1, 7)])
-    [[0, 1], [2], [3]]
-    """
-    # Pages need not be in the order of z.
-    order = sorted(range(len(places)), key=lambda k: places[k])
-    blocks: list[list[int]] = []
-    for k in order:
-        volume, z = places[k]
-        if blocks and places[blocks[-1][-1]] == Place(volume, z - 1):
-            blocks[-1].append(k)
-        else:
-            blocks.append([k])
-    return blocks

@@ -15,6 +15,7 @@ from fibseg.comparison.contrast_tables import (
 from fibseg.comparison.dataset import Dataset, few_slices_curves
 from fibseg.comparison.detection_tables import (
     expert_components_table,
+    instance_table,
     object_table,
     strata_table,
     table_2,
@@ -37,6 +38,7 @@ _TABLE_NAMES = (
     "answer",
     "table1",
     "table2",
+    "instances",
     "strata",
     "objects",
     "thin",
@@ -121,6 +123,7 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
         table_1(dataset, options.paper_style),
         score_table(dataset),
         components,
+        instance_table(dataset, options.paper_style),
         strata_table(dataset, options.strata, options.bins) if options.strata else None,
         *_label_tables(dataset, options),
         expert_table(dataset, options.paper_style),

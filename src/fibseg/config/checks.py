@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fibseg.config.schemas import MODEL_SCHEMAS, FilterConfig, TrainConfig, TrainingConfig
+from fibseg.data.description import instance_classes
 from fibseg.data.sampling import Augmentation
 from fibseg.filters.channels import MOST_CONTEXT, SCOPES
 from fibseg.models.kinds import ADAPTATIONS, ALL_WINDOWS, ARGUMENT_RULES, DECISIONS, INTENSITIES
@@ -56,7 +57,11 @@ def model_checks(config: TrainConfig) -> list[Check]:
         started = Rule(lambda count: count == 0 or has_start, "0 without weights to start from")
         checks.append(Check("model.frozen_epochs", model.frozen_epochs, started))
     if kind.by_gradient:
-        return checks
+        objects = Rule(
+            lambda head: head == "none" or bool(instance_classes(config.data)),
+            "none without a class of instances: true in data.classes",
+        )
+        return [*checks, Check("model.head", model.head, objects)]
     # A forest classifies pixels of whole slices, and scikit-learn's seeds have 32 bits.
     whole = Rule(lambda _: not config.channels.by_patch, "slice with this model")
     nothing = Rule(lambda value: value is None, "null with this model")

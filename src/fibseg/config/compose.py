@@ -113,9 +113,7 @@ def predict_config(composed: DictConfig) -> PredictConfig:
     voxel = Rule(
         lambda size: size is None or (len(size) == 3 and min(size) > 0), "[z, y, x] in nm, above 0"
     )
-    # A rule of two keys, so that it is made here and not in `checks`.
-    shard = Rule(lambda number: 0 <= number < config.shards, "0 to shards - 1")
-    counts = ("window_batch", "best", "tile", "shards")
+    counts = ("window_batch", "best", "tile")
     require(
         Check("voxel_size", config.voxel_size, voxel),
         Check("precision", config.precision, PRECISION),
@@ -126,7 +124,6 @@ def predict_config(composed: DictConfig) -> PredictConfig:
         Check("intensity", config.intensity, INTENSITY),
         Check("adapt", config.adapt, ADAPTATION),
         Check("windows", config.windows, WINDOWS),
-        Check("shard", config.shard, shard),
         *(Check(key, getattr(config, key), COUNT) for key in counts),
     )
     _expand_homes(config)

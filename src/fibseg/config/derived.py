@@ -6,7 +6,9 @@ import re
 from typing import Any
 
 from fibseg.config.schemas import TrainConfig
+from fibseg.data.description import instance_classes
 from fibseg.errors import FibsegError
+from fibseg.models.objects import ObjectRules
 
 IMAGENET = "imagenet"
 """The start of a network whose encoder begins with timm's ImageNet weights."""
@@ -45,9 +47,24 @@ def start_source(config: TrainConfig) -> str | None:
     return config.model.weights or (IMAGENET if config.model.pretrained else None)
 
 
+def head_of(config: TrainConfig) -> str:
+    """What the network learns beside the classes, one of `fibseg.models.objects.HEADS`."""
+    # A forest and Ilastik have no such key.
+    return str(getattr(config.model, "head", "none"))
+
+
+def object_rules(config: TrainConfig) -> ObjectRules | None:
+    """How objects are told apart, before anything is chosen; None where no class has objects."""
+    names = instance_classes(config.data)
+    return ObjectRules(head_of(config), names) if names else None
+
+
 def model_arguments(config: TrainConfig) -> dict[str, Any]:
     """What `create_model` makes the network from."""
     arguments = {name: getattr(config.model, name) for name in config.kind.arguments}
     # Background is class 0.
     classes = 1 + len(config.data.classes)
+    # Not for classes alone, whose models older versions read.
+    if head_of(config) != "none":
+        arguments["maps"] = len(instance_classes(config.data))
     return arguments | {"channels": config.channels.count, "classes": classes}

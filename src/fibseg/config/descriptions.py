@@ -163,6 +163,7 @@ def with_homes(description: DataDescription) -> DataDescription:
         volume.image = with_home(volume.image)
         volume.labels = _with_home(volume.labels)
         volume.mask = _with_home(volume.mask)
+        volume.instances = _with_home(volume.instances)
         if volume.second_expert is not None:
             volume.second_expert.labels = _with_home(volume.second_expert.labels)
     return description

@@ -148,6 +148,7 @@ class PredictConfig:
     output: str
     probabilities: str | None
     disagreement: str | None
+    instances: str | None
     overwrite: bool
     skip_unreadable: bool
     voxel_size: list[float] | None
@@ -156,8 +157,6 @@ class PredictConfig:
     adapt: str
     windows: str
     tile: int
-    shards: int
-    shard: int
     precision: str
     device: str
     threads: int | None
@@ -174,6 +173,7 @@ PATHS = (
     "output",
     "probabilities",
     "disagreement",
+    "instances",
     "data.root",
     "init_from",
     "machine.runs",

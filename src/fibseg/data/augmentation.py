@@ -58,8 +58,8 @@ def augmented(batch: Batch, settings: Augmentation, generators: Generators) -> B
     The host never waits for the device.
 
     Args:
-        batch: images (N, C, H, W) in [0, 1] and labels (N, H, W), which follow where places move;
-            what comes in from beyond the border is mirrored, and labelled IGNORE.
+        batch: images (N, C, H, W) in [0, 1], labels and objects (N, H, W), which follow where
+            places move; what comes in from beyond the border is mirrored, and labelled IGNORE.
         settings: how much.
         generators: of this epoch, for the device of the batch.
     """
@@ -67,12 +67,20 @@ def augmented(batch: Batch, settings: Augmentation, generators: Generators) -> B
         return batch
     images = batch.images
     labels = batch.labels
+    objects = batch.objects
     draw = _Draw(generators, len(labels), settings.share, images.device)
     if settings.scale > 0 or settings.elastic > 0:
-        images, labels = _moved(images, labels, settings, draw)
+        places = _places(labels, settings, draw)
+        outside = (places.abs() > 1 + 1e-6).any(dim=-1)
+        images = functional.grid_sample(
+            images, places, mode="bilinear", padding_mode="reflection", align_corners=True
+        )
+        labels = _moved(labels, places).long().masked_fill(outside, IGNORE)
+        # By the same places: an object that is bent has its border where its pixels are.
+        objects = None if objects is None else _moved(objects, places).masked_fill(outside, 0)
     images = _other_sharpness(images, settings, draw)
     images = _other_grey(images, settings, draw)
-    return batch._replace(images=images.clamp_(0, 1), labels=labels)
+    return batch._replace(images=images.clamp_(0, 1), labels=labels, objects=objects)
 
 
 @dataclass(frozen=True)
@@ -110,15 +118,16 @@ class _Draw:
         return numbers.to(self.device, non_blocking=True)
 
 
-def _moved(
-    images: Tensor, labels: Tensor, settings: Augmentation, draw: _Draw
-) -> tuple[Tensor, Tensor]:
-    """Scale and bend patches: images bilinear, labels of the nearest pixel."""
+def _places(labels: Tensor, settings: Augmentation, draw: _Draw) -> Tensor:
+    """Draw where each pixel of scaled and bent patches comes from, (N, H, W, 2), x first.
+
+    -1 and 1 are the centres of the outer pixels; `labels` (N, H, W) give the size.
+    """
     height, width = labels.shape[-2:]
     limit = float(np.log1p(settings.scale))
     factor = (draw.chosen() * draw.uniform(-limit, limit)).exp()
-    rows = torch.linspace(-1, 1, height, device=images.device)
-    columns = torch.linspace(-1, 1, width, device=images.device)
+    rows = torch.linspace(-1, 1, height, device=labels.device)
+    columns = torch.linspace(-1, 1, width, device=labels.device)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     # (N, H, W, 2) with x first, as torch wants it. A larger factor shows less of the patch.
     places = torch.stack([x, y], dim=-1) / factor
@@ -129,17 +138,18 @@ def _moved(
             moves, (height, width), mode="bicubic", align_corners=True
         ).movedim(1, -1)
         places = places + moves * torch.tensor(
-            [2 / max(1, width - 1), 2 / max(1, height - 1)], device=images.device
+            [2 / max(1, width - 1), 2 / max(1, height - 1)], device=labels.device
         )
-    images = functional.grid_sample(
-        images, places, mode="bilinear", padding_mode="reflection", align_corners=True
-    )
-    # Class indices are small, and floats hold them exactly.
+    return places
+
+
+def _moved(numbers: Tensor, places: Tensor) -> Tensor:
+    """Take the nearest pixel of (N, H, W) whole numbers at places (N, H, W, 2)."""
+    # Class indices and numbers of objects are below 2^24: floats hold them exactly.
     moved = functional.grid_sample(
-        labels[:, None].float(), places, "nearest", "reflection", align_corners=True
+        numbers[:, None].float(), places, "nearest", "reflection", align_corners=True
     )
-    outside = (places.abs() > 1 + 1e-6).any(dim=-1)
-    return images, moved[:, 0].round().long().masked_fill(outside, IGNORE)
+    return moved[:, 0].round().to(numbers.dtype)
 
 
 def _other_sharpness(images: Tensor, settings: Augmentation, draw: _Draw) -> Tensor:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
-from fibseg.arrays import UInt8
 from fibseg.data.augmentation import Generators, augmentation_generators, augmented
 from fibseg.data.grey import GreyRange
-from fibseg.data.patches import Batch, SlicePixels, bytes_of_pixel
+from fibseg.data.patches import Batch, PatchBatches, SlicePixels, bytes_of_pixel
 from fibseg.data.sampling import Augmentation, Patches, PatchSampler
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.filters.channels import Channels
-from fibseg.filters.patches import PatchFilter, channels_of
+from fibseg.filters.patches import PatchFilter
 from fibseg.filters.slices import Progress, slice_channels
 
 
@@ -38,6 +35,7 @@ class PatchPlan:
         fresh_validation: draw and turn new validation patches in each epoch, as the authors' code
             does; else they are drawn once.
         augmentation: how training patches are changed; None for turns and flips alone.
+        objects: whether patches have the numbers of their objects.
     """
 
     size: int
@@ -49,60 +47,7 @@ class PatchPlan:
     validation_seed: int
     fresh_validation: bool
     augmentation: Augmentation | None = None
-
-
-def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Iterator[Batch]:
-    """Add filtered channels behind the first one of batches, uint8 on the host, in order.
-
-    The workers are kept busy with the next batches while one is in use.
-    """
-    waiting: deque[tuple[Batch, Future[UInt8]]] = deque()
-    for batch in batches:
-        waiting.append((batch, patch_filter.submit(batch.images[:, 0].numpy())))
-        # Two batches for each worker: more would hold memory, fewer would let workers wait.
-        if len(waiting) > 2 * patch_filter.processes:
-            yield _with_channels(*waiting.popleft())
-    while waiting:
-        yield _with_channels(*waiting.popleft())
-
-
-def _with_channels(batch: Batch, future: Future[UInt8]) -> Batch:
-    images = [torch.from_numpy(channels_of(future)), batch.images[:, 1:]]
-    return batch._replace(images=torch.cat(images, 1))
-
-
-@dataclass(eq=False)
-class PatchBatches(IterableDataset[Batch]):
-    """The batches of one pass over patches.
-
-    Attributes:
-        slices: pixels to cut patches from.
-        draw: gives the patches of a pass when it begins.
-        size: side of a patch in pixels.
-        batches: number of batches.
-        patch_filter: filters single patches; None where the slices have their channels.
-    """
-
-    slices: SlicePixels
-    draw: Callable[[], Patches]
-    size: int
-    batches: int
-    patch_filter: PatchFilter | None
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        # All places of a pass are copied to the device at once.
-        places = self.slices.places(self.draw(), self.size)
-        batches: Iterator[Batch] = (
-            self.slices.cut(part, self.size) for part in places.tensor_split(self.batches, dim=1)
-        )
-        if self.patch_filter is not None:
-            batches = filtered_ahead(batches, self.patch_filter)
-        for batch in batches:
-            # Floats are made a batch at a time: as uint8 all slices take a quarter of the memory.
-            yield batch._replace(images=batch.images.float().mul_(1 / 255))
+    objects: bool = False
 
 
 class StackDataModule(LightningDataModule):
@@ -176,13 +121,17 @@ class StackDataModule(LightningDataModule):
             progress=self._progress,
         )
         pixels = iter(channels)
-        needed = sum(image[0].size for image in images) * bytes_of_pixel(self._channels.count)
+        pixel_bytes = bytes_of_pixel(self._channels.count) + 4 * self._plan.objects
+        needed = sum(image[0].size for image in images) * pixel_bytes
         device = self._device(needed)
         for split, split_slices in self._slices.items():
             self._on_device[split] = SlicePixels(
                 images=[next(pixels) for _ in split_slices],
                 labels=[item.labels for item in split_slices],
                 device=device,
+                objects=[item.objects for item in split_slices if item.objects is not None]
+                if self._plan.objects
+                else None,
             )
 
     def pixels(self, split: str) -> SlicePixels:

@@ -111,18 +111,26 @@ def provide_phantom(description: DataDescription) -> None:
     if description.phantom is None or not description.volumes:
         return
     # The phantom needs scipy.ndimage, which no other description does.
-    from fibseg.phantom import make_phantom
+    from fibseg.phantom import draw_phantom
 
     shape = description.phantom.shape
     if len(shape) != 3:
         raise FibsegError(f"data.phantom.shape: {list(shape)}; expected [slices, height, width].")
     depth, height, width = shape
-    image, labels = make_phantom((depth, height, width), description.phantom.seed)
+    phantom = draw_phantom(
+        shape=(depth, height, width),
+        seed=description.phantom.seed,
+        touching=description.phantom.touching,
+    )
+    stacks: list[tuple[str, Pixels]] = [("labels", phantom.labels), ("image", phantom.image)]
+    if description.phantom.touching:
+        stacks.insert(0, ("instances", phantom.instances))
     root = Path(description.root)
     root.mkdir(parents=True, exist_ok=True)
     # Runs that start at the same time wait for each other here.
     with FileLock(root / ".lock"):
-        for path, pixels in ((root / "labels.tif", labels), (root / "image.tif", image)):
+        for name, pixels in stacks:
+            path = root / f"{name}.tif"
             if not path.exists():
                 write_stack(path, pixels, description.volumes[0].voxel_size)
             elif not _holds(path, pixels):
@@ -214,4 +222,19 @@ def data_hash(slices: Mapping[str, Sequence[AnnotatedSlice]], class_names: Seque
             digest.update(image.tobytes())
             digest.update(annotated_slice.labels.tobytes())
     # 64 bits tell data sets apart, and fit into the name of a folder.
+    return digest.hexdigest()[:16]
+
+
+def instances_hash(slices: Mapping[str, Sequence[AnnotatedSlice]]) -> str | None:
+    """Hash the objects of the slices; None where no class has objects.
+
+    Ids that another program has dealt out anew give the same hash. They are no part of `data_hash`:
+    runs with and without objects are of one data set.
+    """
+    digest = hashlib.sha256()
+    objects = [entry.objects for split in SPLITS for entry in slices[split]]
+    if all(numbers is None for numbers in objects):
+        return None
+    for numbers in objects:
+        digest.update(b"" if numbers is None else numbers.tobytes())
     return digest.hexdigest()[:16]

@@ -11,7 +11,9 @@ import numpy as np
 from fibseg.arrays import IGNORE, Mask, Pixels, Place, UInt8
 from fibseg.data.description import DataDescription, VolumeDescription
 from fibseg.data.grey import GreyRange, to_8bit
+from fibseg.data.labels.classes import to_classes
 from fibseg.data.labels.files import is_prediction, name_doubts, open_label_stack
+from fibseg.data.labels.instances import ObjectNumbers, open_objects
 from fibseg.data.labels.pairing import Placement, check_order, place_labels
 from fibseg.data.labels.reviewed import open_reviewed
 from fibseg.errors import FibsegError
@@ -36,6 +38,8 @@ class AnnotatedSlice:
         labels: (H, W) uint8 class indices, IGNORE where the slice is unannotated.
         in_mask: (H, W), whether a pixel belongs to the tissue; None where there is no mask.
         neighbours: images (H, W) around the slice, as `Stack.neighbours` orders them.
+        objects: (H, W) number of each pixel's object in the volume, 0 for none, UNKNOWN where a
+            class that has objects has a pixel of none; None where no class has objects.
     """
 
     volume: int
@@ -44,6 +48,7 @@ class AnnotatedSlice:
     labels: UInt8
     in_mask: Mask | None = None
     neighbours: Sequence[Pixels] = ()
+    objects: ObjectNumbers | None = None
 
     def pictures(self, grey_range: GreyRange) -> UInt8:
         """Give the slice and its neighbours in 8 bits, (1 + neighbours, H, W)."""
@@ -114,6 +119,16 @@ class VolumeReader:
         self._check_inside(shape, "yx" if is_placed else "zyx", where)
         self._page_of = placement.pages
         self.annotated = placement.slices
+        # A second expert says nothing of objects.
+        self._objects = None
+        if labels is None:
+            self._objects = open_objects(
+                description=description,
+                index=index,
+                shape=next(iter(self._labels.values())).shape,
+                classes_of=lambda z: self._read_labels(z, self._page_of[z])[0],
+                slices=self.annotated,
+            )
         self.notes = [placement.note] if placement.note else []
         self.doubts = [*self.image.doubts, *placement.doubts]
         self.doubts += self._mask.doubts if self._mask else ()
@@ -136,20 +151,32 @@ class VolumeReader:
         image = read_finite(self.image, z)
         if page is None and z not in self._page_of:
             raise FibsegError(f"{self.image.name}, slice {z}: there are no labels of it.")
+        page = self._page_of[z] if page is None else page
+        labels, in_mask = self._read_labels(z, page)
+        objects = None
+        if self._objects is not None:
+            objects = self._objects.read(z, labels, page, self._covered)
+        return AnnotatedSlice(self._index, z, image, labels, in_mask=in_mask, objects=objects)
+
+    @property
+    def _covered(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that the labels cover."""
         height, width = next(iter(self._labels.values())).shape[1:]
         _, y, x = self._offset
-        covered = (slice(y, y + height), slice(x, x + width))
-        region = None if self.reviewed is None else self.reviewed.read(z)[covered]
-        classes = self._read_classes(self._page_of[z] if page is None else page, region)
+        return slice(y, y + height), slice(x, x + width)
+
+    def _read_labels(self, z: int, page: int) -> tuple[UInt8, Mask | None]:
+        """Read the class indices (H, W) of a slice of the image, and the mask of the tissue."""
+        region = None if self.reviewed is None else self.reviewed.read(z)[self._covered]
         # Labels may cover a part of the image; nothing is known about the rest.
-        labels = np.full(image.shape, IGNORE, np.uint8)
-        labels[covered] = classes
-        in_mask = None
-        if self._mask is not None:
-            # The mask has the shape of the image, not that of the labels.
-            in_mask = self._mask.read(z) != 0
-            labels[~in_mask] = IGNORE
-        return AnnotatedSlice(volume=self._index, z=z, image=image, labels=labels, in_mask=in_mask)
+        labels = np.full(self.image.shape[1:], IGNORE, np.uint8)
+        labels[self._covered] = self._read_classes(page, region)
+        if self._mask is None:
+            return labels, None
+        # The mask has the shape of the image, not that of the labels.
+        in_mask = self._mask.read(z) != 0
+        labels[~in_mask] = IGNORE
+        return labels, in_mask
 
     def with_neighbours(self, annotated: AnnotatedSlice) -> AnnotatedSlice:
         """Add the images around a slice, as far as `data.context` reaches."""
@@ -245,36 +272,6 @@ def _check_numbers(volume: VolumeDescription, where: str) -> None:
         raise FibsegError(
             f"{where}: offset and voxel_size are three numbers (z, y, x); sizes are in nm, above 0."
         )
-
-
-def to_classes(
-    labels: Pixels, description: DataDescription, where: str, region: Mask | None = None
-) -> UInt8:
-    """Turn label values (H, W) into class indices (H, W) uint8.
-
-    `where` names the slice in messages. Outside of `region` (H, W), if there is one, the index is
-    IGNORE whatever the value is.
-
-    Raises:
-        FibsegError: a value is claimed by no class.
-    """
-    index_of = dict.fromkeys(description.background.labels, 0)
-    for index, class_description in enumerate(description.classes.values(), 1):
-        index_of[class_description.label] = index
-    if description.ignore is not None:
-        index_of[description.ignore] = IGNORE
-    classes = np.full(labels.shape, IGNORE, np.uint8)
-    # A pass per value, since a slice has few values, and a table of 32-bit labels is too long.
-    for value in np.unique(labels if region is None else labels[region]).tolist():
-        if value not in index_of:
-            raise FibsegError(
-                f"{where}: label value {value} is claimed by no class; "
-                "add it to data.classes, data.background.labels or data.ignore."
-            )
-        classes[labels == value] = index_of[value]
-    if region is not None:
-        classes[~region] = IGNORE
-    return classes
 
 
 def read_places(description: DataDescription, places: Iterable[Place]) -> Iterator[AnnotatedSlice]:

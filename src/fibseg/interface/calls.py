@@ -15,18 +15,17 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.config import compose as configuration
-from fibseg.config.checks import ADAPTATION, DEVICE, INTENSITY, WINDOWS
 from fibseg.data import slices as data_slices
 from fibseg.data.description import DataDescription
 from fibseg.data.scoring import score_stacks
 from fibseg.errors import FibsegError
 from fibseg.interface.frames import Comparison, pandas_or_error
+from fibseg.interface.labelling import opened
 from fibseg.machine import plain_console
-from fibseg.rules import Check, require
 from fibseg.runs import collection as run_collection
 from fibseg.runs.directory import find_checkpoint
 from fibseg.runs.finished import FinishedRun, read_run
-from fibseg.stack import Stack, open_stack
+from fibseg.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,77 +114,6 @@ def load_model(run: str | Path) -> TrainedModel:
     return open_model(find_checkpoint(Path(run)))
 
 
-def predict(
-    model: TrainedModel | str | Path,
-    stack: Stack | Pixels | str | Path,
-    windows: str = "auto",
-    device: str = "auto",
-    intensity: str = "training",
-    adapt: str = "none",
-) -> Pixels:
-    """Label a stack in memory; `fibseg predict` does so for stacks of any size.
-
-    Args:
-        model: a trained model, or where it is kept.
-        stack: (Z, H, W) grey values, an opened stack, or its path.
-        windows: how slices are cut: auto, whole, tiles, paper or blend.
-        device: auto, cpu or cuda:0.
-        intensity: whose grey values become 0 and 255: training, own (of this stack) or slice.
-        adapt: what is taken of the stack itself: none, grey (values), norm (statistics), both, or
-            auto, which prints what it took.
-
-    Returns:
-        Label values (Z, H, W) as in the label files of the training.
-
-    Raises:
-        FibsegError: a slice or the model cannot be read, or the grey values are of another scale.
-    """
-    from rich.console import Console
-
-    from fibseg.machine import Compute, choose_device, cores
-    from fibseg.prediction.adaptation import adapted
-    from fibseg.prediction.ensemble import common_precision, common_windows
-    from fibseg.prediction.slices import label_table
-    from fibseg.prediction.stack import Labeller, label_stack
-
-    # A model that is already loaded may label many stacks.
-    require(
-        Check("windows", windows, WINDOWS),
-        Check("device", device, DEVICE),
-        Check("intensity", intensity, INTENSITY),
-        Check("adapt", adapt, ADAPTATION),
-    )
-    trained = load_model(model) if isinstance(model, str | Path) else model
-    image = _opened(stack)
-    depth, height, width = image.shape
-    defaults = configuration.predict_defaults()
-    chosen = choose_device(device)
-    precision = common_precision([trained], chosen)
-    compute = Compute(chosen, precision, defaults["window_batch"], cores())
-    (trained,), _ = adapted(
-        models=[trained],
-        adapt=adapt,
-        intensity=intensity,
-        stack=image,
-        scale=(1.0, 1.0),
-        compute=compute,
-        console=Console(soft_wrap=True, markup=False),
-    )
-    labeller = Labeller(
-        models=[trained],
-        windows=common_windows([trained], windows, defaults["tile"], height * width),
-        compute=compute,
-    )
-    values = label_table(trained.label_values)
-    labels = np.empty((depth, height, width), values.dtype)
-    for labelled in label_stack(labeller, image, range(depth)):
-        if labelled.error is not None:
-            # A whole stack can skip unreadable slices; an array has no place to say which.
-            raise labelled.error
-        labels[labelled.z] = values[labelled.labels]
-    return labels
-
-
 def score(
     prediction: Stack | Pixels | str | Path,
     labels: Stack | Pixels | str | Path,
@@ -204,7 +132,7 @@ def score(
         FibsegError: the stacks differ in shape, or a value is claimed by no class.
     """
     description = None if data is None else _described(data)
-    scores = score_stacks(_opened(prediction), _opened(labels), description, slices)
+    scores = score_stacks(opened(prediction), opened(labels), description, slices)
     rows = [asdict(class_score) for class_score in scores]
     # Counts of components become columns of their own.
     frame = pandas_or_error().DataFrame([row | row.pop("detection") for row in rows])
@@ -244,19 +172,6 @@ def collect(folders: str | Path | Sequence[str | Path]) -> Comparison:
         names = ", ".join(dataset.name for dataset in datasets) or "none"
         raise FibsegError(f"{paths}: expected runs of one data set, found {names}.")
     return Comparison(datasets[0])
-
-
-def _opened(stack: Stack | Pixels | str | Path) -> Stack:
-    """A stack from wherever it is."""
-    if isinstance(stack, Stack):
-        return stack
-    if isinstance(stack, np.ndarray):
-        if stack.ndim != 3:
-            raise FibsegError(f"an array of shape {stack.shape}; expected (Z, H, W).")
-        depth, height, width = stack.shape
-        # A stack reads slice by slice; an array gives its slices without a copy.
-        return Stack("the array", (depth, height, width), stack.dtype, lambda z: stack[z])
-    return open_stack(stack)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fibseg.errors import FibsegError
-from fibseg.models.unet import he_normal
+from fibseg.models.unet import he_normal, logits_of, map_head
 
 # timm is slow to import, and the other networks do without it.
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class EfficientUNet(nn.Module):
         drop_path: float,
         norm_momentum: float,
         norm_eps: float,
+        maps: int = 0,
     ):
         """Make the network with random weights.
 
@@ -65,6 +66,7 @@ class EfficientUNet(nn.Module):
             drop_path: rate that stochastic depth rises to at the last block of the encoder.
             norm_momentum: PyTorch's momentum of batch norms, the share of the new batch.
             norm_eps: epsilon of batch norms.
+            maps: of objects, beside the classes.
         """
         super().__init__()
         self.to_three = nn.Conv2d(1, 3, 1) if channels == 1 else nn.Identity()
@@ -91,13 +93,17 @@ class EfficientUNet(nn.Module):
         # timm has started the encoder as Tan and Le do.
         for module in (self.to_three, self.decoder, self.head):
             module.apply(he_normal)
+        # Last, so that the other weights start as they do without it.
+        self.maps = map_head(widths[-1], maps)
 
     def _stages(self) -> list[list[Any]]:
         """List the blocks of the encoder by stage; timm's classes have no types."""
         return [list(cast(nn.Sequential, stage)) for stage in self.encoder.blocks]
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, with_maps: bool = False) -> Tensor:
         """Map (N, C, H, W) grey values in [0, 1] to logits (N, K, H, W), for any H and W.
+
+        With maps of objects, their logits follow those of the classes: (N, K + M, H, W).
 
         Sides are padded to a multiple of the stride, and the logits cropped again. C are channels,
         K classes; w is `width` below.
@@ -112,7 +118,7 @@ class EfficientUNet(nn.Module):
             # the UNet.
             x = x if skip is None else torch.cat([x, skip], dim=1)
             x = merge(x)  # (N, 8 w, H / 16, W / 16) at first, (N, w / 2, H, W) at last
-        logits: Tensor = self.head(x)  # (N, K, H, W)
+        logits = logits_of(x, self.head, self.maps if with_maps else None)
         return logits[..., :height, :width]
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:

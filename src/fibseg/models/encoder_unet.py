@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fibseg.errors import FibsegError
-from fibseg.models.unet import he_normal
+from fibseg.models.unet import he_normal, logits_of, map_head
 
 
 class EncoderUNet(nn.Module):
@@ -45,6 +45,7 @@ class EncoderUNet(nn.Module):
         width: int,
         norm_momentum: float,
         norm_eps: float,
+        maps: int = 0,
     ):
         """Make the network with random weights.
 
@@ -57,6 +58,7 @@ class EncoderUNet(nn.Module):
             norm_momentum: PyTorch's momentum of batch norms, the share of the new batch.
             norm_eps: epsilon of the decoder's batch norms; the encoder keeps its own, with which
                 its weights were trained.
+            maps: of objects, beside the classes.
         """
         super().__init__()
         self.encoder = make_features(encoder, channels)
@@ -95,9 +97,13 @@ class EncoderUNet(nn.Module):
         self.head = nn.Conv2d(width, classes, 1)
         for module in (self.decoder, self.head):
             module.apply(he_normal)
+        # Last, so that the other weights start as they do without it.
+        self.maps = map_head(width, maps)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, with_maps: bool = False) -> Tensor:
         """Map (N, C, H, W) grey values in [0, 1] to logits (N, K, H, W), for any H and W.
+
+        With maps of objects, their logits follow those of the classes: (N, K + M, H, W).
 
         Sides are padded to a multiple of the stride, and the logits cropped again. C are channels,
         K classes; w is `width` below.
@@ -116,7 +122,7 @@ class EncoderUNet(nn.Module):
             skip = skips.get(int(size))
             # (N, 8 w, H / 16, W / 16) at first, (N, w, H, W) at last
             x = merge(x if skip is None else torch.cat([skip, x], dim=1))
-        logits: Tensor = self.head(x)  # (N, K, H, W)
+        logits = logits_of(x, self.head, self.maps if with_maps else None)
         return logits[..., :height, :width]
 
 

@@ -20,6 +20,7 @@ from fibseg.data.grey import SUMMARY_PERCENTILES, GreyRange
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import MOST_CONTEXT, SCOPES
 from fibseg.models.kinds import ALL_WINDOWS, ARGUMENT_RULES, DECISIONS, KINDS
+from fibseg.models.objects.rules import has_object_rules
 from fibseg.rules import Rule, among, brief, list_of, number, whole
 
 LARGEST_PATCH = 8192
@@ -197,6 +198,7 @@ ENTRIES: Mapping[str, Rule] = {
     "decision": Rule(
         _is_decision, f"null, or kind ({', '.join(DECISIONS)}), offsets, temperature, smallest"
     ),
+    "objects": Rule(has_object_rules, "null, or head, classes, level and overlap of objects"),
     "weights": Rule(_are_tensors, "arrays by name"),
 }
 """Rule of each entry."""

@@ -12,7 +12,7 @@ The class of a network has three attributes that predictions and starting weight
 - `entry`: name of the weights that see the channels first; a forest has none.
 
 Its last layer, the 1x1 convolution to the classes, is called `head`: `init_from` matches its rows
-by the names of the classes.
+by the names of the classes. Beside it `maps`, where a training asks for one, gives maps of objects.
 
 Its module is imported when the network is made: the table alone is read without torch.
 """
@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fibseg.errors import FibsegError
+from fibseg.models.objects.rules import HEADS
 from fibseg.rules import BELOW_ONE, COUNT, MOMENTUM, NOT_NEGATIVE, POSITIVE, SHARE, among
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ ARGUMENT_RULES = {
     "pixels": COUNT,
     "balance": SHARE,
     "slices": among("every_other", "all"),
+    "head": among(*HEADS),
+    "head_weight": POSITIVE,
 }
 """Rule of each key in conf/model, and argument of a network, that has one."""
 
@@ -134,7 +137,11 @@ def _imported(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+_OBJECT_SETTINGS: dict[str, Any] = {"head": str, "head_weight": float}
+"""Keys in conf/model of a network that may learn maps of objects."""
+
 _ENCODER_SETTINGS: dict[str, Any] = {
+    **_OBJECT_SETTINGS,
     "pretrained": bool,
     "weights": str | None,
     "encoder_rate": float,
@@ -153,6 +160,7 @@ KINDS: dict[str, Kind] = {
             "norm_eps": float,
             "block_order": str,
         },
+        settings=_OBJECT_SETTINGS,
     ),
     "eunet": Kind(
         network="fibseg.models.efficient_unet:EfficientUNet",

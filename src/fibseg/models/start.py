@@ -13,7 +13,10 @@ from fibseg.errors import FibsegError
 from fibseg.models.trained import TrainedModel
 from fibseg.models.weight_files import Weights
 
-FREE_ARGUMENTS = {"channels", "classes", "dropout", "drop_path", "norm_momentum", "norm_eps"}
+FREE_ARGUMENTS = {
+    *("channels", "classes", "maps"),
+    *("dropout", "drop_path", "norm_momentum", "norm_eps"),
+}
 """Arguments of a network in which a run may differ from the one that it starts from."""
 
 
@@ -78,6 +81,7 @@ def start_from(model: TrainedModel, source: TrainedModel) -> list[str]:
         weights[name] = _rows_by_name(
             random_weights[name], model.class_names, weights[name], source.class_names
         )
+    _fit_maps(weights, random_weights, model, source)
     if model.channels.names != source.channels.names:
         _fit_first_convolution(weights, random_weights, model, source)
     model.network.load_state_dict(weights)
@@ -102,7 +106,7 @@ def _check_same_network(model: TrainedModel, source: TrainedModel) -> None:
 
 def _changed_settings(model: TrainedModel, source: TrainedModel) -> list[str]:
     """Write a sentence for each setting that is not that of the earlier run."""
-    shared = model.arguments.keys() & FREE_ARGUMENTS - {"channels", "classes"}
+    shared = model.arguments.keys() & FREE_ARGUMENTS - {"channels", "classes", "maps"}
     changes = [
         f"model.{key} was {source.arguments[key]}, is {model.arguments[key]}"
         for key in sorted(shared)
@@ -135,6 +139,24 @@ def _rows_by_name(
         if name in source_row:
             result[row] = source_rows[source_row[name]]
     return result
+
+
+def _fit_maps(
+    weights: Weights, random_weights: Weights, model: TrainedModel, source: TrainedModel
+) -> None:
+    """Fit the layer of the maps of objects, in `weights`, to the new model; another head is new."""
+    names = [] if model.objects is None else list(model.objects.classes)
+    rules = source.objects
+    same = model.objects and rules and model.objects.head == rules.head
+    source_names = list(rules.classes) if same and rules is not None else []
+    for name in ("maps.weight", "maps.bias"):
+        earlier = weights.pop(name, None)
+        if name not in random_weights:
+            continue
+        rows = random_weights[name]
+        weights[name] = (
+            rows if earlier is None else _rows_by_name(rows, names, earlier, source_names)
+        )
 
 
 def _fit_first_convolution(

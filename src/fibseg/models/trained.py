@@ -22,18 +22,21 @@ from fibseg.models.entries import check_entries, check_weights
 from fibseg.models.features import feature_names
 from fibseg.models.forest import ForestNetwork
 from fibseg.models.kinds import Kind, create_model, model_kind
+from fibseg.models.objects.rules import ObjectRules
+from fibseg.models.sizes import check_sizes
 from fibseg.rules import brief
 
 if TYPE_CHECKING:
     from fibseg.models.kinds import Model
 
-FORMAT = 8
+FORMAT = 9
 """Format of a model's file; a newer one is refused.
 
 Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of
 single slices, 4 with the windows that were chosen for predictions, 5 with what the slices of the
 training look like, 6 with the decision, 7 with the usual shift of activations
-and the smallest objects, 8 with neighbouring slices as channels.
+and the smallest objects, 8 with neighbouring slices as channels, 9 with rules of objects, which a
+model of classes alone does not have.
 """
 
 
@@ -99,6 +102,7 @@ class TrainedModel:
             (of the activations, see `fibseg.prediction.adaptation`); None for a forest.
         decision: what is added to the scores of the classes; None before the run is scored, and in
             files older than format 6: nothing.
+        objects: how objects are told apart; None where no class has objects.
     """
 
     network: Model
@@ -116,6 +120,7 @@ class TrainedModel:
     grey_summary: GreySummary | None = None
     reference: dict[str, Any] | None = None
     decision: Decision | None = None
+    objects: ObjectRules | None = None
 
     @property
     def kind(self) -> Kind:
@@ -141,6 +146,7 @@ _IN_FILE = (
     *_SAME_IN_FILE,
     "grey_summary",
     "decision",
+    "objects",
     "areas",
     "filter_scope",
     "context",
@@ -155,7 +161,8 @@ def save_model(model: TrainedModel, path: Path) -> None:
     Raises:
         FibsegError: the file cannot be written.
     """
-    content: dict[str, Any] = {"format": FORMAT}
+    # Without objects the file is one of the format before, which older versions read.
+    content: dict[str, Any] = {"format": FORMAT if model.objects else FORMAT - 1}
     content |= {name: getattr(model, name) for name in _SAME_IN_FILE}
     content["areas"] = list(model.channels.areas)
     content["filter_scope"] = model.channels.scope
@@ -165,6 +172,8 @@ def save_model(model: TrainedModel, path: Path) -> None:
     summary = model.grey_summary
     content["grey_summary"] = None if summary is None else asdict(summary)
     content["decision"] = None if model.decision is None else asdict(model.decision)
+    if model.objects is not None:
+        content["objects"] = asdict(model.objects)
     weights = model.network.state_dict()
     if model.kind.compiled:
         # The order of the features is part of a forest: a change must not go unseen.
@@ -195,7 +204,7 @@ def model_from(path: Path, content: dict[str, Any], network: Model | None = None
     kind = model_kind(content["architecture"])
     if network is None and (kind.file is None or path.suffix != Path(kind.file).suffix):
         raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
-    _check_sizes(path, kind, content)
+    check_sizes(path, kind, content)
     network = _network(path, content) if network is None else network
     if kind.compiled:
         try:
@@ -206,6 +215,7 @@ def model_from(path: Path, content: dict[str, Any], network: Model | None = None
     decision = content["decision"]
     # JSON has lists alone, and a grey range is a key of dictionaries.
     grey: list[Any] = [tuple(end) if isinstance(end, list) else end for end in content["window"]]
+    objects = content["objects"]
     return TrainedModel(
         # As in training, where it is the faster order.
         network=network.eval().to(memory_format=torch.channels_last),
@@ -213,6 +223,7 @@ def model_from(path: Path, content: dict[str, Any], network: Model | None = None
         grey_range=GreyRange(*grey),
         grey_summary=None if summary is None else GreySummary(**summary),
         decision=None if decision is None else Decision(**decision),
+        objects=None if objects is None else ObjectRules(**objects),
         **{name: content[name] for name in _SAME_IN_FILE},
     )
 
@@ -253,7 +264,7 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
             "update it."
         )
     # What an older format lacks comes first, so that the file's own values win.
-    younger = ("windows", "grey_percentiles", "grey_summary", "reference", "decision")
+    younger = ("windows", "grey_percentiles", "grey_summary", "reference", "decision", "objects")
     content = {**dict.fromkeys(younger), "context": 0, **content}
     if content["format"] == 1:
         content = {"filter_scope": "slice", **content}
@@ -264,34 +275,3 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         # The only order that there was.
         content["arguments"] = {"block_order": "relu_norm", **content["arguments"]}
     return content
-
-
-def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:
-    """Refuse a file whose parts do not fit each other, before memory is taken for them."""
-    arguments = content["arguments"]
-    count = len(content["class_names"])
-    fits = arguments.get("classes") == count
-    fits = fits and len(content["label_values"]) == count
-    decision = content["decision"]
-    fits = fits and (decision is None or len(decision["offsets"]) == count)
-    fits = fits and (decision is None or len(decision.get("smallest", ())) in (0, count))
-    if fits and kind.compiled:
-        # Compiled code follows indices in these arrays without looking.
-        try:
-            fits = arguments == ForestNetwork.sizes(content["weights"])
-        except (KeyError, ValueError, AttributeError):
-            fits = False
-    if not fits:
-        raise FibsegError(
-            f"{path}: damaged: its classes, arguments and arrays do not fit each other."
-        )
-    channels = Channels(tuple(content["areas"]), context=content["context"])
-    if arguments.get("channels") != channels.count:
-        raise FibsegError(
-            f"{path}: a network of {arguments.get('channels')} channels, but filter areas "
-            f"{list(channels.areas)} and context {channels.context} make {channels.count}."
-        )
-    if kind.compiled and content.get("features") != feature_names(channels.areas):
-        raise FibsegError(
-            f"{path}: its features are not those that this fibseg computes; train the forest again."
-        )

@@ -48,6 +48,7 @@ class UNet(nn.Module):
         norm_momentum: float,
         norm_eps: float,
         block_order: str,
+        maps: int = 0,
     ):
         """Make the network with random weights.
 
@@ -60,6 +61,7 @@ class UNet(nn.Module):
                 running statistics. Keras counts the other share: its .99 is .01 here.
             norm_eps: epsilon of batch norms.
             block_order: one of BLOCK_ORDERS.
+            maps: of objects, beside the classes.
         """
         super().__init__()
         layer = partial(
@@ -85,9 +87,13 @@ class UNet(nn.Module):
         self.merge = nn.ModuleList(block(2 * outputs, outputs) for outputs in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, classes, 1)
         self.apply(he_normal)
+        # Last, so that the other weights start as they do without it.
+        self.maps = map_head(width, maps)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, with_maps: bool = False) -> Tensor:
         """Map (N, C, H, W) grey values in [0, 1] to logits (N, K, H, W), for any H and W.
+
+        With maps of objects, their logits follow those of the classes: (N, K + M, H, W).
 
         Sides are padded to a multiple of the stride, and the logits cropped again. C are channels,
         K classes; w is `width` below.
@@ -106,8 +112,23 @@ class UNet(nn.Module):
             x = up(x)  # (N, 8 w, H / 8, W / 8) at first
             # Skip first, as in the authors' code.
             x = merge(torch.cat([skip, x], dim=1))  # (N, w, H, W) at last
-        logits: Tensor = self.head(x)  # (N, K, H, W)
+        logits = logits_of(x, self.head, self.maps if with_maps else None)
         return logits[..., :height, :width]
+
+
+def map_head(width: int, maps: int) -> nn.Conv2d | None:
+    """Make the layer from `width` activations to maps of objects; None without any."""
+    if not maps:
+        return None
+    layer = nn.Conv2d(width, maps, 1)
+    he_normal(layer)
+    return layer
+
+
+def logits_of(activations: Tensor, head: nn.Conv2d, maps: nn.Conv2d | None) -> Tensor:
+    """Compute logits (N, K, H, W), and of the maps behind them, from activations (N, w, H, W)."""
+    logits: Tensor = head(activations)
+    return logits if maps is None else torch.cat([logits, maps(activations)], dim=1)
 
 
 def _layer(

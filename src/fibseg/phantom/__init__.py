@@ -4,6 +4,6 @@ Here: where organelles lie, how they are drawn, what the microscope adds.
 Not here: anything that real data needs.
 """
 
-from fibseg.phantom.cell import make_phantom
+from fibseg.phantom.cell import Phantom, draw_phantom, make_phantom
 
-__all__ = ["make_phantom"]
+__all__ = ["Phantom", "draw_phantom", "make_phantom"]

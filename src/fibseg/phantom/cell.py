@@ -1,85 +1,51 @@
 """A synthetic FIB-SEM stack with exact labels, for the demo and the tests; never a result.
 
-`scene` lays out cells, and `organelles` lays out clouds of points with a radius in them, so one
-function draws all organelles: the distance below the surface gives the label and the grey level
-(dark border, inside). Vesicles, lysosomes and lipid droplets are drawn too, but are background, as
-in many annotations. `texture` gives the grain of the cytoplasm; `camera` adds what the microscope
-does.
+`scene` lays out cells, and `organelles` lays out clouds of points with a radius in them (`clouds`),
+so one function of `canvas` draws all organelles: the distance below the surface gives the label and
+the grey level (dark border, inside). Vesicles, lysosomes and lipid droplets are drawn too, but are
+background, as in many annotations. `texture` gives the grain of the cytoplasm; `camera` adds what
+the microscope does.
 All lengths are in pixels of the slice; one slice is about `Z_STEP` pixels thick (20 nm against
-5 nm). The stack is drawn slice by slice: beyond the two results it needs the memory of a few
+5 nm). The stack is drawn slice by slice: beyond the three results it needs the memory of a few
 slices.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 
-from fibseg.arrays import Floats, UInt8
+from fibseg.arrays import Floats, UInt8, UInt16
 from fibseg.errors import FibsegError
 from fibseg.phantom.camera import Camera, slow_drift
-from fibseg.phantom.organelles import GAP, Organelle, organelles_of
-from fibseg.phantom.scene import (
-    BACKGROUND,
-    ER,
-    MEMBRANE,
-    MITOCHONDRION,
-    TILE_SIDE,
-    Z_STEP,
-    Cell,
-    cells,
-)
+from fibseg.phantom.canvas import blank_slice, draw_cell, draw_grain, draw_organelle
+from fibseg.phantom.clouds import Organelle
+from fibseg.phantom.organelles import organelles_of
+from fibseg.phantom.scene import MITOCHONDRION, TILE_SIDE, Z_STEP, Cell, cells, tiles
 from fibseg.phantom.texture import Texture
-
-_Box = tuple[tuple[slice, slice], Floats, Floats]
-"""A part of a slice, with its y (h, 1) and x (1, w) in the cell's coordinates."""
 
 _SMALLEST_SHAPE = (1, 32, 32)
 
-_RESIN_GREY = 192.0
-_CYTOPLASM_GREY = 168.0
-_CRISTA_GREY = 66.0
-
-_MEMBRANE_DEPTHS = (0.0, 0.3, 0.5, 0.7, 1.0)
-"""Parts of the plasma membrane's thickness, from outside."""
-
-_MEMBRANE_GREYS = (108.0, 76.0, 66.0, 76.0, 108.0)
-"""Grey levels at these depths."""
-
-_GRAIN = 9.0
-"""Grey levels of the cytosol's grain."""
-
-_RIBOSOME = 21.0
-"""Grey levels of the dots in it."""
-
-_ROUGHNESS = {BACKGROUND: 0.4, MITOCHONDRION: 0.7, MEMBRANE: 0.7, ER: 0.4}
-"""Label -> share of the cytosol's grain in objects of the label."""
-
 
 @dataclass(frozen=True)
-class _Canvas:
-    """One slice in the making.
+class Phantom:
+    """A synthetic stack with its truth.
 
     Attributes:
-        grey: (H, W), grey levels without noise.
-        labels: (H, W), label values.
-        room: (H, W), pixels to the nearest membrane or mitochondrion; negative in them and in
-            resin.
-        er: (H, W), pixels to the ER drawn so far; negative in it.
-        rough: (H, W), share of the cytosol's grain.
+        image: (Z, H, W), grey levels 0 to 255, membranes dark.
+        labels: (Z, H, W); 0 background, 1 mitochondrion, 2 membrane, 3 er.
+        instances: (Z, H, W); number of the mitochondrion from 1, 0 where there is none. One number
+            is one object in 3-D, also where two objects touch.
     """
 
-    grey: Floats
+    image: UInt8
     labels: UInt8
-    room: Floats
-    er: Floats
-    rough: Floats
+    instances: UInt16
 
 
 def make_phantom(shape: tuple[int, int, int], seed: int) -> tuple[UInt8, UInt8]:
-    """Draw a small synthetic FIB-SEM stack and its exact labels.
-
-    Every class is present in every slice. The same shape and seed give the same bytes.
+    """Draw a small synthetic FIB-SEM stack and its exact labels, as `draw_phantom` does.
 
     Args:
         shape: (Z, H, W) in voxels, at least (1, 32, 32); a voxel is 20 x 5 x 5 nm.
@@ -97,25 +63,76 @@ def make_phantom(shape: tuple[int, int, int], seed: int) -> tuple[UInt8, UInt8]:
         >>> image.shape, sorted(set(labels.ravel().tolist()))
         ((2, 64, 64), [0, 1, 2, 3])
     """
+    phantom = draw_phantom(shape, seed)
+    return phantom.image, phantom.labels
+
+
+def draw_phantom(shape: tuple[int, int, int], seed: int, touching: int = 0) -> Phantom:
+    """Draw a small synthetic FIB-SEM stack, its exact labels and its mitochondria one by one.
+
+    Every class is present in every slice. The same arguments give the same bytes.
+
+    Args:
+        shape: (Z, H, W) in voxels, at least (1, 32, 32); a voxel is 20 x 5 x 5 nm.
+        seed: 0 or more.
+        touching: pairs of mitochondria that share a face, in 3-D and in slices; without them
+            mitochondria keep a distance from each other in every slice.
+
+    Returns:
+        The stack and its truth.
+
+    Raises:
+        FibsegError: the shape is too small or not three integers, the seed is negative, or the
+            shape has no room for so many pairs.
+    """
     _check(shape, seed)
     rng = np.random.default_rng(seed)
     depth, height, width = (int(size) for size in shape)
-    scene = [(cell, organelles_of(cell, depth, rng)) for cell in cells(depth, height, width, rng)]
+    scene = _scene((depth, height, width), touching, rng)
     image = np.empty((depth, height, width), np.uint8)
     labels = np.zeros_like(image)
+    instances = np.zeros(image.shape, np.uint16)
     # Drawn in this order, which is part of the result: the same seed gives the same bytes.
     heights, shifts = _stage(depth, min(height, width, TILE_SIDE), rng)
     camera = Camera((depth, height, width), rng)
     texture = Texture(height, width, Z_STEP, rng)
     for z in range(depth):
-        canvas = _blank(labels[z])
+        canvas = blank_slice(labels[z], instances[z])
+        number = 0
         for cell, organelles in scene:
-            _draw_cell(canvas, cell, heights[z], shifts[z])
+            draw_cell(canvas, cell, heights[z], shifts[z])
             for organelle in organelles:
-                _draw_organelle(canvas, organelle, heights[z], shifts[z])
-        _draw_grain(canvas, texture.next(shifts[z]))
+                number += organelle.label == MITOCHONDRION
+                draw_organelle(
+                    canvas=canvas,
+                    organelle=organelle,
+                    number=number,
+                    z=heights[z],
+                    shift=shifts[z],
+                )
+        draw_grain(canvas, texture.next(shifts[z]))
         image[z] = camera.expose(canvas.grey, np.isneginf(canvas.room), z)
-    return image, labels
+    return Phantom(image, labels, instances)
+
+
+def _scene(
+    shape: tuple[int, int, int], touching: int, rng: Generator
+) -> list[tuple[Cell, list[Organelle]]]:
+    """Place cells and their organelles; `touching` pairs of mitochondria are spread over them."""
+    count = math.prod(tiles(*shape[1:]))
+    # The first cells get one pair more where the pairs do not divide evenly.
+    shares = [touching // count + (k < touching % count) for k in range(count)]
+    scene = [
+        (cell, organelles_of(cell, shape[0], rng, pairs))
+        for cell, pairs in zip(cells(*shape, rng), shares, strict=True)
+    ]
+    pairs = sum(organelle.touched is not None for _, of_cell in scene for organelle in of_cell)
+    if pairs < touching:
+        raise FibsegError(
+            f"phantom has room for {pairs} of {touching} pairs of touching mitochondria; give a "
+            "larger shape, another seed or fewer pairs."
+        )
+    return scene
 
 
 def _check(shape: tuple[int, int, int], seed: int) -> None:
@@ -131,28 +148,6 @@ def _check(shape: tuple[int, int, int], seed: int) -> None:
         )
 
 
-def _blank(labels: UInt8) -> _Canvas:
-    """Start a slice of resin on its labels (H, W), which are 0."""
-    return _Canvas(
-        grey=np.full(labels.shape, _RESIN_GREY, np.float32),
-        labels=labels,
-        # Resin has no room for organelles; minus infinity also tells the camera where resin is.
-        room=np.full(labels.shape, -np.inf, np.float32),
-        er=np.full(labels.shape, np.inf, np.float32),
-        rough=np.full(labels.shape, 0.0, np.float32),
-    )
-
-
-def _box_around(points: Floats, margin: float, canvas: _Canvas, shift: Floats) -> _Box:
-    """Find the part of the slice that holds points (N, 2) and a margin around them."""
-    # Two pixels more at the end: one since a slice's stop is exclusive, one for the rounding.
-    first = np.clip(points.min(axis=0) - margin + shift, 0, canvas.grey.shape).astype(int)
-    last = np.clip(points.max(axis=0) + margin + shift + 2, 0, canvas.grey.shape).astype(int)
-    y = np.arange(first[0], last[0], dtype=np.float32)[:, None] - np.float32(shift[0])
-    x = np.arange(first[1], last[1], dtype=np.float32)[None] - np.float32(shift[1])
-    return (slice(first[0], last[0]), slice(first[1], last[1])), y, x
-
-
 def _stage(depth: int, size: int, rng: Generator) -> tuple[Floats, Floats]:
     """Draw where the slices lie, in pixels: heights (Z,) and shifts (Z, 2) y, x of the stage.
 
@@ -166,89 +161,3 @@ def _stage(depth: int, size: int, rng: Generator) -> tuple[Floats, Floats]:
     limit = min(2.5, size / 40.0)
     shifts = np.stack([slow_drift(depth, 0.35, 0.3, rng) for _ in range(2)], axis=1)
     return heights.astype(np.float32), np.clip(shifts, -limit, limit).astype(np.float32)
-
-
-def _draw_cell(canvas: _Canvas, cell: Cell, z: float, shift: Floats) -> None:
-    """Draw the membrane and the cytoplasm, and open the room for organelles."""
-    centre = np.array([cell.centre], np.float32)
-    part, y, x = _box_around(centre, 1.1 * cell.axes[0] + 2.0, canvas, shift)
-    y = y - np.float32(cell.centre[0])
-    x = x - np.float32(cell.centre[1])
-    # Positive outside the outline.
-    excess = np.hypot(y, x) - cell.outline(np.arctan2(y, x), z)
-    # Along the radius, the excess grows faster than the distance to the outline where that is
-    # oblique. The slope corrects for it; it is near 1 at the outline, but large at the centre.
-    slope = np.hypot(*np.gradient(excess))
-    depth = -excess / np.clip(slope, 0.5, 2.0)
-    inside = depth > 0
-    canvas.labels[part][inside & (depth < cell.membrane)] = MEMBRANE
-    depths = (*_MEMBRANE_DEPTHS, 1.1)
-    grey = np.interp(depth / cell.membrane, depths, (*_MEMBRANE_GREYS, _CYTOPLASM_GREY))
-    canvas.grey[part][inside] = grey[inside]
-    rough = np.where(depth < cell.membrane, _ROUGHNESS[MEMBRANE], 1.0)
-    canvas.rough[part][inside] = rough[inside]
-    canvas.room[part][inside] = (depth - cell.membrane)[inside]
-
-
-def _draw_organelle(canvas: _Canvas, organelle: Organelle, z: float, shift: Floats) -> None:
-    """Draw an organelle where it keeps `GAP` from other classes; ER fuses with ER."""
-    margin = organelle.radius + GAP
-    # Points further away in z cannot reach this slice.
-    points = organelle.points[np.abs(organelle.points[:, 0] - z) < margin]
-    if not len(points):
-        return
-    part, y, x = _box_around(points[:, 1:], margin, canvas, shift)
-    # Squared distance to the nearest point, one point at a time: all at once would need their
-    # number times the memory.
-    squared = np.full(canvas.grey[part].shape, np.inf, np.float32)
-    for height, row, column in points:
-        np.minimum(squared, (y - row) ** 2 + ((x - column) ** 2 + (height - z) ** 2), out=squared)
-    room = canvas.room[part]
-    # Signed distance to the surface, positive outside.
-    outside = np.maximum(np.sqrt(squared) - organelle.radius, GAP - room)
-    # Unlabelled objects keep off the ER too; ER may fuse with ER.
-    if organelle.label == BACKGROUND:
-        outside = np.maximum(outside, GAP - canvas.er[part])
-    within = outside < 0
-    # ER has a map of its own, so that later ER is not kept away from it.
-    surface = canvas.er[part] if organelle.label == ER else room
-    np.minimum(surface, outside, out=surface)
-    grey = np.asarray(np.interp(-surface, *organelle.profile), np.float32)
-    if organelle.label == MITOCHONDRION:
-        grey = _with_cristae(grey, -outside, organelle, (z, y, x))
-    canvas.grey[part][within] = grey[within]
-    canvas.rough[part][within] = _ROUGHNESS[organelle.label]
-    canvas.labels[part][within] = organelle.label
-
-
-def _with_cristae(
-    grey: Floats, depth: Floats, organelle: Organelle, position: tuple[float, Floats, Floats]
-) -> Floats:
-    """Darken lamellae inside the inner membrane; each is broken at places of its own."""
-    z, y, x = position
-    along = organelle.lamella[1] * y + organelle.lamella[2] * x + organelle.lamella[0] * z
-    across = organelle.lamella[1] * x - organelle.lamella[2] * y
-    # Sines of unrelated periods bend the lamellae, so that no two mitochondria look alike.
-    bent = (
-        along
-        + 1.8 * np.sin(across / 6.0 + organelle.phase)
-        + 1.5 * np.sin(along / 5.3 + across / 9.0)
-    )
-    # A crista about every 8 pixels.
-    turns = bent / 8.0 + organelle.phase
-    number = np.round(turns)
-    strength = 0.75 + 0.25 * np.sin(4.1 * number)
-    ridge = np.clip(2.4 * np.cos(2.0 * np.pi * turns) - 0.9, 0.0, 1.0) * strength
-    gate = np.clip(2.5 * np.sin(across / (5.5 + np.sin(number)) + 2.4 * number) + 1.6, 0.0, 1.0)
-    # Cristae end at the inner membrane, 3 pixels deep.
-    inner = np.clip(depth - 3.0, 0.0, 1.0)
-    return np.asarray(grey + (_CRISTA_GREY - grey) * ridge * gate * inner, np.float32)
-
-
-def _draw_grain(canvas: _Canvas, field: Floats) -> None:
-    """Add the grain of the cytosol and the ribosomes, dark dots where the field is high."""
-    # The ER of many cells is rough: it bears ribosomes.
-    near = (canvas.er > 0.0) & (canvas.er < 5.0) & (canvas.room > GAP)
-    dots = np.clip(field - np.where(near, np.float32(0.2), np.float32(0.9)), 0.0, 2.5)
-    grain = np.float32(_GRAIN) * field + np.float32(_RIBOSOME) * dots
-    canvas.grey[...] -= canvas.rough * grain

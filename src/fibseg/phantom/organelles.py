@@ -1,38 +1,20 @@
 """Where the organelles of a cell lie, and the small objects that are background; never a result.
 
-Every organelle is a cloud of points with one radius: a voxel belongs to it when its nearest point
-is closer than the radius. Bent capsules (mitochondria, ER tubules), sheets (ER) and balls
-(vesicles, lysosomes, lipid droplets, which are background) are clouds alike. All lengths are in
-pixels of the slice.
+Mitochondria and ER tubules are bent capsules, ER also comes in sheets; vesicles, lysosomes and
+lipid droplets are balls, which are background. All lengths are in pixels of the slice.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
 
-from fibseg.arrays import Floats
+from fibseg.phantom.clouds import Organelle, bent_tube, fits, wavy_sheet
 from fibseg.phantom.scene import BACKGROUND, ER, MITOCHONDRION, Z_STEP, Cell
 
 _Pair = tuple[float, float]
-
-Profile = tuple[tuple[float, ...], tuple[float, ...]]
-"""Depths below the surface in pixels, and the grey level at each."""
-
-GAP = 2.0
-"""Pixels of cytoplasm between two organelles."""
-
-_POINT_DISTANCE = 0.9
-"""Distance of a cloud's points, over the root of its radius.
-
-Points at distance d leave dents of d**2 / (8 radius) pixels in the surface: a tenth of a pixel.
-"""
-
-_PROFILES = {
-    MITOCHONDRION: ((0.0, 1.4, 2.2, 3.2, 4.6), (82.0, 64.0, 92.0, 72.0, 132.0)),
-    ER: ((0.0, 0.8, 1.5, 2.2), (104.0, 72.0, 110.0, 225.0)),
-}
-"""Label -> grey levels of its organelles."""
 
 _UNLABELLED = {
     "vesicle": ((3.4, 5.0), 3.0e4, ((0.0, 1.0, 2.2, 3.2), (120.0, 84.0, 130.0, 180.0))),
@@ -42,36 +24,36 @@ _UNLABELLED = {
 """Object of the background -> least and largest radius, cubic pixels per object, grey levels."""
 
 
-@dataclass(frozen=True)
-class Organelle:
-    """A cloud of points with one radius.
+_OVERLAP = (0.65, 0.85)
+"""Distance of the middle lines of two touching mitochondria, over the sum of their radii."""
 
-    Attributes:
-        points: (N, 3) float32, z, y and x in pixels.
-        radius: in pixels.
-        label: value that its voxels get.
-        profile: its grey levels.
-        lamella: (3,), normal of the cristae: z, y, x.
-        phase: phase of the cristae in radians.
-    """
+_TOUCHING_SIZES = (0.4, 0.75)
+"""Least and largest size of the mitochondria of a pair, over the size of the others."""
 
-    points: Floats
-    radius: float
-    label: int
-    profile: Profile
-    lamella: Floats
-    phase: float
+_PAIR_ATTEMPTS = 1000
+"""Tries to find room for a pair, most of which fail."""
+
+_LONGEST = 75.0
+"""Longest mitochondrion in pixels, in a full-sized cell."""
 
 
-def organelles_of(cell: Cell, depth: int, rng: Generator) -> list[Organelle]:
+def organelles_of(cell: Cell, depth: int, rng: Generator, touching: int = 0) -> list[Organelle]:
     """Place the organelles of a cell in a stack of `depth` slices.
 
     A mitochondrion and an ER sheet cross all slices on opposite sides, so that every slice has
-    every class; the others lie where there is room.
+    every class; the others lie where there is room. `touching` mitochondria touch another one each;
+    there are fewer where the cell has no room for them.
     """
     # A slice more at both ends, so that what crosses the stack does not end in its outer slices.
     heights = (-Z_STEP, depth * Z_STEP)
     organelles = _crossing_organelles(cell, heights, rng)
+    # Before the others, which fill the cell.
+    for _ in range(touching):
+        more = _touching_mitochondria(organelles, cell, heights, rng)
+        # A full cell: to look for room again takes as long, and finds as little.
+        if not more:
+            break
+        organelles += more
     # In units of the organelles, which shrink with the cell: a small cell holds as many.
     volume = np.pi * cell.axes[0] * cell.axes[1] * depth * Z_STEP / cell.scale**3
     _add_tubes(organelles=organelles, cell=cell, heights=heights, volume=volume, rng=rng)
@@ -81,7 +63,7 @@ def organelles_of(cell: Cell, depth: int, rng: Generator) -> list[Organelle]:
         width = cell.scale * rng.uniform(30.0, 90.0)
         where = (rng.uniform(0.25, 0.8), rng.uniform(0.0, 2.0 * np.pi))
         organelles.append(
-            _sheet(
+            wavy_sheet(
                 cell=cell,
                 heights=(low, low + 60.0),
                 where=where,
@@ -111,7 +93,7 @@ def _crossing_organelles(cell: Cell, heights: _Pair, rng: Generator) -> list[Org
     """Lay a mitochondrion and an ER sheet through all slices, on opposite sides of the cell."""
     # At the ends of the long axis, where there is most room.
     side = cell.turn + rng.choice([0.0, np.pi]) + rng.uniform(-0.2, 0.2)
-    mitochondrion = _sheet(
+    mitochondrion = wavy_sheet(
         cell=cell,
         heights=heights,
         where=(0.5, side),
@@ -120,7 +102,7 @@ def _crossing_organelles(cell: Cell, heights: _Pair, rng: Generator) -> list[Org
         label=MITOCHONDRION,
         rng=rng,
     )
-    er = _sheet(
+    er = wavy_sheet(
         cell=cell,
         heights=heights,
         where=(0.55, side + np.pi),
@@ -132,29 +114,86 @@ def _crossing_organelles(cell: Cell, heights: _Pair, rng: Generator) -> list[Org
     return [mitochondrion, er]
 
 
+def _touching_mitochondria(
+    organelles: list[Organelle], cell: Cell, heights: _Pair, rng: Generator
+) -> list[Organelle]:
+    """Make a mitochondrion that touches another in the stack, and that one if it is new.
+
+    There is none where the cell has no room for it.
+    """
+    radius = _mitochondrion_radius(cell)
+    placed = [organelle for organelle in organelles if organelle.label == MITOCHONDRION]
+    for _ in range(_PAIR_ATTEMPTS):
+        # Smaller than the others, or a cell would hold one pair.
+        size = rng.uniform(*_TOUCHING_SIZES)
+        first, second = (
+            _tube_anywhere(
+                cell=cell,
+                heights=heights,
+                longest=size * _LONGEST,
+                radius=size * radius,
+                label=MITOCHONDRION,
+                rng=rng,
+            )
+            for _ in range(2)
+        )
+        new = [first] if rng.random() < 0.5 and fits(first, cell, organelles) else []
+        touched = new[0] if new else placed[rng.integers(len(placed))]
+        touching = _pushed_to(second, touched, rng)
+        # Bent, the two may meet at another place, too, and deeper.
+        apart = np.linalg.norm(touched.points[:, None] - touching.points, axis=2)
+        height = touching.points[apart.min(axis=0).argmin(), 0]
+        others = [organelle for organelle in [*organelles, *new] if organelle is not touched]
+        if (
+            apart.min() >= _OVERLAP[0] * (touched.radius + touching.radius)
+            and 0.0 <= height <= heights[1] - Z_STEP
+            and fits(touching, cell, others)
+        ):
+            return [*new, touching]
+    return []
+
+
+def _pushed_to(organelle: Organelle, touched: Organelle, rng: Generator) -> Organelle:
+    """Move an organelle along the slice to where it overlaps another one a little."""
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    away = np.array([0.0, np.sin(angle), np.cos(angle)])
+    distance = (organelle.radius + touched.radius) * rng.uniform(*_OVERLAP)
+    middle = organelle.points[len(organelle.points) // 2]
+    points = organelle.points - middle + rng.choice(touched.points) + distance * away
+    return replace(organelle, points=points.astype(np.float32), touched=touched)
+
+
 def _add_tubes(
     organelles: list[Organelle], cell: Cell, heights: _Pair, volume: float, rng: Generator
 ) -> None:
     """Add mitochondria and ER tubules where they find room; most mitochondria find none."""
     for attempts, longest, radius, label in (
-        (volume / 6e3, 75.0, _mitochondrion_radius(cell), MITOCHONDRION),
+        (volume / 6e3, _LONGEST, _mitochondrion_radius(cell), MITOCHONDRION),
         (volume / 9e4, 90.0, _er_radius(cell), ER),
     ):
         for _ in range(int(attempts)):
-            low = (0.0, 0.0, 0.0)
-            high = (heights[1] - Z_STEP, 2.0 * np.pi, 0.8)
-            z, theta, area = rng.uniform(low, high)[:, None]
-            length = longest * cell.scale * rng.uniform(0.3, 1.0)
-            tube = _tube(
-                # The root of a uniform number: points are as dense outside as at the centre.
-                start=cell.point(np.sqrt(area), theta, z),
-                length=length,
-                radius=radius * rng.uniform(0.8, 1.2),
-                label=label,
-                rng=rng,
+            tube = _tube_anywhere(
+                cell=cell, heights=heights, longest=longest, radius=radius, label=label, rng=rng
             )
-            if _fits(tube, cell, organelles):
+            if fits(tube, cell, organelles):
                 organelles.append(tube)
+
+
+def _tube_anywhere(
+    cell: Cell, heights: _Pair, longest: float, radius: float, label: int, rng: Generator
+) -> Organelle:
+    """Make a tube somewhere in the cell, whether or not there is room for it."""
+    low = (0.0, 0.0, 0.0)
+    high = (heights[1] - Z_STEP, 2.0 * np.pi, 0.8)
+    z, theta, area = rng.uniform(low, high)[:, None]
+    return bent_tube(
+        # The root of a uniform number: points are as dense outside as at the centre.
+        start=cell.point(np.sqrt(area), theta, z),
+        length=longest * cell.scale * rng.uniform(0.3, 1.0),
+        radius=radius * rng.uniform(0.8, 1.2),
+        label=label,
+        rng=rng,
+    )
 
 
 def _unlabelled_objects(
@@ -177,85 +216,6 @@ def _unlabelled_objects(
                 phase=0.0,
             )
             # Balls keep off each other as well.
-            if _fits(ball, cell, organelles + balls):
+            if fits(ball, cell, organelles + balls):
                 balls.append(ball)
     return balls
-
-
-def _with_cristae(points: Floats, radius: float, label: int, rng: Generator) -> Organelle:
-    """Make an organelle whose cristae lie across the long axis of its cloud in the slice."""
-    # The last eigenvector of the covariance is the direction in which the cloud is longest.
-    along = np.linalg.eigh(np.cov(points[:, 1:].T))[1][:, 1]
-    lamella = np.array([rng.uniform(-0.15, 0.15), along[0], along[1]], np.float32)
-    return Organelle(
-        points=points.astype(np.float32),
-        radius=radius,
-        label=label,
-        profile=_PROFILES[label],
-        lamella=lamella,
-        phase=rng.uniform(0.0, 2.0 * np.pi),
-    )
-
-
-def _tube(start: Floats, length: float, radius: float, label: int, rng: Generator) -> Organelle:
-    """Bend a capsule around `start` (1, 3)."""
-    # Two at least, since the direction of a single point is undefined.
-    count = max(2, round(length / (_POINT_DISTANCE * radius**0.5)))
-    way = np.linspace(-0.5, 0.5, count)
-    # A bend over the whole length, and a wave on it.
-    heading = (
-        rng.uniform(0.0, 2.0 * np.pi)
-        + rng.uniform(-1.8, 1.8) * way
-        + 0.4 * np.sin(9.0 * way + rng.uniform(0, 6))
-    )
-    tilt = rng.uniform(-0.6, 0.6)
-    directions = [np.full(count, np.tan(tilt)), np.sin(heading), np.cos(heading)]
-    course = np.stack(directions, axis=1) * np.cos(tilt)
-    line = np.cumsum(course, axis=0) * length / count
-    return _with_cristae(start + line - line.mean(axis=0), radius, label, rng)
-
-
-def _sheet(
-    cell: Cell,
-    heights: _Pair,
-    where: _Pair,
-    width: float,
-    radius: float,
-    label: int,
-    rng: Generator,
-) -> Organelle:
-    """Lay a wavy sheet between two heights at `where` (fraction, angle), along the outline."""
-    fraction, angle = where
-    distance = _POINT_DISTANCE * radius**0.5
-    # z is (rows, 1) and along is (columns,): the waves below are (rows, columns).
-    z = np.arange(*heights, distance)[:, None]
-    along = np.linspace(-0.5, 0.5, max(2, round(width / distance)))
-    stretch = 1.0 + 0.25 * np.sin(z / 23.0 + rng.uniform(0.0, 6.0))
-    # The wave moves with z, so that the section of a sheet changes from slice to slice.
-    theta = (
-        angle
-        + along * stretch * width / (fraction * cell.axes[1])
-        + 0.15 * np.sin(z / 35.0 + rng.uniform(0.0, 6.0))
-    )
-    wave = 0.05 * np.sin(5.0 * theta + z / 30.0 + rng.uniform(0.0, 6.0))
-    return _with_cristae(cell.point(fraction + wave, theta, z), radius, label, rng)
-
-
-def _fits(new: Organelle, cell: Cell, organelles: list[Organelle]) -> bool:
-    """Whether a new organelle lies inside the cell, clear of those that are there."""
-    y = new.points[:, 1] - cell.centre[0]
-    x = new.points[:, 2] - cell.centre[1]
-    # Within the membrane, whose thickness the outline includes.
-    inner = cell.outline(np.arctan2(y, x), new.points[:, 0]) - cell.membrane - GAP
-    if np.any(np.hypot(y, x) + new.radius > inner):
-        return False
-    low = new.points.min(axis=0)
-    high = new.points.max(axis=0)
-    for old in organelles:
-        distance = new.radius + old.radius + GAP
-        # Only points near the box of the new cloud, or all pairs of points would take minutes.
-        inside = (old.points > low - distance) & (old.points < high + distance)
-        near = old.points[np.all(inside, axis=1)]
-        if np.any(np.sum((new.points[:, None] - near) ** 2, axis=2) < distance**2):
-            return False
-    return True

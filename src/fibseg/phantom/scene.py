@@ -76,13 +76,17 @@ class Cell:
         return np.stack(np.broadcast_arrays(z, y, x), axis=-1).reshape(-1, 3)
 
 
+def tiles(height: int, width: int) -> tuple[int, int]:
+    """Count the tiles of a slice (H, W) in rows and columns; each holds one cell."""
+    return max(1, round(height / TILE_SIDE)), max(1, round(width / TILE_SIDE))
+
+
 def cells(depth: int, height: int, width: int, rng: Generator) -> Iterator[Cell]:
     """Place one cell per tile, off its centre in large tiles.
 
     So a good part of a large slice is resin; a small slice is filled by its cell.
     """
-    rows = max(1, round(height / TILE_SIDE))
-    columns = max(1, round(width / TILE_SIDE))
+    rows, columns = tiles(height, width)
     size = min(height / rows, width / columns)
     # 0 for tiles up to 64 pixels a side, 1 from 192 on.
     large = float(np.clip((size - 64.0) / 128.0, 0.0, 1.0))

@@ -7,8 +7,9 @@ Not here: training (`fibseg.training`), scores and measures of objects (`fibseg.
 from fibseg.prediction.ensemble import common_precision, common_windows
 from fibseg.prediction.exactness import ALLOWED_LOSS, Drift, choose_windows, run_drift, store_choice
 from fibseg.prediction.job import predict_stack
+from fibseg.prediction.labeller import Labeller
 from fibseg.prediction.slices import label_table, model_channels, predict_slices
-from fibseg.prediction.stack import LabelledSlice, Labeller, label_stack
+from fibseg.prediction.stack import LabelledSlice, label_stack
 from fibseg.prediction.windows import Windows, chosen_windows, unchecked_windows, windows_of
 
 # All of it needs torch: import it where a network is about to be used, not at the top of a module

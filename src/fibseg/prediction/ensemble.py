@@ -13,7 +13,7 @@ from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
 from fibseg.machine import choose_precision
 from fibseg.models.trained import TrainedModel
-from fibseg.prediction.slices import Network
+from fibseg.prediction.slices import Network, probabilities
 from fibseg.prediction.windows import (
     LARGE_TILE,
     LARGEST_WHOLE,
@@ -38,11 +38,14 @@ class Ensemble:
         turned: whether each network sees the image in all eight flips and rotations.
         disagreement: whether one more channel (K + 1) holds the share of members whose class is
             another one.
+        classes: number of channels that are logits; what stands behind them is averaged as it is,
+            and comes last. None where all are logits.
     """
 
     members: Sequence[tuple[Network, list[int]]]
     turned: bool
     disagreement: bool
+    classes: int | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Average probabilities, with the share of members that disagree where it is asked for."""
@@ -51,10 +54,12 @@ class Ensemble:
         mean = torch.stack(votes).mean(dim=0) if len(votes) > 1 else votes[0]
         if not self.disagreement:
             return mean
-        chosen = mean.argmax(dim=1)
+        count = mean.shape[1] if self.classes is None else self.classes
+        chosen = mean[:, :count].argmax(dim=1)
         # The members' own classes against that of their mean.
-        differing = torch.stack([vote.argmax(dim=1) != chosen for vote in votes])
-        return torch.cat([mean, differing.float().mean(dim=0)[:, None]], dim=1)
+        differing = torch.stack([vote[:, :count].argmax(dim=1) != chosen for vote in votes])
+        share = differing.float().mean(dim=0)[:, None]
+        return torch.cat([mean[:, :count], share, mean[:, count:]], dim=1)
 
     def _mean(self, network: Network, images: Tensor) -> Tensor:
         """Average the probabilities of one network over its turns."""
@@ -67,7 +72,7 @@ class Ensemble:
             turned = images.flip(-1) if flip else images
             turned = turned.rot90(quarter, (-2, -1)).contiguous()
             # Undone in reverse order: the turn before the flip.
-            scores = network(turned).float().softmax(dim=1).rot90(-quarter, (-2, -1))
+            scores = probabilities(network, self.classes)(turned).rot90(-quarter, (-2, -1))
             scores = scores.flip(-1) if flip else scores
             total = scores if total is None else total + scores
         assert total is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from fibseg.models.foreign.opening import open_model
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.adaptation import Adaptation, adapted
 from fibseg.prediction.ensemble import common_precision, common_windows
+from fibseg.prediction.instances import common_rules
+from fibseg.prediction.labeller import DISAGREEMENT, Labeller
 from fibseg.prediction.output.changes import (
     brief_list,
     compare_slices,
@@ -27,10 +29,10 @@ from fibseg.prediction.output.changes import (
     refuse_place_of_image,
     report_changes,
 )
-from fibseg.prediction.output.shards import Shard
-from fibseg.prediction.output.staging import KeptSlice, Output, Staging
+from fibseg.prediction.output.outputs import KeptSlice, Output
+from fibseg.prediction.output.staging import Staging
+from fibseg.prediction.preflight.report import job_summary
 from fibseg.prediction.slices import label_table
-from fibseg.prediction.stack import DISAGREEMENT, Labeller
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale, resized_size
 from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.rules import file_name_part
@@ -39,15 +41,25 @@ from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
 from fibseg.stack import Stack, check_depth, check_output, open_stack
 
 
-def predict_stack(config: PredictConfig, console: Console) -> None:
+def predict_stack(config: PredictConfig, console: Console, memory_share: float = 1.0) -> bool:
     """Label the slices that are not labelled yet, write the outputs, and say what to doubt.
+
+    Several processes may do so with one output, each with slices of its own.
+
+    Args:
+        config: of the prediction.
+        console: takes what there is to say.
+        memory_share: share of the machine's memory that this process may plan with.
+
+    Returns:
+        Whether the outputs are there; False where other processes still label the rest.
 
     Raises:
         FibsegError: a model, the image or an output cannot be used.
     """
     stack = open_stack(config.image)
     print_warnings(console, stack.doubts)
-    labeller, adaptation, voxel_size = make_labeller(config, stack, console)
+    labeller, adaptation, voxel_size = make_labeller(config, stack, console, memory_share)
     outputs = outputs_of(config, labeller, adaptation)
     for output in outputs:
         refuse_place_of_image(output.path, config.image)
@@ -59,27 +71,30 @@ def predict_stack(config: PredictConfig, console: Console) -> None:
         originals=adaptation.originals,
         sampled=adaptation.sampled,
     )
+    # Kept in each file, so that the same command knows a finished output.
+    outputs = [replace(output, notes=output.notes | {"identity": identity}) for output in outputs]
+    # Before the outputs are looked at: it notices where another process finishes them meanwhile.
+    staging = Staging(outputs, stack.shape, voxel_size)
     digests = {} if config.overwrite else finished_digests(outputs, identity, stack)
     restored = unchanged_slices(
         digests=digests, labeller=labeller, stack=stack, path=outputs[0].path, console=console
     )
     if digests and restored is None:
-        return
+        staging.remove_left(identity)
+        return True
     for number, output in enumerate(outputs):
         # A kill between two files leaves a later one that is whole and of this prediction.
         resumed = number > 0 and notes_of(output.path).get("identity") == identity
         check_output(output.path, config.overwrite or resumed or bool(restored))
-    # Kept in each file, so that the same command knows a finished output.
-    outputs = [replace(output, notes=output.notes | {"identity": identity}) for output in outputs]
-    label_stack_into(
-        staging=Staging(outputs, stack.shape, voxel_size),
+    return label_stack_into(
+        staging=staging,
         labeller=labeller,
         stack=stack,
         identity=identity,
-        shard=Shard(config.shard, config.shards),
         skip_unreadable=config.skip_unreadable,
         console=console,
-        restored=restored,
+        # The objects of a slice cannot be had from those of the stack.
+        restored=None if labeller.objects is not None else restored,
     )
 
 
@@ -149,7 +164,7 @@ def unchanged_slices(
 
 
 def make_labeller(
-    config: PredictConfig, stack: Stack, console: Console
+    config: PredictConfig, stack: Stack, console: Console, memory_share: float = 1.0
 ) -> tuple[Labeller, Adaptation, list[float] | None]:
     """Make the labeller of the slices; gives its adaptation and the stack's voxel size, too."""
     # First: other libraries than torch take the number of threads when they open a model.
@@ -166,6 +181,7 @@ def make_labeller(
         precision=common_precision(models, device) if is_auto else config.precision,
         batch_size=config.window_batch,
         processes=config.processes or config.threads or cores(),
+        memory_share=memory_share,
     )
     # Before anything is labelled: a stack in another scale of grey values is refused.
     try:
@@ -194,33 +210,10 @@ def make_labeller(
         scale=scale,
         turned=config.tta == "d4",
         layers=layers,
+        objects=None if config.instances is None else common_rules(models),
     )
     console.print(job_summary(labeller, stack, config))
     return labeller, adaptation, voxel_size
-
-
-def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
-    """Describe in one line what will be done."""
-    depth, height, width = stack.shape
-    slice_bytes = height * width * stack.dtype.itemsize
-    memory = (
-        f"{depth * slice_bytes / 1e9:.3g} GB, of which a few slices of {slice_bytes / 1e6:.3g} MB "
-        "are in memory at once"
-    )
-    count = len(labeller.models)
-    models = f"{count} models, " if count > 1 else ""
-    loss = ""
-    chosen = labeller.models[0].windows
-    # Of another program's network nothing was measured.
-    measured = chosen is not None and chosen["loss"] is not None
-    if chosen and measured and count == 1 and config.windows == "auto":
-        loss = f", which lost {chosen['loss']:.3f} F1 on validation slices"
-    compute = labeller.compute
-    return (
-        f"{stack.name}: {depth} slices of {height} x {width}, {stack.dtype}, {memory}; "
-        f"{models}windows {labeller.windows}{loss}; {compute.device.type}, "
-        f"precision {arithmetic(compute.device, compute.precision)}"
-    )
 
 
 def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
@@ -288,10 +281,14 @@ def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation
             template = Path(config.probabilities or "")
             path = template.with_stem(f"{template.stem}-{file_name_part(name)}")
         outputs.append(Output(path, "uint8", notes | {"holds": name, "times": 255}))
+    rules = labeller.objects
+    if rules is not None:
+        kept = notes | {"holds": "objects", "objects": asdict(rules)}
+        outputs.append(Output(Path(config.instances or ""), "uint32", kept, rules))
     paths = [output.path.absolute() for output in outputs]
     if len(set(paths)) < len(paths):
         raise FibsegError(
-            "output, probabilities and disagreement: two of them are one file; "
+            "output, probabilities, disagreement and instances: two of them are one file; "
             "give each its own name."
         )
     return outputs

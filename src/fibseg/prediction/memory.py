@@ -63,10 +63,36 @@ def lighter(load: Load, height: int, width: int, exact_tiles: bool) -> Load | No
     return None
 
 
+def lighter_loads(
+    device: torch.device, exact_tiles: bool, shape: tuple[int, ...], say: Callable[[str], None]
+) -> Callable[[Load], Load | None]:
+    """Give `lighter` for a slice (C, H, W), which also says where it makes windows smaller."""
+
+    def next_load(load: Load) -> Load | None:
+        lightened = lighter(load, shape[1], shape[2], exact_tiles)
+        if lightened is not None and lightened.windows != load.windows:
+            say(
+                f"{device}: too little memory for windows {load.windows}; from here on "
+                f"{lightened.windows}, which give the same labels"
+            )
+        return lightened
+
+    return next_load
+
+
 def _most_pixels(load: Load, height: int, width: int) -> int:
     """Count the pixels of the largest batch, by which memory grows."""
     batches = load.windows.batches(height, width, load.batch_size)
     return max(rows * columns * count for (rows, columns), count in batches.items())
+
+
+def memory_advice(windows: Windows, models: Sequence[TrainedModel]) -> str:
+    """Say what to do where memory is short."""
+    if windows.kind not in ("whole", "tiles"):
+        return "one window at a time is too much for it"
+    if has_exact_tiles(models):
+        return "not even small tiles fit; end other programs there, or take another device"
+    return "take windows=tiles tile=512"
 
 
 def memory_of(device: torch.device) -> int:

@@ -158,17 +158,33 @@ def _used(window: Any, rows: Cut, columns: Cut) -> Any:
 def scores_of(model: TrainedModel, device: torch.device) -> Network:
     """Give a model's network on a device, in evaluation mode, with its decision in its scores."""
     network: Network = model.network.to(device).eval()
+    decide = decision_of(model, device)
+    return network if decide is None else lambda images: decide(network(images))
+
+
+def decision_of(model: TrainedModel, device: torch.device) -> Network | None:
+    """Give what puts a model's decision into logits (N, K, h, w); None where they stay."""
     decision = model.decision
     if decision is None or decision.is_plain:
-        return network
+        return None
     offsets = torch.tensor(decision.offsets, device=device)[:, None, None]
     factor = 1 / decision.temperature
-    return lambda images: (network(images).float() + offsets) * factor
+    return lambda logits: (logits.float() + offsets) * factor
 
 
-def probabilities(network: Network) -> Network:
-    """Turn a network of logits into one of probabilities (N, K, h, w)."""
-    return lambda images: network(images).float().softmax(dim=1)
+def probabilities(network: Network, classes: int | None = None) -> Network:
+    """Turn a network of logits into one of probabilities (N, K, h, w).
+
+    What stands behind the first `classes` channels stays as it is; None for nothing.
+    """
+    if classes is None:
+        return lambda images: network(images).float().softmax(dim=1)
+
+    def scores(images: Tensor) -> Tensor:
+        values = network(images).float()
+        return torch.cat([values[:, :classes].softmax(dim=1), values[:, classes:]], dim=1)
+
+    return scores
 
 
 def deciding(model: TrainedModel, device: torch.device) -> Network:
@@ -188,7 +204,7 @@ def autocast(compute: Compute) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _windowed(
+def windowed_network(
     model: TrainedModel, scoring: Network, windows: Windows, compute: Compute
 ) -> Iterator[WindowedNetwork]:
     """A network with windows; worker processes filter them where the model wants that."""
@@ -206,7 +222,7 @@ def predict_slices(
         scoring = probabilities(scores_of(model, compute.device))
     else:
         scoring = deciding(model, compute.device)
-    with _windowed(model, scoring, windows, compute) as windowed:
+    with windowed_network(model, scoring, windows, compute) as windowed:
         for slice_channel in channels:
             with autocast(compute):
                 labels = windowed.labels(slice_channel)
@@ -239,7 +255,7 @@ def slice_scores(
     network = scores_of(model, compute.device)
     is_blend = windows.kind == "blend"
     scoring = probabilities(network) if is_blend else network
-    with _windowed(model, scoring, windows, compute) as windowed, autocast(compute):
+    with windowed_network(model, scoring, windows, compute) as windowed, autocast(compute):
         scores = [windowed.scores(pixels) for pixels in channels]
     return [np.log(np.maximum(values, _SMALLEST)) for values in scores] if is_blend else scores
 
@@ -250,7 +266,7 @@ def slice_confidences(
     """Measure the mean confidence of slices (C, H, W), which are cut as in `predict_slices`."""
     network = scores_of(model, compute.device)
     scoring = probabilities(network) if windows.kind == "blend" else network
-    with _windowed(model, scoring, windows, compute) as windowed, autocast(compute):
+    with windowed_network(model, scoring, windows, compute) as windowed, autocast(compute):
         return [windowed.labels_and_confidence(pixels)[1] for pixels in channels]
 
 

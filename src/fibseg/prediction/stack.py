@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -14,59 +14,16 @@ import numpy as np
 from fibseg.arrays import UInt8
 from fibseg.errors import FibsegError
 from fibseg.filters.patches import PatchFilter, channels_of
-from fibseg.machine import Compute
-from fibseg.models.trained import TrainedModel
-from fibseg.prediction.ensemble import Ensemble, Source, source_of, sources_of
+from fibseg.prediction.ensemble import Source, sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
-from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter
+from fibseg.prediction.labeller import Decided, Labeller, decide_slice, network_of, objects_of
+from fibseg.prediction.memory import Load, fitting, has_exact_tiles, lighter_loads
 from fibseg.prediction.output.changes import READER_THREADS, slice_digest
-from fibseg.prediction.slices import (
-    Network,
-    Scores,
-    WindowedNetwork,
-    autocast,
-    deciding,
-    probabilities,
-    scores_of,
-    smallest_of,
-)
+from fibseg.prediction.slices import WindowedNetwork, autocast, smallest_of
 from fibseg.prediction.voxels import nearest
-from fibseg.prediction.windows import Windows
+from fibseg.scores.slabs import Numbers
 from fibseg.scores.smallest import without_small
 from fibseg.stack import Stack, read_finite, read_neighbours
-
-_Decision = tuple[UInt8, list[UInt8], float | None]
-"""Class indices (H, W), layers (H, W), and the mean confidence where it was measured."""
-
-DISAGREEMENT = "disagreement"
-"""Name of the layer that holds the share of models whose class is another one."""
-
-
-@dataclass(frozen=True)
-class Labeller:
-    """What labels a slice.
-
-    Attributes:
-        models: one, or several to average.
-        windows: how a slice is cut.
-        compute: what the networks compute with.
-        scale: (rows, columns) that enlarge a slice for the network; labels are brought back to the
-            size of the stack.
-        turned: average over the eight flips and rotations.
-        layers: beside the labels: DISAGREEMENT, or a class name for its probability.
-    """
-
-    models: Sequence[TrainedModel]
-    windows: Windows
-    compute: Compute
-    scale: tuple[float, float] = (1.0, 1.0)
-    turned: bool = False
-    layers: Sequence[str] = ()
-
-    @property
-    def context(self) -> int:
-        """Slices on each side that some model sees with a slice."""
-        return max(model.channels.context for model in self.models)
 
 
 @dataclass(frozen=True)
@@ -80,6 +37,7 @@ class LabelledSlice:
         digest: of the pixels of the image.
         layers: (H, W) uint8, probabilities or shares times 255.
         confidence: mean over the pixels of the largest probability; None where it was not measured.
+        objects: (H, W) numbers of its objects from 1; None where they are not wanted.
         error: why it cannot be read; then nothing else is set.
     """
 
@@ -89,6 +47,7 @@ class LabelledSlice:
     digest: str = ""
     layers: list[UInt8] = field(default_factory=list)
     confidence: float | None = None
+    objects: Numbers | None = None
     error: FibsegError | None = None
 
 
@@ -112,7 +71,7 @@ class _PreparedSlice:
 def label_stack(
     labeller: Labeller,
     stack: Stack,
-    positions: Sequence[int],
+    positions: Iterable[int],
     watched: Collection[int] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[LabelledSlice]:
@@ -121,7 +80,7 @@ def label_stack(
     Args:
         labeller: what labels a slice.
         stack: the image.
-        positions: of the slices.
+        positions: of the slices, asked for a few ahead.
         watched: positions of slices whose confidence is measured.
         say: takes a line where memory is short.
 
@@ -134,7 +93,9 @@ def label_stack(
     sources = list(sources_of(labeller.models))
     smallest = smallest_of(labeller.models)
     height, width = stack.shape[1:]
-    load = Load(labeller.windows, labeller.compute.batch_size)
+    load = labeller.first_load
+    device = labeller.compute.device
+    exact_tiles = has_exact_tiles(labeller.models)
     with ExitStack() as resources:
         patch_filter = None
         if model.channels.by_patch:
@@ -151,103 +112,36 @@ def label_stack(
             # Default values, since a closure would see the slice that comes last.
             def label(
                 load: Load, channels: UInt8 = channels, measured: bool = z in watched
-            ) -> _Decision:
+            ) -> Decided:
                 compute = replace(labeller.compute, batch_size=load.batch_size)
                 windowed = WindowedNetwork(network, load.windows, compute, patch_filter)
                 with autocast(compute):
-                    return _decide(labeller, windowed, channels, measured)
+                    return decide_slice(labeller, windowed, channels, measured)
 
             # What fitted is kept, so that not every slice runs out of memory first.
-            decision, load = fitting(label, load, _lighter_loads(labeller, channels, say))
-            labels, layers, confidence = decision
-            labels = without_small(labels, smallest)
+            decision, load = fitting(
+                label, load, lighter_loads(device, exact_tiles, channels.shape, say)
+            )
+            layers = decision.layers
+            labels = without_small(decision.labels, smallest)
+            objects = objects_of(labeller, labels, decision.maps)
             if labels.shape != (height, width):
                 labels = nearest(labels, height, width)
                 layers = [nearest(layer, height, width) for layer in layers]
+                objects = None if objects is None else nearest(objects, height, width)
             yield LabelledSlice(
                 z=z,
                 labels=labels,
                 outside=prepared.outside,
                 digest=prepared.digest,
                 layers=layers,
-                confidence=confidence,
+                confidence=decision.confidence,
+                objects=objects,
             )
-
-
-def _decide(
-    labeller: Labeller, windowed: WindowedNetwork, channels: UInt8, measured: bool
-) -> _Decision:
-    """Compute class indices (H, W), layers, and the mean confidence where it is measured."""
-    model = labeller.models[0]
-    # The mean of several networks or turns is less confident than each, and a forest's votes are no
-    # probabilities.
-    measured = measured and len(labeller.models) == 1 and not labeller.turned
-    measured = measured and not model.kind.compiled
-    if labeller.layers:
-        scores = windowed.scores(channels)
-        labels, layers = _with_layers(scores, model.class_names, labeller.layers)
-        classes = scores[: len(model.class_names)]
-        return labels, layers, float(classes.max(axis=0).mean()) if measured else None
-    if measured:
-        labels, confidence = windowed.labels_and_confidence(channels)
-        return labels, [], confidence
-    return windowed.labels(channels), [], None
-
-
-def _lighter_loads(
-    labeller: Labeller, channels: UInt8, say: Callable[[str], None]
-) -> Callable[[Load], Load | None]:
-    """Give the function that finds the next load for a slice (C, H, W), and says that it did."""
-    exact_tiles = has_exact_tiles(labeller.models)
-
-    def next_load(load: Load) -> Load | None:
-        height, width = channels.shape[1:]
-        lightened = lighter(load, height, width, exact_tiles)
-        if lightened is not None and lightened.windows != load.windows:
-            say(
-                f"{labeller.compute.device}: too little memory for windows {load.windows}; from "
-                f"here on {lightened.windows}, which give the same labels"
-            )
-        return lightened
-
-    return next_load
-
-
-def network_of(labeller: Labeller) -> tuple[Network, int]:
-    """Make one network of all, on their device, and count the channels that it takes."""
-    models = labeller.models
-    sources = sources_of(models)
-    members: list[tuple[Network, list[int]]] = []
-    for model in models:
-        network = scores_of(model, labeller.compute.device)
-        # Where each member finds its channels among those of all sources.
-        members.append((network, sources[source_of(model)]))
-    if any(model.channels.by_patch for model in models):
-        # Each window gets the channels of its model from the patch filter.
-        channels = models[0].channels.count
-    else:
-        channels = sum(len(positions) for positions in sources.values())
-    # Layers need probabilities, which an ensemble of one gives.
-    if len(members) > 1 or labeller.turned or labeller.layers:
-        disagreement = DISAGREEMENT in labeller.layers
-        return Ensemble(members, labeller.turned, disagreement), channels
-    if labeller.windows.kind == "blend":
-        return probabilities(members[0][0]), channels
-    return deciding(models[0], labeller.compute.device), channels
-
-
-def _with_layers(
-    scores: Scores, names: Sequence[str], layers: Sequence[str]
-) -> tuple[UInt8, list[UInt8]]:
-    """Compute class indices, and layers times 255, from (K or K + 1, H, W) scores."""
-    # Disagreement comes behind the classes, as `Ensemble` stacks it.
-    rows = {name: k for k, name in enumerate(names)} | {DISAGREEMENT: len(names)}
-    pixels = [np.rint(255 * scores[rows[name]].clip(0, 1)).astype(np.uint8) for name in layers]
-    return scores[: len(names)].argmax(0).astype(np.uint8), pixels
 
 
 def _prepared(
-    labeller: Labeller, stack: Stack, positions: Sequence[int], sources: Sequence[Source]
+    labeller: Labeller, stack: Stack, positions: Iterable[int], sources: Sequence[Source]
 ) -> Iterator[tuple[int, _PreparedSlice | FibsegError]]:
     """Read and filter slices ahead of the network; an error of reading takes the slice's place."""
     processes = labeller.compute.processes

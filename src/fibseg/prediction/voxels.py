@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from fibseg.arrays import UInt8
@@ -17,6 +18,8 @@ from fibseg.errors import FibsegError
 from fibseg.runs.directory import RunDirectory, is_run
 from fibseg.runs.identity import read_config
 from fibseg.stack import Stack, located
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 SAME_SIZE = 0.1
 """Share by which voxel sizes may differ and still count as the same."""
@@ -193,7 +196,7 @@ def resized_size(height: int, width: int, scale: tuple[float, float]) -> tuple[i
     return rows, columns
 
 
-def nearest(labels: UInt8, height: int, width: int) -> UInt8:
+def nearest(labels: NDArray[_Number], height: int, width: int) -> NDArray[_Number]:
     """Resize labels (H, W): each pixel takes the label that its centre lies in."""
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fibseg.errors import FibsegError
 from fibseg.runs.components import components_file, components_of
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import SCORED_SPLITS, read_scores
+from fibseg.scores.instances.splits import SplitMatches
 from fibseg.scores.pixels import f1_by_class, f1_scores
 
 # train.py gives no other name, so a directory with another one did not come from it. Names go into
@@ -43,6 +44,7 @@ class FinishedRun:
         confusions: split -> (S, K, K) pixels by class on each slice, rows truth.
         places: split -> where each slice lies.
         metrics: numbers of each epoch; [] where metrics.csv is missing or damaged.
+        objects: split -> matches of objects; {} where no class has objects.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class FinishedRun:
     confusions: dict[str, Ints]
     places: dict[str, list[Place]]
     metrics: list[dict[str, float]]
+    objects: dict[str, SplitMatches] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -121,6 +124,7 @@ def read_run(path: Path) -> FinishedRun:
         confusions=scores.confusions,
         places=scores.places,
         metrics=scores.metrics,
+        objects=scores.objects,
     )
 
 

@@ -37,9 +37,12 @@ _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
     ("data", "folds"): None,
     ("data", "guard"): 1,
     ("data", "intensity", "per"): "stack",
+    ("data", "phantom", "touching"): 0,
     ("decision",): "argmax",
     ("model", "encoder_rate"): 1.0,
     ("model", "frozen_epochs"): 0,
+    ("model", "head"): "none",
+    ("model", "head_weight"): 1.0,
     ("smallest",): "none",
     ("training", "ema"): 0.0,
     ("training", "select"): "loss",
@@ -47,7 +50,7 @@ _YOUNGER_KEYS: dict[tuple[str, ...], Any] = {
 """Keys that the first runs lack -> the value as with which they were trained: with it and without
 the key, the hash is the same."""
 
-_VOLUME_PATHS = ("image", "labels", "mask", "reviewed", "second_expert")
+_VOLUME_PATHS = ("image", "labels", "mask", "reviewed", "second_expert", "instances")
 """Paths and places in a volume of a data description; what they give is in the data hash."""
 
 
@@ -109,6 +112,9 @@ def _scientific_data(data: dict[str, Any]) -> dict[str, Any]:
         {key: value for key, value in volume.items() if key not in _VOLUME_PATHS}
         for volume in kept["volumes"]
     ]
+    # The first runs know of no objects.
+    for name in kept.get("classes", {}):
+        kept = _without(kept, ["classes", name], "instances", False)
     return kept
 
 
@@ -274,6 +280,7 @@ def check_same(run: RunDirectory, old: dict[str, Any], new: dict[str, Any]) -> N
     for key, what in (
         ("data_hash", "images or labels"),
         ("neighbours_hash", "neighbouring slices"),
+        ("instances_hash", "objects"),
     ):
         old_hash = old["provenance"].get(key)
         new_hash = new["provenance"].get(key)

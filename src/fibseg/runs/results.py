@@ -16,10 +16,12 @@ from fibseg.arrays import Ints, Place
 from fibseg.errors import DivergedError, FibsegError
 from fibseg.files import write_whole
 from fibseg.runs.directory import RunDirectory
+from fibseg.runs.matches import read_matches
 from fibseg.scores.pixels import f1_by_class
 from fibseg.scores.slices import confusions_of
 
 if TYPE_CHECKING:
+    from fibseg.scores.instances import SplitMatches
     from fibseg.scores.slices import SplitScore
 
 SCORES_SCHEMA = 1
@@ -48,6 +50,7 @@ class RunScores:
         confusions: split -> (S, K, K) pixels by class on each slice, rows truth.
         places: split -> where each slice lies.
         metrics: numbers of each epoch, from metrics.csv; [] where that is missing or damaged.
+        objects: split -> matches of objects; {} where no class has objects.
     """
 
     facts: dict[str, Any]
@@ -55,6 +58,7 @@ class RunScores:
     confusions: dict[str, Ints]
     places: dict[str, list[Place]]
     metrics: list[dict[str, float]] = field(default_factory=list)
+    objects: dict[str, SplitMatches] = field(default_factory=dict)
 
     def f1(self, split: str) -> dict[str, float]:
         """Mean per-slice F1 of each foreground class; NaN where no slice of the split holds it."""
@@ -78,6 +82,10 @@ def write_scores(
         "classes": list(class_names),
         "splits": splits,
     }
+    objects = {split: score.objects for split, score in scores.items() if score.objects is not None}
+    # Scores of data without objects stay as they were.
+    if objects:
+        content["instances"] = objects
     # Whole or not at all, because the mere presence of the file says that the run is finished.
     write_whole(run.scores, json.dumps(content) + "\n")
 
@@ -124,6 +132,7 @@ def _parsed(content: dict[str, Any], metrics: list[dict[str, float]]) -> RunScor
         confusions=confusions,
         places=places,
         metrics=metrics,
+        objects=read_matches(content.get("instances", {}), class_names),
     )
 
 

@@ -14,11 +14,9 @@ from fibseg.scores.components import (
     find_components,
 )
 from fibseg.scores.measures import (
-    OBJECT_COLUMNS,
     ClassMeasures,
     ObjectMeasures,
     measure_classes,
-    objects_csv,
 )
 from fibseg.scores.pixels import (
     confusion_counts,
@@ -38,7 +36,6 @@ from fibseg.scores.slices import (
 
 # `fibseg.scores.objects` is imported by its full name: its library, cc3d, is needed for it alone.
 __all__ = [
-    "OBJECT_COLUMNS",
     "PAPER_BINS",
     "Bins",
     "ClassMeasures",
@@ -59,7 +56,6 @@ __all__ = [
     "find_components",
     "mean_f1",
     "measure_classes",
-    "objects_csv",
     "score_slices",
     "slices_with_class",
     "summarise",

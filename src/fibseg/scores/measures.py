@@ -1,35 +1,59 @@
-"""Measures of 3-D objects in physical units: a row per object as CSV, and a summary per class."""
+"""Measures of 3-D objects in physical units, and a summary per class."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fibseg.arrays import Floats, Ints, Mask
-from fibseg.spreadsheets import text_cell
 
-OBJECT_COLUMNS = (
-    "object",
-    "class",
-    "voxels",
-    "volume_um3",
-    "surface_um2",
-    "extent_z_nm",
-    "extent_y_nm",
-    "extent_x_nm",
-    "centre_z_nm",
-    "centre_y_nm",
-    "centre_x_nm",
-    "touches_border",
+
+@dataclass(frozen=True)
+class Units:
+    """Units of a table, and how many of the smallest one they hold.
+
+    Attributes:
+        length: ending of the name of a column, as nm.
+        area: likewise, as um2.
+        volume: likewise, as um3.
+        volume_text: for people.
+        area_text: for people.
+        per_area: nm^2 in a unit of area.
+        per_volume: nm^3 in a unit of volume.
+    """
+
+    length: str
+    area: str
+    volume: str
+    area_text: str
+    volume_text: str
+    per_area: float
+    per_volume: float
+
+
+NANOMETRES = Units(
+    length="nm",
+    area="um2",
+    volume="um3",
+    area_text="µm²",
+    volume_text="µm³",
+    per_area=1e6,
+    per_volume=1e9,
 )
-"""Columns of the CSV of `objects_csv`."""
+"""Where the size of a voxel is known."""
 
-_NM3_PER_UM3 = 1e9
-_NM2_PER_UM2 = 1e6
+VOXELS = Units(
+    length="voxels",
+    area="voxel_faces",
+    volume="voxels",
+    area_text="voxel faces",
+    volume_text="voxels",
+    per_area=1.0,
+    per_volume=1.0,
+)
+"""Where it is not: a voxel counts as a cube of side 1."""
 
 
 @dataclass(frozen=True)
@@ -56,39 +80,6 @@ class ObjectMeasures:
     border: Mask
 
 
-def objects_csv(
-    measures: ObjectMeasures, class_names: Sequence[str], spacing: tuple[float, float, float]
-) -> str:
-    """Write objects as CSV text: OBJECT_COLUMNS, then a row per object.
-
-    `class_names` are those of the foreground classes; `spacing` is the size of a voxel (z, y, x) in
-    nm. Centres are distances from the corner of the stack.
-    """
-    text = io.StringIO()
-    # The csv module's own line end is that of Windows.
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(OBJECT_COLUMNS)
-    volume = measures.voxels * float(np.prod(spacing)) / _NM3_PER_UM3
-    # `high` is the last voxel itself, not the one after it.
-    extent = (measures.high - measures.low + 1) * np.array(spacing)
-    # Positions are those of voxel centres, half a voxel from the corner of the first voxel.
-    centre = (measures.centre + 0.5) * np.array(spacing)
-    for k in range(len(measures.voxels)):
-        writer.writerow(
-            [
-                k + 1,
-                # Class indices begin with 1, the names with the first foreground class.
-                text_cell(class_names[int(measures.class_index[k]) - 1]),
-                int(measures.voxels[k]),
-                f"{volume[k]:.6g}",
-                f"{measures.surface[k] / _NM2_PER_UM2:.6g}",
-                *(f"{length:.1f}" for length in (*extent[k], *centre[k])),
-                "yes" if measures.border[k] else "no",
-            ]
-        )
-    return text.getvalue()
-
-
 @dataclass(frozen=True)
 class ClassMeasures:
     """The objects of one class together.
@@ -97,10 +88,10 @@ class ClassMeasures:
         name: of the class.
         objects: how many there are.
         at_border: how many of them touch a side of the stack.
-        volume: of all of them, in µm^3.
+        volume: of all of them, in the unit of volume.
         share: of the stack's voxels, 0 to 1.
-        median: volume of the median object in µm^3; None without an object.
-        surface: of all of them, in µm^2.
+        median: volume of the median object; None without an object.
+        surface: of all of them, in the unit of area.
     """
 
     name: str
@@ -117,12 +108,18 @@ def measure_classes(
     class_names: Sequence[str],
     spacing: tuple[float, float, float],
     shape: tuple[int, int, int],
+    units: Units = NANOMETRES,
 ) -> list[ClassMeasures]:
     """Summarise objects by class, an entry per foreground class in order.
 
-    `spacing` is the size of a voxel (z, y, x) in nm, `shape` (Z, H, W) that of the stack.
+    Args:
+        measures: of the objects.
+        class_names: of the foreground classes.
+        spacing: size of a voxel (z, y, x) in nm.
+        shape: (Z, H, W) of the stack.
+        units: of volume and surface.
     """
-    voxel = float(np.prod(spacing)) / _NM3_PER_UM3
+    voxel = float(np.prod(spacing)) / units.per_volume
     # A class without an object is an entry too: that there is none is a result.
     summaries = []
     for index, name in enumerate(class_names, 1):
@@ -137,7 +134,7 @@ def measure_classes(
                 share=float(voxels.sum() / np.prod(shape)),
                 # The median of nothing would be NaN with a warning.
                 median=float(np.median(voxels) * voxel) if of_class.any() else None,
-                surface=float(measures.surface[of_class].sum() / _NM2_PER_UM2),
+                surface=float(measures.surface[of_class].sum() / units.per_area),
             )
         )
     return summaries

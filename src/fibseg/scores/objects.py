@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
-from fibseg.arrays import Floats, Ints, UInt8
+from fibseg.arrays import Ints, UInt8
+from fibseg.scores.bodies.numbered import NumberedObjects
 from fibseg.scores.measures import ObjectMeasures
 from fibseg.scores.pieces import stitch
-from fibseg.scores.slabs import ClassSlabs, Numbers, ReadClasses, slab_depth
-from fibseg.scores.surfaces import add_surfaces, cube_areas
-
-
-@dataclass(frozen=True)
-class StackObjects:
-    """The objects of a stack.
-
-    Attributes:
-        measures: of N objects, in the order of their first voxels.
-        slabs: the stack, which is read again for `instances`.
-        number_of: (M + 1,) provisional number of a component -> number of its object from 1 to N, 0
-            where the object is left out.
-    """
-
-    measures: ObjectMeasures
-    slabs: ClassSlabs
-    number_of: Ints
-
-    def instances(self) -> Iterator[Numbers]:
-        """Number the voxels: (H, W) slice after slice, the object's number or 0."""
-        for slab in self.slabs.foreground():
-            numbers = self.number_of[slab.base : slab.base + slab.count + 1].astype(np.uint32)
-            # Entry 0 belongs to the last component of the slab before; here it stands for none.
-            numbers[0] = 0
-            yield from numbers[slab.components]
+from fibseg.scores.slabs import ClassSlabs, LabelledSlab, Numbers, ReadClasses, slab_depth
+from fibseg.scores.surfaces import measure_surfaces
 
 
 def find_objects(
@@ -46,7 +23,7 @@ def find_objects(
     smallest: int = 1,
     fill_holes: bool = False,
     depth: int | None = None,
-) -> StackObjects:
+) -> NumberedObjects:
     """Find and measure the connected objects of equal class, 26-connected, in a stack.
 
     The stack is read twice, and four times where holes are filled. The result does not depend on
@@ -68,12 +45,15 @@ def find_objects(
     # Before objects are numbered: a filled hole adds to an object, and may join two.
     if fill_holes:
         slabs = replace(slabs, holes=_find_holes(slabs))
+    bases: list[tuple[int, int]] = []
     # 26 neighbours: a thin tubule that is cut obliquely stays one object.
-    object_of_number, pieces = stitch(slabs.foreground(), shape, 26)
-    surface = _surfaces(slabs, object_of_number, len(pieces.voxels), spacing)
+    object_of_number, pieces = stitch(_noted(slabs, bases), shape, 26)
     # Objects are left out last: what is smaller than `smallest` in one slab may be a piece of more.
     kept = pieces.voxels >= smallest
     number_of_object = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)])
+    read_numbers = _reader(slabs, bases, number_of_object[object_of_number])
+    every_number = _reader(slabs, bases, object_of_number)
+    surface = measure_surfaces(map(every_number, range(shape[0])), len(pieces.voxels), spacing)
     measures = ObjectMeasures(
         class_index=pieces.class_index[kept],
         voxels=pieces.voxels[kept],
@@ -83,7 +63,32 @@ def find_objects(
         surface=surface[kept],
         border=pieces.border[kept],
     )
-    return StackObjects(measures, slabs, number_of_object[object_of_number])
+    return NumberedObjects(measures=measures, shape=shape, spacing=spacing, read=read_numbers)
+
+
+def _noted(slabs: ClassSlabs, bases: list[tuple[int, int]]) -> Iterator[LabelledSlab]:
+    """Give the slabs, and keep the numbers with which each of them begins."""
+    for slab in slabs.foreground():
+        bases.append((slab.base, slab.background_base))
+        yield slab
+
+
+def _reader(
+    slabs: ClassSlabs, bases: Sequence[tuple[int, int]], number_of: Ints
+) -> Callable[[int], Numbers]:
+    """Make a reader of the object numbers (H, W) of a slice, which keeps one slab."""
+
+    @lru_cache(maxsize=1)
+    def slab_at(number: int) -> Numbers:
+        slab, _ = slabs.foreground_at(number * slabs.depth, *bases[number])
+        return slab.numbered(number_of)
+
+    def read(z: int) -> Numbers:
+        number, inside = divmod(z, slabs.depth)
+        numbers: Numbers = slab_at(number)[inside]
+        return numbers
+
+    return read
 
 
 def _find_holes(slabs: ClassSlabs) -> dict[int, int]:
@@ -135,28 +140,3 @@ def _touching(numbers: Ints, classes: UInt8) -> set[tuple[int, int]]:
             both = np.stack([numbers[side][touch], classes[opposite][touch].astype(np.int64)])
             pairs |= set(zip(*np.unique(both, axis=1).tolist(), strict=True))
     return pairs
-
-
-def _surfaces(
-    slabs: ClassSlabs, object_of_number: Ints, count: int, spacing: tuple[float, float, float]
-) -> Floats:
-    """Measure the surface (N,) of each object in nm^2, closed at the border of the stack."""
-    areas = cube_areas(spacing)
-    # Entry 0 collects nothing; it keeps objects numbered from 1.
-    surface = np.zeros(count + 1)
-    depth, height, width = slabs.shape
-    # A margin of no object around the stack closes the meshes there.
-    margin = np.zeros((1, height + 2, width + 2), np.int64)
-    last = margin
-    for slab in slabs.foreground():
-        numbers = object_of_number[
-            np.where(slab.components > 0, slab.components.astype(np.int64) + slab.base, 0)
-        ]
-        # Every cube between voxel centres belongs to one pair of slices, so that areas add up.
-        slices = np.concatenate([last, np.pad(numbers, ((0, 0), (1, 1), (1, 1)))])
-        last = slices[-1:]
-        if slab.start + slabs.depth >= depth:
-            slices = np.concatenate([slices, margin])
-        for above, below in pairwise(slices):
-            add_surfaces(surface, np.stack([above, below]), areas)
-    return surface[1:]

@@ -58,11 +58,11 @@ def stitch(
         above = slab.last_slice()
     count = sum(len(pieces.voxels) for pieces in measured)
     pairs = np.concatenate(edges, axis=1) if edges else np.zeros((2, 0), np.int64)
-    object_of_number = _object_of_number(pairs, count)
+    object_of_number = numbers_of_objects(pairs, count)
     return object_of_number, _join(measured, object_of_number)
 
 
-def _object_of_number(pairs: Ints, count: int) -> Ints:
+def numbers_of_objects(pairs: Ints, count: int) -> Ints:
     """Number the objects (count + 1,) of provisional numbers whose pairs (2, M) belong together."""
     # Imported here: SciPy's graph module takes longer to load than the rest of this package.
     from scipy.sparse import coo_array

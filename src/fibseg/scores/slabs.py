@@ -14,7 +14,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from fibseg.arrays import UInt8
+from fibseg.arrays import Ints, UInt8
 
 ReadClasses = Callable[[int], UInt8]
 """z -> (H, W) class indices, 0 for background."""
@@ -38,17 +38,26 @@ class LabelledSlab:
         components: (D, H, W) numbers from 1 within the slab.
         base: provisional number before the slab's first one: component k has number base + k.
         classes: (D, H, W) class indices.
+        background_base: likewise of the components of the background, where holes are filled.
     """
 
     start: int
     components: Numbers
     base: int
     classes: UInt8
+    background_base: int = 0
 
     @property
     def count(self) -> int:
         """How many components the slab has."""
         return int(self.components.max(initial=0))
+
+    def numbered(self, number_of: Ints) -> Numbers:
+        """Give voxels (D, H, W) the number of their provisional one, (M + 1,), 0 for none."""
+        numbers = number_of[self.base : self.base + self.count + 1].astype(np.uint32)
+        # Entry 0 belongs to the last component of the slab before; here it stands for none.
+        numbers[0] = 0
+        return numbers[self.components]
 
     def last_slice(self) -> LabelledSlab:
         """Copy the slab's last slice as a slab, so that the rest can be freed."""
@@ -91,30 +100,53 @@ class ClassSlabs:
     def foreground(self) -> Iterator[LabelledSlab]:
         """Label the components of equal class, 26-connected, with `holes` filled."""
         base = 0
-        for start, classes in self._filled():
-            slab = LabelledSlab(start, label_components(classes, 26), base, classes)
+        background_base = 0
+        for start in self.starts():
+            slab, background_count = self.foreground_at(start, base, background_base)
             yield slab
             base += slab.count
+            background_base += background_count
+
+    def foreground_at(
+        self, start: int, base: int, background_base: int
+    ) -> tuple[LabelledSlab, int]:
+        """Label the slab that starts at a slice; its bases are those of an earlier `foreground`.
+
+        Returns:
+            The slab, and how many components its background has, which are counted for holes alone.
+        """
+        classes = self._classes(start)
+        count = 0
+        # Labelling the background again takes time, so not without holes.
+        if self.holes:
+            components = label_components((classes == 0).astype(np.uint8), 6)
+            count = int(components.max(initial=0))
+            # Background that is no hole stays 0.
+            class_of_component = np.zeros(count + 1, np.uint8)
+            for number in range(1, count + 1):
+                class_of_component[number] = self.holes.get(background_base + number, 0)
+            classes = np.where(classes == 0, class_of_component[components], classes)
+        slab = LabelledSlab(
+            start=start,
+            components=label_components(classes, 26),
+            base=base,
+            classes=classes,
+            background_base=background_base,
+        )
+        return slab, count
+
+    def numbered(self, number_of: Ints) -> Iterator[Numbers]:
+        """Number the voxels of the foreground, slice (H, W) after slice.
+
+        `number_of` (M + 1,) gives the number of each provisional one, from 1, 0 for none.
+        """
+        for slab in self.foreground():
+            yield from slab.numbered(number_of)
 
     def _classes(self, start: int) -> UInt8:
         """Read the class indices (D, H, W) of the slab that starts at a slice."""
         stop = min(start + self.depth, self.shape[0])
         return np.stack([self.read(z) for z in range(start, stop)])
-
-    def _filled(self) -> Iterator[tuple[int, UInt8]]:
-        """Give the first slice and the class indices of each slab, with `holes` filled."""
-        # Labelling the background again takes time, so not without holes.
-        if not self.holes:
-            for start in self.starts():
-                yield start, self._classes(start)
-            return
-        for slab in self.background():
-            # Background that is no hole stays 0.
-            class_of_component = np.zeros(slab.count + 1, np.uint8)
-            for number in range(1, slab.count + 1):
-                class_of_component[number] = self.holes.get(slab.base + number, 0)
-            filling = class_of_component[slab.components]
-            yield slab.start, np.where(slab.classes == 0, filling, slab.classes).astype(np.uint8)
 
 
 def slab_depth(shape: tuple[int, int, int]) -> int:

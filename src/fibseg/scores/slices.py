@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from fibseg.arrays import Ints, Place, UInt8
 from fibseg.scores.components import Component, Detection, count_detections, find_components
 from fibseg.scores.pixels import confusion_counts, f1_scores, mean_f1, slices_with_class
+
+# Only data with objects need the package, and its library.
+if TYPE_CHECKING:
+    from fibseg.scores.instances import SplitMatches
 
 
 class SliceScore(TypedDict):
@@ -32,10 +36,17 @@ class SliceScore(TypedDict):
 
 @dataclass(frozen=True)
 class SplitScore:
-    """Scores of a list of slices: `components[i]` are those of `slices[i]`."""
+    """Scores of a list of slices.
+
+    Attributes:
+        slices: confusion counts of each slice.
+        components: of each slice.
+        objects: matches of objects, where some class has them; else None.
+    """
 
     slices: list[SliceScore]
     components: list[list[Component]]
+    objects: SplitMatches | None = None
 
 
 def score_slices(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
 import numpy as np
 
 from fibseg.arrays import Floats, Ints
+from fibseg.scores.slabs import Numbers
 
 _CUBE_CORNERS = [(z, y, x) for z in (0, 1) for y in (0, 1) for x in (0, 1)]
 """Corners of a cube between voxel centres; corner k is bit k of the number of a pattern."""
@@ -28,6 +32,37 @@ def cube_areas(spacing: tuple[float, float, float]) -> Floats:
         vertices, faces, _, _ = marching_cubes(cube, 0.5, spacing=spacing)  # type: ignore[no-untyped-call]
         areas[pattern] = mesh_surface_area(vertices, faces)  # type: ignore[no-untyped-call]
     return areas
+
+
+def measure_surfaces(
+    slices: Iterable[Numbers], count: int, spacing: tuple[float, float, float]
+) -> Floats:
+    """Measure the surface (N,) of each object in nm^2, closed at the border of the stack.
+
+    Args:
+        slices: numbers of objects (H, W), slice after slice.
+        count: N.
+        spacing: size of a voxel (z, y, x) in nm.
+    """
+    areas = cube_areas(spacing)
+    # Entry 0 collects nothing; it keeps objects numbered from 1.
+    surface = np.zeros(count + 1)
+    # Every cube between voxel centres belongs to one pair of slices, so that areas add up.
+    for above, below in pairwise(with_margin(slices)):
+        add_surfaces(surface, np.stack([above, below]), areas)
+    return surface[1:]
+
+
+def with_margin(slices: Iterable[Numbers]) -> Iterator[Ints]:
+    """Give slices (H, W) with a margin of 0 around the stack, (H + 2, W + 2), two slices more."""
+    last: Ints | None = None
+    for numbers in slices:
+        if last is None:
+            yield np.zeros((numbers.shape[0] + 2, numbers.shape[1] + 2), np.int64)
+        last = np.pad(numbers.astype(np.int64), 1)
+        yield last
+    if last is not None:
+        yield np.zeros_like(last)
 
 
 def add_surfaces(surface: Floats, pair: Ints, areas: Floats) -> None:

@@ -47,6 +47,7 @@ class Stack:
             file has none.
         orientation: what was turned to bring slices into the order that a header states; "" where
             the format has no such header.
+        layer: how many slices are stored together, so that reading one of them reads all.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Stack:
     doubts: tuple[str, ...] = ()
     palette: bytes = b""
     orientation: str = ""
+    layer: int = 1
 
     def __iter__(self) -> Iterator[Pixels]:
         return (self.read(z) for z in range(self.shape[0]))

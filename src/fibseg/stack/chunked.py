@@ -82,6 +82,7 @@ def stack_of_array(array: ChunkedArray) -> Stack:
         voxel_size=array.voxel_size,
         origin=array.origin,
         doubts=array.doubts,
+        layer=layers.step,
     )
 
 
@@ -116,6 +117,9 @@ class _Layers:
 
     A chunk is decoded as a whole: without this, each slice of a chunk that is n slices deep would
     decode it again, n times in all.
+
+    Attributes:
+        step: slices of a layer that are kept.
     """
 
     def __init__(
@@ -131,7 +135,7 @@ class _Layers:
         self._depth = shape[0]
         # Where a layer of chunks exceeds the limit, fewer slices are kept, and chunks are decoded
         # again.
-        self._step = max(1, min(chunk_depth, _LAYER_BYTES // slice_bytes))
+        self.step = max(1, min(chunk_depth, _LAYER_BYTES // slice_bytes))
         self._start = -1
         self._layer: Pixels = np.empty(0)
         # Slices are read by several threads, which must not replace the layer of one another.
@@ -140,11 +144,11 @@ class _Layers:
     def read_slice(self, z: int) -> Pixels:
         """Read one slice (H, W)."""
         with self._lock:
-            start = z // self._step * self._step
+            start = z // self.step * self.step
             if start != self._start:
                 # Unset first: after an error in the read no stale layer is taken for this one.
                 self._start = -1
-                self._layer = self._read_layer(start, min(start + self._step, self._depth))
+                self._layer = self._read_layer(start, min(start + self.step, self._depth))
                 self._start = start
             # A copy: a view would keep the layer in memory for as long as the slice.
             return np.array(self._layer[z - start])

@@ -48,6 +48,15 @@ class Task:
     directory: RunDirectory
     working_directory: Path
 
+    @property
+    def device(self) -> str:
+        """The device that the configuration asks for."""
+        return str(self.config.machine.device)
+
+    def run(self, slot: AbstractContextManager[str]) -> Outcome:
+        """Train the run in this process."""
+        return run_task(self, slot)
+
 
 @dataclass(frozen=True)
 class Outcome:

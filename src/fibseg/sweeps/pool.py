@@ -1,11 +1,23 @@
-"""What a sweep expects of a pool, which runs its tasks."""
+"""What drivers expect of a pool, which runs their tasks, and a pool of a task."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from fibseg.errors import FibsegError
-from fibseg.sweeps.job import Outcome, Task
+from fibseg.sweeps.job import Outcome
+
+
+class PoolTask(Protocol):
+    """What a worker process does; it must bear pickling."""
+
+    @property
+    def device(self) -> str:
+        """The device that its configuration asks for."""
+
+    def run(self, slot: AbstractContextManager[str]) -> Outcome:
+        """Wait for the slot and do the work; an error is a part of the outcome."""
 
 
 # A protocol and no base class: the pools of Ray and Slurm share no code, and tests bring their own.
@@ -14,7 +26,7 @@ class Pool(Protocol):
 
     Attributes:
         retries: how often a run is started again after its process died.
-        where: a description of the machines, for the first line of a sweep.
+        where: a description of the machines, for the first line that is printed.
     """
 
     retries: int
@@ -23,7 +35,7 @@ class Pool(Protocol):
     def slots(self) -> int:
         """How many tasks can run at once at this moment."""
 
-    def start(self, task: Task) -> int:
+    def start(self, task: PoolTask) -> int:
         """Start a task; returns a number by which `wait` reports it."""
 
     def wait(self, seconds: float) -> dict[int, Outcome | str]:

@@ -1,4 +1,4 @@
-"""Tasks of a sweep on the GPUs or cores of this machine, or on those of a Ray cluster."""
+"""Tasks on the GPUs or cores of this machine, or on those of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from fibseg.errors import FibsegError
-from fibseg.sweeps.job import Outcome, Task, failed_outcome
-from fibseg.sweeps.pool import require_at_least
+from fibseg.sweeps.job import Outcome, failed_outcome
+from fibseg.sweeps.pool import PoolTask, require_at_least
 from fibseg.sweeps.ray_session import RaySession, kill_marked
 from fibseg.sweeps.ray_start import (
     RESUME_ADVICE,
@@ -74,14 +74,14 @@ class RayPool:
         self.where = self._describe(nodes)
 
     def _describe(self, nodes: list[dict[str, float]]) -> str:
-        """As "8 GPUs, an even share of the cores a run"."""
+        """As "8 GPUs, an even share of the cores each"."""
         if self.on_gpu:
             devices = f"{self._gpus(nodes)} GPUs"
         else:
             devices = f"{int(sum(node.get('CPU', 0) for node in nodes))} cores"
         is_shared = self.on_gpu and self.cores_per_run is None
         cores = "an even share of the" if is_shared else self.cores_needed
-        return f"{devices}, {cores} cores a run"
+        return f"{devices}, {cores} cores each"
 
     def _connect(self, address: str | None, gpus: int | None) -> None:
         quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
@@ -119,7 +119,7 @@ class RayPool:
             return self._gpus(nodes) * self.runs_per_gpu
         return max(1, sum(int(node.get("CPU", 0)) // self.cores_needed for node in nodes))
 
-    def start(self, task: Task) -> int:
+    def start(self, task: PoolTask) -> int:
         """Hand a task to Ray."""
         if self.on_gpu:
             # Rounded down: Ray rounds to its steps, and six times 0.1667 are more than one GPU.

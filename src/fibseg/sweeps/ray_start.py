@@ -34,7 +34,7 @@ OBJECT_STORE_BYTES = 78_643_200
 
 CONNECT_SECONDS = 10
 
-RESUME_ADVICE = "run the same command again to resume the sweep"
+RESUME_ADVICE = "run the same command again to resume"
 
 
 @contextmanager

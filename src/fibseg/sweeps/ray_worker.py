@@ -1,4 +1,4 @@
-"""A task of a sweep inside a worker process of Ray."""
+"""A task inside a worker process of Ray."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from fibseg.sweeps.job import Outcome, Task, run_task
+from fibseg.sweeps.job import Outcome
+from fibseg.sweeps.pool import PoolTask
 from fibseg.sweeps.slots import require_gpu, reserved_slot
 
 
-def run_in_worker(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Outcome:
-    """Wait for a slot, then train; `runs_per_gpu` is 0 for a run without a GPU."""
+def run_in_worker(task: PoolTask, runs_per_gpu: int, cores_per_run: int | None) -> Outcome:
+    """Wait for a slot, then work; `runs_per_gpu` is 0 for a run without a GPU."""
     # First, since the parent may end while the task waits for its slot.
     threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     # Ray's handler would end the process; a training has its own and first saves the epoch.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        return run_task(task, _slot(task, runs_per_gpu, cores_per_run))
+        return task.run(_slot(task, runs_per_gpu, cores_per_run))
     finally:
         _wait_for_wandb()
 
@@ -42,7 +43,7 @@ def _wait_for_wandb() -> None:
 
 
 @contextmanager
-def _slot(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Iterator[str]:
+def _slot(task: PoolTask, runs_per_gpu: int, cores_per_run: int | None) -> Iterator[str]:
     """The GPU that Ray chose, and cores of this node that we choose: Ray pins no cores."""
     if not runs_per_gpu:
         # Ray hides no GPU from a task that asks for none.
@@ -51,7 +52,7 @@ def _slot(task: Task, runs_per_gpu: int, cores_per_run: int | None) -> Iterator[
             yield description
         return
     # Before cores are taken: a run without a usable GPU fails at once.
-    require_gpu(task.config.machine.device)
+    require_gpu(task.device)
     runs_here = runs_per_gpu * _gpus_of_node()
     even_share = max(1, len(os.sched_getaffinity(0)) // runs_here)
     gpu = os.environ["CUDA_VISIBLE_DEVICES"]

@@ -1,4 +1,4 @@
-"""Tasks of a sweep as jobs of Slurm, by submitit: job arrays that are requeued when time is up."""
+"""Tasks as jobs of Slurm, by submitit: job arrays that are requeued when time is up."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 
 from fibseg.errors import FibsegError
 from fibseg.machine import cores
-from fibseg.sweeps.job import Outcome, Task, run_task
-from fibseg.sweeps.pool import require_at_least
+from fibseg.sweeps.job import Outcome
+from fibseg.sweeps.pool import PoolTask, require_at_least
 from fibseg.sweeps.slots import require_gpu, reserved_slot
 
 RESUBMIT_SECONDS = 60.0
@@ -27,7 +27,7 @@ RESUBMIT_SECONDS = 60.0
 class SlurmTask:
     """A task that submitit can requeue: the run resumes from its last checkpoint."""
 
-    def __init__(self, task: Task, local_cores: int | None, gpus: int):
+    def __init__(self, task: PoolTask, local_cores: int | None, gpus: int):
         """Wrap a task for a job.
 
         Args:
@@ -48,7 +48,7 @@ class SlurmTask:
         # Which signal Slurm sends before the limit is the choice of submitit.
         time_is_up = importlib.import_module("submitit").JobEnvironment._usr_sig()
         signal.signal(time_is_up, partial(requeue, signal.getsignal(time_is_up)))
-        return run_task(self.task, self._slot())
+        return self.task.run(self._slot())
 
     @contextmanager
     def _slot(self) -> Iterator[str]:
@@ -58,7 +58,7 @@ class SlurmTask:
                 yield description
             return
         if self.gpus:
-            require_gpu(self.task.config.machine.device)
+            require_gpu(self.task.device)
         yield socket.gethostname()
 
     def checkpoint(self) -> Any:
@@ -142,7 +142,7 @@ class SlurmPool:
             self._slots = min(array_parallelism, max(1, cores() // self._local_cores))
         self._next_submission = 0.0
         self._was_accepted = False
-        self._unsubmitted: list[tuple[int, Task]] = []
+        self._unsubmitted: list[tuple[int, PoolTask]] = []
         self._job_by_number: dict[int, Any] = {}
         self._count = 0
 
@@ -150,7 +150,7 @@ class SlurmPool:
         """Jobs that may run at once; Slurm decides how many do."""
         return self._slots
 
-    def start(self, task: Task) -> int:
+    def start(self, task: PoolTask) -> int:
         """Keep a task for the next `wait`, which submits all of them as one array."""
         # Numbers and not jobs: a task has a number before it is submitted.
         self._count += 1

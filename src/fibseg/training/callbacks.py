@@ -13,6 +13,8 @@ import signal
 import threading
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -22,34 +24,64 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from fibseg.data.module import StackDataModule
-from fibseg.errors import Terminated
-from fibseg.machine import Compute, raise_terminated
+from fibseg.errors import FibsegError, Terminated
+from fibseg.machine import raise_terminated
 from fibseg.models.checkpoints import is_whole, load_whole, save_whole
 from fibseg.models.trained import TrainedModel, save_model
-from fibseg.prediction.slices import predict_slices
-from fibseg.prediction.windows import LARGEST_WHOLE, Windows, windows_of
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import divergence, has_diverged
-from fibseg.scores.pixels import confusion_counts, mean_f1
 from fibseg.training.module import Segmentation
 
 if TYPE_CHECKING:
     from fibseg.models.kinds import Model
 
 
-# Lightning's own stages a file in TMPDIR, and a move between two file systems can be cut off.
+# Lightning's own stages a file in TMPDIR, and a move between two file systems can be cut off; its
+# AsyncCheckpointIO waits for nothing, so that short epochs would fill the memory.
 class WholeCheckpointIO(CheckpointIO):
-    """Reads and writes Lightning's checkpoints whole or not at all, and never as pickled code."""
+    """Reads and writes Lightning's checkpoints whole or not at all, and never as pickled code.
+
+    A thread writes a copy of the weights while the training goes on: with a fast GPU an epoch takes
+    no longer than a disk needs for them.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint to a file; a kill leaves the old file or the whole new one."""
-        save_whole(checkpoint, Path(path))
+        """Begin to write a checkpoint to a file, once the one before it is written.
+
+        A kill leaves the old file or the whole new one.
+
+        Raises:
+            FibsegError: the one before it could not be written.
+        """
+        self.wait()
+        copy = apply_to_collection(checkpoint, torch.Tensor, _copied_to_host)
+        self._writing = self._thread.submit(save_whole, copy, Path(path))
+
+    def wait(self) -> None:
+        """Wait until what was saved is on the disk.
+
+        Raises:
+            FibsegError: it could not be written.
+        """
+        writing = self._writing
+        self._writing = None
+        if writing is not None:
+            writing.result()
+
+    def teardown(self) -> None:
+        """Wait for the thread; after an error of the training, that of a write says no more."""
+        with suppress(FibsegError):
+            self.wait()
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -66,55 +98,9 @@ class WholeCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class SliceScores(Callback):
-    """Adds `slices_f1`, the mean F1 of whole validation slices, to the figures of each epoch.
-
-    Validation patches lie round the classes for the most part, so that their loss hardly sees what
-    is labelled where nothing is.
-    """
-
-    def __init__(self, model: TrainedModel, data: StackDataModule, compute: Compute):
-        """Keep what a score needs.
-
-        Args:
-            model: describes the network that is trained.
-            data: has the validation slices, once it is set up.
-            compute: what the network computes with.
-        """
-        self.model = model
-        self.data = data
-        self.compute = compute
-
-    def score(self, module: Segmentation) -> float:
-        """Compute the mean over the classes of the mean F1 of the slices that hold them.
-
-        NaN where no slice holds any.
-        """
-        network = cast("Model", module.kept_network)
-        slices = self.data.pixels("validation")
-        channels = [image.cpu().numpy() for image in slices.images]
-        truths = [labels.cpu().numpy() for labels in slices.labels]
-        model = replace(self.model, network=network, decision=None)
-        was_training = network.training
-        windows = _selection_windows(model, channels[0].shape[1] * channels[0].shape[2])
-        labels = predict_slices(model, channels, windows, self.compute)
-        count = len(model.class_names)
-        counts = [confusion_counts(*pair, count) for pair in zip(truths, labels, strict=True)]
-        network.train(was_training)
-        f1 = mean_f1(np.stack(counts))[1:]
-        return float(np.nanmean(f1)) if not np.isnan(f1).all() else float("nan")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the slices before the other callbacks look at the figures."""
-        assert isinstance(pl_module, Segmentation)
-        pl_module.epoch_metrics["slices_f1"] = self.score(pl_module)
-
-
-def _selection_windows(model: TrainedModel, slice_pixels: int) -> Windows:
-    """The fastest windows that a model bears, without a comparison of their F1."""
-    if model.channels.by_patch:
-        return windows_of(model, "paper")
-    return windows_of(model, "whole" if slice_pixels <= LARGEST_WHOLE else "tiles")
+def _copied_to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy that later steps leave as it is."""
+    return tensor.detach().to("cpu", copy=True)
 
 
 def selection_loss(metrics: Mapping[str, float]) -> float:
@@ -211,12 +197,25 @@ class RunCheckpoints(Callback):
             # repeats the epoch and writes the same best.ckpt again.
             model = replace(self.model, network=cast("Model", pl_module.kept_network))
             save_model(model, self.run.best)
+        _wait_for_disk(trainer)
         if self.run.last.exists():
             # The one before stays, for a last.ckpt that turns out to be damaged.
             os.replace(self.run.last, self.run.previous)
         trainer.save_checkpoint(self.run.last)
         if self._stopping:
+            _wait_for_disk(trainer)
             raise Terminated
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for the last checkpoint: whoever reads the run finds it whole."""
+        _wait_for_disk(trainer)
+
+
+def _wait_for_disk(trainer: Trainer) -> None:
+    """Wait for a checkpoint that a thread writes, and raise the error of one that failed."""
+    checkpoint_io = trainer.strategy.checkpoint_io
+    if isinstance(checkpoint_io, WholeCheckpointIO):
+        checkpoint_io.wait()
 
 
 def usable_checkpoint(run: RunDirectory) -> Path | None:

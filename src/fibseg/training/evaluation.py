@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import track
 
-from fibseg.arrays import Place, UInt8
-from fibseg.data.description import DataDescription
+from fibseg.arrays import Ints, Place, UInt8
+from fibseg.data.description import DataDescription, instance_classes
+from fibseg.data.scoring.annotated import score_annotated_objects
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.runs.components import write_components
 from fibseg.runs.directory import RunDirectory
@@ -31,47 +32,42 @@ if TYPE_CHECKING:
 _COMPARED_SLICES = 2
 """Validation slices by which windows are compared with the paper's where those score nothing."""
 
-Label = Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]
-"""A split and its slices -> their class indices (H, W)."""
+Label = Callable[[str, Sequence[AnnotatedSlice]], "tuple[list[UInt8], list[Ints] | None]"]
+"""A split and its slices -> their class indices (H, W), and numbers (H, W) of their objects; None
+for connected components, and where no class has objects."""
 
 
-def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[str, SplitScore]:
-    """Label and score the validation and test slices, and write the labels.
-
-    Args:
-        run: whose slices are scored.
-        class_names: names of the classes, background first.
-        label: labels slices.
-
-    Returns:
-        The scores of each split.
-    """
-    return evaluate_slices(run.directory, run.config.data, run.slices, class_names, label=label)
-
-
-def evaluate_slices(
+def evaluate(
     directory: RunDirectory,
     description: DataDescription,
     slices: Mapping[str, Sequence[AnnotatedSlice]],
     class_names: Sequence[str],
     label: Label,
 ) -> dict[str, SplitScore]:
-    """As `evaluate`, for labels that any program made.
+    """Label and score the validation and test slices, and write the labels.
 
     Args:
-        directory: takes the labels.
+        directory: of the run; it takes the labels.
         description: of the data set.
         slices: annotated slices by split.
         class_names: names of the classes, background first.
         label: labels slices.
+
+    Returns:
+        The scores of each split.
     """
     scores = {}
     for split in SCORED_SPLITS:
         of_split = slices[split]
-        labels = label(split, of_split)
+        labels, objects = label(split, of_split)
         truths = [annotated.labels for annotated in of_split]
         places = [Place(annotated.volume, annotated.z) for annotated in of_split]
-        scores[split] = score_slices(places, truths, labels, len(class_names))
+        score = score_slices(places, truths, labels, len(class_names))
+        classes = {name: class_names.index(name) for name in instance_classes(description)}
+        if classes:
+            matches = score_annotated_objects(of_split, labels, classes, objects)
+            score = replace(score, objects=matches)
+        scores[split] = score
         # A data set without test slices has scores of no slice.
         if of_split:
             voxel_size = common_voxel_size(description, of_split)
@@ -102,6 +98,8 @@ def label_by_model(
         compute: what the network computes with.
         settled: takes "windows" and "decision", as scores.json names them.
     """
+    from fibseg.prediction.instances.blocks import objects_of_slices
+    from fibseg.prediction.instances.choice import with_object_rules
     from fibseg.prediction.slices import model_channels, predict_slices
     from fibseg.prediction.windows import chosen_windows, windows_of
 
@@ -110,7 +108,9 @@ def label_by_model(
     # Those of the paper, which need no check; of a forest, those that give what all others give.
     windows = windows_of(model, model.kind.windows[0])
 
-    def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
+    def label(
+        split: str, slices: Sequence[AnnotatedSlice]
+    ) -> tuple[list[UInt8], list[Ints] | None]:
         nonlocal finished, windows
         images = [annotated.pictures(model.grey_range) for annotated in slices]
         channels = model_channels(model, images, run.cache, compute.processes)
@@ -133,8 +133,24 @@ def label_by_model(
         )
         labels = list(predict_slices(finished, progress, windows, compute))
         if split == "validation":
+            finished = with_object_rules(
+                model=finished,
+                slices=slices,
+                labels=labels,
+                channels=channels,
+                windows=windows,
+                compute=compute,
+            )
             keep_settled(model=finished, run=run, channels=channels, labels=labels, compute=compute)
-        return labels
+        objects = objects_of_slices(
+            model=finished,
+            places=[annotated.place for annotated in slices],
+            labels=labels,
+            channels=channels,
+            windows=windows,
+            compute=compute,
+        )
+        return labels, objects
 
     return label
 
@@ -204,6 +220,10 @@ def print_settled(model: TrainedModel, console: Console) -> None:
     if chosen is not None and "paper" in model.kind.windows:
         name = f"{chosen['kind']} {chosen['size'] or ''}".strip()
         text = f"predictions will cut slices by: {name} (loses {chosen['loss']:.3f} F1)"
+        console.print(text, highlight=False)
+    rules = model.objects
+    if rules is not None and rules.slices:
+        text = f"objects: seeds above {rules.level:g}, linked from {rules.overlap:g} of overlap on"
         console.print(text, highlight=False)
     decision = model.decision
     if decision is None:

@@ -125,8 +125,8 @@ def open_project(
 
 def label_by_ilastik(
     project: IlastikProject, log: Path, threads: int
-) -> Callable[[str, Sequence[AnnotatedSlice]], list[UInt8]]:
-    """Make a function that labels slices by Ilastik, as they are in their files.
+) -> Callable[[str, Sequence[AnnotatedSlice]], tuple[list[UInt8], None]]:
+    """Make a function that labels slices by Ilastik, as they are in their files, without objects.
 
     A pixel becomes the class of the label with the largest probability.
 
@@ -136,9 +136,9 @@ def label_by_ilastik(
         threads: number of threads that Ilastik may use.
     """
 
-    def label(split: str, slices: Sequence[AnnotatedSlice]) -> list[UInt8]:
+    def label(split: str, slices: Sequence[AnnotatedSlice]) -> tuple[list[UInt8], None]:
         if not slices:
-            return []
+            return [], None
         # Ilastik reads and writes files only.
         with tempfile.TemporaryDirectory(prefix="fibseg-") as name:
             folder = Path(name)
@@ -152,7 +152,7 @@ def label_by_ilastik(
             for annotated, path in zip(slices, inputs, strict=True):
                 probabilities = _read_probabilities(path, project, annotated.labels.shape)
                 labels.append(class_of_label[probabilities.argmax(-1)])
-            return labels
+            return labels, None
 
     return label
 

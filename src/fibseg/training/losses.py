@@ -1,10 +1,14 @@
-"""The weighted Dice loss of Meyer et al., ISBI 2021, section 2.1."""
+"""The weighted Dice loss of Meyer et al., ISBI 2021, section 2.1, and that of maps of objects."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from fibseg.models.objects.maps import map_targets
 
 
 def dice_loss(
@@ -75,3 +79,53 @@ class DiceLoss(nn.Module):
             annotated = (target != self.ignore).sum().clamp(min=1)
             loss = loss + self.cross_entropy * total / annotated
         return loss
+
+
+def map_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Compute the loss of maps of objects: cross-entropy, plus 1 - Dice of each map's mean.
+
+    Args:
+        logits: (N, M, H, W) of any float type.
+        targets: (N, M, H, W) in [0, 1].
+        weights: (N, M, H, W), of the pixels in the cross-entropy; 0 where one counts for nothing.
+
+    Returns:
+        A float32 scalar, 0 where no pixel counts.
+    """
+    logits = logits.float()
+    known = (weights > 0).float()
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits, targets, weight=weights, reduction="sum"
+    )
+    axes = (0, 2, 3)
+    predicted = logits.sigmoid() * known
+    truth = targets * known
+    overlap = 2 * (predicted * truth).sum(axes)
+    # Squares, since targets are shares: a map equal to its target has a Dice of 1.
+    total = (predicted.square() + truth.square()).sum(axes)
+    dice = (overlap + 1e-5) / (total + 1e-5)
+    return entropy / weights.sum().clamp(min=1) + (1 - dice).mean()
+
+
+class ObjectLoss(nn.Module):
+    """Computes a loss of the classes, plus `weight` times that of the maps of their objects."""
+
+    def __init__(self, classes: DiceLoss, class_indices: Sequence[int], weight: float):
+        """Keep what a loss needs.
+
+        Args:
+            classes: loss of the classes.
+            class_indices: the M classes that have objects.
+            weight: of the loss of the maps.
+        """
+        super().__init__()
+        self.classes = classes
+        self.class_indices = list(class_indices)
+        self.weight = weight
+
+    def forward(self, logits: Tensor, target: Tensor, objects: Tensor) -> Tensor:
+        """Map logits (N, K + M, H, W), classes and objects (N, H, W) to a float32 scalar."""
+        count = logits.shape[1] - len(self.class_indices)
+        targets, weights = map_targets(objects, target, self.class_indices)
+        loss: Tensor = self.classes(logits[:, :count], target)
+        return loss + self.weight * map_loss(logits[:, count:], targets, weights)

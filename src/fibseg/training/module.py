@@ -17,7 +17,7 @@ from fibseg.arrays import IGNORE
 from fibseg.data.patches import Batch
 from fibseg.models.checkpoints import not_finite
 from fibseg.scores.pixels import f1_scores
-from fibseg.training.losses import DiceLoss
+from fibseg.training.losses import DiceLoss, ObjectLoss
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Segmentation(LightningModule):
         self,
         network: nn.Module,
         class_names: list[str],
-        loss: DiceLoss,
+        loss: DiceLoss | ObjectLoss,
         optimisation: Optimisation,
         seed: int,
         compiled: bool = False,
@@ -108,7 +108,7 @@ class Segmentation(LightningModule):
         Args:
             network: maps images (N, C, H, W) to logits (N, K, H, W).
             class_names: names of the K classes, background first.
-            loss: compares logits with class indices.
+            loss: compares logits with class indices, and maps with objects where there are such.
             optimisation: settings of Adam and its schedule.
             seed: number that dropout starts from.
             compiled: whether torch.compile prepares the network, which makes the first step slow.
@@ -162,7 +162,7 @@ class Segmentation(LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Compute the loss of a mini-batch, and add up what it held."""
-        loss: Tensor = self.loss(self(batch.images), batch.labels)
+        loss = self._loss(self.network, batch)[0]
         classes = torch.arange(len(self.class_names), device=batch.labels.device)
         counts = (batch.labels[:, None] == classes[:, None, None]).sum((2, 3))  # (N, K)
         # Sums stay on the device: reading one would make the host wait for the step.
@@ -173,6 +173,15 @@ class Segmentation(LightningModule):
         self._add("patches", torch.tensor(len(batch.labels)))
         return loss
 
+    def _loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute the loss of a mini-batch, and the logits (N, K, H, W) of its classes."""
+        if batch.objects is None:
+            logits: Tensor = network(batch.images)
+            return self.loss(logits, batch.labels), logits
+        scores: Tensor = network(batch.images, with_maps=True)
+        loss = self.loss(scores, batch.labels, batch.objects)
+        return loss, scores[:, : len(self.class_names)]
+
     def on_train_batch_end(self, *_: Any) -> None:
         """Take the weights of a step into their mean."""
         if self.average is not None:
@@ -180,8 +189,8 @@ class Segmentation(LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add up the loss and the confusion counts of a mini-batch."""
-        logits = self.kept_network(batch.images)
-        self._add("val_loss", self.loss(logits, batch.labels))
+        loss, logits = self._loss(self.kept_network, batch)
+        self._add("val_loss", loss)
         self._add("val_batches", torch.tensor(1))
         self.confusion.update(logits, batch.labels)
 

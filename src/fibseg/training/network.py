@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
-from pytorch_lightning import Callback, Trainer
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fibseg.arrays import IGNORE
-from fibseg.data.description import class_weights
+from fibseg.config.derived import head_of
+from fibseg.config.schemas import TrainConfig
+from fibseg.data.description import class_names, class_weights, instance_classes
 from fibseg.data.module import PatchPlan, StackDataModule
 from fibseg.errors import Terminated
 from fibseg.files import require_disk
 from fibseg.machine import Compute, choose_device, print_line
 from fibseg.models.kinds import BYTES_PER_NUMBER
 from fibseg.models.trained import TrainedModel
-from fibseg.training.callbacks import RunCheckpoints, SliceScores, make_trainer
-from fibseg.training.losses import DiceLoss
+from fibseg.prediction.slices import predict_slices
+from fibseg.prediction.windows import LARGEST_WHOLE, Windows, windows_of
+from fibseg.scores.pixels import confusion_counts, mean_f1
+from fibseg.training.callbacks import RunCheckpoints, make_trainer
+from fibseg.training.losses import DiceLoss, ObjectLoss
 from fibseg.training.module import Optimisation, Segmentation
 from fibseg.training.opened import OpenedRun, check_model, make_model
 from fibseg.training.progress import FilterProgress, TrainingProgress
 from fibseg.training.tracking import MetricsFile, Tracking
+
+if TYPE_CHECKING:
+    from fibseg.models.kinds import Model
 
 CHECKPOINTS = 3 * 3 + 2
 """Copies of the weights on the disk.
@@ -70,6 +81,57 @@ def train_network(run: OpenedRun, tracking: Tracking) -> float:
             "a lower training.learning_rate may help"
         )
     return checkpoints.seconds
+
+
+class SliceScores(Callback):
+    """Adds `slices_f1`, the mean F1 of whole validation slices, to the figures of each epoch.
+
+    Validation patches lie round the classes for the most part, so that their loss hardly sees what
+    is labelled where nothing is.
+    """
+
+    def __init__(self, model: TrainedModel, data: StackDataModule, compute: Compute):
+        """Keep what a score needs.
+
+        Args:
+            model: describes the network that is trained.
+            data: has the validation slices, once it is set up.
+            compute: what the network computes with.
+        """
+        self.model = model
+        self.data = data
+        self.compute = compute
+
+    def score(self, module: Segmentation) -> float:
+        """Compute the mean over the classes of the mean F1 of the slices that hold them.
+
+        NaN where no slice holds any.
+        """
+        network = cast("Model", module.kept_network)
+        slices = self.data.pixels("validation")
+        channels = [image.cpu().numpy() for image in slices.images]
+        truths = [labels.cpu().numpy() for labels in slices.labels]
+        model = replace(self.model, network=network, decision=None)
+        was_training = network.training
+        windows = _selection_windows(model, channels[0].shape[1] * channels[0].shape[2])
+        labels = predict_slices(model, channels, windows, self.compute)
+        count = len(model.class_names)
+        counts = [confusion_counts(*pair, count) for pair in zip(truths, labels, strict=True)]
+        network.train(was_training)
+        f1 = mean_f1(np.stack(counts))[1:]
+        return float(np.nanmean(f1)) if not np.isnan(f1).all() else float("nan")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the slices before the other callbacks look at the figures."""
+        assert isinstance(pl_module, Segmentation)
+        pl_module.epoch_metrics["slices_f1"] = self.score(pl_module)
+
+
+def _selection_windows(model: TrainedModel, slice_pixels: int) -> Windows:
+    """The fastest windows that a model bears, without a comparison of their F1."""
+    if model.channels.by_patch:
+        return windows_of(model, "paper")
+    return windows_of(model, "whole" if slice_pixels <= LARGEST_WHOLE else "tiles")
 
 
 def slice_scores_of(
@@ -149,12 +211,22 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
     module = Segmentation(
         network=trained.network,
         class_names=list(trained.class_names),
-        loss=DiceLoss(class_weights(config.data), IGNORE, training.cross_entropy),
+        loss=loss_of(config),
         optimisation=optimisation,
         seed=config.seed,
         compiled=training.compile,
     )
     return trained, module
+
+
+def loss_of(config: TrainConfig) -> DiceLoss | ObjectLoss:
+    """Make the loss of the classes, with that of their objects where the network has a head."""
+    loss = DiceLoss(class_weights(config.data), IGNORE, config.training.cross_entropy)
+    if head_of(config) == "none":
+        return loss
+    names = class_names(config.data)
+    indices = [names.index(name) for name in instance_classes(config.data)]
+    return ObjectLoss(loss, indices, config.model.head_weight)
 
 
 def make_data(run: OpenedRun) -> StackDataModule:
@@ -172,6 +244,7 @@ def make_data(run: OpenedRun) -> StackDataModule:
         validation_seed=patches.validation_seed,
         fresh_validation=patches.fresh_validation,
         augmentation=None if augmentation.is_plain else augmentation,
+        objects=head_of(run.config) != "none",
     )
     return StackDataModule(
         # A new dict: for mypy a dict of lists is no dict of sequences.

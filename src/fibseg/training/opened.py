@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fibseg import machine
-from fibseg.config.derived import IMAGENET, model_arguments, start_source
+from fibseg.config.derived import IMAGENET, model_arguments, object_rules, start_source
 from fibseg.config.schemas import TrainConfig
 from fibseg.errors import FibsegError
 from fibseg.machine import choose_device, cores
@@ -223,8 +223,8 @@ def describe_model(
         config: of the run.
         grey: grey values that become 0 and 255.
         precision: of the training.
-        network: that is or will be trained.
-        arguments: what `create_model` makes the network from.
+        network: made from `arguments`, which is or will be trained.
+        arguments: of `create_model`.
     """
     from fibseg.data.description import class_names, label_values
     from fibseg.models.trained import TrainedModel
@@ -242,6 +242,7 @@ def describe_model(
         patch_size=config.patches.size,
         precision=precision,
         windows=unchecked_windows(config.kind),
+        objects=object_rules(config),
     )
 
 

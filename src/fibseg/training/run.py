@@ -11,7 +11,13 @@ from rich.console import Console
 
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.description import class_names
-from fibseg.data.slices import data_hash, few_training_slices, load_slices, neighbours_hash
+from fibseg.data.slices import (
+    data_hash,
+    few_training_slices,
+    instances_hash,
+    load_slices,
+    neighbours_hash,
+)
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute, choose_device, print_line, set_threads
 from fibseg.runs.directory import RunDirectory
@@ -70,6 +76,9 @@ def train_or_report(
         "neighbours_hash": neighbours_hash(slices),
         "overrides": overrides,
     }
+    # Runs whose classes have no objects say nothing of them.
+    if (objects := instances_hash(slices)) is not None:
+        hashes["instances_hash"] = objects
     slices = few_training_slices(slices, config.data)
     request = Request(config, plain, slices, hashes)
     # A finished run is reported even where Ilastik or the first weights are gone.
@@ -136,7 +145,13 @@ def train(run: OpenedRun) -> None:
         settled: dict[str, Any] = {}
         label, training_seconds = learn(run, tracking, settled)
         start = time.perf_counter()
-        scores = evaluate(run, names, label)
+        scores = evaluate(
+            directory=run.directory,
+            description=config.data,
+            slices=run.slices,
+            class_names=names,
+            label=label,
+        )
         facts = {
             "name": config.name,
             "model": config.model.architecture,

@@ -1,4 +1,4 @@
-"""Multirun launchers: on this machine or a Ray cluster, on Slurm, and for shards of a prediction.
+"""Multirun launchers of runs and predictions: on this machine or a Ray cluster, and on Slurm.
 
 Here: only the names that Hydra looks up. The work is done in `fibseg.sweeps`.
 

@@ -1,4 +1,4 @@
-"""The classes that `hydra/launcher=ray`, `slurm` and `shards` name.
+"""The classes that `hydra/launcher=ray` and `slurm` name.
 
 `fibseg.sweeps` is imported when a sweep starts: a single run needs none of it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
@@ -37,46 +38,48 @@ class _SetUpLauncher(Launcher, ABC):
     def _launch_on(
         self, pool: Any, job_overrides: Sequence[Sequence[str]], first_number: int
     ) -> list[JobReturn]:
-        from fibseg.sweeps.driver import launch_sweep
         from fibseg.sweeps.plan import HydraProgram
 
         program = HydraProgram(self.context, self.task_function, self.config)
+        if self.config.hydra.job.config_name == "predict":
+            from fibseg.sweeps.labelling import launch_predictions
+
+            return launch_predictions(
+                program, job_overrides, lambda folder: pool(**self._options_in(folder))
+            )
+        from fibseg.sweeps.driver import launch_sweep
+
         return launch_sweep(program, job_overrides, first_number, partial(pool, **self.options))
+
+    def _options_in(self, folder: Path) -> dict[str, Any]:
+        """The options with a folder beside the output for files that all nodes must see."""
+        is_given = any(
+            override.startswith("hydra.launcher.folder=")
+            for override in self.config.hydra.overrides.hydra
+        )
+        place = {} if is_given or "folder" not in self.options else {"folder": f"{folder}/jobs/%j"}
+        return self.options | place
 
 
 class RayLauncher(_SetUpLauncher):
-    """Runs of a sweep side by side, each with its own GPUs and cores, by Ray."""
+    """Runs, or the workers of a prediction, side by side on GPUs or cores, by Ray."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Train every run that is not finished; one result per job."""
+        """Train every run, or label every stack, that is not finished; one result per job."""
         from fibseg.sweeps.ray_pool import RayPool
 
         return self._launch_on(RayPool, job_overrides, initial_job_idx)
 
 
 class SlurmLauncher(_SetUpLauncher):
-    """Runs of a sweep as jobs of Slurm, by submitit."""
+    """Runs, or the workers of a prediction, as jobs of Slurm, by submitit."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Train every run that is not finished; one result per job."""
+        """Train every run, or label every stack, that is not finished; one result per job."""
         from fibseg.sweeps.slurm_pool import SlurmPool
 
         return self._launch_on(SlurmPool, job_overrides, initial_job_idx)
-
-
-class ShardLauncher(_SetUpLauncher):
-    """Shards of a prediction side by side, a process each."""
-
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        """Label every shard; one result per job."""
-        from fibseg.sweeps.shards import launch_shards
-
-        return launch_shards(
-            self.config, job_overrides, self.options["at_once"], self.options["retries"]
-        )

@@ -12,10 +12,11 @@ from statistics import median
 import numpy as np
 
 from fibseg.arrays import Place
-from fibseg.data.description import SPLITS, DataDescription, class_names
+from fibseg.data.description import SPLITS, DataDescription, class_names, instance_classes
 from fibseg.data.inspection.facts import Finding, SliceFacts, facts_of_slice
 from fibseg.data.inspection.grey_doubts import grey_doubts
 from fibseg.data.inspection.leaks import SPECK_PIXELS, ObjectsAcrossSplits
+from fibseg.data.inspection.objects import ObjectDoubts
 from fibseg.data.volume import AnnotatedSlice
 
 _MOST_SHARES = 2.5
@@ -36,6 +37,7 @@ class Inspector:
         self.names = class_names(description)
         self.slices: list[SliceFacts] = []
         self._objects: dict[tuple[int, int], ObjectsAcrossSplits] = {}
+        self._doubts: dict[tuple[int, int], ObjectDoubts] = {}
         self._last_labels: tuple[Place, bytes] | None = None
 
     def add(self, annotated_slice: AnnotatedSlice, split: str) -> SliceFacts:
@@ -57,6 +59,14 @@ class Inspector:
             key = annotated_slice.volume, index
             objects = self._objects.setdefault(key, ObjectsAcrossSplits())
             specks += objects.add(annotated_slice.z, split, annotated_slice.labels == index)
+        if annotated_slice.objects is not None:
+            for name in instance_classes(self.description):
+                index = self.names.index(name)
+                key = annotated_slice.volume, index
+                doubts = self._doubts.setdefault(key, ObjectDoubts(annotated_slice.volume, name))
+                doubts.add(
+                    annotated_slice.z, annotated_slice.objects, annotated_slice.labels == index
+                )
         return specks
 
     def _repeats_last(self, annotated_slice: AnnotatedSlice) -> bool:
@@ -80,8 +90,11 @@ class Inspector:
             *grey_doubts(self.slices, self.description, self.names),
             *self._repeated_labels(),
             *self._specks(),
+            *(text for doubts in self._doubts.values() for text in doubts.warnings()),
         ]
-        return [Finding("warning", text) for text in texts]
+        notes = [text for doubts in self._doubts.values() for text in doubts.notes()]
+        findings = [Finding("note", text) for text in notes]
+        return findings + [Finding("warning", text) for text in texts]
 
     def _unannotated(self) -> Iterator[str]:
         """Report slices without foreground in a volume whose other slices have plenty."""

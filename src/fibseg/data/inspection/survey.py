@@ -229,7 +229,8 @@ def _add_between(inspector: Inspector, first: Place, second: Place) -> None:
         return
     reader = VolumeReader(inspector.description, first.volume)
     for z in range(first.z + 1, second.z):
-        inspector.add(reader.read(z), "")
+        # This reader deals out other numbers of objects.
+        inspector.add(replace(reader.read(z), objects=None), "")
 
 
 def _volume_findings(description: DataDescription) -> list[Finding]:

@@ -137,7 +137,11 @@ def open_onnx(path: Path) -> TrainedModel:
     decision = model.decision
     if decision is not None:
         decision = replace(decision, offsets=[0.0] * len(model.class_names), temperature=1.0)
-    return replace(model, decision=decision, precision="32")
+    # The maps of a head are not in it; without one, objects are connected components.
+    objects = model.objects
+    if objects is not None and objects.head != "none":
+        objects = None
+    return replace(model, decision=decision, objects=objects, precision="32")
 
 
 def _check_shape(tensor: str, shape: list[int | str], count: int, what: str) -> None:

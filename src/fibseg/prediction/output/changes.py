@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from fibseg.stack import Stack, read_finite, read_neighbours, read_notes
 # The labeller asks this module for digests.
 if TYPE_CHECKING:
     from fibseg.models.trained import TrainedModel
-    from fibseg.prediction.stack import Labeller
+    from fibseg.prediction.labeller import Labeller
 
 _MOST_NAMED = 10
 """Slices that a message names."""
@@ -210,6 +210,8 @@ def labeller_identity(
         "voxel_size": voxel_size,
         "intensity": intensity,
     }
+    if labeller.objects is not None:
+        identity["objects"] = asdict(labeller.objects)
     if sampled:
         identity["statistics"] = sampled
     if own_range:

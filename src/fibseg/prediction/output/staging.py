@@ -9,63 +9,45 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import tifffile
 
 from fibseg.arrays import Pixels
 from fibseg.errors import DiskFullError, FibsegError
-from fibseg.files import partial_path, remove_partials, replacing, write_whole
+from fibseg.files import partial_path, replacing, write_whole
 from fibseg.prediction.output.changes import differences
-from fibseg.prediction.output.shards import Shard, lock_of_shard, locked, write_errors_named
-from fibseg.stack import StackHeader, StackWriter, open_stack
-
-
-@dataclass(frozen=True)
-class Output:
-    """A stack that a prediction writes.
-
-    Attributes:
-        path: of the TIFF or Zarr store.
-        dtype: NumPy's name for the type of its pixels.
-        notes: facts that are written into it beside the pixels.
-    """
-
-    path: Path
-    dtype: str
-    notes: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class KeptSlice:
-    """What the file of a finished slice says beside its pixels.
-
-    Attributes:
-        outside: share of its pixels outside the grey range of the training.
-        digest: of the pixels of the image.
-        zeroed: whether the slice could not be read, so that its labels are 0.
-    """
-
-    outside: float
-    digest: str
-    zeroed: bool
+from fibseg.prediction.output.joining import KeptPages
+from fibseg.prediction.output.outputs import (
+    Extent,
+    KeptSlice,
+    Output,
+    in_files,
+    mark_of,
+    slice_files,
+    started_folder,
+)
+from fibseg.prediction.output.session import StackSession, write_errors_named
+from fibseg.prediction.output.stores import StartedStores
+from fibseg.stack import open_stack
+from fibseg.stack.output.tiff import PAGE_OPTIONS
 
 
 class Staging:
-    """A folder with one file per finished slice; the outputs are made of them when all are there.
+    """A folder that says which slices are finished; the outputs are complete when all are there.
 
-    Several processes may fill it, each with slices of its own. A damaged file counts as missing, so
-    that its slice is labelled again.
+    Several processes may fill it, each with slices of its own. Slices are written into a Zarr store
+    at once, and the store takes its name at the end. Those of a TIFF and of objects are kept in a
+    file each until then. A damaged file counts as missing, so that its slice is labelled again.
 
     Attributes:
-        outputs: the labels first, then the layers.
+        outputs: the labels first, then the layers, objects last.
         shape: (Z, H, W) of the outputs.
         voxel_size: (z, y, x) in nm; None where it is unknown.
-        folder: holds the slices, and is removed with the last of them.
+        folder: holds a file for each finished slice, and is removed at the end.
     """
 
     def __init__(
@@ -76,31 +58,50 @@ class Staging:
         self.shape = shape
         self.voxel_size = voxel_size
         first = outputs[0].path
-        self.folder = first.with_name(f".{first.name}.started")
+        self.folder = started_folder(first)
         self._identity_file = self.folder / "identity.json"
+        self._in_files = [in_files(output) for output in outputs]
+        self._extent = Extent(shape, voxel_size)
+        self._stores = StartedStores(outputs, self._extent)
+        # Of finished outputs that are there now, to notice those of another process.
+        self._seen = [mark_of(output.path) for output in outputs]
 
-    def begin(self, identity: dict[str, Any]) -> None:
-        """Make the folder, or resume one of the same identity.
+    def begin(self, identity: dict[str, Any]) -> bool:
+        """Prepare the folder, or resume one of the same identity.
+
+        The caller is alone in the session of the folder.
 
         Args:
             identity: what the labels depend on beside the image.
 
+        Returns:
+            Whether there is anything to do: another process may have made the outputs since.
+
         Raises:
             FibsegError: the folder was begun with another model or setting, or cannot be written.
         """
-        with write_errors_named(self.folder):
-            # Of a process that was killed while it removed the folder.
-            remove_partials(self.folder)
-            self.folder.mkdir(parents=True, exist_ok=True)
-        # Without the lock, a second process would take the first one's slices for a kill's remains.
-        with locked(self.folder / ".lock"):
-            if not self._identity_file.exists():
-                # A kill during `remove` leaves slices of an unknown model.
-                self.forget(int(path.stem) for path in self._slice_files())
-                with write_errors_named(self._identity_file):
-                    write_whole(self._identity_file, json.dumps(identity))
-                return
-            before = json.loads(self._identity_file.read_text(encoding="utf-8"))
+        if self._identity_file.exists():
+            self.require(identity)
+            if not self._stores.resume(identity):
+                self._forget_all()
+            return True
+        if self._seen != [mark_of(output.path) for output in self.outputs]:
+            self.remove()
+            return False
+        # A kill during `remove` leaves slices of an unknown model.
+        self._forget_all()
+        with write_errors_named(self._identity_file):
+            self._stores.create()
+            write_whole(self._identity_file, json.dumps(identity))
+        return True
+
+    def require(self, identity: dict[str, Any]) -> None:
+        """Check that the folder was begun with the same identity.
+
+        Raises:
+            FibsegError: it was begun with another model or setting.
+        """
+        before = json.loads(self._identity_file.read_text(encoding="utf-8"))
         differing = differences(before, identity)
         if differing:
             self.refuse(", ".join(differing))
@@ -117,40 +118,39 @@ class Staging:
         for z in positions:
             self.file(z).unlink(missing_ok=True)
 
-    def shard(self, number: int, count: int) -> AbstractContextManager[None]:
-        """Keep other processes out of one of `count` shares of the slices.
-
-        Raises:
-            FibsegError: a process is in this share, or in one of another count, which overlaps.
-        """
-        return lock_of_shard(self.folder, Shard(number, count), self.outputs[0].path)
+    def _forget_all(self) -> None:
+        for path in slice_files(self.folder):
+            path.unlink()
 
     def file(self, z: int) -> Path:
-        """Where the pixels of a slice are kept: a TIFF with one page per output."""
-        return self.folder / f"{z:06d}.tif"
+        """What says that a slice is finished: a TIFF with a page per output in files, or JSON."""
+        return self.folder / f"{z:06d}{'.tif' if any(self._in_files) else '.json'}"
 
-    def _slice_files(self) -> list[Path]:
-        """Files of all slices, in order."""
-        return sorted(self.folder.glob("[0-9]*.tif"))
+    def has(self, z: int) -> bool:
+        """Whether a slice is finished, by the name of its file alone."""
+        return self.file(z).exists()
 
     def kept(self) -> dict[int, KeptSlice]:
         """The finished slices by position; damaged files are deleted."""
         slices = {}
-        for path in self._slice_files():
+        for path in slice_files(self.folder):
             try:
-                with tifffile.TiffFile(path) as file:
-                    notes = json.loads(file.pages.first.description)
-                    is_whole = len(file.pages) == len(self.outputs)
-                if is_whole:
-                    slices[int(path.stem)] = KeptSlice(
-                        float(notes["outside"]), str(notes["digest"]), bool(notes["zeroed"])
-                    )
-                    continue
+                slices[int(path.stem)] = self._kept_slice(path)
             # What tifffile and json raise on a file that was cut off.
             except (OSError, ValueError, KeyError, IndexError):
-                pass
-            path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
         return slices
+
+    def _kept_slice(self, path: Path) -> KeptSlice:
+        if path.suffix == ".json":
+            text = path.read_text(encoding="utf-8")
+        else:
+            with tifffile.TiffFile(path) as file:
+                if len(file.pages) != sum(self._in_files):
+                    raise ValueError("a page is missing")
+                text = file.pages.first.description
+        notes = json.loads(text)
+        return KeptSlice(float(notes["outside"]), str(notes["digest"]), bool(notes["zeroed"]))
 
     def digests(self) -> dict[int, str]:
         """Digests of the images of the finished slices by position; none of those that are 0."""
@@ -161,31 +161,36 @@ class Staging:
         finished = self.digests()
         return [z for z in positions if z not in finished]
 
+    def count_missing(self) -> int:
+        """Count the slices that are not finished, by the names of files alone."""
+        return self.shape[0] - len(slice_files(self.folder))
+
     def write(self, z: int, layers: Sequence[Pixels], kept: KeptSlice) -> None:
         """Keep the finished slice z: its pixels (H, W) in each output, and what is noted of it.
 
         Raises:
-            FibsegError: the file cannot be written.
+            FibsegError: a file cannot be written.
         """
         try:
-            with (
-                replacing(self.file(z), shared=True) as partial,
-                tifffile.TiffWriter(partial) as file,
-            ):
-                for k, pixels in enumerate(layers):
-                    file.write(
-                        pixels,
-                        compression="zlib",
-                        contiguous=False,
-                        metadata=None,
-                        description=json.dumps(asdict(kept)) if k == 0 else "",
-                    )
+            self._stores.write(z, layers)
+            # Last of all, since it says that the slice is finished.
+            pages = [pixels for k, pixels in enumerate(layers) if self._in_files[k]]
+            self._note(z, pages, json.dumps(asdict(kept)))
         except DiskFullError:
             raise
         except OSError as error:
             raise FibsegError(
                 f"{self.folder}: slice {z} could not be written ({error})."
             ) from error
+
+    def _note(self, z: int, pages: Sequence[Pixels], text: str) -> None:
+        with replacing(self.file(z), shared=True) as partial:
+            if not pages:
+                partial.write_text(text, encoding="utf-8")
+                return
+            with tifffile.TiffWriter(partial) as file:
+                for k, pixels in enumerate(pages):
+                    file.write(pixels, **PAGE_OPTIONS, description=text if k == 0 else "")
 
     def restore(self, slices: Mapping[int, KeptSlice]) -> None:
         """Take finished slices back from the outputs, which an earlier prediction made.
@@ -202,49 +207,35 @@ class Staging:
         for z in wanted:
             self.write(z, [stack.read(z) for stack in stacks], slices[z])
 
-    def assemble(self) -> dict[int, KeptSlice] | None:
-        """Make the outputs of the slices and remove the folder, once every slice is there.
+    def finish(self) -> dict[int, KeptSlice] | None:
+        """Give the outputs their names and remove the folder, once every slice is there.
+
+        The caller is alone in the session of the folder.
 
         Returns:
-            What was noted of the slices; None while some are missing; {} where another process has
-            made the outputs already.
+            What was noted of the slices; None while some are missing.
 
         Raises:
             FibsegError: an output cannot be written, or a slice is damaged.
         """
-        try:
-            with locked(self.folder / ".lock"):
-                if not self._identity_file.exists():
-                    return {}
-                kept = self.kept()
-                if len(kept) < self.shape[0]:
-                    return None
-                self._write_outputs(kept)
-                self.remove()
-                return kept
-        # The folder goes while another process waits for its lock.
-        except FileNotFoundError:
-            if self.folder.exists():
-                raise
-            return {}
-
-    def _write_outputs(self, kept: dict[int, KeptSlice]) -> None:
-        digests = _digests(kept)
+        kept = self.kept()
+        if len(kept) < self.shape[0]:
+            return None
         facts = {
             # Of every slice: a later command labels again what has changed.
-            "pixels": dict(sorted(digests.items())),
+            "pixels": dict(sorted(_digests(kept).items())),
             "zeroed": [z for z, kept_slice in kept.items() if kept_slice.zeroed],
         }
         try:
-            with ExitStack() as files:
-                writers = []
-                for output in self.outputs:
-                    notes = output.notes | facts
-                    header = StackHeader(self.shape, output.dtype, self.voxel_size, notes)
-                    writers.append(files.enter_context(StackWriter(output.path, header)))
-                for z in range(self.shape[0]):
-                    for writer, pixels in zip(writers, self._read(z), strict=True):
-                        writer.write(pixels)
+            # The labels last: until they are there, the same command makes all of them.
+            for k in reversed(range(len(self.outputs))):
+                output = self.outputs[k]
+                if output.rules is not None:
+                    self._pages(k).number(output, self._extent, facts, labels=self._labels)
+                elif self._in_files[k]:
+                    self._pages(k).join(output, self._extent, facts)
+                else:
+                    self._stores.finish(k, facts)
         except DiskFullError as error:
             raise FibsegError(f"{error} All slices are kept in {self.folder}.") from error
         except OSError as error:
@@ -252,22 +243,27 @@ class Staging:
                 f"{self.outputs[0].path}: could not be written ({error}); is the disk full? "
                 f"All slices are kept in {self.folder}, and the same command resumes."
             ) from error
+        self.remove()
+        return kept
 
-    def _read(self, z: int) -> list[Pixels]:
-        """Pixels (H, W) of a slice in each output."""
-        path = self.file(z)
-        try:
-            with tifffile.TiffFile(path) as file:
-                return [page.asarray() for page in file.pages]
-        # Decoders raise many kinds of exceptions on damaged bytes.
-        except Exception as error:
-            path.unlink(missing_ok=True)
-            raise FibsegError(
-                f"{path}: damaged ({error}); the same command labels this slice again."
-            ) from error
+    def _pages(self, k: int) -> KeptPages:
+        return KeptPages(self.file, sum(self._in_files[:k]))
+
+    def _labels(self, z: int) -> Pixels:
+        return self._pages(0).read(z) if self._in_files[0] else self._stores.read(0, z)
+
+    def remove_left(self, identity: dict[str, Any]) -> None:
+        """Delete the folder where a process was killed that had finished the outputs."""
+        if not self._identity_file.exists():
+            return
+        with StackSession(self.folder) as session:
+            is_same = json.loads(self._identity_file.read_text(encoding="utf-8")) == identity
+            if session.is_first and is_same:
+                self.remove()
 
     def remove(self) -> None:
-        """Delete the folder and all slices in it."""
+        """Delete the folder and all slices that are in it."""
+        self._stores.remove()
         # Renamed first: half a folder under its own name would pass for a prediction to resume.
         partial = partial_path(self.folder, shared=True)
         with suppress(OSError):
@@ -278,8 +274,3 @@ class Staging:
 def _digests(kept: dict[int, KeptSlice]) -> dict[int, str]:
     """Digests of the slices that could be read, by position."""
     return {z: kept_slice.digest for z, kept_slice in kept.items() if not kept_slice.zeroed}
-
-
-def zero_pixels(shape: tuple[int, int, int], outputs: Sequence[Output]) -> list[Pixels]:
-    """Zeros (H, W) for a slice in each output, where it cannot be read; `shape` is (Z, H, W)."""
-    return [np.zeros(shape[1:], output.dtype) for output in outputs]

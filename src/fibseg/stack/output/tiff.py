@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ _BIGTIFF_BYTES = 3.5e9
 """Pixels from which BigTIFF is written: a TIFF ends at 4 GB, and zlib can make noise larger."""
 
 
+PAGE_OPTIONS: dict[str, Any] = {"compression": "zlib", "contiguous": False, "metadata": None}
+"""How tifffile writes each page."""
+
+
 class TiffOutput:
     """The pages of a stack, compressed and written one by one; see `StackWriter`."""
 
@@ -30,7 +35,33 @@ class TiffOutput:
 
     def write(self, z: int, pixels: Pixels) -> None:
         """Append slice z, (H, W)."""
-        options: dict[str, Any] = {}
+        self._file.write(pixels, **self._options(z))
+
+    def copy(self, z: int, page: tifffile.TiffPage) -> None:
+        """Append slice z from a page that was written with PAGE_OPTIONS: its strips as they are.
+
+        Raises:
+            zlib.error: a strip is damaged.
+        """
+        file = page.parent.filehandle
+        strips = []
+        for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.seek(offset)
+            strip = file.read(length)
+            # For its checksum: unpacking takes a fraction of the time of packing.
+            zlib.decompress(strip)
+            strips.append(strip)
+        self._file.write(
+            iter(strips),
+            shape=page.shape,
+            dtype=page.dtype,
+            rowsperstrip=page.rowsperstrip,
+            **self._options(z),
+        )
+
+    def _options(self, z: int) -> dict[str, Any]:
+        """How tifffile writes slice z."""
+        options = PAGE_OPTIONS.copy()
         if self._header.voxel_size is not None:
             _, y, x = self._header.voxel_size
             # Pixels per unit, x first.
@@ -41,7 +72,7 @@ class TiffOutput:
         # Readers take the description of the first page for the whole file.
         if z == 0 and description:
             options["description"] = description
-        self._file.write(pixels, compression="zlib", contiguous=False, metadata=None, **options)
+        return options
 
     def close(self) -> None:
         """Write what is buffered, and close the file."""

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fibseg.arrays import Pixels
+from fibseg.files import remove
 from fibseg.stack.base import StackHeader
 
 _CHUNK_SIDE = 1024
@@ -14,6 +17,10 @@ _CHUNK_SIDE = 1024
 
 _SMALLEST_SIDE = 256
 """A pyramid ends where the longer side of a slice has no more pixels than this."""
+
+
+_CONFIG = {"write_empty_chunks": True}
+"""Background is written too: a chunk that is not there is a chunk that was lost."""
 
 
 class ZarrOutput:
@@ -24,25 +31,62 @@ class ZarrOutput:
 
     def __init__(self, path: Path, header: StackHeader, name: str):
         """Create the store at `path`; `name` is the picture's name in its metadata."""
+        create_store(path, header, name)
+        write_store_notes(path, header.notes or {})
+        self._slices = StoreSlices(path, header)
+
+    def write(self, z: int, pixels: Pixels) -> None:
+        """Write slice z, (H, W), to each resolution that has it."""
+        self._slices.write(z, pixels)
+
+    def close(self) -> None:
+        """Do nothing: each chunk is a file that is closed already."""
+
+
+def create_store(path: Path, header: StackHeader, name: str) -> None:
+    """Create a store at `path` in which every slice is missing, and which has no notes."""
+    import zarr
+
+    # NGFF 0.4 is defined on version 2 of Zarr; version 3 came with NGFF 0.5.
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    steps = pyramid_steps(header.shape, header.voxel_size or (1, 1, 1))
+    for level, step in enumerate(steps):
+        _create_level(group, str(level), step, header)
+    group.attrs["multiscales"] = [_multiscale(name, header, steps)]
+
+
+def write_store_notes(path: Path, notes: dict[str, Any]) -> None:
+    """Write the notes of a store, which complete it."""
+    import zarr
+
+    group = zarr.open_group(path, mode="r+", zarr_format=2)
+    if notes:
+        group.attrs["fibseg"] = notes
+    # Viewers name labels by this metadata (NGFF 0.4, "image-label").
+    if "classes" in notes:
+        properties = [
+            {"label-value": int(value), "class": name} for value, name in notes["classes"].items()
+        ]
+        group.attrs["image-label"] = {"version": "0.4", "properties": properties}
+
+
+class StoreSlices:
+    """The slices of a store that exists, in every resolution.
+
+    Each chunk holds one slice alone, so that many processes may write slices at once, each its own,
+    in any order.
+    """
+
+    def __init__(self, path: Path, header: StackHeader):
+        """Open the store that `create_store` made for `header`."""
         import zarr
 
-        # NGFF 0.4 is defined on version 2 of Zarr; version 3 came with NGFF 0.5.
-        group = zarr.open_group(path, mode="w", zarr_format=2)
+        self._path = path
         self._steps = pyramid_steps(header.shape, header.voxel_size or (1, 1, 1))
         self._levels = [
-            _create_level(group, str(level), step, header) for level, step in enumerate(self._steps)
+            zarr.open_array(path / str(level), mode="r+", zarr_format=2, config=_CONFIG)
+            for level in range(len(self._steps))
         ]
-        group.attrs["multiscales"] = [_multiscale(name, header, self._steps)]
-        notes = header.notes or {}
-        if notes:
-            group.attrs["fibseg"] = notes
-        # Viewers name labels by this metadata (NGFF 0.4, "image-label").
-        if "classes" in notes:
-            properties = [
-                {"label-value": int(value), "class": name}
-                for value, name in notes["classes"].items()
-            ]
-            group.attrs["image-label"] = {"version": "0.4", "properties": properties}
 
     def write(self, z: int, pixels: Pixels) -> None:
         """Write slice z, (H, W), to each resolution that has it."""
@@ -51,8 +95,16 @@ class ZarrOutput:
                 # Every k-th pixel, as `_create_level` counts them.
                 level[z // step_z] = pixels[::step_y, ::step_x]
 
-    def close(self) -> None:
-        """Do nothing: each chunk is a file that is closed already."""
+    def read(self, z: int) -> Pixels:
+        """Read slice z (H, W), which is written."""
+        return np.asarray(self._levels[0][z])
+
+    def clear(self, z: int) -> None:
+        """Delete the chunks of slice z, and what a process that was killed left beside them."""
+        for level, (step_z, _, _) in enumerate(self._steps):
+            if z % step_z == 0:
+                # Chunks are files level/z/y/x.
+                remove(self._path / str(level) / str(z // step_z))
 
 
 def zarr_notes(path: Path) -> dict[str, Any] | None:
@@ -99,8 +151,7 @@ def _create_level(group: Any, name: str, step: tuple[int, int, int], header: Sta
         # Chunks in nested folders, as NGFF 0.4 recommends.
         chunk_key_encoding={"name": "v2", "separator": "/"},
         fill_value=0,
-        # Background is written too: a chunk that is not there is a chunk that was lost.
-        config={"write_empty_chunks": True},
+        config=_CONFIG,
     )
 
 

@@ -15,10 +15,11 @@ from fibseg import machine
 from fibseg.arrays import IGNORE, UInt8
 from fibseg.data.description import DataDescription, VolumeDescription, class_names
 from fibseg.data.grey import grey_range
+from fibseg.data.labels.classes import to_classes
 from fibseg.data.labels.files import name_doubts, open_label_stack
 from fibseg.data.labels.pairing import place_labels, slice_list
 from fibseg.data.slices import data_hash, load_slices, neighbours_hash
-from fibseg.data.volume import AnnotatedSlice, to_classes
+from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
 from fibseg.machine import print_line, print_warnings
 from fibseg.models.kinds import KINDS
@@ -34,7 +35,7 @@ from fibseg.runs.identity import (
 )
 from fibseg.runs.results import SCORED_SPLITS
 from fibseg.stack import located, open_stack
-from fibseg.training.evaluation import evaluate_slices, write_results
+from fibseg.training.evaluation import evaluate, write_results
 from fibseg.training.pictures import Scene, draw_pictures
 from fibseg.training.report import print_scores
 
@@ -114,12 +115,12 @@ def adopt_labels(
         if directory.scores.exists():
             console.print("adopted already; its scores:")
         else:
-            scores = evaluate_slices(
+            scores = evaluate(
                 directory=directory,
                 description=description,
                 slices=slices,
                 class_names=names,
-                label=lambda split, _: labels[split],
+                label=lambda split, _: (labels[split], None),
             )
             facts = _facts(adoption, config) | provenance
             write_results(directory, facts, names, scores)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fibseg.arrays import Ints, UInt8
+from fibseg.data.labels.instances import ObjectNumbers
 from fibseg.data.sampling import Patches
 
 _WORDS = {2: torch.int16, 4: torch.int32}
@@ -23,11 +24,14 @@ class Batch(NamedTuple):
         images: (N, C, H, W) float32 in [0, 1], by `fibseg.filters.channels.Channels`.
         labels: (N, H, W) int64 class indices, IGNORE where nothing is annotated.
         drawn_class: (N,) the class each patch was centred on, 0 for a random place.
+        objects: (N, H, W) int32 numbers of objects, which follow the labels; 0 for none, UNKNOWN
+            (`fibseg.data.labels.instances`) where an object has no id; None without a head.
     """
 
     images: Tensor
     labels: Tensor
     drawn_class: Tensor
+    objects: Tensor | None = None
 
 
 def bytes_of_pixel(channels: int) -> int:
@@ -42,13 +46,20 @@ class SlicePixels:
     indices, and a batch takes as many operations as a patch.
     """
 
-    def __init__(self, images: Sequence[UInt8], labels: Sequence[UInt8], device: torch.device):
+    def __init__(
+        self,
+        images: Sequence[UInt8],
+        labels: Sequence[UInt8],
+        device: torch.device,
+        objects: Sequence[ObjectNumbers] | None = None,
+    ):
         """Copy slices to a device.
 
         Args:
             images: (C, H, W) of each slice; slices may have other sides.
             labels: (H, W) class indices of each slice.
             device: where patches are cut.
+            objects: (H, W) numbers of objects of each slice, where a network learns them.
         """
         self._channels = len(images[0])
         self._shapes = np.array([slice_labels.shape for slice_labels in labels], np.int64)
@@ -59,6 +70,10 @@ class SlicePixels:
             pixels[start:end, : self._channels] = image.reshape(self._channels, -1).T
             pixels[start:end, self._channels] = slice_labels.ravel()
         self._pixels = torch.from_numpy(pixels).to(device)
+        self._objects: Tensor | None = None
+        if objects is not None:
+            numbers = np.concatenate([item.ravel() for item in objects])
+            self._objects = torch.from_numpy(numbers).to(device)
         # One number is gathered faster than its bytes, and short indices are made faster.
         self._words = self._pixels.view(_WORDS.get(pixels.shape[1], torch.int64)).squeeze(1)
         self._index = torch.int32 if len(pixels) < 2**31 else torch.int64
@@ -116,8 +131,15 @@ class SlicePixels:
         index = (rows[:, :, None] + columns[:, None, :]).flatten()
         pixels = self._words.index_select(0, index).view(torch.uint8)
         pixels = pixels.view(len(start), size, size, -1)
-        images = pixels[..., : self._channels].permute(0, 3, 1, 2)
-        return Batch(images, pixels[..., self._channels].long(), drawn_class)
+        objects = None
+        if self._objects is not None:
+            objects = self._objects.index_select(0, index).view(len(start), size, size)
+        return Batch(
+            images=pixels[..., : self._channels].permute(0, 3, 1, 2),
+            labels=pixels[..., self._channels].long(),
+            drawn_class=drawn_class,
+            objects=objects,
+        )
 
 
 def _first(steps: Ints, size: int) -> Ints:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -16,6 +17,7 @@ from fibseg.data.description import (
     check_description,
     class_names,
 )
+from fibseg.data.labels.classes import to_classes
 from fibseg.data.labels.files import whole_numbers_of
 from fibseg.data.labels.pairing import (
     Placement,
@@ -25,7 +27,6 @@ from fibseg.data.labels.pairing import (
     place_labels,
 )
 from fibseg.data.labels.reviewed import Reviewed
-from fibseg.data.volume import to_classes
 from fibseg.errors import FibsegError
 from fibseg.scores.slices import ClassScore, score_slices, summarise
 from fibseg.stack import Stack, part_of
@@ -60,31 +61,78 @@ def score_stacks(
         FibsegError: the stacks differ in shape, a value is claimed by no class, or there is nothing
             to score.
     """
+    pair = pair_stacks(prediction, labels, slices, offset, reviewed=reviewed)
+    if description is None:
+        description = describe_pair(pair, names or {})
+    check_description(description)
+    class_list = class_names(description)
+    truth = ClassSlices(pair.labels, description, reviewed)
+    predicted_classes = ClassSlices(pair.prediction, description)
+    # Generators, so that one slice of each stack is in memory at a time.
+    split_score = score_slices(
+        [Place(0, z) for z in pair.positions],
+        map(truth.read, pair.positions),
+        (predicted_classes.read(pair.slice_of[z]) for z in pair.positions),
+        len(class_list),
+    )
+    check_comparable(truth, predicted_classes)
+    return summarise(split_score, class_list)
+
+
+@dataclass(frozen=True)
+class StackPair:
+    """Two label stacks, the first cut to the second in y and x.
+
+    Attributes:
+        prediction: label values, or ids of objects.
+        labels: those that are taken as the truth.
+        slice_of: slice of the labels -> slice of the prediction.
+        positions: slices of the labels that are compared.
+        reviewed: where they are compared, in pixels of the labels; None for everywhere.
+    """
+
+    prediction: Stack
+    labels: Stack
+    slice_of: Mapping[int, int]
+    positions: Sequence[int]
+    reviewed: Reviewed | None
+
+
+def pair_stacks(
+    prediction: Stack,
+    labels: Stack,
+    slices: Sequence[int] | None,
+    offset: Sequence[int] | None,
+    reviewed: Reviewed | None,
+) -> StackPair:
+    """Find what is compared with what; the arguments are those of `score_stacks`.
+
+    Args:
+        prediction: that is scored.
+        labels: the truth.
+        slices: of `labels`; None for all, or all that are reviewed.
+        offset: (z, y, x) in pixels where `labels` lie in `prediction`.
+        reviewed: where `labels` are compared.
+
+    Raises:
+        FibsegError: the stacks differ in shape, or nobody says where the labels lie.
+    """
     labels = whole_numbers_of(labels)
     prediction, slice_of = _paired(whole_numbers_of(prediction), labels, offset)
     # Slices are counted in `labels`, which may be a part of the prediction's stack.
     every = range(labels.shape[0]) if reviewed is None else reviewed.slices
     positions = every if slices is None else slices
-    if description is None:
-        label_slices = (_within(labels.read(z), reviewed, z) for z in positions)
-        predicted_slices = (_within(prediction.read(slice_of[z]), reviewed, z) for z in positions)
-        description = describe_labels(chain(label_slices, predicted_slices), names or {})
-    check_description(description)
-    class_list = class_names(description)
-    truth = _Classes(labels, description, reviewed)
-    predicted_classes = _Classes(prediction, description)
-    # Generators, so that one slice of each stack is in memory at a time.
-    split_score = score_slices(
-        [Place(0, z) for z in positions],
-        truth.read(positions),
-        predicted_classes.read(slice_of[z] for z in positions),
-        len(class_list),
+    return StackPair(prediction, labels, slice_of, positions, reviewed=reviewed)
+
+
+def describe_pair(pair: StackPair, names: Mapping[int, str]) -> DataDescription:
+    """Describe two stacks of classes by their values; see `describe_labels`."""
+    reviewed = pair.reviewed
+    label_slices = (_within(pair.labels.read(z), reviewed, z) for z in pair.positions)
+    predicted_slices = (
+        _within(pair.prediction.read(pair.slice_of[z]), reviewed, z) for z in pair.positions
     )
-    truth.check_holds_a_class()
-    # A prediction without any class is a bad one; where all of it is ignored, it is none.
-    if IGNORE in predicted_classes.indices:
-        predicted_classes.check_holds_a_class()
-    return summarise(split_score, class_list)
+    return describe_labels(chain(label_slices, predicted_slices), names)
 
 
 def _within(values: Pixels, reviewed: Reviewed | None, z: int) -> Pixels:
@@ -92,25 +140,25 @@ def _within(values: Pixels, reviewed: Reviewed | None, z: int) -> Pixels:
     return values.ravel() if reviewed is None else values[reviewed.read(z)]
 
 
-class _Classes:
+class ClassSlices:
     """Reads slices of a label stack as class indices, and notes which indices occur."""
 
     def __init__(
         self, stack: Stack, description: DataDescription, reviewed: Reviewed | None = None
     ):
+        """Read nothing yet; the arguments are those of `score_stacks`."""
         self._stack = stack
         self._description = description
         self._reviewed = reviewed
         self.indices = set[int]()
 
-    def read(self, positions: Iterable[int]) -> Iterator[UInt8]:
-        """Read class indices (H, W), slice by slice."""
-        for z in positions:
-            where = f"{self._stack.name}, slice {z}"
-            region = None if self._reviewed is None else self._reviewed.read(z)
-            classes = to_classes(self._stack.read(z), self._description, where, region)
-            self.indices.update(np.unique(classes).tolist())
-            yield classes
+    def read(self, z: int) -> UInt8:
+        """Read the class indices (H, W) of a slice."""
+        where = f"{self._stack.name}, slice {z}"
+        region = None if self._reviewed is None else self._reviewed.read(z)
+        classes = to_classes(self._stack.read(z), self._description, where, region)
+        self.indices.update(np.unique(classes).tolist())
+        return classes
 
     def check_holds_a_class(self) -> None:
         """Raise FibsegError where the slices that were read hold no class."""
@@ -127,6 +175,14 @@ class _Classes:
         raise FibsegError(
             f"{name}: no pixel of any class in these slices; there is nothing to score."
         )
+
+
+def check_comparable(truth: ClassSlices, prediction: ClassSlices) -> None:
+    """Raise FibsegError where the slices that were read have nothing to score."""
+    truth.check_holds_a_class()
+    # A prediction without any class is a bad one; where all of it is ignored, it is none.
+    if IGNORE in prediction.indices:
+        prediction.check_holds_a_class()
 
 
 def _paired(
