@@ -89,7 +89,9 @@ def job_summary(labeller: Labeller, stack: Stack, config: PredictConfig) -> str:
     models = f"{count} models, " if count > 1 else ""
     loss = ""
     chosen = labeller.models[0].windows
-    if chosen and count == 1 and config.windows == "auto":
+    # Of another program's network nothing was measured.
+    measured = chosen is not None and chosen["loss"] is not None
+    if chosen and measured and count == 1 and config.windows == "auto":
         loss = f", which lost {chosen['loss']:.3f} F1 on validation slices"
     compute = labeller.compute
     return (
