@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
 from fibseg.machine import Compute
@@ -21,7 +22,7 @@ from fibseg.models.checkpoints import save_arrays
 from fibseg.models.features import feature_names
 from fibseg.models.forest import DEEPEST, ForestNetwork
 from fibseg.models.trained import load_model, save_model
-from fibseg.prediction.ensemble import common_windows
+from fibseg.prediction.ensemble import common_windows, sources_of
 from fibseg.prediction.slices import WindowedNetwork, deciding
 from fibseg.prediction.windows import windows_of
 from tests.support.forests import PhantomForest, phantom_forest
@@ -309,3 +310,10 @@ def test_the_estimate_of_memory_is_near_what_numpy_takes(forest: PhantomForest) 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0.8 * peak < network.bytes_for(400 * 500) < 2 * peak
+
+
+def test_grey_ranges_of_single_slices_are_read_again(forest: PhantomForest, path: Path) -> None:
+    grey = GreyRange(0.0, 200.0, (1.0, 99.0))
+    save_model(replace(forest.model, grey_range=grey), path)
+    # As a prediction groups models; a list of JSON could be no key.
+    assert sources_of([load_model(path)]) == {(grey, (), 0): [0]}

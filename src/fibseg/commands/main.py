@@ -45,6 +45,8 @@ COMMANDS = {
     "score": Command("score", "score one label stack against another"),
     "measure": Command("measure", "count and measure the 3-D objects of a label stack"),
     "filter": Command("filter", "apply the grain filter to a stack"),
+    "export": Command("finished.export", "write a network for bioimage.io, ONNX or PyTorch"),
+    "adopt": Command("finished.adopt", "make a run of the labels of another program"),
     "figure": Command("finished.figure", "draw figures for a paper, as PDF and PNG"),
     "calibrate": Command(
         "finished.calibrate", "choose offsets and smallest objects of finished runs"

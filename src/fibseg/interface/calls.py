@@ -104,14 +104,14 @@ def train(
 
 
 def load_model(run: str | Path) -> TrainedModel:
-    """The trained model of a run directory, or of a model file.
+    """The trained model of a run directory, or of a model file (also .onnx, or a bioimage.io .zip).
 
     Raises:
         FibsegError: there is no model, or its file is damaged.
     """
-    from fibseg.models import trained
+    from fibseg.models.foreign.opening import open_model
 
-    return trained.load_model(find_checkpoint(Path(run)))
+    return open_model(find_checkpoint(Path(run)))
 
 
 def score(

@@ -31,10 +31,11 @@ from fibseg.rules import BELOW_ONE, COUNT, MOMENTUM, NOT_NEGATIVE, POSITIVE, SHA
 if TYPE_CHECKING:
     from fibseg.models.efficient_unet import EfficientUNet
     from fibseg.models.encoder_unet import EncoderUNet
+    from fibseg.models.foreign.running import RunElsewhere
     from fibseg.models.forest import ForestNetwork
     from fibseg.models.unet import UNet
 
-    Model = UNet | EfficientUNet | EncoderUNet | ForestNetwork
+    Model = UNet | EfficientUNet | EncoderUNet | ForestNetwork | RunElsewhere
 
 BYTES_PER_NUMBER = 4
 """Weights, and numbers of a forest, in a file."""
@@ -209,6 +210,17 @@ KINDS: dict[str, Kind] = {
 }
 """Name in `model=` and in checkpoints -> what it is."""
 
+FOREIGN = "bioimageio"
+"""Architecture of another program's network, which onnxruntime runs."""
+
+_FOREIGN_KIND = Kind(
+    network="fibseg.models.foreign.running:RunElsewhere",
+    arguments={},
+    by_gradient=False,
+    file=None,
+    exact_tiles=False,
+)
+
 
 def model_kind(name: str) -> Kind:
     """Look up the entry of a kind of model.
@@ -216,6 +228,8 @@ def model_kind(name: str) -> Kind:
     Raises:
         FibsegError: there is no such kind.
     """
+    if name == FOREIGN:
+        return _FOREIGN_KIND
     if name not in KINDS:
         raise FibsegError(f"model '{name}' is not known; expected one of {', '.join(KINDS)}.")
     return KINDS[name]

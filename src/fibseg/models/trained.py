@@ -23,6 +23,7 @@ from fibseg.models.features import feature_names
 from fibseg.models.forest import ForestNetwork
 from fibseg.models.kinds import Kind, create_model, model_kind
 from fibseg.models.objects.rules import ObjectRules
+from fibseg.models.sizes import check_sizes
 from fibseg.rules import brief
 
 if TYPE_CHECKING:
@@ -189,13 +190,22 @@ def load_model(path: Path) -> TrainedModel:
         FibsegError: missing, damaged, newer than this program, or not a model of fibseg.
     """
     content = load_arrays(path) if path.suffix == ".safetensors" else load_whole(path)
+    return model_from(path, content)
+
+
+def model_from(path: Path, content: dict[str, Any], network: Model | None = None) -> TrainedModel:
+    """Make the model of a file's content; a `network` that is made already replaces the weights.
+
+    Raises:
+        FibsegError: as for `load_model`.
+    """
     content = _current_format(path, content)
     check_entries(path, content)
     kind = model_kind(content["architecture"])
-    if kind.file is None or path.suffix != Path(kind.file).suffix:
+    if network is None and (kind.file is None or path.suffix != Path(kind.file).suffix):
         raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
-    _check_sizes(path, kind, content)
-    network = _network(path, content)
+    check_sizes(path, kind, content)
+    network = _network(path, content) if network is None else network
     if kind.compiled:
         try:
             cast(ForestNetwork, network).check()
@@ -203,12 +213,14 @@ def load_model(path: Path) -> TrainedModel:
             raise FibsegError(f"{path}: its weights do not fit its forest ({error}).") from error
     summary = content["grey_summary"]
     decision = content["decision"]
+    # JSON has lists alone, and a grey range is a key of dictionaries.
+    grey: list[Any] = [tuple(end) if isinstance(end, list) else end for end in content["window"]]
     objects = content["objects"]
     return TrainedModel(
         # As in training, where it is the faster order.
         network=network.eval().to(memory_format=torch.channels_last),
         channels=Channels(tuple(content["areas"]), content["filter_scope"], content["context"]),
-        grey_range=GreyRange(*content["window"]),
+        grey_range=GreyRange(*grey),
         grey_summary=None if summary is None else GreySummary(**summary),
         decision=None if decision is None else Decision(**decision),
         objects=None if objects is None else ObjectRules(**objects),
@@ -263,38 +275,3 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         # The only order that there was.
         content["arguments"] = {"block_order": "relu_norm", **content["arguments"]}
     return content
-
-
-def _check_sizes(path: Path, kind: Kind, content: dict[str, Any]) -> None:
-    """Refuse a file whose parts do not fit each other, before memory is taken for them."""
-    arguments = content["arguments"]
-    count = len(content["class_names"])
-    fits = arguments.get("classes") == count
-    fits = fits and len(content["label_values"]) == count
-    decision = content["decision"]
-    fits = fits and (decision is None or len(decision["offsets"]) == count)
-    fits = fits and (decision is None or len(decision.get("smallest", ())) in (0, count))
-    objects = content["objects"] or {"head": "none", "classes": ()}
-    maps = 0 if objects["head"] == "none" else len(objects["classes"])
-    fits = fits and maps == arguments.get("maps", 0)
-    fits = fits and set(objects["classes"]) <= set(content["class_names"][1:])
-    if fits and kind.compiled:
-        # Compiled code follows indices in these arrays without looking.
-        try:
-            fits = arguments == ForestNetwork.sizes(content["weights"])
-        except (KeyError, ValueError, AttributeError):
-            fits = False
-    if not fits:
-        raise FibsegError(
-            f"{path}: damaged: its classes, arguments and arrays do not fit each other."
-        )
-    channels = Channels(tuple(content["areas"]), context=content["context"])
-    if arguments.get("channels") != channels.count:
-        raise FibsegError(
-            f"{path}: a network of {arguments.get('channels')} channels, but filter areas "
-            f"{list(channels.areas)} and context {channels.context} make {channels.count}."
-        )
-    if kind.compiled and content.get("features") != feature_names(channels.areas):
-        raise FibsegError(
-            f"{path}: its features are not those that this fibseg computes; train the forest again."
-        )

@@ -14,7 +14,8 @@ from rich.console import Console
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute, arithmetic, choose_device, cores, print_warnings, set_threads
-from fibseg.models.trained import TrainedModel, load_model
+from fibseg.models.foreign.opening import open_model
+from fibseg.models.trained import TrainedModel
 from fibseg.prediction.adaptation import Adaptation, adapted
 from fibseg.prediction.ensemble import common_precision, common_windows
 from fibseg.prediction.instances import common_rules
@@ -166,12 +167,13 @@ def make_labeller(
     config: PredictConfig, stack: Stack, console: Console, memory_share: float = 1.0
 ) -> tuple[Labeller, Adaptation, list[float] | None]:
     """Make the labeller of the slices; gives its adaptation and the stack's voxel size, too."""
+    # First: other libraries than torch take the number of threads when they open a model.
+    set_threads(config.threads)
     checkpoints = find_checkpoints(config, console)
-    models = [load_model(path) for path in checkpoints]
+    models = [open_model(path) for path in checkpoints]
     check_depth(stack, max(model.channels.context for model in models))
     voxel_size = known_voxel_size(config, stack, checkpoints, console)
     scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)
-    set_threads(config.threads)
     device = choose_device(config.device)
     is_auto = config.precision == "auto"
     compute = Compute(
@@ -208,7 +210,7 @@ def make_labeller(
         scale=scale,
         turned=config.tta == "d4",
         layers=layers,
-        objects=None if config.instances is None else common_rules(models),
+        objects=None if config.instances is None else common_rules(models).scaled(scale),
     )
     console.print(job_summary(labeller, stack, config))
     return labeller, adaptation, voxel_size

@@ -119,7 +119,8 @@ def pixel_scale(
 
     Args:
         voxel_size: (z, y, x) of the image in nm; None where it is unknown.
-        trained_sizes: (z, y, x) of each training volume in nm.
+        trained_sizes: (z, y, x) of each training volume in nm; none where the model is another
+            program's.
         resample: whether the user asked for slices of the training's pixel size.
         console: takes a warning where the sizes differ.
 
@@ -129,6 +130,13 @@ def pixel_scale(
     Raises:
         FibsegError: `resample` without a known voxel size.
     """
+    if not trained_sizes:
+        if resample:
+            raise FibsegError(
+                "resample=true: the model does not tell the voxel size of its training."
+            )
+        console.print("the model does not tell the voxel size of its training; it was not compared")
+        return 1.0, 1.0
     if voxel_size is None:
         if resample:
             raise FibsegError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +37,19 @@ Label = Callable[[str, Sequence[AnnotatedSlice]], "tuple[list[UInt8], list[Ints]
 for connected components, and where no class has objects."""
 
 
-def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[str, SplitScore]:
+def evaluate(
+    directory: RunDirectory,
+    description: DataDescription,
+    slices: Mapping[str, Sequence[AnnotatedSlice]],
+    class_names: Sequence[str],
+    label: Label,
+) -> dict[str, SplitScore]:
     """Label and score the validation and test slices, and write the labels.
 
     Args:
-        run: whose slices are scored.
+        directory: of the run; it takes the labels.
+        description: of the data set.
+        slices: annotated slices by split.
         class_names: names of the classes, background first.
         label: labels slices.
 
@@ -50,20 +58,20 @@ def evaluate(run: OpenedRun, class_names: Sequence[str], label: Label) -> dict[s
     """
     scores = {}
     for split in SCORED_SPLITS:
-        slices = run.slices[split]
-        labels, objects = label(split, slices)
-        truths = [annotated.labels for annotated in slices]
-        places = [Place(annotated.volume, annotated.z) for annotated in slices]
+        of_split = slices[split]
+        labels, objects = label(split, of_split)
+        truths = [annotated.labels for annotated in of_split]
+        places = [Place(annotated.volume, annotated.z) for annotated in of_split]
         score = score_slices(places, truths, labels, len(class_names))
-        classes = {name: class_names.index(name) for name in instance_classes(run.config.data)}
+        classes = {name: class_names.index(name) for name in instance_classes(description)}
         if classes:
-            matches = score_annotated_objects(slices, labels, classes, objects)
+            matches = score_annotated_objects(of_split, labels, classes, objects)
             score = replace(score, objects=matches)
         scores[split] = score
         # A data set without test slices has scores of no slice.
-        if slices:
-            voxel_size = common_voxel_size(run.config.data, slices)
-            write_pages(run.directory.labels(split), labels, voxel_size)
+        if of_split:
+            voxel_size = common_voxel_size(description, of_split)
+            write_pages(directory.labels(split), labels, voxel_size)
     return scores
 
 

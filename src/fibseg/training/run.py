@@ -145,7 +145,13 @@ def train(run: OpenedRun) -> None:
         settled: dict[str, Any] = {}
         label, training_seconds = learn(run, tracking, settled)
         start = time.perf_counter()
-        scores = evaluate(run, names, label)
+        scores = evaluate(
+            directory=run.directory,
+            description=config.data,
+            slices=run.slices,
+            class_names=names,
+            label=label,
+        )
         facts = {
             "name": config.name,
             "model": config.model.architecture,

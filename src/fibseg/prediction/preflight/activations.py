@@ -103,7 +103,7 @@ def activation_bytes(labeller: Labeller, height: int, width: int, load: Load | N
     # A forest is code that numba compiles, which torch does not see.
     forests: list[Any] = [model.network for model in labeller.models if model.kind.compiled]
     peak: int = max((network.bytes_for(pixels) for network in forests), default=0)
-    networks = [model for model in labeller.models if not model.kind.compiled]
+    networks = [model for model in labeller.models if model.kind.by_gradient]
     if not networks:
         return peak
     dtype = torch.bfloat16 if labeller.compute.precision == "bf16" else torch.float32

@@ -1,0 +1,277 @@
+"""Packages of bioimage.io: 2-D models that give each pixel a class, run by onnxruntime.
+
+The format: https://github.com/bioimage-io/spec-bioimage-io. Its own library reads the description
+and computes what precedes and follows the network; it looks nothing up, and imports nothing that a
+package names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fibseg.arrays import Pixels
+from fibseg.data.grey import GreyRange
+from fibseg.errors import FibsegError
+from fibseg.filters.channels import Channels
+from fibseg.models.foreign.archive import Archive
+from fibseg.models.foreign.graph import ProbabilityGraph
+from fibseg.models.foreign.onnx_file import OnnxGraph
+from fibseg.models.foreign.running import (
+    ArrayNetwork,
+    Floats32,
+    RunElsewhere,
+    export_library,
+    first_line,
+)
+from fibseg.models.foreign.slices import SliceNetwork, tensor_axes
+from fibseg.models.kinds import FOREIGN
+from fibseg.models.trained import TrainedModel, load_model
+from fibseg.rules import brief
+
+_STEPS = {
+    "binarize",
+    "clip",
+    "ensure_dtype",
+    "fixed_zero_mean_unit_variance",
+    "scale_linear",
+    "scale_range",
+    "sigmoid",
+    "softmax",
+    "zero_mean_unit_variance",
+}
+"""Steps before and after a network that are computed from the slice alone, and run no code."""
+
+_TOLERANCE = 1e-3
+_MOST_DIFFERING = 1e-4
+"""How far, absolutely and relatively, and in which share of its numbers a test output may differ:
+the format's own limits."""
+
+_USUAL_SIDE = 256
+"""Side of windows that overlap, where a network takes any."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A description whose parts have been looked at.
+
+    Attributes:
+        path: of the zip.
+        model: the description, as bioimageio.spec holds it.
+        input: its only input.
+        output: its only output.
+    """
+
+    path: Path
+    model: Any
+    input: Any
+    output: Any
+
+    def processed(self, values: Pixels, infer: ArrayNetwork) -> Floats32:
+        """Run the network, with what precedes and follows it.
+
+        Args:
+            values: the input, in the axes of the description.
+            infer: runs the network on such axes.
+
+        Returns:
+            The output, in the axes of the description.
+
+        Raises:
+            FibsegError: a step cannot be computed.
+        """
+        core = export_library("bioimageio.core")
+        try:
+            before, after = core.proc_setup.get_pre_and_postprocessing(
+                self.model, dataset_for_initial_statistics=()
+            )
+            dims = [axis.id for axis in self.input.axes]
+            tensor = core.Tensor.from_numpy(values, dims=dims)
+            sample = core.Sample(members={self.input.id: tensor}, stat={}, id="slice")
+            before(sample)
+            prepared = sample.members[self.input.id].to_numpy()
+            result = infer(np.ascontiguousarray(prepared, np.float32))
+            dims = [axis.id for axis in self.output.axes]
+            sample.members[self.output.id] = core.Tensor.from_numpy(result, dims=dims)
+            after(sample)
+            return np.asarray(sample.members[self.output.id].to_numpy(), np.float32)
+        except FibsegError:
+            raise
+        # Of any step of another library.
+        except Exception as error:
+            raise FibsegError(
+                f"{self.path}: its steps cannot be computed ({first_line(error)})."
+            ) from error
+
+
+def open_package(path: Path) -> TrainedModel:
+    """Read a package of bioimage.io as a trained model; one of fibseg by fibseg's own weights.
+
+    Another program's network sees one slice, in 8 bits or in the grey values of an 8-bit stack.
+
+    Raises:
+        FibsegError: it is damaged, no 2-D model of classes, needs another program, or its test
+            output is not what it computes.
+    """
+    with closing(Archive(path)) as archive:
+        content = archive.description()
+        package = described_package(archive, content)
+        checkpoint = _own_checkpoint(content)
+        if checkpoint is not None:
+            model = _own_model(archive, package, checkpoint)
+            _tested(archive, package, ProbabilityGraph(model).of_array)
+            return model
+        graph, digest = _graph(archive, package)
+        test_output = _tested(archive, package, graph.run)
+    return _foreign_model(package, graph, digest, test_output)
+
+
+def described_package(archive: Archive, content: dict[str, Any]) -> Package:
+    """Check the description of a package by bioimageio.spec, and that fibseg can run it.
+
+    Raises:
+        FibsegError: it does not fit the format, or is no 2-D model of known steps.
+    """
+    spec = export_library("bioimageio.spec")
+    context = spec.ValidationContext(
+        root=archive.zip, file_name=archive.name, perform_io_checks=False, log_warnings=False
+    )
+    try:
+        model = spec.build_description(content, context=context, format_version="latest")
+    # A validator of another library may meet any value.
+    except Exception as error:
+        raise FibsegError(f"{archive.path}: {archive.name}: {first_line(error)}.") from error
+    if isinstance(model, spec.InvalidDescr):
+        errors = [part for step in model.validation_summary.details for part in step.errors]
+        where = ".".join(map(str, errors[0].loc)) if errors else "it"
+        reason = errors[0].msg if errors else "is invalid"
+        raise FibsegError(
+            f"{archive.path}: {archive.name} does not fit bioimage.io's format: "
+            f"{brief(where)}: {brief(first_line(reason))}."
+        )
+    if model.type != "model":
+        raise FibsegError(f"{archive.path}: a {brief(model.type)} of bioimage.io, and no model.")
+    inputs = [tensor for tensor in model.inputs if not tensor.optional]
+    if len(inputs) != 1 or len(model.outputs) != 1:
+        raise FibsegError(
+            f"{archive.path}: {len(inputs)} inputs and {len(model.outputs)} outputs; expected one "
+            "of each."
+        )
+    package = Package(archive.path, model, inputs[0], model.outputs[0])
+    for tensor in (package.input, package.output):
+        _check_axes(archive.path, tensor)
+    steps = [*package.input.preprocessing, *package.output.postprocessing]
+    unknown = sorted({str(step.id) for step in steps} - _STEPS)
+    if unknown:
+        raise FibsegError(
+            f"{archive.path}: needs {unknown[0]}, which fibseg does not run; expected "
+            f"{', '.join(sorted(_STEPS))}."
+        )
+    return package
+
+
+def _check_axes(path: Path, tensor: Any) -> None:
+    """Refuse a tensor whose axes are not those of a single slice."""
+    axes = tensor_axes(tensor)
+    if sorted(set(axes) - {"N", "C"}) != ["x", "y"] or len(set(axes)) < len(axes):
+        extra = ", ".join(axis for axis in axes if axis not in ("N", "C", "x", "y"))
+        reason = f"the axis {extra}" if extra else f"the axes {', '.join(axes)}"
+        raise FibsegError(
+            f"{path}: {tensor.id} has {reason}; fibseg runs 2-D models, which see single slices."
+        )
+
+
+def _own_checkpoint(content: dict[str, Any]) -> str | None:
+    """Name of fibseg's own weights in a package; None where another program made it."""
+    config = content.get("config")
+    described = config.get("fibseg") if isinstance(config, dict) else None
+    name = described.get("checkpoint") if isinstance(described, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _own_model(archive: Archive, package: Package, name: str) -> TrainedModel:
+    """Load fibseg's own weights of a package, one of its attachments."""
+    digests = {str(file.source): file.sha256 for file in package.model.attachments}
+    if digests.get(name) is None:
+        raise FibsegError(f"{archive.path}: {name!r} is no attachment with a SHA-256.")
+    content = archive.read(name, sha256=digests[name])
+    with tempfile.TemporaryDirectory(prefix="fibseg-") as folder:
+        file = Path(folder) / "best.ckpt"
+        file.write_bytes(content)
+        try:
+            return load_model(file)
+        except FibsegError as error:
+            raise FibsegError(str(error).replace(str(file), f"{archive.path}, {name}")) from error
+
+
+def _graph(archive: Archive, package: Package) -> tuple[OnnxGraph, str]:
+    """Open the ONNX weights of a package; gives their SHA-256, too."""
+    weights = package.model.weights.onnx
+    if weights is None:
+        formats = [name for name, entry in package.model.weights if entry is not None]
+        raise FibsegError(
+            f"{archive.path}: has weights for {', '.join(formats)} alone; fibseg runs onnx."
+        )
+    if weights.external_data is not None:
+        raise FibsegError(f"{archive.path}: keeps weights beside its ONNX file; expected one file.")
+    name = str(weights.source)
+    content = archive.read(name, sha256=weights.sha256)
+    graph = OnnxGraph(content, f"{archive.path}, {name}")
+    return graph, hashlib.sha256(content).hexdigest()
+
+
+def _tested(archive: Archive, package: Package, infer: ArrayNetwork) -> Floats32:
+    """Run a package on its test input; gives the output, which must be that of the package."""
+    arrays = []
+    for tensor in (package.input, package.output):
+        if tensor.test_tensor is None:
+            raise FibsegError(f"{archive.path}: has no test {tensor.id}, so that it is not run.")
+        file = tensor.test_tensor
+        arrays.append(archive.array(str(file.source), file.sha256))
+    given, expected = arrays
+    if given.ndim != len(package.input.axes):
+        raise FibsegError(f"{archive.path}: its test input has {given.ndim} axes.")
+    computed = package.processed(given, infer)
+    if computed.shape != expected.shape:
+        raise FibsegError(
+            f"{archive.path}: its test output is of shape {expected.shape}, but it computes "
+            f"{computed.shape}."
+        )
+    limits = _TOLERANCE + _TOLERANCE * np.abs(expected)
+    # NaN differs from everything.
+    differs = ~(np.abs(computed - expected) <= limits)
+    if differs.mean() > _MOST_DIFFERING:
+        raise FibsegError(
+            f"{archive.path}: what it computes of its test input differs from its test output in "
+            f"{differs.mean():.2%} of the numbers; it is damaged, or needs another program."
+        )
+    return computed
+
+
+def _foreign_model(
+    package: Package, graph: OnnxGraph, digest: str, test_output: Floats32
+) -> TrainedModel:
+    """The model of another program's package, whose classes its test output shows."""
+    network = SliceNetwork(package, graph.run, test_output)
+    side = network.fixed_side
+    windows = {"kind": "whole" if side is None else "blend", "size": side or 0, "loss": None}
+    return TrainedModel(
+        network=RunElsewhere(network.run, digest).eval(),
+        architecture=FOREIGN,
+        arguments={},
+        class_names=network.class_names,
+        label_values=list(range(len(network.class_names))),
+        channels=Channels(),
+        # As they are in a stack of 8 bits; intensity=own brings others to it.
+        grey_range=GreyRange(0.0, 255.0),
+        voxel_sizes=[],
+        patch_size=side or _USUAL_SIDE,
+        precision="32",
+        windows=windows,
+    )
