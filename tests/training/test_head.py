@@ -24,7 +24,7 @@ def with_objects(commands: Commands, ids: bool) -> None:
     if ids:
         labels = tifffile.imread(commands.data / "labels.tif")
         components = cc3d.connected_components(labels == 1, connectivity=26).astype(np.uint32)
-        right = np.arange(labels.shape[2]) >= labels.shape[2] // 2
+        right = np.arange(labels.shape[2]) > np.median(np.nonzero(labels == 1)[2])
         halves = np.where(components > 0, components + 100 * right, 0).astype(np.uint32)
         tifffile.imwrite(commands.folder / "ids.tif", halves)
         text = text.replace("split:", f"instances: {commands.folder / 'ids.tif'}\n    split:")
