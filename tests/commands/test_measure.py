@@ -249,3 +249,14 @@ def test_a_table_as_parquet_needs_pyarrow(
     assert main(["measure", "labels.tif", "--parquet"]) == 2
     assert "needs pyarrow" in capsys.readouterr().err
     assert [path.name for path in Path().iterdir()] == ["labels.tif"]
+
+
+def test_what_is_read_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "labels.tif"
+    write_stack(path, np.ones((3, 4, 5), np.uint8), [20, 5, 5])
+    before = path.read_bytes()
+    for option in ("--instances", "--output"):
+        assert main(["measure", str(path), option, str(path), "--overwrite"]) != 0
+        assert "which is read" in capsys.readouterr().err
+    assert main(["measure", str(path), "--voxel-size", "nan,1,1", "--shape"]) != 0
+    assert path.read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,21 @@ def test_a_job_that_starts_after_the_others_have_finished_reads_nothing(tmp_path
     task = LabellingTask(config_of(tmp_path), tmp_path / "gone" / "0.txt", tmp_path)
     outcome = task.run(None)  # type: ignore[arg-type]
     assert outcome.result.return_value is False and not list(tmp_path.iterdir())
+
+
+def test_one_worker_that_has_finished_is_enough(prediction: Prediction) -> None:
+    """Another one comes too late to be the last, and says no in the same breath."""
+    pool = MadeUpPool(lambda: {0: ended(True), 1: ended(False)})
+    assert prediction.drive(pool, []).status == JobStatus.COMPLETED
+
+
+def test_workers_that_get_nothing_are_not_started_for_ever(
+    prediction: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fibseg.sweeps.labelling._FRUITLESS_PAUSE", 0.0)
+    pool = MadeUpPool(*(partial(lambda k: {k: ended(False)}, k) for k in range(20)))
+    result = prediction.drive(pool, [])
+    assert result.status == JobStatus.FAILED
+    with pytest.raises(FibsegError, match="no slice is free"):
+        result.return_value  # noqa: B018
+    assert pool.counts[-1] < 8

@@ -108,7 +108,8 @@ def run(options: argparse.Namespace) -> None:
     _check_options(options)
     spacing, units = _spacing(stack, options.voxel_size, console)
     # Before the work, since it may take an hour.
-    check_outputs(outputs, options.overwrite)
+    inputs = [options.labels, *([options.classes] if isinstance(options.classes, str) else [])]
+    check_outputs(outputs, options.overwrite, inputs)
     source = _open_classes(stack, options, console)
     objects = _objects(
         stack=stack,
@@ -248,8 +249,11 @@ def _spacing(
             "--voxel-size z,y,x gives it in nm",
         )
         return (1.0, 1.0, 1.0), VOXELS
-    if min(size) <= 0:
-        raise FibsegError(f"--voxel-size: {list(size)}; expected three sizes above 0, in nm.")
+    if not np.isfinite(size).all() or min(size) <= 0 or max(size) > 1e4 * min(size):
+        raise FibsegError(
+            f"--voxel-size: {list(size)}; expected three sizes above 0, in nm, that differ by less "
+            "than a factor of 10000."
+        )
     z, y, x = size
     return (float(z), float(y), float(x)), NANOMETRES
 

@@ -43,10 +43,18 @@ def chosen_outputs(labels: Path, options: argparse.Namespace) -> MeasureOutputs:
     )
 
 
-def check_outputs(outputs: MeasureOutputs, overwrite: bool) -> None:
-    """Check that all files can be written; what a killed process left of them is removed."""
+def check_outputs(outputs: MeasureOutputs, overwrite: bool, inputs: Sequence[str]) -> None:
+    """Check that all files can be written; what a killed process left of them is removed.
+
+    Raises:
+        FibsegError: a file is given twice, exists, or would replace one of the `inputs`.
+    """
     paths = [*outputs.files, *([] if outputs.page is None else [outputs.page])]
     for path in paths:
+        for source in inputs:
+            place = Path(source).resolve()
+            if place in (path.resolve(), *path.resolve().parents):
+                raise FibsegError(f"{path}: is {source}, which is read, or lies in it.")
         if paths.count(path) > 1:
             raise FibsegError(f"{path}: is given twice; give each file another name.")
     clear_leftovers(paths)

@@ -210,7 +210,7 @@ def make_labeller(
         scale=scale,
         turned=config.tta == "d4",
         layers=layers,
-        objects=None if config.instances is None else common_rules(models),
+        objects=None if config.instances is None else common_rules(models).scaled(scale),
     )
     console.print(job_summary(labeller, stack, config))
     return labeller, adaptation, voxel_size

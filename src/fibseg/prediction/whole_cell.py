@@ -64,8 +64,7 @@ def label_stack_into(
         if not session.is_first:
             staging.require(identity)
         elif not staging.begin(identity):
-            console.print(f"{staging.outputs[0].path}: another process has just finished it")
-            return True
+            return _is_made_elsewhere(staging, console)
         else:
             _prepare(
                 staging=staging,
@@ -74,7 +73,8 @@ def label_stack_into(
                 restored=restored or {},
                 console=console,
             )
-            session.share()
+            if not session.share():
+                return _is_made_elsewhere(staging, console)
         done = depth - staging.count_missing()
         if done:
             console.print(f"{done} of {depth} slices are labelled already")
@@ -91,7 +91,8 @@ def label_stack_into(
             kept = staging.finish() if is_last else None
             if kept is not None or not is_last:
                 break
-            session.share()
+            if not session.share():
+                return _is_made_elsewhere(staging, console)
         if kept is not None:
             outside = [kept_slice.outside for kept_slice in kept.values()]
             report_outputs(labeller, outside, staging, console)
@@ -107,6 +108,11 @@ def label_stack_into(
     missing = staging.count_missing()
     console.print(f"{missing} of {depth} slices are missing, which other processes label")
     return False
+
+
+def _is_made_elsewhere(staging: Staging, console: Console) -> bool:
+    console.print(f"{staging.outputs[0].path}: another process has just finished it")
+    return True
 
 
 def _prepare(

@@ -37,6 +37,13 @@ _ONLY_IN_LOG = re.compile(r"---|waiting for a slot|slice \d+ of|\d+ of \d+ slice
 """Begins the lines of a worker that are not shown: the driver counts the slices of all workers."""
 
 
+_FRUITLESS_PAUSE = 10.0
+"""Seconds before a worker is started again where the last one found no free slice."""
+
+_MOST_FRUITLESS = 3
+"""How often that may happen without a slice labelled in between."""
+
+
 @dataclass(frozen=True)
 class LabellingTask:
     """A worker process that labels slices until none is left that no other one has.
@@ -45,11 +52,13 @@ class LabellingTask:
         config: of the prediction.
         log: file that takes what the worker prints; its folder goes with the driver's interest.
         working_directory: where the command was given; paths may be relative to it.
+        joins: whether others have begun; where they have finished meanwhile, nothing is done.
     """
 
     config: PredictConfig
     log: Path
     working_directory: Path
+    joins: bool = False
 
     @property
     def device(self) -> str:
@@ -62,7 +71,8 @@ class LabellingTask:
         try:
             os.chdir(self.working_directory)
             # A job that has waited in a queue until the others had finished.
-            if not self.log.parent.exists():
+            is_over = self.joins and not started_folder(Path(self.config.output)).exists()
+            if is_over or not self.log.parent.exists():
                 return Outcome(JobReturn(status=JobStatus.COMPLETED, _return_value=False))
             with output_to(self.log):
                 print("waiting for a slot", flush=True)
@@ -152,6 +162,7 @@ class Prediction:
         self._running: set[int] = set()
         self._errors: list[str] = []
         self._deaths = 0
+        self._fruitless = 0
         self._is_finished = False
         self._is_none_free = False
         self._keeps_logs = False
@@ -165,16 +176,23 @@ class Prediction:
             while self._start_workers(pool) or self._running:
                 # Without a task at work, where a cluster has no room, the pool does not wait.
                 if not self._running:
-                    time.sleep(1)
+                    time.sleep(_FRUITLESS_PAUSE if self._fruitless else 1)
                 for number, outcome in pool.wait(1.0).items():
                     self._handle(number, outcome)
                 self._show_lines()
                 done = self._count()
                 # Only those count that nothing came of: over days many nodes may leave.
                 self._deaths = self._deaths if done <= last else min(self._deaths, 1)
+                self._fruitless = self._fruitless if done <= last else 0
                 last = done
                 progress.update(max(0, done - before), len(self._running))
                 if self._is_finished:
+                    break
+                if self._fruitless > _MOST_FRUITLESS:
+                    self._errors.append(
+                        f"{self._output}: no slice is free: processes that were started otherwise "
+                        "have the rest and finish it, or the workers do not see its folder"
+                    )
                     break
                 if self._deaths > pool.retries:
                     self._errors.append(
@@ -206,11 +224,12 @@ class Prediction:
         most = max(1, blocks) if is_begun else 1
         # The place of one that failed stays empty: it would fail again.
         slots = pool.slots()
-        wanted = min(most, slots) - len(self._errors)
+        failed = len(self._errors)
+        wanted = min(most, slots - failed) if is_begun else min(most, slots) - failed
         while len(self._running) < wanted:
             log = self.folder / f"{len(self._log_by_number)}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
-            task = LabellingTask(self._config, log, Path.cwd())
+            task = LabellingTask(self._config, log, Path.cwd(), joins=is_begun)
             number = pool.start(task)
             self._log_by_number[number] = log
             self._running.add(number)
@@ -229,8 +248,10 @@ class Prediction:
             # Not `return_value`, which raises the error of a failed job.
             self._errors.append(str(outcome.result._return_value))
         else:
-            self._is_finished = outcome.result.return_value
+            # Others may say no in the same breath: the last one alone makes the output.
+            self._is_finished |= bool(outcome.result.return_value)
             self._is_none_free = True
+            self._fruitless += not self._running
 
     def _show_lines(self) -> None:
         """Print what the workers have printed, each line once for all of them."""

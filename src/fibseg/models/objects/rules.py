@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fibseg.arrays import IGNORE
@@ -34,6 +34,14 @@ class ObjectRules:
     overlap: float = 0.5
     smallest: int = 1
     slices: int = 0
+
+    def scaled(self, scale: tuple[float, float]) -> ObjectRules:
+        """Give the rules for a stack whose slices a scale (rows, columns) makes those of the model.
+
+        >>> ObjectRules("none", ["a"], smallest=100).scaled((2.0, 2.0)).smallest
+        25
+        """
+        return replace(self, smallest=max(1, round(self.smallest / (scale[0] * scale[1]))))
 
 
 def has_object_rules(value: Any) -> bool:

@@ -88,7 +88,7 @@ class KeptPages:
         try:
             with tifffile.TiffFile(path) as file:
                 yield file.pages[self._number].aspage()
-        except OSError:
+        except (OSError, MemoryError):
             raise
         # Decoders raise many kinds of exceptions on damaged bytes.
         except Exception as error:

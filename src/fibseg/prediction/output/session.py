@@ -65,16 +65,14 @@ class StackSession:
     ) -> None:
         os.close(self._descriptor)
 
-    def share(self) -> None:
-        """Let other processes in, once the work is prepared.
-
-        Raises:
-            FileNotFoundError: one of them was so quick that the folder is gone.
-        """
+    def share(self) -> bool:
+        """Let other processes in; False where one was so quick that the outputs are made."""
         while not self._takes(fcntl.LOCK_SH):
             # Another process came in between, and prepares what is prepared already.
-            self._path.stat()
+            if not self._path.exists():
+                return False
             time.sleep(_PAUSE_SECONDS)
+        return True
 
     def is_last(self) -> bool:
         """Whether no other process is at work any more; this one then holds the lock alone."""

@@ -83,13 +83,16 @@ class Staging:
         if self._identity_file.exists():
             self.require(identity)
             if not self._stores.resume(identity):
+                # First of all: a note of a slice whose store is gone would be a slice of zeros.
                 self._forget_all()
+                self._stores.create()
             return True
         if self._seen != [mark_of(output.path) for output in self.outputs]:
             self.remove()
             return False
         # A kill during `remove` leaves slices of an unknown model.
         self._forget_all()
+        self._stores.remove()
         with write_errors_named(self._identity_file):
             self._stores.create()
             write_whole(self._identity_file, json.dumps(identity))
@@ -135,7 +138,10 @@ class Staging:
         slices = {}
         for path in slice_files(self.folder):
             try:
-                slices[int(path.stem)] = self._kept_slice(path)
+                z = int(path.stem)
+                if not self._stores.has(z):
+                    raise ValueError("a chunk is missing")
+                slices[z] = self._kept_slice(path)
             # What tifffile and json raise on a file that was cut off.
             except (OSError, ValueError, KeyError, IndexError):
                 path.unlink(missing_ok=True)

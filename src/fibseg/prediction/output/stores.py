@@ -33,15 +33,18 @@ class StartedStores:
         return folder / "store" if k == 0 else folder
 
     def create(self) -> None:
-        """Make the stores, in which every slice is missing."""
-        for k in self._outputs:
-            self._create(k)
-
-    def _create(self, k: int) -> None:
-        output = self._outputs[k]
-        with writing(output.path):
-            output.path.parent.mkdir(parents=True, exist_ok=True)
-            create_store(self.path(k), self._extent.header(output), output.path.stem)
+        """Make the stores that are not there, in which every slice is missing."""
+        for k, output in self._outputs.items():
+            place = self.path(k)
+            if place.exists():
+                continue
+            with writing(output.path):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                # Half a store, as after a kill, must not pass for a whole one.
+                partial = place.with_name(f"{place.name}.new.partial")
+                remove(partial)
+                create_store(partial, self._extent.header(output), output.path.stem)
+                os.replace(partial, place)
 
     def resume(self, identity: dict[str, Any]) -> bool:
         """Find the stores again; whether all of them still hold the slices that they held.
@@ -49,16 +52,17 @@ class StartedStores:
         A process may have been killed while they took their names, one after the other. Those that
         were made by this `identity` lose them again.
         """
-        are_whole = True
         for k, output in self._outputs.items():
             if self.path(k).exists():
                 continue
-            if notes_of(output.path).get("identity") == identity:
-                os.replace(output.path, self.path(k))
-            else:
-                are_whole = False
-                self._create(k)
-        return are_whole
+            if notes_of(output.path).get("identity") != identity:
+                return False
+            os.replace(output.path, self.path(k))
+        return True
+
+    def has(self, z: int) -> bool:
+        """Whether every store has the chunks of slice z."""
+        return all(self._slices_of(k).has(z) for k in self._outputs)
 
     def write(self, z: int, layers: Sequence[Pixels]) -> None:
         """Write slice z, (H, W) in each output, those in other formats left out."""

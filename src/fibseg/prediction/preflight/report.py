@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -38,16 +39,28 @@ def report_needs(
         # Not the first slice: stacks often begin with empty ones.
         needs = tried(labeller, stack, missing[len(missing) // 2], staging.outputs)
     # A failed trial ends no prediction: what is wrong is reported by the prediction itself.
-    except (FibsegError, OSError, RuntimeError):
+    except (FibsegError, OSError, RuntimeError) as error:
+        console.print(f"what this will take is not known: {error}")
         return
-    depth = stack.shape[0]
-    written = sum(
-        # Slices that are kept in files are written again into the output.
-        size * (len(missing) + (depth if in_files(output) else 0))
-        for size, output in zip(needs.disk, staging.outputs, strict=True)
-    )
+    by_disk: dict[int, tuple[Path, float]] = {}
+    for size, output in zip(needs.disk, staging.outputs, strict=True):
+        place = output.path.absolute().parent
+        # Slices that are kept in files lie beside the labels, and are written again at the end.
+        _add(by_disk, place, size * (stack.shape[0] if in_files(output) else len(missing)))
+        if in_files(output):
+            _add(by_disk, staging.folder.absolute(), size * len(missing))
+    written = sum(size for _, size in by_disk.values())
     console.print(sentence_of(needs, len(missing), written))
-    require_disk(staging.folder, written, "the labels")
+    for place, size in by_disk.values():
+        require_disk(place, size, "the labels")
+
+
+def _add(by_disk: dict[int, tuple[Path, float]], place: Path, size: float) -> None:
+    """Add bytes to those of the disk on which a folder lies, or will lie."""
+    existing = next(path for path in (place, *place.parents) if path.exists())
+    disk = existing.stat().st_dev
+    _, before = by_disk.get(disk, (place, 0.0))
+    by_disk[disk] = (place, before + size)
 
 
 def sentence_of(needs: Needs, slices: int, written: float) -> str:

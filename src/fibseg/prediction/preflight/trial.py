@@ -41,6 +41,9 @@ FILTER_BYTES = 80
 WORKER_BYTES = 120_000_000
 """Memory of a process that filters, beside its trees."""
 
+OBJECT_BYTES = 28
+"""Bytes of memory a pixel that components, seeds and watersheds of a slice take."""
+
 DISK_BLOCK = 4096
 """Bytes by which file systems hand out room."""
 
@@ -186,7 +189,9 @@ def _memory(labeller: Labeller, shape: tuple[int, ...]) -> float:
     peak = re.search(r"VmHWM:\s+(\d+) kB", status)
     memory = float(peak[1]) * 1024 if peak else 0.0
     memory += MOST_WAITING * channels * pixels
-    if labeller.layers or labeller.windows.kind == "blend":
+    if labeller.objects is not None:
+        memory += OBJECT_BYTES * pixels
+    if labeller.layers or labeller.windows.kind == "blend" or labeller.has_maps:
         # Scores of all classes of a slice, and their copy.
         memory += 8 * len(labeller.models[0].class_names) * pixels
     has_filter = any(areas for _, areas, _ in sources) and labeller.compute.processes > 1

@@ -47,10 +47,12 @@ def _pass(
 ) -> None:
     """Lower the squared distances `nearest` (N + 1, K + 1) to voxels of the slices before."""
     step, *sides = objects.spacing
+    # What lies in an object is of its class, whatever the labels say.
+    of_object = np.concatenate([[0], objects.measures.class_index])
     gone = np.full((nearest.shape[1], *objects.shape[1:]), np.inf, np.float32)
     for z in order:
         numbers = objects.read(z)
-        classes = read_classes(z)
+        classes = np.where(numbers > 0, of_object[numbers], read_classes(z))
         gone += step
         inside = np.flatnonzero(numbers)
         of_voxel = numbers.ravel()[inside]

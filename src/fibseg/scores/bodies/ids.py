@@ -77,13 +77,14 @@ class _Rows:
     Attributes:
         row_of: id -> row.
         table: (at least N,) voxels, boxes and sums of positions.
-        class_counts: (at least N, 256) voxels by class; (N, 0) without classes.
+        class_counts: (at least N, K + 1) voxels by class, as far as classes were met; one column
+            without any.
     """
 
     def __init__(self) -> None:
         self.row_of: dict[int, int] = {}
         self.table = np.zeros(0, _ROW)
-        self.class_counts = np.zeros((0, 256), np.int64)
+        self.class_counts = np.zeros((0, 1), np.int64)
 
     def add(self, z: int, ids: Pixels, classes: Pixels | None) -> None:
         """Add a slice (H, W)."""
@@ -94,7 +95,7 @@ class _Rows:
         # By first voxels and not by ids, which another program may have dealt out anew.
         for k in np.argsort(first).tolist():
             self.row_of.setdefault(int(values[k]), len(self.row_of))
-        self._grow()
+        self._grow(1 if classes is None else int(classes.max()) + 1)
         rows = np.array([self.row_of[value] for value in values.tolist()])
         counts = np.bincount(inverse)
         of_slice = self.table[rows]
@@ -107,7 +108,9 @@ class _Rows:
         if classes is not None:
             np.add.at(self.class_counts, (rows[inverse], classes[y, x]), 1)
 
-    def _grow(self) -> None:
+    def _grow(self, columns: int) -> None:
+        more_columns = max(0, columns - self.class_counts.shape[1])
+        self.class_counts = np.pad(self.class_counts, ((0, 0), (0, more_columns)))
         missing = len(self.row_of) - len(self.table)
         if missing <= 0:
             return
@@ -116,9 +119,7 @@ class _Rows:
         more["low"] = 2**62
         more["high"] = -1
         self.table = np.concatenate([self.table, more])
-        self.class_counts = np.concatenate(
-            [self.class_counts, np.zeros((len(more), 256), np.int64)]
-        )
+        self.class_counts = np.pad(self.class_counts, ((0, len(more)), (0, 0)))
 
 
 def _numbers(ids: Pixels, ordered: NDArray[np.integer], numbers: Ints) -> Numbers:
@@ -134,7 +135,7 @@ def _numbers(ids: Pixels, ordered: NDArray[np.integer], numbers: Ints) -> Number
 
 
 def _classes(counts: Ints) -> Ints:
-    """Choose the class of N objects by their voxels (N, 256) of each class."""
+    """Choose the class of N objects by their voxels (N, K + 1) of each class."""
     counts = counts.copy()
     counts[:, 0] = 0
     # The first of equal ones; class 1 where an object has none.

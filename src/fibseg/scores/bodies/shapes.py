@@ -103,11 +103,12 @@ class _Sums:
         of_voxel = numbers[y, x]
         positions = np.stack([np.full(len(y), z), y, x], axis=1) - self._centre[of_voxel]
         positions = positions * self._spacing
-        count = len(self._moments)
+        # The objects of the slice alone: a stack may have a hundred thousand others.
+        here, of_voxel = np.unique(of_voxel, return_inverse=True)
         for a in range(3):
             for b in range(a, 3):
                 products = positions[:, a] * positions[:, b]
-                self._moments[:, a, b] += np.bincount(of_voxel, products, minlength=count)
+                self._moments[here, a, b] += np.bincount(of_voxel, products, minlength=len(here))
 
     def add_faces(self, numbers: Ints, classes: Ints, pairs: Floats) -> None:
         """Add faces between the voxels of each cube of two slices (2, H, W)."""
@@ -119,17 +120,25 @@ class _Sums:
         mixed = np.logical_or.reduce([view != views[0] for view in views[1:]])
         corners = np.stack([view[mixed] for view in views])
         kinds = np.stack([classes[part][mixed] for part in parts])
-        count, columns = self.contact.shape
+        columns = self.contact.shape[1]
+        here, local = np.unique(corners, return_inverse=True)
+        local = local.reshape(corners.shape)
+        count = len(here)
+        surface = np.zeros(count)
+        contact = np.zeros((count, columns))
         for first, second in combinations(range(len(_CORNERS)), 2):
             differ = corners[first] != corners[second]
             for inside, outside in ((first, second), (second, first)):
-                here = differ & (corners[inside] != _NO_OBJECT)
-                of_face = corners[inside][here]
+                chosen = differ & (corners[inside] != _NO_OBJECT)
+                of_face = local[inside][chosen]
                 area = pairs[first, second]
-                self.surface += area * np.bincount(of_face, minlength=count)
-                touched = of_face * columns + kinds[outside][here]
+                surface += area * np.bincount(of_face, minlength=count)
+                touched = of_face * columns + kinds[outside][chosen]
                 hits = np.bincount(touched, minlength=count * columns)
-                self.contact += area * hits.reshape(count, columns)
+                contact += area * hits.reshape(count, columns)
+        is_object = here != _NO_OBJECT
+        self.surface[here[is_object]] += surface[is_object]
+        self.contact[here[is_object]] += contact[is_object]
 
     def axes(self) -> Floats:
         """Compute the principal axes (N, 3)."""

@@ -99,6 +99,12 @@ class StoreSlices:
         """Read slice z (H, W), which is written."""
         return np.asarray(self._levels[0][z])
 
+    def has(self, z: int) -> bool:
+        """Whether all chunks of slice z are there, in full resolution."""
+        rows, columns = self._levels[0].cdata_shape[1:]
+        chunks = (self._path / "0" / str(z)).glob("*/*")
+        return sum(1 for _ in chunks) == rows * columns
+
     def clear(self, z: int) -> None:
         """Delete the chunks of slice z, and what a process that was killed left beside them."""
         for level, (step_z, _, _) in enumerate(self._steps):
