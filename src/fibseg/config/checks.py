@@ -61,7 +61,9 @@ def model_checks(config: TrainConfig) -> list[Check]:
             lambda head: head == "none" or bool(instance_classes(config.data)),
             "none without a class of instances: true in data.classes",
         )
-        return [*checks, Check("model.head", model.head, objects)]
+        # A kind of model may learn no maps of objects.
+        heads = [model.head] if "head" in kind.keys else []
+        return [*checks, *(Check("model.head", head, objects) for head in heads)]
     # A forest classifies pixels of whole slices, and scikit-learn's seeds have 32 bits.
     whole = Rule(lambda _: not config.channels.by_patch, "slice with this model")
     nothing = Rule(lambda value: value is None, "null with this model")
