@@ -110,13 +110,13 @@ class Planted:
 
     def __call__(self) -> None:
         """Put the fault in the place of what makes files appear whole."""
-        from fibseg.commands import measure
+        from fibseg.commands import measure_outputs
 
         @contextmanager
         def writing_in_place(paths: list[Path]) -> Iterator[list[Path]]:
             yield paths
 
-        measure.replacing_together = writing_in_place
+        measure_outputs.replacing_together = writing_in_place
         self.order()
 
 
