@@ -38,7 +38,7 @@ PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 check: lint
 	$(PYTEST) --numprocesses 2 -m 'not slow'
 
-# Before each push: about 9 minutes on two cores.
+# Before each push: about 10 minutes on two cores.
 test: lint
 	$(PYTEST) --numprocesses 3 --durations=10
 
