@@ -26,7 +26,7 @@ from fibseg.data.slices import load_slices
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.machine import Compute, choose_device, set_threads
 from fibseg.models.trained import TrainedModel, load_model
-from fibseg.prediction.instances.blocks import objects_of_slices
+from fibseg.prediction.instances.blocks import objects_of_slices, slice_maps
 from fibseg.prediction.slices import model_channels, predict_slices
 from fibseg.prediction.windows import chosen_windows
 from fibseg.runs.directory import RunDirectory
@@ -94,9 +94,7 @@ def scored(model: TrainedModel, slices: Sequence[AnnotatedSlice]) -> InstanceFig
         model=model,
         places=[entry.place for entry in slices],
         labels=labels,
-        channels=channels,
-        windows=windows,
-        compute=compute,
+        maps=slice_maps(model, channels, windows, compute),
     )
     classes = {name: list(model.class_names).index(name) for name in model.objects.classes}
     blocks = score_annotated_objects(slices, labels, classes, objects)["blocks"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,11 @@ from hydra.core.global_hydra import GlobalHydra
 import fibseg as fs
 from fibseg import machine
 from fibseg.config.calls import composed_run
+from fibseg.models.checkpoints import load_whole
+from fibseg.models.trained import save_model
 from fibseg.stack import open_stack, write_stack
 from tests.support import TINY, Commands
+from tests.support.models import trained
 
 SETTINGS = {
     "training.epochs": 1,
@@ -188,3 +192,17 @@ def test_hydra_of_the_caller_stays(tmp_path: Path) -> None:
     with composed_run("phantom", {"machine.runs": str(tmp_path)}):
         assert GlobalHydra.instance().hydra is not None
     assert GlobalHydra.instance().hydra is before
+
+
+def test_a_file_of_another_program_labels_a_stack_by_its_path(tmp_path: Path) -> None:
+    """As predict.py takes it; a network of the library is not needed."""
+    packages = pytest.importorskip("tests.support.packages", reason="no onnx here")
+    model = trained([], 1)
+    save_model(model, tmp_path / "best.ckpt")
+    content = load_whole(tmp_path / "best.ckpt")
+    del content["weights"]
+    metadata = {"fibseg": json.dumps(content)}
+    slopes = [[0.0], [0.01], [-0.01]]
+    (tmp_path / "model.onnx").write_bytes(packages.linear_graph(slopes, "Softmax", metadata))
+    labels = fs.predict(tmp_path / "model.onnx", np.full((2, 40, 50), 9, np.uint8), device="cpu")
+    np.testing.assert_array_equal(labels, np.full((2, 40, 50), 7))

@@ -23,9 +23,17 @@ from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.preflight import activations, trial
 from fibseg.prediction.preflight.activations import LiveBytes, activation_bytes, affordable
 from fibseg.prediction.preflight.report import report_needs
-from fibseg.prediction.preflight.trial import tried
+from fibseg.prediction.preflight.trial import Needs, tried
 from fibseg.prediction.windows import windows_of
-from tests.support.labelling import CPU, label_into, labeller, random_image, stack_of, staged
+from tests.support.labelling import (
+    CPU,
+    IMAGE_SHAPE,
+    label_into,
+    labeller,
+    random_image,
+    stack_of,
+    staged,
+)
 from tests.support.models import SMALL_NETWORKS, trained
 
 
@@ -148,3 +156,49 @@ def test_what_goes_on_side_by_side_takes_the_time_of_the_slowest(
         monkeypatch.setattr(trial, "cores", lambda count=count: count)
         needs = tried(filtering, stack, 5, [Output(Path("out.tif"), "uint8", {})])
         assert needs.seconds == pytest.approx(seconds, abs=1.5)
+
+
+def test_a_trial_that_fails_is_said_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+
+    def fails(*_: object) -> None:
+        raise OSError("no room for temporary files")
+
+    monkeypatch.setattr("fibseg.prediction.preflight.report.tried", fails)
+    report_needs(
+        staging=staged(tmp_path / "out.tif"),
+        labeller=labeller(unet()),
+        stack=stack_of(random_image()),
+        missing=range(12),
+        console=Console(file=stream, width=300),
+    )
+    assert stream.getvalue() == "what this will take is not known: no room for temporary files\n"
+
+
+def test_each_disk_is_asked_for_its_own_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TIFF beside a Zarr store on another disk."""
+    asked: dict[Path, float] = {}
+    report = "fibseg.prediction.preflight.report"
+    monkeypatch.setattr(
+        f"{report}.require_disk", lambda place, size, _: asked.update({place: size})
+    )
+    monkeypatch.setattr(f"{report}.tried", lambda *_: Needs(1.0, 1e9, [1000.0, 10.0]))
+    monkeypatch.setattr(f"{report}._disk", lambda place: "b" in place.parts)
+    outputs = [
+        Output(tmp_path / "a" / "out.tif", "uint8", {}),
+        Output(tmp_path / "b" / "out.zarr", "uint8", {}),
+    ]
+    report_needs(
+        staging=Staging(outputs, IMAGE_SHAPE, None),
+        labeller=labeller(unet()),
+        stack=stack_of(random_image()),
+        missing=range(5),
+        console=Console(quiet=True),
+    )
+    # Five slices kept in files, and all in the output.
+    depth = IMAGE_SHAPE[0]
+    assert sorted(asked.values()) == [50.0, 1000.0 * (5 + depth)]

@@ -186,3 +186,17 @@ def test_workers_that_get_nothing_are_not_started_for_ever(
     with pytest.raises(FibsegError, match="no slice is free"):
         result.return_value  # noqa: B018
     assert pool.counts[-1] < 8
+
+
+def test_a_bad_node_does_not_take_the_place_of_the_last_block(
+    prediction: Prediction, tmp_path: Path
+) -> None:
+    failed = failed_outcome(FibsegError("torch sees no GPU."))
+    finish_slices(tmp_path, 0)
+
+    def all_but_one_block() -> dict[int, Outcome | str]:
+        finish_slices(tmp_path, DEPTH - 1)
+        return {0: failed, 1: ended(False), 2: ended(False)}
+
+    pool = MadeUpPool(all_but_one_block, lambda: {3: ended(True)})
+    assert prediction.drive(pool, []).status == JobStatus.COMPLETED

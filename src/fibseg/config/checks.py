@@ -56,14 +56,18 @@ def model_checks(config: TrainConfig) -> list[Check]:
         has_start = bool(model.pretrained or model.weights or config.init_from)
         started = Rule(lambda count: count == 0 or has_start, "0 without weights to start from")
         checks.append(Check("model.frozen_epochs", model.frozen_epochs, started))
-    if kind.by_gradient:
+    if "head" in kind.keys:
         objects = Rule(
             lambda head: head == "none" or bool(instance_classes(config.data)),
             "none without a class of instances: true in data.classes",
         )
-        # A kind of model may learn no maps of objects.
-        heads = [model.head] if "head" in kind.keys else []
-        return [*checks, *(Check("model.head", head, objects) for head in heads)]
+        checks.append(Check("model.head", model.head, objects))
+    return checks if kind.by_gradient else [*checks, *_checks_without_gradient(config)]
+
+
+def _checks_without_gradient(config: TrainConfig) -> list[Check]:
+    """Checks of what only networks can be asked for."""
+    kind = config.kind
     # A forest classifies pixels of whole slices, and scikit-learn's seeds have 32 bits.
     whole = Rule(lambda _: not config.channels.by_patch, "slice with this model")
     nothing = Rule(lambda value: value is None, "null with this model")
@@ -73,7 +77,6 @@ def model_checks(config: TrainConfig) -> list[Check]:
     flat = Rule(lambda context: context == 0, "0 with this model")
     small = Rule(lambda seed: seed < 2**32, "below 2^32 with this model")
     return [
-        *checks,
         Check("filter.scope", config.filter.scope, whole),
         Check("init_from", config.init_from, nothing),
         Check("filter.areas", config.filter.areas, unfiltered),

@@ -130,7 +130,7 @@ def _labeller(
     from rich.console import Console
 
     from fibseg.machine import Compute, choose_device
-    from fibseg.models.trained import load_model
+    from fibseg.models.foreign.opening import open_model
     from fibseg.prediction.adaptation import adapted
     from fibseg.prediction.ensemble import common_precision, common_windows
     from fibseg.prediction.labeller import Labeller
@@ -143,7 +143,7 @@ def _labeller(
         Check("adapt", adapt, ADAPTATION),
     )
     if isinstance(model, str | Path):
-        model = load_model(find_checkpoint(Path(model)))
+        model = open_model(find_checkpoint(Path(model)))
     _, height, width = image.shape
     defaults = configuration.predict_defaults()
     chosen = choose_device(device)

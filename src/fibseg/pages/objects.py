@@ -50,12 +50,13 @@ def write_object_page(
             if column not in _WITHOUT_CHART and not column.startswith("centre_")
         ]
         figures = "".join(charts) or '<p class="note">no object</p>'
-        parts.append(f"<h2>{html.escape(name)}: {rows.sum()} objects</h2>{figures}")
+        parts.append(f"<h2>{html.escape(name)}: {_count_text(int(rows.sum()))}</h2>{figures}")
     sentences = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
     write_whole(
         path,
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{asset('comparison.css')} figure {{ display: inline-block; }}"
+        f"<style>{asset('comparison.css')} figure {{ display: inline-block; vertical-align: top;"
+        f" width: {_WIDTH}px; margin: 0 1.5em 1.5em 0; }}"
         " figcaption { font-size: .9em; } text { font-size: 11px; fill: currentColor; }</style>"
         f"<h1>{html.escape(title)}</h1>{sentences}{''.join(parts)}</html>\n",
     )
@@ -78,18 +79,19 @@ def _histogram(column: str, values: Floats, class_index: int) -> str:
         for k, count in enumerate(counts.tolist())
     )
     middle = len(edges) // 2
+    marks = [(0.0, "start", edges[0]), (middle * width, "middle", edges[middle])]
+    marks.append((float(_WIDTH), "end", edges[-1]))
+    if len(counts) == 1:
+        marks = [(_WIDTH / 2, "middle", known[0])]
     ticks = "".join(
         f'<text x="{place:.0f}" y="{room + 14}" text-anchor="{anchor}">{edge:.3g}</text>'
-        for place, anchor, edge in (
-            (0, "start", edges[0]),
-            (middle * width, "middle", edges[middle]),
-            (_WIDTH, "end", edges[-1]),
-        )
+        for place, anchor, edge in marks
     )
     scale = ", logarithmic" if is_logarithmic else ""
+    name = column.replace("_", " ").replace(" um3", ", µm³").replace(" um2", ", µm²")
     caption = (
-        f"{column.replace('_', ' ')}{scale}: median {np.median(known):.4g}, "
-        f"mean {known.mean():.4g}, {len(known)} objects"
+        f"{name.replace(' nm', ', nm')}{scale}: median {np.median(known):.4g}, "
+        f"mean {known.mean():.4g}, {_count_text(len(known))}"
     )
     return (
         f'<figure><svg width="{_WIDTH}" height="{_HEIGHT}" role="img" '
@@ -97,6 +99,10 @@ def _histogram(column: str, values: Floats, class_index: int) -> str:
         f'<line x1="0" x2="{_WIDTH}" y1="{room}" y2="{room}" stroke="currentColor"/>{ticks}</svg>'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
+
+
+def _count_text(count: int) -> str:
+    return f"{count} {'object' if count == 1 else 'objects'}"
 
 
 def _edges(values: Floats) -> tuple[Floats, bool]:

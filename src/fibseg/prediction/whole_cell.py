@@ -105,6 +105,9 @@ def label_stack_into(
             staging.remove()
             rest = "nothing is written"
         _require_all([failed.z for failed in unreadable], unreadable, rest)
+    # The last process may have finished in the meantime.
+    if not staging.folder.exists():
+        return _is_made_elsewhere(staging, console)
     missing = staging.count_missing()
     console.print(f"{missing} of {depth} slices are missing, which other processes label")
     return False

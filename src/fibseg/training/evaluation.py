@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -98,12 +98,11 @@ def label_by_model(
         compute: what the network computes with.
         settled: takes "windows" and "decision", as scores.json names them.
     """
-    from fibseg.prediction.instances.blocks import objects_of_slices
+    from fibseg.prediction.instances.blocks import objects_of_slices, slice_maps
     from fibseg.prediction.instances.choice import with_object_rules
     from fibseg.prediction.slices import model_channels, predict_slices
     from fibseg.prediction.windows import chosen_windows, windows_of
 
-    console = run.console
     finished = model
     # Those of the paper, which need no check; of a forest, those that give what all others give.
     windows = windows_of(model, model.kind.windows[0])
@@ -124,35 +123,27 @@ def label_by_model(
                 settled["windows"] = windows.kind
             assert finished.decision is not None
             settled["decision"] = finished.decision.described(finished.class_names)
-        progress = track(
-            channels,
-            f"scoring {split}",
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        labels = list(predict_slices(finished, progress, windows, compute))
+        followed = _followed(channels, split, run.console)
+        labels = list(predict_slices(finished, followed, windows, compute))
+        maps = slice_maps(finished, channels, windows, compute)
         if split == "validation":
-            finished = with_object_rules(
-                model=finished,
-                slices=slices,
-                labels=labels,
-                channels=channels,
-                windows=windows,
-                compute=compute,
-            )
+            finished = with_object_rules(finished, slices, labels, maps)
             keep_settled(model=finished, run=run, channels=channels, labels=labels, compute=compute)
-        objects = objects_of_slices(
-            model=finished,
-            places=[annotated.place for annotated in slices],
-            labels=labels,
-            channels=channels,
-            windows=windows,
-            compute=compute,
-        )
-        return labels, objects
+        places = [annotated.place for annotated in slices]
+        return labels, objects_of_slices(finished, places, labels, maps)
 
     return label
+
+
+def _followed(channels: Sequence[UInt8], split: str, console: Console) -> Iterable[UInt8]:
+    """Show how many slices of a split are scored, in a terminal."""
+    return track(
+        channels,
+        f"scoring {split}",
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
 
 
 def settled_model(

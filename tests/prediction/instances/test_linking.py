@@ -10,6 +10,7 @@ import cc3d
 import numpy as np
 import pytest
 
+from fibseg.models.objects import ObjectRules
 from fibseg.prediction.instances import linked_slices, slice_objects
 from tests.support.instances import RULES, noise, random_slices, same_partition, slowly_linked
 
@@ -90,3 +91,14 @@ def test_memory_does_not_grow_with_the_depth() -> None:
 
     peak(3)  # imports
     assert peak(400) < 1.05 * peak(40)
+
+
+def test_four_hundred_slices_have_the_components_of_the_whole_stack() -> None:
+    values = noise((400, 40, 48), 3, seed=4)
+    labels = (values > values.std()).astype(np.uint8)
+    objects = np.stack([slice_objects(page, None, [1], 0.5) for page in labels])
+    links = linked_slices(zip(labels, objects, strict=True), ObjectRules("none", ["a"]))
+    result = np.stack([links.numbered(z, page) for z, page in enumerate(objects)])
+    expected, count = cc3d.connected_components(labels, connectivity=26, return_N=True)
+    assert links.count == count > 20
+    assert same_partition(result, expected)

@@ -47,3 +47,18 @@ def test_things_that_touch_are_a_voxel_apart() -> None:
     distances = measure_distances(objects, 3, classes.__getitem__)
     assert distances[0, 1] == 4 and distances[1, 2] == 20
     assert distances[0, 2] == pytest.approx(np.hypot(20, 8))
+
+
+def test_what_lies_in_an_object_is_of_its_class() -> None:
+    """A wrong label within an object is not the nearest voxel of another class."""
+    ids = np.zeros((4, 8, 30), int)
+    ids[1:3, 2:6, 2:8] = 7
+    classes = np.where(ids > 0, 1, 0).astype(np.uint8)
+    classes[1:3, 2:6, 20:24] = 2
+    objects = objects_in(ids, (1.0,) * 3, read_classes=classes.__getitem__)
+    expected = measure_distances(objects, 2, classes.__getitem__)
+    noisy = classes.copy()
+    noisy[1, 3, 4] = 2
+    result = measure_distances(objects, 2, noisy.__getitem__)
+    assert expected[0, 1] == 13
+    np.testing.assert_array_equal(result, expected)

@@ -45,7 +45,7 @@ class ObjectDoubts:
         self._annotated: list[int] = []
         self._touching: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._unknown = 0
-        self._last: ObjectNumbers | None = None
+        self._last: tuple[ObjectNumbers, ObjectNumbers] | None = None
 
     def add(self, z: int, objects: ObjectNumbers, of_class: Mask) -> None:
         """Add the objects (H, W) of slice z, where `of_class` (H, W) is true."""
@@ -65,24 +65,27 @@ class ObjectDoubts:
         self._pieces.places += list(zip(rows.tolist(), columns.tolist(), strict=True))
         pieces[pieces > 0] += base
         follows = self._annotated and self._annotated[-1] == z - 1
-        if self._last is not None and follows and self._last.shape == pieces.shape:
-            self._link(self._last, pieces)
+        if self._last is not None and follows and self._last[0].shape == pieces.shape:
+            self._link(self._last, (pieces, numbers))
         self._annotated.append(z)
-        self._last = pieces
+        self._last = (pieces, numbers)
 
     def _add_touching(self, z: int, upper: ObjectNumbers, lower: ObjectNumbers) -> None:
-        touch = (upper != lower) & (upper > 0) & (lower > 0)
-        places = np.argwhere(touch)
-        for row, column in places.tolist():
-            pair = sorted((int(upper[row, column]), int(lower[row, column])))
-            self._touching.setdefault((pair[0], pair[1]), (z, row, column))
+        rows, columns = np.nonzero((upper != lower) & (upper > 0) & (lower > 0))
+        ends = np.sort(np.stack([upper[rows, columns], lower[rows, columns]]), axis=0)
+        pairs, first = np.unique(ends, axis=1, return_index=True)
+        for (low, high), k in zip(pairs.T.tolist(), first.tolist(), strict=True):
+            self._touching.setdefault((low, high), (z, int(rows[k]), int(columns[k])))
 
-    def _link(self, upper: ObjectNumbers, lower: ObjectNumbers) -> None:
-        """Note pieces of one object that share a place in two slices."""
-        both = (upper > 0) & (lower > 0)
-        pairs = np.unique(np.stack([upper[both], lower[both]]), axis=1).astype(np.int64)
-        objects = np.array([0, *self._pieces.objects])
-        self._pieces.pairs.append(pairs[:, objects[pairs[0]] == objects[pairs[1]]])
+    def _link(
+        self,
+        above: tuple[ObjectNumbers, ObjectNumbers],
+        below: tuple[ObjectNumbers, ObjectNumbers],
+    ) -> None:
+        """Note pieces of one object that share a place in two slices, each (pieces, objects)."""
+        both = (above[1] == below[1]) & (above[1] > 0)
+        pairs = np.unique(np.stack([above[0][both], below[0][both]]), axis=1)
+        self._pieces.pairs.append(pairs.astype(np.int64))
 
     def notes(self) -> Iterator[str]:
         """Say how many objects there are, and which touch."""
@@ -107,22 +110,18 @@ class ObjectDoubts:
         objects = np.array(pieces.objects, np.int64)
         parted: list[str] = []
         apart: list[str] = []
-        for number in np.unique(objects).tolist():
-            groups = np.unique(owner[objects == number])
+        # Pieces object by object, in the order of the slices.
+        order = np.argsort(objects, kind="stable")
+        for members in np.split(order, np.flatnonzero(np.diff(objects[order])) + 1):
+            groups = [members[owner[members] == group] for group in np.unique(owner[members])]
             if len(groups) < 2:
                 continue
-            spans = sorted(
-                (int(slices[owner == group].min()), int(slices[owner == group].max()))
-                for group in groups
-            )
+            spans = sorted((int(slices[group[0]]), int(slices[group[-1]])) for group in groups)
             gap = next(
                 ((a[1], b[0]) for a, b in pairwise(spans) if a[1] < b[0]),
                 None,
             )
-            where = [
-                (int(slices[first]), *pieces.places[first])
-                for first in (int(np.flatnonzero(owner == group)[0]) for group in groups[:2])
-            ]
+            where = [(int(slices[group[0]]), *pieces.places[group[0]]) for group in groups[:2]]
             if gap is not None and self._is_annotated_between(*gap):
                 parted.append(
                     f"the one at {where[0]} ends in slice {gap[0]} and is back in {gap[1]}"

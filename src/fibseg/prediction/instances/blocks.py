@@ -73,9 +73,7 @@ def objects_of_slices(
     model: TrainedModel,
     places: Sequence[Place],
     labels: Sequence[UInt8],
-    channels: Sequence[UInt8],
-    windows: Windows,
-    compute: Compute,
+    maps: Sequence[Maps] | None,
 ) -> list[Ints] | None:
     """Number the objects (H, W) of slices as a prediction does; None without rules of objects.
 
@@ -83,14 +81,11 @@ def objects_of_slices(
         model: with its rules.
         places: where the slices lie.
         labels: (H, W) class indices that the model gives them.
-        channels: (C, H, W) of the slices.
-        windows: how slices are cut.
-        compute: what the network computes with.
+        maps: (M, H, W) that its head gives them; None without a head.
     """
     rules = model.objects
     if rules is None:
         return None
-    maps = slice_maps(model, channels, windows, compute)
     indices = [list(model.class_names).index(name) for name in rules.classes]
     return linked_blocks(
         places, labels, objects_in_slices(labels, maps, indices, rules.level), rules

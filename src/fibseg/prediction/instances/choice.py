@@ -17,12 +17,10 @@ import numpy as np
 from fibseg.arrays import IGNORE, UInt8, consecutive_places
 from fibseg.data.labels.instances import UNKNOWN
 from fibseg.data.volume import AnnotatedSlice
-from fibseg.machine import Compute
 from fibseg.models.objects import ObjectRules
 from fibseg.models.trained import TrainedModel
-from fibseg.prediction.instances.blocks import linked_blocks, objects_in_slices, slice_maps
+from fibseg.prediction.instances.blocks import linked_blocks, objects_in_slices
 from fibseg.prediction.instances.slices import Maps
-from fibseg.prediction.windows import Windows
 from fibseg.scores.instances import (
     Ids,
     contingency,
@@ -45,9 +43,7 @@ def with_object_rules(
     model: TrainedModel,
     slices: Sequence[AnnotatedSlice],
     labels: Sequence[UInt8],
-    channels: Sequence[UInt8],
-    windows: Windows,
-    compute: Compute,
+    maps: Sequence[Maps] | None,
 ) -> TrainedModel:
     """Give the model with the rules by which objects of validation slices are told apart best.
 
@@ -55,14 +51,11 @@ def with_object_rules(
         model: that was trained; one without objects stays as it is.
         slices: validation slices.
         labels: (H, W) class indices that the model gives them.
-        channels: (C, H, W) of the slices.
-        windows: how slices are cut.
-        compute: what the network computes with.
+        maps: (M, H, W) that its head gives them; None without a head.
     """
     rules = model.objects
     if rules is None or not slices:
         return model
-    maps = slice_maps(model, channels, windows, compute)
     indices = [list(model.class_names).index(name) for name in rules.classes]
     return replace(model, objects=chosen_rules(rules, indices, slices, labels, maps=maps))
 

@@ -56,11 +56,16 @@ def report_needs(
 
 
 def _add(by_disk: dict[int, tuple[Path, float]], place: Path, size: float) -> None:
-    """Add bytes to those of the disk on which a folder lies, or will lie."""
-    existing = next(path for path in (place, *place.parents) if path.exists())
-    disk = existing.stat().st_dev
+    """Add bytes to those of the disk of a folder."""
+    disk = _disk(place)
     _, before = by_disk.get(disk, (place, 0.0))
     by_disk[disk] = (place, before + size)
+
+
+def _disk(place: Path) -> int:
+    """The disk on which a folder lies, or will lie."""
+    existing = next(path for path in (place, *place.parents) if path.exists())
+    return existing.stat().st_dev
 
 
 def sentence_of(needs: Needs, slices: int, written: float) -> str:

@@ -66,6 +66,23 @@ class Adoption:
     parameters: int | None = None
 
 
+def _check(adoption: Adoption, description: DataDescription) -> None:
+    """Check what a person gave, before anything is read."""
+    require(
+        Check("--model", adoption.model, _MODEL_NAME),
+        Check("--seed", adoption.seed, whole(0, 2**31 - 1)),
+    )
+    if adoption.seconds is not None:
+        require(Check("--seconds", adoption.seconds, number(0, 1e9)))
+    if adoption.parameters is not None:
+        require(Check("--parameters", adoption.parameters, whole(1, 10**15)))
+    if len(adoption.predictions) != len(description.volumes):
+        raise FibsegError(
+            f"{len(adoption.predictions)} label stacks for {len(description.volumes)} volumes of "
+            f"{description.name}; give one for each, in their order."
+        )
+
+
 def adopt_labels(
     adoption: Adoption, description: DataDescription, folder: Path, console: Console
 ) -> RunDirectory:
@@ -81,19 +98,7 @@ def adopt_labels(
         FibsegError: a name is impossible, the stacks do not fit the data set, or the run has other
             labels.
     """
-    require(
-        Check("--model", adoption.model, _MODEL_NAME),
-        Check("--seed", adoption.seed, whole(0, 2**31 - 1)),
-    )
-    if adoption.seconds is not None:
-        require(Check("--seconds", adoption.seconds, number(0, 1e9)))
-    if adoption.parameters is not None:
-        require(Check("--parameters", adoption.parameters, whole(1, 10**15)))
-    if len(adoption.predictions) != len(description.volumes):
-        raise FibsegError(
-            f"{len(adoption.predictions)} label stacks for {len(description.volumes)} volumes of "
-            f"{description.name}; give one for each, in their order."
-        )
+    _check(adoption, description)
     slices = load_slices(description)
     labels = {
         split: [_labels_of(adoption, description, annotated) for annotated in slices[split]]
@@ -126,14 +131,11 @@ def adopt_labels(
             write_results(directory, facts, names, scores)
         if directory.lacking_pictures():
             training_images = [annotated.grey_values for annotated in slices["train"]]
-            scene = Scene(
-                directory=directory,
-                slices=slices,
-                data_hash=provenance["data_hash"] or "",
-                grey_range=grey_range(training_images, description.intensity),
-                class_names=names,
+            grey = grey_range(training_images, description.intensity)
+            data = provenance["data_hash"] or ""
+            draw_pictures(
+                Scene(directory, slices, data, grey_range=grey, class_names=names), console
             )
-            draw_pictures(scene, console)
         print_scores(directory, console)
     return directory
 
