@@ -83,9 +83,12 @@ def f1_of(
     images = [to_8bit(image, model.grey_range) for image, _ in pairs]
     truths = [labels for _, labels in pairs]
     compute = Compute(
-        device=choose_device("cpu"), precision=model.precision, batch_size=16, processes=cores()
+        device=choose_device("cpu"),
+        precision=model.precision,
+        batch_size=16,
+        filter_threads=cores(),
     )
-    channels = model_channels(model, images, None, compute.processes)
+    channels = model_channels(model, images, None, compute.filter_threads)
     labels = list(predict_slices(model, channels, windows_of(model, "paper"), compute))
     places = [Place(annotated.volume, annotated.z) for annotated in slices]
     score = score_slices(places, truths, labels, len(model.class_names))

@@ -103,7 +103,7 @@ def test_scores(painter: Painter, run: Path, compute: Compute) -> dict[str, floa
     reader = VolumeReader(painter.description, 0)
     slices = [reader.read(z) for z in painter.test]
     channels = model_channels(
-        model, [entry.pictures(model.grey_range) for entry in slices], None, compute.processes
+        model, [entry.pictures(model.grey_range) for entry in slices], None, compute.filter_threads
     )
     names = model.class_names[1:]
     table = np.array([0, *(painter.classes.index(name) + 1 for name in names)], np.uint8)

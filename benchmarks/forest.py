@@ -171,7 +171,7 @@ def fit(
 
 def scores(network: ForestNetwork, data: DataSet, split: str) -> dict[str, float]:
     """Mean F1 per slice of each class."""
-    compute = Compute(device=choose_device("cpu"), precision="32", batch_size=1, processes=1)
+    compute = Compute(device=choose_device("cpu"), precision="32", batch_size=1, filter_threads=1)
     windows = Windows("whole", 0, ForestNetwork.halo, ForestNetwork.stride)
     windowed = WindowedNetwork(network.votes, windows, compute)
     counts = []

@@ -85,7 +85,7 @@ def measured(run: Path) -> dict[str, Any]:
 def scored(model: TrainedModel, slices: Sequence[AnnotatedSlice]) -> InstanceFigures:
     """Find the objects of slices as a prediction does, and score them in 3-D."""
     assert model.objects is not None
-    compute = Compute(choose_device("cpu"), model.precision, batch_size=4, processes=1)
+    compute = Compute(choose_device("cpu"), model.precision, batch_size=4, filter_threads=1)
     windows = chosen_windows(model)
     images = [entry.pictures(model.grey_range) for entry in slices]
     channels = model_channels(model, images, None, 1)

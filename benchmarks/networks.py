@@ -46,7 +46,7 @@ class Case:
 def measure(case: Case, steps: int) -> dict[str, Any]:
     """Measure one row, in a process of its own so that its peak memory is its own."""
     device = choose_device(case.device)
-    compute = Compute(device=device, precision=case.precision, batch_size=16, processes=1)
+    compute = Compute(device=device, precision=case.precision, batch_size=16, filter_threads=1)
     threads = set_threads(None)
     step = Step(case.network, case.size, compute, case.compiled)
     for _ in range(2):

@@ -190,7 +190,7 @@ def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[
             device=device,
             precision=common_precision(models, device),
             batch_size=BATCH_SIZE,
-            processes=cores(),
+            filter_threads=cores(),
         )
         labeller = Labeller(
             models=models,

@@ -61,7 +61,7 @@ def open_scored(
     images = [annotated.pictures(model.grey_range) for annotated in slices]
     channels = list(model_channels(model, images, None, cores()))
     compute = Compute(
-        device=device, precision=model.precision, batch_size=BATCH_SIZE, processes=cores()
+        device=device, precision=model.precision, batch_size=BATCH_SIZE, filter_threads=cores()
     )
     return ScoredRun(model, slices, channels, compute)
 

@@ -5,16 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
+import numba
 import pytest
 
 from fibseg.machine import (
+    compiled,
     cores,
     rounds_to_tf32,
     set_threads,
-    start_workers,
-    stop_workers,
     versions,
     worker_pool,
 )
@@ -70,12 +72,12 @@ def test_workers_leave_signals_to_their_parent(number: signal.Signals) -> None:
 
 PARENT = """
 import os, time
-from fibseg.machine import start_workers
+from fibseg.machine import worker_pool
 if __name__ == "__main__":
-    pool = start_workers(2)
-    busy = [pool.submit(time.sleep, 60) for _ in range(2)]
-    print(*pool._processes, flush=True)
-    time.sleep(60)
+    with worker_pool(2) as pool:
+        busy = [pool.submit(time.sleep, 60) for _ in range(2)]
+        print(*pool._processes, flush=True)
+        time.sleep(60)
 """
 
 
@@ -95,26 +97,39 @@ def test_workers_end_when_their_parent_is_killed(end: signal.Signals) -> None:
 
 def test_a_broken_pool_stops() -> None:
     """The worker that is left is at work and ignores SIGTERM, with which a broken pool ends it."""
-    pool = start_workers(2)
-    number = pool.submit(os.getpid).result()
-    start = time.monotonic()
-    busy = pool.submit(time.sleep, 60)
-    with pytest.raises(BrokenProcessPool):
-        pool.submit(worker_dies).result()
-    workers = list(pool._processes)
-    assert number in workers and len(workers) == 2
-    stop_workers(pool)
+    with worker_pool(2) as pool:
+        number = pool.submit(os.getpid).result()
+        start = time.monotonic()
+        busy = pool.submit(time.sleep, 60)
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(worker_dies).result()
+        workers = list(pool._processes)
+        assert number in workers and len(workers) == 2
     assert time.monotonic() - start < 30
     assert busy.done()
     assert all(has_ended(worker) for worker in workers)
 
 
 def test_jobs_that_have_not_begun_are_dropped() -> None:
-    pool = start_workers(1)
-    pool.submit(os.getpid).result()
-    jobs = [pool.submit(os.getpid) for _ in range(200)]
-    stop_workers(pool)
+    with worker_pool(1) as pool:
+        pool.submit(os.getpid).result()
+        jobs = [pool.submit(os.getpid) for _ in range(200)]
     assert any(job.cancelled() for job in jobs)
+
+
+@pytest.mark.parametrize("can_cache", [True, False])
+def test_functions_are_compiled_where_no_cache_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, can_cache: bool
+) -> None:
+    compile_function = numba.njit
+
+    def compile_or_fail(nogil: bool, cache: bool = False) -> Callable[..., Any]:
+        if cache and not can_cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_function(nogil=nogil)
+
+    monkeypatch.setattr(numba, "njit", compile_or_fail)
+    assert compiled(lambda number: number + 1)(1) == 2
 
 
 @pytest.mark.parametrize(

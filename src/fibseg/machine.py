@@ -13,7 +13,7 @@ import platform
 import signal
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Compute:
         device: the device of the network.
         precision: "32", or "bf16" for half precision.
         batch_size: windows of 256 x 256 pixels in a batch, or tiles of as many pixels.
-        processes: worker processes that filter slices or windows.
+        filter_threads: slices or windows that are filtered at a time.
         memory_share: share of the machine's memory that the process may plan with, where others
             work beside it.
     """
@@ -45,7 +45,7 @@ class Compute:
     device: torch.device
     precision: str
     batch_size: int
-    processes: int
+    filter_threads: int
     memory_share: float = 1.0
 
 
@@ -227,6 +227,17 @@ def print_warnings(console: Console, doubts: Iterable[str]) -> None:
         print_line(console, f"warning: {doubt}")
 
 
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let numba compile a function at its first call, to run without the interpreter lock."""
+    from numba import njit
+
+    try:
+        return njit(nogil=True, cache=True)(function)
+    # No folder can be written that keeps the result for later processes.
+    except RuntimeError:
+        return njit(nogil=True)(function)
+
+
 def raise_terminated(*_: object) -> NoReturn:
     """Answer SIGTERM by an exception, so that files are removed as after Ctrl-C."""
     raise Terminated
@@ -247,11 +258,12 @@ def sigterm_is_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def start_workers(count: int) -> ProcessPoolExecutor:
-    """Start worker processes that end when this process has ended, however it does.
+@contextmanager
+def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Start worker processes for a block and stop them after it, whatever happens in it.
 
-    `stop_workers` ends them. The calling script needs ``if __name__ == "__main__":``, because the
-    workers import it.
+    They end when this process has ended, however it does; jobs that have not begun are dropped. The
+    calling script needs ``if __name__ == "__main__":``, because the workers import it.
     """
     # After a fork, a lock that a thread of torch held stays locked in the child for ever.
     context = multiprocessing.get_context("spawn")
@@ -260,27 +272,15 @@ def start_workers(count: int) -> ProcessPoolExecutor:
     # in its first job may go unnoticed: the pool's thread watches those that were there when it
     # last woke up, and whoever waits for the job waits for ever.
     pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
-    return pool
-
-
-def stop_workers(pool: ProcessPoolExecutor) -> None:
-    """End the workers of `start_workers`; jobs that have not begun are dropped."""
-    if pool._broken:
-        # A worker that died may hold a lock that the others wait for, and they ignore SIGTERM,
-        # with which a broken pool would end them: the shutdown below would wait for ever.
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-    pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Start worker processes for a block and stop them after it, whatever happens in it."""
-    pool = start_workers(count)
     try:
         yield pool
     finally:
-        stop_workers(pool)
+        if pool._broken:
+            # A worker that died may hold a lock that the others wait for, and they ignore SIGTERM,
+            # with which a broken pool would end them: the shutdown below would wait for ever.
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+        pool.shutdown(cancel_futures=True)
 
 
 def _end_with_parent() -> None:

@@ -19,7 +19,7 @@ from fibseg.errors import FibsegError
 from fibseg.files import replacing
 from tests.support import PROJECT, Commands
 
-HEAVY = {"torch", "pytorch_lightning", "matplotlib", "higra", "pylena", "timm", "scipy.ndimage"}
+HEAVY = {"torch", "pytorch_lightning", "matplotlib", "higra", "numba", "timm", "scipy.ndimage"}
 
 Capture = pytest.CaptureFixture[str]
 

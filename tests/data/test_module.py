@@ -23,7 +23,7 @@ AREAS = (20, 200)
 def test_channels_are_the_slice_and_its_filtered_versions(phantom_folder: Path) -> None:
     slices = load_slices(describe(phantom_folder))["train"][:2]
     images = [to_8bit(annotated.image, GreyRange(0, 255)) for annotated in slices]
-    channels = slice_channels(images, list(AREAS), cache=None, processes=1)
+    channels = slice_channels(images, list(AREAS), cache=None, threads=1)
     for image, channels_of_slice in zip(images, channels, strict=True):
         np.testing.assert_array_equal(channels_of_slice[0], image)
         np.testing.assert_array_equal(channels_of_slice[1:], grain_filter(image, list(AREAS)))
@@ -41,11 +41,11 @@ def test_batches_of_an_epoch(phantom_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(seconds=3)
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("filter_threads", [1, 2])
 def test_patches_are_filtered_by_themselves_where_the_scope_says_so(
-    phantom_folder: Path, processes: int
+    phantom_folder: Path, filter_threads: int
 ) -> None:
-    by_patch = data_module(phantom_folder, Channels(AREAS, "patch"), processes=processes)
+    by_patch = data_module(phantom_folder, Channels(AREAS, "patch"), filter_threads=filter_threads)
     plain = data_module(phantom_folder)
     for split in ("train", "val"):
         loaders = [getattr(data, f"{split}_dataloader")() for data in (by_patch, plain)]
@@ -53,13 +53,12 @@ def test_patches_are_filtered_by_themselves_where_the_scope_says_so(
             assert torch.equal(filtered.labels, raw.labels)
             images = (raw.images[:, 0] * 255).round().numpy().astype(np.uint8)
             expected = [
-                np.concatenate([image[None], grain_filter(image, list(AREAS), backend="higra")])
-                for image in images
+                np.concatenate([image[None], grain_filter(image, list(AREAS))]) for image in images
             ]
             pixels = (filtered.images * 255).round().numpy()
             np.testing.assert_array_equal(pixels, np.stack(expected))
     by_patch.on_exception(KeyboardInterrupt())
-    # The worker processes have ended.
+    # The threads have ended.
     assert by_patch._patch_filter is None
 
 

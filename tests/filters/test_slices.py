@@ -1,21 +1,18 @@
-"""Many slices: each filtered once, in processes, and kept on disk whole or not at all."""
+"""Many slices: each filtered once, in threads, and kept on disk whole or not at all."""
 
 import errno
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pytest
 
-from fibseg.errors import FibsegError
 from fibseg.filters import slices as module
 from fibseg.filters.cache import cache_key, turn_to_fill
 from fibseg.filters.grain import grain_filter
 from fibseg.filters.slices import filter_slices, slice_channels
-from tests.support.processes import worker_dies
 
 
 @pytest.fixture
@@ -224,8 +221,7 @@ def test_a_half_written_file_has_another_name(stack, tmp_path, monkeypatch) -> N
     assert {path.suffix for path in tmp_path.iterdir() if path.suffix != ".lock"} == {".npy"}
 
 
-@pytest.mark.slow(seconds=3)
-def test_a_pool_gives_what_one_process_gives(stack: list[np.ndarray], tmp_path: Path) -> None:
+def test_threads_give_what_one_thread_gives(stack: list[np.ndarray], tmp_path: Path) -> None:
     filter_slices(stack[1:2], [7], tmp_path, 1)
     steps: list[tuple[int, int]] = []
     results = filter_slices(stack, [7, 3], tmp_path, 2, lambda *step: steps.append(step))
@@ -234,27 +230,23 @@ def test_a_pool_gives_what_one_process_gives(stack: list[np.ndarray], tmp_path: 
     assert len(list(tmp_path.glob("*.npy"))) == 8
 
 
-def test_one_missing_slice_needs_no_pool(stack, monkeypatch, tmp_path) -> None:
-    def no_pool(_: int) -> NoReturn:
-        raise AssertionError("a pool was started")
-
-    filter_slices(stack[1:], [3], tmp_path, 1)
-    monkeypatch.setattr(module, "worker_pool", no_pool)
-    assert equal(filter_slices(stack, [3], tmp_path, 8), stack, [3])
-
-
-def test_a_worker_that_dies_is_one_sentence(
+def test_a_failed_slice_fails_in_the_caller(
     stack: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "grain_filter", worker_dies)
-    with pytest.raises(FibsegError, match="one of 2 filter processes died: out of memory"):
+    def fails(*_: object) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(module, "grain_filter", fails)
+    with pytest.raises(MemoryError):
         filter_slices(stack, [3], None, 2)
 
 
-@pytest.mark.slow(seconds=3)
-def test_an_error_in_progress_ends_the_pool(stack: list[np.ndarray]) -> None:
+def test_an_interrupt_drops_what_has_not_begun(
+    stack: list[np.ndarray], counted: list[list[int]]
+) -> None:
     def interrupt(_done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        filter_slices(stack, [3], None, 2, interrupt)
+        filter_slices(stack * 200, [3], None, 1, interrupt)
+    assert len(counted) < 800

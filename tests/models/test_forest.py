@@ -28,7 +28,7 @@ from fibseg.prediction.windows import windows_of
 from tests.support.forests import PhantomForest, phantom_forest
 from tests.support.models import trained
 
-COMPUTE = Compute(device=torch.device("cpu"), precision="32", batch_size=2, processes=1)
+COMPUTE = Compute(device=torch.device("cpu"), precision="32", batch_size=2, filter_threads=1)
 
 
 @pytest.fixture(scope="module")

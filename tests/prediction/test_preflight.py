@@ -148,7 +148,7 @@ def test_what_goes_on_side_by_side_takes_the_time_of_the_slowest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The filter alone takes 8 s a slice here, on one of many cores or on all of two."""
-    filtering = labeller(trained([20], 2), compute=replace(CPU, processes=4))
+    filtering = labeller(trained([20], 2), compute=replace(CPU, filter_threads=4))
     stack = stack_of(random_image())
     make_channels = trial._channels
     monkeypatch.setattr(trial, "_channels", lambda *arguments: (make_channels(*arguments)[0], 8.0))

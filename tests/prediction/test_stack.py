@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from scipy.ndimage import gaussian_filter
 
 from fibseg.arrays import UInt8
 from fibseg.data.grey import GreyRange
-from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
 from fibseg.filters.grain import grain_filter
 from fibseg.models.trained import TrainedModel
@@ -164,7 +162,7 @@ def seen_by(model_channels: Channels, stack: Stack, processes: int, z: int = 0) 
         return torch.zeros(len(images), 3, 48, 48)
 
     model = model_of(spy, GreyRange(0.0, 255.0), model_channels)
-    compute = replace(CPU, batch_size=100, processes=processes)
+    compute = replace(CPU, batch_size=100, filter_threads=processes)
     paper = labeller(model, compute=compute, windows=windows_of(model, "paper"))
     labelled = next(label_stack(paper, stack, [z]))
     assert labelled.labels is not None
@@ -194,18 +192,6 @@ def test_pixels_outside_the_grey_range_of_the_training_are_counted(phantom_folde
     first = stack.read(0)
     (labelled,) = by_paper(model_of(bright, GreyRange(100.0, 150.0)), stack_of(first[None]))
     assert labelled.outside == pytest.approx(((first < 100) | (first > 150)).mean())
-
-
-@pytest.mark.slow(seconds=3)
-def test_a_filter_worker_that_dies_is_no_unreadable_slice() -> None:
-    """It ends the prediction with its own sentence."""
-    filtering = labeller(trained([20], 2), compute=replace(CPU, processes=2))
-    slices = label_stack(filtering, stack_of(random_image()), range(12))
-    next(slices)
-    for process in multiprocessing.active_children():
-        process.kill()
-    with pytest.raises(FibsegError, match="a process that filters patches died"):
-        list(slices)
 
 
 class SmallMemory(torch.nn.Module):

@@ -43,7 +43,9 @@ def test_labels_are_those_of_each_slice_by_itself(
     model = trained(areas, 1 + len(areas))
     stack = stack_of(random_image())
     label_into(
-        staged(tmp_path / name), labeller(model, compute=replace(CPU, processes=processes)), stack
+        staged(tmp_path / name),
+        labeller(model, compute=replace(CPU, filter_threads=processes)),
+        stack,
     )
     output = open_stack(tmp_path / name)
     values = np.array(model.label_values, np.uint8)

@@ -19,7 +19,7 @@ def data_module(
     folder: Path,
     channels: Channels | None = None,
     cache: Path | None = None,
-    processes: int = 1,
+    filter_threads: int = 1,
     description: DataDescription | None = None,
     **changes: Any,
 ) -> StackDataModule:
@@ -46,7 +46,7 @@ def data_module(
         channels=channels,
         plan=PatchPlan(**(plan | changes)),
         cache=cache,
-        processes=processes,
+        filter_threads=filter_threads,
     )
     data.setup("fit")
     return data

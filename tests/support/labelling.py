@@ -22,7 +22,7 @@ from fibseg.prediction.whole_cell import label_and_keep, label_stack_into
 from fibseg.prediction.windows import windows_of
 from fibseg.stack import Stack
 
-CPU = Compute(device=torch.device("cpu"), precision="32", batch_size=4, processes=1)
+CPU = Compute(device=torch.device("cpu"), precision="32", batch_size=4, filter_threads=1)
 """One core, 32 bits, four windows in a batch."""
 
 IMAGE_SHAPE = (12, 70, 90)

@@ -102,7 +102,7 @@ def validation_f1(
     reader = VolumeReader(description, 0)
     slices = [reader.with_neighbours(reader.read(z)) for z in entry.slices["validation"]]
     images = [annotated.pictures(model.grey_range) for annotated in slices]
-    channels = model_channels(model, images, None, compute.processes)
+    channels = model_channels(model, images, None, compute.filter_threads)
     names = list(description.classes)
     # Class indices of the model -> those of the round, by name.
     table = np.array([_index_of(name, names) for name in model.class_names], np.uint8)

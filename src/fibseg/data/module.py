@@ -65,7 +65,7 @@ class StackDataModule(LightningDataModule):
         channels: Channels,
         plan: PatchPlan,
         cache: Path | None = None,
-        processes: int = 1,
+        filter_threads: int = 1,
         progress: Progress = None,
     ):
         """Keep the slices; nothing is filtered before `setup`.
@@ -76,7 +76,7 @@ class StackDataModule(LightningDataModule):
             channels: what the network sees of a slice.
             plan: which patches are drawn.
             cache: folder of filtered slices; None keeps none.
-            processes: worker processes that filter.
+            filter_threads: slices or patches that are filtered at a time.
             progress: called with (slices done, slices in all) while slices are filtered.
 
         Raises:
@@ -88,7 +88,7 @@ class StackDataModule(LightningDataModule):
         self._channels = channels
         self._plan = plan
         self._cache = cache
-        self._processes = processes
+        self._filter_threads = filter_threads
         self._progress = progress
         self._patch_filter: PatchFilter | None = None
         self._samplers = {
@@ -104,7 +104,7 @@ class StackDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Filter the slices and put them on the training device."""
         if self._channels.by_patch and self._patch_filter is None:
-            self._patch_filter = PatchFilter(self._channels.areas, self._processes)
+            self._patch_filter = PatchFilter(self._channels.areas, self._filter_threads)
         # Lightning may call this more than once.
         if self._on_device:
             return
@@ -117,7 +117,7 @@ class StackDataModule(LightningDataModule):
             images,
             self._channels.slice_areas,
             self._cache,
-            processes=self._processes,
+            threads=self._filter_threads,
             progress=self._progress,
         )
         pixels = iter(channels)
@@ -139,7 +139,7 @@ class StackDataModule(LightningDataModule):
         return self._on_device[split]
 
     def teardown(self, stage: str) -> None:
-        """End the processes that filter patches."""
+        """End the threads that filter patches."""
         if self._patch_filter is not None:
             self._patch_filter.close()
             self._patch_filter = None

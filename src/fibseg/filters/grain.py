@@ -3,10 +3,9 @@
 The *tree of shapes* (Monasse and Guichard 2000, doi 10.1109/83.841532) holds the connected
 components of all level sets of an image, bright and dark alike, with their holes filled. The *grain
 filter* (Caselles and Monasse 2002, doi 10.1023/A:1020715626538) removes every shape whose area is
-below a limit; its pixels take the grey level of the smallest kept shape around them. Two libraries
-build the tree, and the pixels that come out are equal: pylena for 8-bit images, in linear time
-(Carlinet, Crozet and Géraud 2018, doi 10.1109/ICIP.2018.8451180); Higra for the rest, and where
-pylena is not installed (Perret et al. 2019, doi 10.1016/j.softx.2019.100335).
+below a limit; its pixels take the grey level of the smallest kept shape around them. The tree of
+8-bit images is that of `fibseg.filters.shapes`; of others it is Higra's (Perret et al. 2019, doi
+10.1016/j.softx.2019.100335). The pixels that come out are equal.
 
 Outside the slice lies one grey level, the mean of the border pixels, rounded for integers: it is
 the root of the tree, never removed. The following properties are tested:
@@ -22,20 +21,15 @@ the root of the tree, never removed. The following properties are tested:
   two grains.
 """
 
-import importlib
 import math
 import operator
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
-
-Backend = Literal["auto", "pylena", "higra"]
-"""The library that builds the tree of shapes."""
 
 # Higra casts int8, int16, uint32 and float16 to uint8 without a word.
 _TREE_DTYPES = {
@@ -48,7 +42,7 @@ _TREE_DTYPES = {
 """Pixel type of an image -> type of the pixels that the tree is built of."""
 
 
-def grain_filter(image: Pixels, areas: Sequence[int], *, backend: Backend = "auto") -> Pixels:
+def grain_filter(image: Pixels, areas: Sequence[int]) -> Pixels:
     """Remove the shapes below each area from one slice; one tree serves all areas.
 
     Args:
@@ -56,15 +50,12 @@ def grain_filter(image: Pixels, areas: Sequence[int], *, backend: Backend = "aut
             infinity.
         areas: Limits in pixels, at least 1, in any order. Shapes of fewer pixels are removed; 1
             changes nothing.
-        backend: The library that builds the tree. ``auto`` takes pylena for uint8 where it is
-            installed, else Higra.
 
     Returns:
         (len(areas), H, W) of the image's dtype, in the order of ``areas``.
 
     Raises:
-        FibsegError: The image is not as above, an area is no integer or below 1, or the backend
-            cannot be used.
+        FibsegError: The image is not as above, or an area is no integer or below 1.
 
     Example:
         A dark square of 9 pixels with a bright hole of one.
@@ -85,19 +76,19 @@ def grain_filter(image: Pixels, areas: Sequence[int], *, backend: Backend = "aut
     check_image(image)
     if not limits:
         return np.empty((0, *image.shape), image.dtype)
-    # Padded by hand: with padding="mean" Higra sums the border in the pixel type, and uint8
-    # overflows.
-    padded = np.full(np.add(image.shape, 2), border_level(image), _TREE_DTYPES[image.dtype.name])
-    padded[1:-1, 1:-1] = image
-    # Above image.size all limits do the same, and a C library need not hold a Python integer.
+    # Above image.size all limits do the same, and an array need not hold a Python integer.
     limits = [min(limit, image.size + 1) for limit in limits]
-    pylena = _pylena_for(image.dtype, backend)
-    if pylena is None:
-        filtered = _filter_by_higra(padded, limits)
-    else:
-        filtered = _filter_by_pylena(pylena, padded, limits)
+    outside = border_level(image)
+    if image.dtype == np.uint8:
+        # Imported here, since numba takes time to import.
+        from fibseg.filters.shapes import without_shapes
+
+        return without_shapes(image, outside, limits)
+    # Padded by hand: with padding="mean" Higra sums the border in the pixel type.
+    padded = np.full(np.add(image.shape, 2), outside, _TREE_DTYPES[image.dtype.name])
+    padded[1:-1, 1:-1] = image
     # Cut off the padding again; int16 was filtered as int32.
-    return filtered[:, 1:-1, 1:-1].astype(image.dtype)
+    return _filter_by_higra(padded, limits)[:, 1:-1, 1:-1].astype(image.dtype)
 
 
 def border_level(image: Pixels) -> Any:
@@ -177,38 +168,11 @@ def check_image(image: Pixels) -> None:
             )
 
 
-def _pylena_for(dtype: np.dtype[Any], backend: Backend) -> ModuleType | None:
-    """Return the module pylena where it is to be used, None for Higra."""
-    if backend not in ("auto", "pylena", "higra") or (backend == "pylena" and dtype != np.uint8):
-        raise FibsegError(
-            f"backend {backend!r} for {dtype} pixels: use 'auto' or 'higra', or 'pylena' with uint8"
-        )
-    if backend == "higra" or dtype != np.uint8:
-        return None
-    # Imported here: the filter works without pylena, and importing it takes time.
-    try:
-        return importlib.import_module("pylena")
-    except ImportError as error:
-        if backend == "pylena":
-            raise FibsegError(
-                f"backend 'pylena' cannot be imported ({error}): install it or use 'auto'"
-            ) from None
-        return None
-
-
-def _filter_by_pylena(pylena: ModuleType, padded: Pixels, areas: list[int]) -> Pixels:
-    """Filter (H + 2, W + 2) uint8 into (len(areas), H + 2, W + 2) uint8."""
-    # tos: the tree of shapes.
-    tree = pylena.morpho.tos(padded)
-    # The padding counts in the root only, which is never removed.
-    tree_areas = tree.compute_area()
-    filtered = [tree.filter(tree_areas >= area, inplace=False) for area in areas]
-    return np.stack([tree.reconstruct(values) for values in filtered])
-
-
 def _filter_by_higra(padded: Pixels, areas: list[int]) -> Pixels:
     """Filter (H + 2, W + 2) of a type of `_TREE_DTYPES` into (len(areas), H + 2, W + 2) of it."""
-    higra = importlib.import_module("higra")
+    # Imported here, since that takes time.
+    import higra
+
     # padding="none", since the image is padded already.
     tree, altitudes = higra.component_tree_tree_of_shapes_image2d(padded, padding="none")
     tree_areas = higra.attribute_area(tree)

@@ -1,18 +1,15 @@
-"""The grain filter over many slices, in worker processes, with what the cache has of them."""
+"""The grain filter over many slices, in threads, with what the cache has of them."""
 
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from fibseg.arrays import Pixels
-from fibseg.errors import FibsegError
 from fibseg.filters.cache import fill_from_cache, turn_to_fill, write_to_cache
 from fibseg.filters.grain import check_areas, check_image, grain_filter
-from fibseg.machine import worker_pool
 
 Progress = Callable[[int, int], None] | None
 """Called with the number of slices done and the number of slices in total."""
@@ -25,10 +22,10 @@ def filter_slices(
     images: Sequence[Pixels],
     areas: Sequence[int],
     cache: Path | None,
-    processes: int,
+    threads: int,
     progress: Progress = None,
 ) -> list[Pixels]:
-    """Filter many slices, over processes, and keep the results on disk.
+    """Filter many slices, over threads, and keep the results on disk.
 
     Args:
         images: Slices, each (H, W) as in `grain_filter`; their sizes may differ.
@@ -36,15 +33,15 @@ def filter_slices(
         cache: Folder of the cache, made when missing; None keeps nothing. What it lacks, or holds
             damaged, is computed; where it cannot be written a warning is logged, and the results
             are used all the same.
-        processes: Worker processes; none is started for 1, or for one slice to compute. For more
-            the calling script needs ``if __name__ == "__main__":``, because the workers import it.
+        threads: Slices that are filtered at a time. Only slices of uint8 gain, since Higra, which
+            filters the others, holds Python's interpreter lock.
         progress: Called as ``progress(done, total)``, in slices, each time a slice is finished.
 
     Returns:
         One (len(areas), H, W) array per slice, in the order of ``images``.
 
     Raises:
-        FibsegError: As in `grain_filter`, before anything is computed; or a worker process died.
+        FibsegError: As in `grain_filter`, before anything is computed.
     """
     limits = check_areas(areas)
     for image in images:
@@ -62,8 +59,8 @@ def filter_slices(
         cached = len(images) - len(jobs)
         for done in range(cached):
             report(done + 1, len(images))
-        # Closed even after an exception: the generator then ends its workers at once.
-        with closing(_computed(jobs, processes)) as finished:
+        # Closed even after an exception: the generator then drops what has not begun.
+        with closing(_computed(jobs, threads)) as finished:
             for done, (position, filtered) in enumerate(finished, cached + 1):
                 for channel, limit in enumerate(limits):
                     if limit in filtered:
@@ -79,7 +76,7 @@ def slice_channels(
     images: Sequence[Pixels],
     areas: Sequence[int],
     cache: Path | None,
-    processes: int,
+    threads: int,
     progress: Progress = None,
 ) -> list[Pixels]:
     """Give each slice its channels: itself, one filtered version per area, and its neighbours.
@@ -88,7 +85,7 @@ def slice_channels(
         images: Slices, each (H, W); or (1 + n, H, W), a slice and n others around it.
         areas: Limits in pixels; none gives the slice alone.
         cache: As in `filter_slices`.
-        processes: As in `filter_slices`.
+        threads: As in `filter_slices`.
         progress: As in `filter_slices`.
 
     Returns:
@@ -100,7 +97,7 @@ def slice_channels(
     # Neighbours are not filtered: their trees would cost as much as that of the slice.
     middles = [picture[0] for picture in pictures]
     filtered = filter_slices(
-        images=middles, areas=areas, cache=cache, processes=processes, progress=progress
+        images=middles, areas=areas, cache=cache, threads=threads, progress=progress
     )
     return [
         np.concatenate([picture[:1], versions, picture[1:]])
@@ -121,27 +118,20 @@ def _missing(
 
 
 def _computed(
-    jobs: list[_Job], processes: int
+    jobs: list[_Job], threads: int
 ) -> Generator[tuple[int, dict[int, Pixels]], None, None]:
     """Run the jobs; yield the position of a slice and area -> (H, W) pixels as each finishes."""
-    workers = min(processes, len(jobs))
-    if workers <= 1:
-        for position, image, areas in jobs:
-            yield position, dict(zip(areas, grain_filter(image, areas), strict=True))
+    if not jobs:
         return
-    # Processes and not threads, because both libraries hold Python's interpreter lock.
+    pool = ThreadPoolExecutor(min(threads, len(jobs)))
     try:
-        with worker_pool(workers) as pool:
-            futures = {
-                pool.submit(grain_filter, image, areas): (position, areas)
-                for position, image, areas in jobs
-            }
-            for future in as_completed(futures):
-                # Popped, so that the pixels are freed as soon as they are used.
-                position, areas = futures.pop(future)
-                yield position, dict(zip(areas, future.result(), strict=True))
-    except BrokenProcessPool:
-        cause = (
-            "out of memory (take fewer), or the script lacks `if __name__ == '__main__':` (add it)"
-        )
-        raise FibsegError(f"one of {workers} filter processes died: {cause}") from None
+        futures = {
+            pool.submit(grain_filter, image, areas): (position, areas)
+            for position, image, areas in jobs
+        }
+        for future in as_completed(futures):
+            # Popped, so that the pixels are freed as soon as they are used.
+            position, areas = futures.pop(future)
+            yield position, dict(zip(areas, future.result(), strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fibseg.arrays import Floats, Ints
+from fibseg.machine import compiled
 
 _LANES = 8
 """Pixels that go down a tree side by side: while one waits for memory, the others move."""
@@ -85,7 +85,7 @@ def add_shares(
 
 # Compiled code follows indices without looking whether they lie inside the arrays, and with nogil
 # several threads walk at one time.
-@njit(nogil=True)
+@compiled
 def _walk(
     trees: Any,
     first: int,

@@ -254,7 +254,7 @@ def channels_for(
     count = 1 + 2 * model.channels.context
     grey = [in_8bit(pictures[:count], model.grey_range, scale) for pictures in images]
     # Whole images even for a filter of patches: the statistics are nearly the same.
-    return slice_channels(grey, model.channels.areas, None, compute.processes)
+    return slice_channels(grey, model.channels.areas, None, compute.filter_threads)
 
 
 def usual_shifts(model: TrainedModel, channels: Sequence[UInt8], compute: Compute) -> list[float]:
@@ -269,7 +269,7 @@ def usual_shifts(model: TrainedModel, channels: Sequence[UInt8], compute: Comput
     if not has_batch_norms(model) or min(chosen[0].shape[1:]) < _LEAST_SIDE:
         return []
     if model.channels.by_patch:
-        chosen = slice_channels(chosen, model.channels.areas, None, compute.processes)
+        chosen = slice_channels(chosen, model.channels.areas, None, compute.filter_threads)
     return shifts(model, chosen, compute)
 
 

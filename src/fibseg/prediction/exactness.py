@@ -223,7 +223,7 @@ def run_drift(
         kinds = [*FAST_TO_SLOW, *kinds]
     return measure_drift(
         model=model,
-        channels=model_channels(model, images, None, compute.processes),
+        channels=model_channels(model, images, None, compute.filter_threads),
         truths=[annotated.labels for annotated in slices],
         candidates=[windows_of(model, *kind) for kind in kinds],
         compute=compute,

@@ -180,7 +180,7 @@ def make_labeller(
         device=device,
         precision=common_precision(models, device) if is_auto else config.precision,
         batch_size=config.window_batch,
-        processes=config.processes or config.threads or cores(),
+        filter_threads=config.processes or config.threads or cores(),
         memory_share=memory_share,
     )
     # Before anything is labelled: a stack in another scale of grey values is refused.

@@ -209,7 +209,7 @@ def windowed_network(
 ) -> Iterator[WindowedNetwork]:
     """A network with windows; worker processes filter them where the model wants that."""
     by_patch = model.channels.by_patch
-    patch_filter = PatchFilter(model.channels.areas, compute.processes) if by_patch else None
+    patch_filter = PatchFilter(model.channels.areas, compute.filter_threads) if by_patch else None
     with patch_filter or nullcontext():
         yield WindowedNetwork(scoring, windows, compute, patch_filter)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fibseg.arrays import UInt8
 from fibseg.errors import FibsegError
-from fibseg.filters.patches import PatchFilter, channels_of
+from fibseg.filters import PatchFilter, grain_filter
 from fibseg.prediction.ensemble import Source, sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
 from fibseg.prediction.labeller import Decided, Labeller, decide_slice, network_of, objects_of
@@ -53,19 +53,12 @@ class LabelledSlice:
 
 @dataclass(frozen=True)
 class _PreparedSlice:
-    """A slice for the network: channels (C, H, W) of every source, or futures of them."""
+    """A slice for the network: the channels (C, H, W) of all sources."""
 
     outside: float
     digest: str
     lacks_neighbour: bool
-    channels: list[UInt8 | Future[UInt8]]
-
-    def all_channels(self) -> UInt8:
-        """Join the channels (C, H, W) of all sources; waits for those that are being filtered."""
-        parts = [
-            channels_of(part)[0] if isinstance(part, Future) else part for part in self.channels
-        ]
-        return np.concatenate(parts)
+    channels: UInt8
 
 
 def label_stack(
@@ -85,7 +78,6 @@ def label_stack(
         say: takes a line where memory is short.
 
     Raises:
-        FibsegError: a filter process died.
         torch.OutOfMemoryError: not even the smallest windows fit into the memory.
     """
     network, _ = network_of(labeller)
@@ -99,7 +91,7 @@ def label_stack(
     with ExitStack() as resources:
         patch_filter = None
         if model.channels.by_patch:
-            patch_filter = PatchFilter(model.channels.areas, labeller.compute.processes)
+            patch_filter = PatchFilter(model.channels.areas, labeller.compute.filter_threads)
             resources.enter_context(patch_filter)
         for z, prepared in _prepared(labeller, stack, positions, sources):
             if isinstance(prepared, FibsegError):
@@ -107,11 +99,10 @@ def label_stack(
                 continue
             if prepared.lacks_neighbour:
                 say(f"slice {z}: a neighbour cannot be read; the slice itself stands in for it")
-            channels = prepared.all_channels()
 
             # Default values, since a closure would see the slice that comes last.
             def label(
-                load: Load, channels: UInt8 = channels, measured: bool = z in watched
+                load: Load, channels: UInt8 = prepared.channels, measured: bool = z in watched
             ) -> Decided:
                 compute = replace(labeller.compute, batch_size=load.batch_size)
                 windowed = WindowedNetwork(network, load.windows, compute, patch_filter)
@@ -120,7 +111,7 @@ def label_stack(
 
             # What fitted is kept, so that not every slice runs out of memory first.
             decision, load = fitting(
-                label, load, lighter_loads(device, exact_tiles, channels.shape, say)
+                label, load, lighter_loads(device, exact_tiles, prepared.channels.shape, say)
             )
             layers = decision.layers
             labels = without_small(decision.labels, smallest)
@@ -144,11 +135,11 @@ def _prepared(
     labeller: Labeller, stack: Stack, positions: Iterable[int], sources: Sequence[Source]
 ) -> Iterator[tuple[int, _PreparedSlice | FibsegError]]:
     """Read and filter slices ahead of the network; an error of reading takes the slice's place."""
-    processes = labeller.compute.processes
-    filters = {areas: PatchFilter(areas, processes) for _, areas, _ in sources if areas}
+    has_filter = any(areas for _, areas, _ in sources)
+    threads = labeller.compute.filter_threads if has_filter else READER_THREADS
     # Each slice is a neighbour of others, too.
     if labeller.context:
-        kept = READER_THREADS + 2 * labeller.context + 1
+        kept = threads + 2 * labeller.context + 1
         stack = replace(stack, read=lru_cache(kept)(stack.read))
 
     def prepare(z: int) -> _PreparedSlice | FibsegError:
@@ -158,12 +149,11 @@ def _prepared(
             # Returned, not raised: slices before it are still on their way, and others may follow.
             return error
         around = read_neighbours(stack, z, labeller.context, stand_in=image)
-        parts: list[UInt8 | Future[UInt8]] = []
+        parts: list[UInt8] = []
         for grey_range, areas, context in sources:
             pictures = [image, *around[: 2 * context]]
             grey = in_8bit(pictures, grey_range, labeller.scale)
-            parts.append(filters[areas].submit(grey[:1]) if areas else grey[:1])
-            parts.append(grey[1:])
+            parts += [grey[:1], grain_filter(grey[0], areas), grey[1:]]
         # The warning on grey values is about the first model, as its text is.
         first_range, _, _ = sources[0]
         stand_ins = sum(picture is image for picture in around)
@@ -171,22 +161,20 @@ def _prepared(
             outside=tissue_outside(image, first_range),
             digest=slice_digest(image, around),
             lacks_neighbour=stand_ins > stack.neighbours(z, labeller.context).count(z),
-            channels=parts,
+            channels=np.concatenate(parts),
         )
 
-    # Bounds the memory, whatever the depth of the stack: what is read, and what is filtered.
-    most_waiting = READER_THREADS + (processes if filters else 0)
-    with ExitStack() as resources:
-        for slice_filter in filters.values():
-            resources.enter_context(slice_filter)
-        readers = resources.enter_context(ThreadPoolExecutor(READER_THREADS))
-        # Called first when the caller stops early: slices that nobody will ask for are not read.
-        resources.callback(lambda: readers.shutdown(cancel_futures=True))
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[int, Future[_PreparedSlice | FibsegError]]] = deque()
-        for z in positions:
-            waiting.append((z, readers.submit(prepare, z)))
-            if len(waiting) > most_waiting:
-                first, future = waiting.popleft()
+        try:
+            for z in positions:
+                waiting.append((z, pool.submit(prepare, z)))
+                # Bounds the memory, whatever the depth of the stack.
+                if len(waiting) > threads + READER_THREADS:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            for first, future in waiting:
                 yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
+        finally:
+            # A caller that stops early asks for no other slice.
+            pool.shutdown(cancel_futures=True)

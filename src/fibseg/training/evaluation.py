@@ -112,7 +112,7 @@ def label_by_model(
     ) -> tuple[list[UInt8], list[Ints] | None]:
         nonlocal finished, windows
         images = [annotated.pictures(model.grey_range) for annotated in slices]
-        channels = model_channels(model, images, run.cache, compute.processes)
+        channels = model_channels(model, images, run.cache, compute.filter_threads)
         # Chosen on validation slices: test slices must decide nothing.
         if split == "validation":
             finished = settled_model(finished, run, channels, compute)

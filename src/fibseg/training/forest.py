@@ -90,7 +90,7 @@ def fit_forest(run: OpenedRun) -> ForestNetwork:
     run.console.print(f"{count} pixels of {len(used)} of {len(training)} training slices")
     images = [to_8bit(annotated.image, run.grey_range) for annotated in used]
     return train_forest(
-        channels=slice_channels(images, config.filter.areas, run.cache, run.processes),
+        channels=slice_channels(images, config.filter.areas, run.cache, run.filter_threads),
         samples=samples,
         classes=len(names),
         trees=model.trees,

@@ -143,7 +143,7 @@ def slice_scores_of(
     device = choose_device(run.config.machine.device)
     precision = run.provenance["precision"]
     batch_size = run.config.machine.window_batch
-    compute = Compute(device, precision, batch_size, run.processes)
+    compute = Compute(device, precision, batch_size, run.filter_threads)
     return [SliceScores(model, data, compute)]
 
 
@@ -253,6 +253,6 @@ def make_data(run: OpenedRun) -> StackDataModule:
         channels=run.config.channels,
         plan=plan,
         cache=run.cache,
-        processes=run.processes,
+        filter_threads=run.filter_threads,
         progress=FilterProgress(run.console),
     )

@@ -66,8 +66,8 @@ class OpenedRun:
         return Path(self.config.machine.cache)
 
     @property
-    def processes(self) -> int:
-        """Worker processes that filter slices and patches."""
+    def filter_threads(self) -> int:
+        """Slices and patches that are filtered at a time."""
         return self.config.machine.processes or cores()
 
 

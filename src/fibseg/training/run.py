@@ -213,7 +213,7 @@ def learn(run: OpenedRun, tracking: Tracking, settled: dict[str, Any]) -> tuple[
         device=choose_device(run.config.machine.device if kind.by_gradient else "cpu"),
         precision=model.precision,
         batch_size=run.config.machine.window_batch,
-        processes=run.processes,
+        filter_threads=run.filter_threads,
     )
     return label_by_model(model, run, compute, settled), seconds
 

@@ -75,7 +75,7 @@ def _channels(opened: ScoredRun, split: str) -> list[UInt8]:
 
     model = opened.model
     images = [annotated.pictures(model.grey_range) for annotated in opened.slices[split]]
-    return model_channels(model, images, None, opened.compute.processes)
+    return model_channels(model, images, None, opened.compute.filter_threads)
 
 
 def _decided(

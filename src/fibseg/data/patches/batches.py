@@ -13,26 +13,26 @@ from torch.utils.data import IterableDataset
 from fibseg.arrays import UInt8
 from fibseg.data.patches.pixels import Batch, SlicePixels
 from fibseg.data.sampling import Patches
-from fibseg.filters.patches import PatchFilter, channels_of
+from fibseg.filters.patches import PatchFilter
 
 
 def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Iterator[Batch]:
     """Add filtered channels behind the first one of batches, uint8 on the host, in order.
 
-    The workers are kept busy with the next batches while one is in use.
+    The threads are kept busy with the next batches while one is in use.
     """
     waiting: deque[tuple[Batch, Future[UInt8]]] = deque()
     for batch in batches:
         waiting.append((batch, patch_filter.submit(batch.images[:, 0].numpy())))
-        # Two batches for each worker: more would hold memory, fewer would let workers wait.
-        if len(waiting) > 2 * patch_filter.processes:
+        # Two batches for each thread: more would hold memory, fewer would let threads wait.
+        if len(waiting) > 2 * patch_filter.threads:
             yield _with_channels(*waiting.popleft())
     while waiting:
         yield _with_channels(*waiting.popleft())
 
 
 def _with_channels(batch: Batch, future: Future[UInt8]) -> Batch:
-    images = [torch.from_numpy(channels_of(future)), batch.images[:, 1:]]
+    images = [torch.from_numpy(future.result()), batch.images[:, 1:]]
     return batch._replace(images=torch.cat(images, 1))
 
 

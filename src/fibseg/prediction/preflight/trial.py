@@ -38,9 +38,6 @@ SMALL_SIDE = 256
 FILTER_BYTES = 80
 """Bytes of memory a pixel that the tree of a slice takes (16 megapixels: 1.3 GB)."""
 
-WORKER_BYTES = 120_000_000
-"""Memory of a process that filters, beside its trees."""
-
 OBJECT_BYTES = 28
 """Bytes of memory a pixel that components, seeds and watersheds of a slice take."""
 
@@ -57,7 +54,7 @@ class Needs:
 
     Attributes:
         seconds: per slice.
-        memory: bytes that it has at most, the processes that filter included.
+        memory: bytes that it has at most, the threads that filter included.
         disk: bytes that a slice takes in each output.
     """
 
@@ -94,7 +91,7 @@ def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -
     sizes = [_disk_bytes(output, page) for output, page in zip(outputs, pages, strict=True)]
     share = image.size / labels.size
     write_seconds = (perf_counter() - start) * share
-    beside = [read_seconds / READER_THREADS, filter_seconds / compute.processes, write_seconds]
+    beside = [read_seconds / READER_THREADS, filter_seconds / compute.filter_threads, write_seconds]
     others = read_seconds + filter_seconds + write_seconds
     # What goes on side by side takes the time of the slowest, unless the cores are too few.
     work = others if on_gpu else others + network_seconds * torch.get_num_threads()
@@ -146,7 +143,7 @@ def _labelled(labeller: Labeller, channels: UInt8, shape: tuple[int, int]) -> tu
     with ExitStack() as resources:
         patch_filter = None
         if model.channels.by_patch:
-            patch_filter = PatchFilter(model.channels.areas, compute.processes)
+            patch_filter = PatchFilter(model.channels.areas, compute.filter_threads)
             resources.enter_context(patch_filter)
         windowed = WindowedNetwork(network, load.windows, compute, patch_filter)
         resources.enter_context(autocast(compute))
@@ -194,7 +191,6 @@ def _memory(labeller: Labeller, shape: tuple[int, ...]) -> float:
     if labeller.layers or labeller.windows.kind == "blend" or labeller.has_maps:
         # Scores of all classes of a slice, and their copy.
         memory += 8 * len(labeller.models[0].class_names) * pixels
-    has_filter = any(areas for _, areas, _ in sources) and labeller.compute.processes > 1
-    if has_filter:
-        memory += labeller.compute.processes * (WORKER_BYTES + FILTER_BYTES * pixels)
+    if any(areas for _, areas, _ in sources):
+        memory += labeller.compute.filter_threads * FILTER_BYTES * pixels
     return memory

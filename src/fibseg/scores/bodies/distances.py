@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from fibseg.arrays import Floats
+from fibseg.machine import compiled
 from fibseg.scores.bodies.numbered import NumberedObjects
 from fibseg.scores.slabs import ReadClasses
 
@@ -73,7 +73,7 @@ def _planar(squared: Floats, height: float, width: float) -> Floats:
     return np.asarray(lowered.T)
 
 
-@njit
+@compiled
 def _lower_rows(values: Any, side: float) -> None:
     """Replace each value (H, W) by the least of v[q] + (side * (p - q))^2 over its row."""
     rows, count = values.shape

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from fibseg.arrays import Floats, Ints, Mask
+from fibseg.machine import compiled
 
 _OFFSETS = np.array([(z, y, x) for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)])
 
@@ -58,7 +58,7 @@ def _adjacency() -> tuple[Mask, Mask]:
     return touches_26, touches_6
 
 
-@njit
+@compiled
 def _thin_once(kept: Any, order: Ints, steps: Ints, tables: Any) -> int:
     """Take voxels away from flat `kept`, each where it may go; gives how many went."""
     touches_26, touches_6 = tables
@@ -82,7 +82,7 @@ def _thin_once(kept: Any, order: Ints, steps: Ints, tables: Any) -> int:
     return gone
 
 
-@njit
+@compiled
 def _components(near: Any, value: bool, touches: Any, by_side: bool) -> int:
     """Count components of equal value around a voxel; with `by_side` those at one of its sides.
 
