@@ -4,7 +4,8 @@ python -m benchmarks.step_operations --output benchmarks/step_operations.json
 
 Operations that compute or copy are counted, and not those that give another view of a tensor: on a
 GPU each of them is a kernel to launch. Times are the least of many on one core of a CPU, for 4
-patches of 256 x 256 pixels with two filter channels.
+patches with two filter channels: of 256 x 256 pixels, and of 16 x 16, where little is left but what
+Python costs.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation
 
 REPEATS = 200
-SIDE = 256
+SIDES = (256, 16)
 
 
 class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -53,40 +54,42 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class Fixed(torch.nn.Module):
     """A network that costs nothing: the same logits for every batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int) -> None:
         super().__init__()
-        self.logits = torch.nn.Parameter(torch.rand(4, len(NAMES), SIDE, SIDE))
+        self.logits = torch.nn.Parameter(torch.rand(4, len(NAMES), side, side))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.logits
 
 
-def measured(part: Callable[[], object]) -> dict[str, float]:
-    """Count the operations of a part, and time it."""
+def operations(part: Callable[[], object]) -> int:
+    """Count the operations of a part, once it has begun."""
     part()
     with Counted() as counted:
         part()
+    return int(counted.count)
+
+
+def milliseconds(part: Callable[[], object]) -> float:
+    """Time a part: the least of many calls."""
+    part()
     least = float("inf")
     for _ in range(REPEATS):
         start = perf_counter()
         part()
         least = min(least, perf_counter() - start)
-    return {"operations": counted.count, "ms": round(1e3 * least, 3)}
+    return round(1e3 * least, 3)
 
 
-def main() -> None:
-    """Measure each part of a step."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    set_threads(1)
-    images, labels = make_phantom((2, 3 * SIDE, 4 * SIDE), 0)
+def parts_of_a_step(side: int) -> dict[str, Callable[[], object]]:
+    """Give what is done for 4 patches, `side` pixels long, beside the network."""
+    images, labels = make_phantom((2, 768, 1024), 0)
     channels = [np.stack([image] * 3) for image in images]
     pixels = SlicePixels(channels, list(labels), torch.device("cpu"))
-    sampler = PatchSampler(list(labels), SIDE, 0.8)
-    places = pixels.places(sampler.draw(4, (0,), augment=True), SIDE)
+    sampler = PatchSampler(list(labels), side, 0.8)
+    places = pixels.places(sampler.draw(4, (0,), augment=True), side)
     module = Segmentation(
-        network=Fixed(),
+        network=Fixed(side),
         class_names=NAMES,
         loss=DiceLoss(WEIGHTS, IGNORE),
         optimisation=Optimisation(1e-3, (0.9, 0.999), 1e-7, "constant"),
@@ -96,26 +99,39 @@ def main() -> None:
     def floats(batch: Batch) -> Batch:
         return batch._replace(images=batch.images.float().mul_(1 / 255))
 
-    cut = pixels.cut(places, SIDE)
+    cut = pixels.cut(places, side)
     batch = floats(cut)
     conf = Path(__file__).parent.parent / "conf" / "augmentation" / "standard.yaml"
     standard = Augmentation(**yaml.safe_load(conf.read_text()))
     generators = augmentation_generators(torch.device("cpu"), 0, 0)
     loss = module.loss
-    parts: dict[str, Callable[[], object]] = {
+    return {
         "an epoch's places, for 100 steps": lambda: pixels.places(
-            sampler.draw(400, (0,), augment=True), SIDE
+            sampler.draw(400, (0,), augment=True), side
         ),
-        "cut, turn and mirror": lambda: pixels.cut(places, SIDE),
+        "cut, turn and mirror": lambda: pixels.cut(places, side),
         "grey values as floats": lambda: floats(cut),
         "standard augmentation": lambda: augmented(batch, standard, generators),
         "loss": lambda: loss(module(batch.images), batch.labels),
         "loss and figures of the step": lambda: module.training_step(batch, 0),
     }
-    rows = {name: measured(part) for name, part in parts.items()}
-    table = Table("part", "operations", "ms", title="beside the network, 4 patches of 256 x 256")
+
+
+def main() -> None:
+    """Measure each part of a step."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    set_threads(1)
+    rows: dict[str, dict[str, float]] = {}
+    for side in SIDES:
+        for name, part in parts_of_a_step(side).items():
+            row = rows.setdefault(name, {"operations": operations(part)})
+            row[f"ms_{side}"] = milliseconds(part)
+    columns = [f"ms, {side} x {side}" for side in SIDES]
+    table = Table("part", "operations", *columns, title="4 patches, beside the network")
     for name, row in rows.items():
-        table.add_row(name, str(row["operations"]), f"{row['ms']:.3f}")
+        table.add_row(name, *map(str, row.values()))
     Console().print(table)
     if options.output is not None:
         write_whole(options.output, json.dumps(rows, indent=1) + "\n")

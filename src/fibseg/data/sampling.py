@@ -117,7 +117,13 @@ class PatchSampler:
         values = (np.unique(slice_labels).tolist() for slice_labels in labels)
         # Sorted, since the order of a set is part of no seed.
         present = sorted(set[int]().union(*values) - {0, IGNORE})
-        self._pixels = {index: _pixels_of_class(index, labels) for index in present}
+        self._labels = labels
+        # For each class its pixels up to the end of each row, over the rows of all slices: a list
+        # of all pixels would take more memory than the slices.
+        self._row_ends = {index: _pixels_by_row(index, labels).cumsum() for index in present}
+        heights = self._shapes[:, 0]
+        self._slice_of_row = np.repeat(np.arange(len(labels)), heights)
+        self._first_rows = heights.cumsum() - heights
 
     def draw(self, count: int, seed: Sequence[int], augment: bool) -> Patches:
         """Draw patches; the same seed gives the same patches, whatever was drawn before.
@@ -133,18 +139,18 @@ class PatchSampler:
         # Every patch gets a random place first; those of a class are overwritten below.
         index, row, column = self._random_places(count, generator)
         drawn_class = np.zeros(count, np.int64)
-        if self._pixels:
+        if self._row_ends:
             centred = generator.random(count) < self.class_share
-            drawn_class = np.where(centred, generator.choice(list(self._pixels), count), 0)
-        for class_index, (slices, flat) in self._pixels.items():
+            drawn_class = np.where(centred, generator.choice(list(self._row_ends), count), 0)
+        for class_index, ends in self._row_ends.items():
             of_class = np.flatnonzero(drawn_class == class_index)
             # With replacement: the authors' code shuffles pixels and uses them up, a state over
             # epochs.
-            chosen = generator.integers(len(flat), size=len(of_class))
-            index[of_class] = slices[chosen]
-            shapes = self._shapes[slices[chosen]]
-            row[of_class] = _centred(flat[chosen] // shapes[:, 1], shapes[:, 0], self.size)
-            column[of_class] = _centred(flat[chosen] % shapes[:, 1], shapes[:, 1], self.size)
+            chosen = generator.integers(ends[-1], size=len(of_class))
+            slices, rows, columns = self._places_of(class_index, chosen)
+            index[of_class] = slices
+            row[of_class] = _centred(rows, self._shapes[slices, 0], self.size)
+            column[of_class] = _centred(columns, self._shapes[slices, 1], self.size)
         turns = generator.integers(4, size=count)
         flips = generator.integers(2, size=(2, count))
         if not augment:
@@ -159,6 +165,20 @@ class PatchSampler:
             flip_rows=flips[1],
             drawn_class=drawn_class,
         )
+
+    def _places_of(self, class_index: int, chosen: Ints) -> tuple[Ints, Ints, Ints]:
+        """Give slice, row and column (N,) of the pixels of a class with these numbers (N,)."""
+        ends = self._row_ends[class_index]
+        rows_of_all = np.searchsorted(ends, chosen, side="right")
+        slices = self._slice_of_row[rows_of_all]
+        rows = rows_of_all - self._first_rows[slices]
+        # Counted from the end of the row, since a row begins where the one before ends.
+        from_end = ends[rows_of_all] - chosen
+        columns = [
+            np.flatnonzero(self._labels[z][row] == class_index)[-count]
+            for z, row, count in zip(slices, rows, from_end, strict=True)
+        ]
+        return slices, rows, np.array(columns, np.int64)
 
     def _random_places(self, count: int, generator: np.random.Generator) -> tuple[Ints, Ints, Ints]:
         """Draw slice, first row and first column (N,) of patches at uniformly random places."""
@@ -189,12 +209,11 @@ def _start_ranges(labels: Sequence[UInt8], size: int) -> tuple[Ints, Ints]:
     return low, high
 
 
-def _pixels_of_class(index: int, labels: Sequence[UInt8]) -> tuple[Ints, Ints]:
-    """List the slice and flat position (N,) of every pixel of a class."""
-    # Flat positions take half the memory of pairs; a class may have millions of pixels.
-    flat = [np.flatnonzero(slice_labels == index) for slice_labels in labels]
-    slices = np.repeat(np.arange(len(labels)), [len(positions) for positions in flat])
-    return slices, np.concatenate(flat)
+def _pixels_by_row(index: int, labels: Sequence[UInt8]) -> Ints:
+    """Count the pixels of a class in each row of all slices."""
+    return np.concatenate(
+        [np.count_nonzero(slice_labels == index, axis=1) for slice_labels in labels]
+    )
 
 
 def _centred(position: Ints, length: Ints, size: int) -> Ints:
