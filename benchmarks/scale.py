@@ -1,0 +1,257 @@
+"""How fast a stack is labelled from file to file, in megavoxels per second, and in what memory.
+
+python -m benchmarks.scale RUN [RUN ...] [--root DIR] [--slices N] [--output FILE]
+python -m benchmarks.scale RUN --large FOLDER [--root DIR] [--output FILE]
+
+RUN is a run directory. Its test slices, over and over, are the stack. Each way reads a TIFF and
+writes labels, one after the other, in this process and on the device at hand. The loop is what a
+person writes first: read, filter, label the whole slice, write, in turn. "MONAI" is that loop with
+its sliding windows, "the network alone" has neither files nor filter.
+
+With --large it prints what commands have in memory for slices of 8000 x 8000 pixels of 16 bits,
+which repeat the run's test slices: stacks of 4 and of 12 are labelled and measured, and one of
+4000, a sparse file of 512 GB in FOLDER, is checked, and labelled until its first slices are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import torch
+from monai.inferers.inferer import SlidingWindowInferer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.prediction import PROJECT, peak_of
+from benchmarks.scored import BATCH_SIZE, ScoredRun, labels_of, open_scored
+from fibseg.data.grey import to_8bit
+from fibseg.files import write_whole
+from fibseg.filters import grain_filter
+from fibseg.machine import choose_device, cores, set_threads
+from fibseg.prediction import Labeller, windows_of
+from fibseg.prediction.output.outputs import Output
+from fibseg.prediction.output.staging import Staging
+from fibseg.prediction.slices import Network
+from fibseg.prediction.whole_cell import label_stack_into
+from fibseg.stack import open_stack
+
+LARGE_SIDE = 8000
+"""Side of a slice of the large stacks, in pixels."""
+
+LARGE_SLICES = (4, 12)
+"""Slices of the stacks that are labelled: the memory must not grow with their number."""
+
+DEPTH = 4000
+"""Slices of the sparse stack."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+
+def by_predict(scored: ScoredRun, image: Path, output: Path, kind: str, size: int | None) -> None:
+    """Label a stack as predict.py does."""
+    stack = open_stack(image)
+    labeller = Labeller(
+        models=[scored.model],
+        windows=windows_of(scored.model, kind, size),
+        compute=scored.compute,
+    )
+    label_stack_into(
+        staging=Staging([Output(output, "uint8", {})], stack.shape, None),
+        labeller=labeller,
+        stack=stack,
+        identity={},
+        skip_unreadable=False,
+        console=Console(quiet=True),
+    )
+
+
+def by_loop(scored: ScoredRun, image: Path, output: Path, network: Network) -> None:
+    """Label a stack slice by slice, one step after the other."""
+    areas = scored.model.channels.areas
+    with tifffile.TiffFile(image) as source, tifffile.TiffWriter(output) as target:
+        for page in source.pages:
+            grey = to_8bit(page.asarray(), scored.model.grey_range)
+            channels = np.concatenate([grey[None], grain_filter(grey, areas)])
+            target.write(labels_of(scored, channels, network), compression="zlib")
+
+
+def monai_windows(scored: ScoredRun) -> Network:
+    """The network in MONAI's sliding windows of the size of a patch, overlap .5, Gaussian."""
+    inferer = SlidingWindowInferer(scored.model.patch_size, BATCH_SIZE, 0.5, mode="gaussian")
+
+    def network(images: Tensor) -> Tensor:
+        scores = inferer(images, scored.model.network)
+        assert isinstance(scores, Tensor)
+        return scores
+
+    return network
+
+
+def rows_of(run: Path, root: str | None, count: int, device: torch.device) -> list[dict[str, Any]]:
+    """Measure every way for one run."""
+    scored = open_scored(run, root, device)
+    pixels = [annotated.image for annotated in scored.slices]
+    images = np.stack([pixels[z % len(pixels)] for z in range(count)])
+
+    def alone() -> None:
+        for z in range(count):
+            labels_of(scored, scored.channels[z % len(pixels)], scored.model.network)
+
+    with tempfile.TemporaryDirectory() as name:
+        image = Path(name) / "image.tif"
+        tifffile.imwrite(image, images, compression="zlib", photometric="minisblack")
+
+        def predict(
+            ending: str, kind: str = "whole", size: int | None = None
+        ) -> Callable[[], None]:
+            output = Path(name) / f"{kind}-{size}.{ending}"
+            return lambda: by_predict(scored, image, output, kind, size)
+
+        def loop(network: Network) -> Callable[[], None]:
+            return lambda: by_loop(scored, image, Path(name) / "loop.tif", network)
+
+        ways = {
+            "predict.py, whole slices": predict("tif"),
+            "predict.py, whole slices, OME-Zarr": predict("zarr"),
+            "predict.py, tiles of 512": predict("tif", "tiles", 512),
+            "predict.py, blend": predict("tif", "blend"),
+            "predict.py, paper's windows": predict("tif", "paper"),
+            "a loop": loop(scored.model.network),
+            "MONAI, overlap .5": loop(monai_windows(scored)),
+            "the network alone": alone,
+        }
+        rows = []
+        alone()
+        for way, step in ways.items():
+            _, seconds, megabytes = peak_of(step)
+            rows.append(
+                {
+                    "run": run.name,
+                    "way": way,
+                    "mvox_per_s": round(images.size / 1e6 / seconds, 3),
+                    "mb": round(megabytes),
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+def large_stack(folder: Path, scored: ScoredRun, depth: int) -> Path:
+    """Write a stack whose slices hold no pixels from the thirteenth on."""
+    path = folder / f"image-{depth}.tif"
+    side = LARGE_SIDE
+    stack = tifffile.memmap(
+        path, shape=(depth, side, side), dtype=np.uint16, photometric="minisblack"
+    )
+    for z in range(min(depth, max(LARGE_SLICES))):
+        pixels = scored.slices[z % len(scored.slices)].image.astype(np.uint16)
+        times = [-(-side // length) for length in pixels.shape]
+        stack[z] = np.tile(pixels, times)[:side, :side]
+    stack.flush()
+    return path
+
+
+def megabytes_of(line: list[str], enough: Callable[[], bool] = lambda: False) -> int:
+    """Run Python, interrupt it once it has done enough, and give the memory that it had at most."""
+    process = subprocess.Popen([sys.executable, *line], cwd=PROJECT, stdout=subprocess.DEVNULL)
+    while not (is_over := os.wait4(process.pid, os.WNOHANG))[0]:
+        if enough():
+            process.send_signal(signal.SIGINT)
+        time.sleep(1)
+    _, status, usage = is_over
+    code = os.waitstatus_to_exitcode(status)
+    if code not in (0, INTERRUPTED):
+        raise SystemExit(f"{line}: exit code {code}")
+    return round(usage.ru_maxrss / 1024)
+
+
+def large_rows(run: Path, root: str | None, folder: Path) -> list[dict[str, Any]]:
+    """Run the commands on large stacks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scored = open_scored(run, root, torch.device("cpu"))
+    rows = []
+
+    def add(name: str, line: list[str], enough: Callable[[], bool] = lambda: False) -> None:
+        rows.append({"run": run.name, "way": name, "mb": megabytes_of(line, enough)})
+        print(rows[-1], flush=True)
+
+    def predict(image: Path, output: Path) -> list[str]:
+        keys = [f"checkpoint={run.resolve()}", f"image={image}", f"output={output}"]
+        return ["predict.py", *keys, "overwrite=true", "voxel_size=[5,5,5]"]
+
+    fibseg = ["-m", "fibseg.commands.main"]
+    for depth in LARGE_SLICES:
+        labels = folder / f"labels-{depth}.zarr"
+        add(f"predict.py, {depth} slices", predict(large_stack(folder, scored, depth), labels))
+        add(f"fibseg measure, {depth} slices", [*fibseg, "measure", str(labels), "--overwrite"])
+    image = large_stack(folder, scored, DEPTH)
+    data = folder / "large.yaml"
+    names = [f"{name}={value}" for value, name in enumerate(scored.model.class_names) if value]
+    classes = [word for name in names for word in ("--class", name)]
+    new = ["new", "large", str(image), str(labels), *classes, "--output", str(data), "--overwrite"]
+    add(f"fibseg new, {DEPTH} slices", [*fibseg, *new])
+    page = ["--page", str(folder / "check.html")]
+    add(f"fibseg check, {DEPTH} slices", [*fibseg, "check", str(data), *page])
+    output = folder / f"labels-{DEPTH}.zarr"
+    kept = output.with_name(f".{output.name}.started")
+    add(
+        f"predict.py, {DEPTH} slices, interrupted",
+        predict(image, output),
+        lambda: len(list(kept.glob("0*"))) >= min(LARGE_SLICES),
+    )
+    return rows
+
+
+def table_of(rows: list[dict[str, Any]], device: str) -> Table:
+    """Make a table of the rows of one device."""
+    table = Table("run", "way", "Mvox/s", "MB", title=device)
+    for row in rows:
+        rate = f"{row['mvox_per_s']:.2f}" if "mvox_per_s" in row else ""
+        table.add_row(row["run"], row["way"], rate, str(row["mb"]))
+    return table
+
+
+def main() -> None:
+    """Print a table and write the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--root", help="where the images lie, in place of the root of the data")
+    parser.add_argument("--slices", type=int, default=20, help="slices of the stack")
+    parser.add_argument("--large", type=Path, help="folder of large stacks")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/scale_cpu.json"))
+    options = parser.parse_args()
+    device = choose_device("auto")
+    set_threads(None)
+    rows = []
+    for run in options.runs:
+        if options.large is None:
+            rows += rows_of(run, options.root, options.slices, device)
+        else:
+            rows += large_rows(run, options.root, options.large)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores()} cores"
+    before = json.loads(options.output.read_text()) if options.output.exists() else {}
+    kept = before.get("rows", []) if before.get("device") == name else []
+    measured = {(row["run"], row["way"]) for row in rows}
+    rows += [row for row in kept if (row["run"], row["way"]) not in measured]
+    write_whole(options.output, json.dumps({"device": name, "rows": rows}, indent=1) + "\n")
+    Console(width=120).print(table_of(rows, name))
+
+
+if __name__ == "__main__":
+    main()
