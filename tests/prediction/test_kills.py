@@ -156,6 +156,32 @@ def test_a_worker_of_ray_is_killed(finished: Commands, cell: Path) -> None:
     assert {path.name for path in cell.iterdir()} == {"image.tif", "whole.zarr", "out.zarr"}
 
 
+@pytest.mark.slow(seconds=20)
+def test_a_node_of_a_ray_cluster_is_lost(finished: Commands, cell: Path) -> None:
+    """Two nodes, which are processes here, with two workers each."""
+    from ray.cluster_utils import Cluster
+
+    whole = cell / "whole" / "out.zarr"
+    whole.parent.mkdir()
+    (whole.parent / "image.tif").symlink_to(cell / "image.tif")
+    predict(finished, whole)
+    out = cell / "out.zarr"
+    node = {"num_cpus": 2, "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        lost = cluster.add_node(**node)
+        address = f"hydra.launcher.address={cluster.address}"
+        with processes_together(finished, out, address) as (driver, _):
+            wait_for_worker(out, 9)
+            cluster.remove_node(lost, allow_graceful=False)
+            printed, errors = driver.communicate(timeout=120)
+            assert driver.returncode == 0, errors
+            assert "labels of 60 slices" in printed
+    finally:
+        cluster.shutdown()
+    assert files_of(out) == files_of(whole)
+
+
 @pytest.mark.slow(seconds=8)
 def test_jobs_of_slurm_go_on_without_the_command(finished: Commands, cell: Path) -> None:
     """They need no driver: the last one finishes the output."""
