@@ -179,8 +179,8 @@ def peers_of(options: argparse.Namespace) -> list[Peer]:
     """The peers for which there is a Python, and fibseg."""
     peers: list[Peer] = []
     if options.nnunet_python:
-        small = ("--memory", SMALL_MEMORY)
-        for name, memory in (("nnunet", ()), ("nnunet_small", small)):
+        plans: dict[str, list[str]] = {"nnunet": [], "nnunet_small": ["--memory", SMALL_MEMORY]}
+        for name, memory in plans.items():
             peer = Peer(
                 name=name,
                 python=options.nnunet_python,
@@ -191,17 +191,17 @@ def peers_of(options: argparse.Namespace) -> list[Peer]:
             peers.append(peer)
     if options.smp_python:
         weights = options.work / "encoder.safetensors"
-        arguments = ("--weights", str(weights)) if write_encoder(weights) else ()
-        peers.append(Peer("smp_unet", options.smp_python, "smp", arguments))
+        start = ["--weights", str(weights)] if write_encoder(weights) else []
+        peers.append(Peer("smp_unet", options.smp_python, "smp", start))
     if options.biapy_python:
         peers.append(Peer("biapy", options.biapy_python, "biapy"))
-    own = ("--root", str(options.root), "--runs", str(options.work / "runs"))
+    own = ["--root", str(options.root), "--runs", str(options.work / "runs")]
     for name, precision, batches in (
         ("fibseg", "auto", options.batches),
         ("fibseg_32_bits", "32", options.batches_32),
     ):
-        arguments = (*own, "--batches", str(batches), "--precision", precision)
-        peers.append(Peer(name, sys.executable, "own", arguments))
+        settings = ["--batches", str(batches), "--precision", precision]
+        peers.append(Peer(name, sys.executable, "own", own + settings))
     return [peer for peer in peers if not options.only or peer.name in options.only]
 
 

@@ -16,6 +16,7 @@ import importlib.metadata
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -114,10 +115,8 @@ def train(job: Job, program: Any) -> int:
 
     base_workflow.train_one_epoch = timed_epoch
     workflow.prepare_train_generators = without_validation
-    try:
+    with suppress(TimeSpentError):
         program.train()
-    except TimeSpentError:
-        pass
     return sum(counts)
 
 

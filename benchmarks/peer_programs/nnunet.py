@@ -59,7 +59,7 @@ def plan(job: Job, memory: float | None) -> None:
         preprocess,
     )
 
-    write_cases(job, Path(os.environ["nnUNet_raw"]) / DATASET)
+    write_cases(job, job.work / "raw" / DATASET)
     extract_fingerprints([1], num_processes=1, check_dataset_integrity=True)
     name = plan_experiments(
         [1],
@@ -71,7 +71,7 @@ def plan(job: Job, memory: float | None) -> None:
         "train": [path.stem for path in job.images("train")],
         "val": [path.stem for path in job.images("validation")],
     }
-    folder = Path(os.environ["nnUNet_preprocessed"]) / DATASET
+    folder = job.work / "preprocessed" / DATASET
     (folder / "splits_final.json").write_text(json.dumps([split]))
 
 
@@ -98,7 +98,7 @@ def train(job: Job, memory: float | None) -> None:
                 if self.iterations in (1, 2, 5) or self.iterations % 20 == 0:
                     print(f"iteration {self.iterations}, loss {loss:.3f}, {spent:.0%}", flush=True)
 
-    folder = Path(os.environ["nnUNet_preprocessed"]) / DATASET
+    folder = job.work / "preprocessed" / DATASET
     plans = json.loads((folder / f"{plans_name(memory)}.json").read_text())
     trainer: Any = TimedTrainer(
         plans=plans | {"continue_training": False},
@@ -143,11 +143,15 @@ def main() -> None:
     parser.add_argument("--stage", choices=("plan", "train"), required=True)
     parser.add_argument("--memory", type=float, help="GB that nnU-Net plans for")
     job = parse_job(parser)
-    os.environ["nnUNet_raw"] = str(job.work / "raw")
-    os.environ["nnUNet_preprocessed"] = str(job.work / "preprocessed")
-    os.environ["nnUNet_results"] = str(job.output / "results")
+    folders = {name: str(job.work / name) for name in ("raw", "preprocessed")}
     # All that a training computes is in its own process, and counts. Its planner needs one more.
-    os.environ["nnUNet_n_proc_DA"] = "1" if job.options.stage == "plan" else "0"
+    processes = "1" if job.options.stage == "plan" else "0"
+    os.environ.update(
+        nnUNet_raw=folders["raw"],
+        nnUNet_preprocessed=folders["preprocessed"],
+        nnUNet_results=str(job.output / "results"),
+        nnUNet_n_proc_DA=processes,
+    )
     {"plan": plan, "train": train}[job.options.stage](job, job.options.memory)
 
 

@@ -55,7 +55,7 @@ def batch_of(slices: Slices, generator: np.random.Generator) -> tuple[Tensor, Te
         _, image, truth = slices[generator.integers(len(slices))]
         top, left = (generator.integers(side - CROP + 1) for side in image.shape)
         place = (slice(top, top + CROP), slice(left, left + CROP))
-        turns = generator.integers(4)
+        turns = int(generator.integers(4))
         flip = -1 if generator.random() < 0.5 else 1
         grey = np.rot90(image[place], turns)[:, ::flip].astype(np.float32) / 255
         contrast = generator.uniform(0.8, 1.2)
