@@ -158,6 +158,7 @@ def adopt(bench: Bench, peer: Peer, seed: int) -> RunDirectory:
         seconds=facts["cpu_s"],
         device="cpu",
         parameters=facts["parameters"],
+        peak_gib=facts["peak_gib"],
     )
     with (output / "log.txt").open("a", encoding="utf-8") as log:
         return adopt_labels(adoption, description, bench.runs, plain_console(file=log))

@@ -21,7 +21,7 @@ _BLOCK = 1 << 20
 _TIMEOUT = 60.0
 """Seconds without a byte after which a connection counts as broken."""
 
-Progress = Callable[[int, int | None], None]
+Received = Callable[[int, int | None], None]
 """Takes the bytes that are there, and those of the whole file, if the server says so."""
 
 
@@ -34,7 +34,7 @@ class _Answer:
     validator: str
 
 
-def download(source: PublicFile, folder: Path, progress: Progress) -> str:
+def download(source: PublicFile, folder: Path, progress: Received) -> str:
     """Download a file, or take the one that is there.
 
     What came before a connection broke is kept beside it, and the next call goes on from there if
@@ -71,7 +71,7 @@ def _note_of(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.version")
 
 
-def _receive(source: PublicFile, partial: Path, path: Path, progress: Progress) -> None:
+def _receive(source: PublicFile, partial: Path, path: Path, progress: Received) -> None:
     """Append what a partial file lacks."""
     note = _note_of(partial)
     there = partial.stat().st_size if partial.exists() else 0

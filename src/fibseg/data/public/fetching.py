@@ -155,7 +155,7 @@ def _description(
                 "labels": volume.labels,
                 **({"instances": volume.instances} if volume.instances else {}),
                 "voxel_size": list(record.voxel_size),
-                "split": split_of(shares, volume.depth),
+                "split": split_by_shares(shares, volume.depth),
             }
             for volume, shares in zip(prepared, splits, strict=True)
         ],
@@ -168,10 +168,10 @@ def _description(
     return head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
 
 
-def split_of(shares: Mapping[str, tuple[float, float]], depth: int) -> dict[str, list[str]]:
+def split_by_shares(shares: Mapping[str, tuple[float, float]], depth: int) -> dict[str, list[str]]:
     """Turn shares of a volume into slices.
 
-    >>> split_of({"train": (0.0, 0.8), "validation": (0.8, 1.0)}, 165)
+    >>> split_by_shares({"train": (0.0, 0.8), "validation": (0.8, 1.0)}, 165)
     {'train': ['0:132'], 'validation': ['132:165']}
     """
     return {
