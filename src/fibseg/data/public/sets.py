@@ -1,9 +1,8 @@
 """Records of public data sets: addresses, checksums, classes, splits.
 
-An address stands here only where at least one published program of the field loads from it:
-torch-em (Pape, https://github.com/constantinpape/torch-em), BiaPy (Franco-Barranco et al., Nature
-Methods 2025, doi:10.1038/s41592-025-02699-y) or the documents of the CellMap Segmentation
-Challenge. A checksum stands here only where somebody published it.
+An address stands here only where published programs load from it; for archives, this is torch-em
+(https://github.com/constantinpape/torch-em), whose loaders also say how they are laid out. A
+checksum stands here only where somebody published it.
 """
 
 from __future__ import annotations
