@@ -47,7 +47,7 @@ from fibseg.files import write_whole
 from fibseg.machine import plain_console
 from fibseg.models.weight_files import imagenet_weights
 from fibseg.runs.directory import RunDirectory
-from fibseg.runs.results import read_scores
+from fibseg.runs.finished import read_run
 from fibseg.training.foreign.adoption import Adoption, adopt_labels
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -168,11 +168,12 @@ def row_of(bench: Bench, peer: Peer, seed: int) -> dict[str, Any]:
     """Facts and scores of a training."""
     facts = json.loads((bench.output(peer, seed) / "facts.json").read_text())
     facts.pop("run", None)
-    scores = read_scores(adopt(bench, peer, seed))
-    row: dict[str, Any] = {"peer": peer.name, "data_hash": scores.facts["data_hash"], **facts}
+    run = read_run(adopt(bench, peer, seed).path)
+    row: dict[str, Any] = {"peer": peer.name, "data_hash": run.data_hash, **facts}
     for split in SPLITS[1:]:
-        row[split] = {name: round(f1, 4) for name, f1 in scores.f1(split).items()}
-    row["test_mean"] = round(float(np.mean(list(scores.f1("test").values()))), 4)
+        row[split] = {name: round(f1, 4) for name, f1 in run.f1(split).items()}
+    row["test_mean"] = round(float(np.mean(list(run.f1("test").values()))), 4)
+    row["test_iou"] = round(run.mean_iou("test"), 4)
     return row
 
 
@@ -250,7 +251,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         by_peer[row["peer"]].append(row)
     names = list(rows[0]["test"])
-    columns = ["", *names, "mean (range)", "CPU s", "steps", "parameters", "memory, GiB"]
+    columns = ["", *names, "mean (range)", "foreground IoU", "CPU s", "steps", "parameters"]
+    columns.append("memory, GiB")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for peer, of_peer in by_peer.items():
         scores = [np.mean([row["test"][name] for row in of_peer]) for name in names]
@@ -258,6 +260,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         cells = [
             *(f"{score:.3f}" for score in scores),
             f"{np.mean(means):.3f} ({min(means):.3f} to {max(means):.3f})",
+            f"{np.mean([row['test_iou'] for row in of_peer]):.3f}",
             f"{np.mean([row['cpu_s'] for row in of_peer]):.0f}",
             f"{np.mean([row['iterations'] for row in of_peer]):,.0f}",
             f"{of_peer[0]['parameters'] / 1e6:.1f} M",
