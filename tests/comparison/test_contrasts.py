@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from fibseg.comparison.answer import answer_table
+from fibseg.comparison.contrast_tables import contrast_table
 from fibseg.comparison.contrasts import Contrast
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.inference import slice_interval
@@ -157,3 +160,38 @@ def test_a_contrast_by_volume(tmp_path: Path) -> None:
             change_scores(make_run(tmp_path, name, seed, [0.5], scores), spread_over_volumes)
     by_volume = only_contrast(tmp_path).by_volume
     assert by_volume == pytest.approx({k: 0.01 * (k + 1) for k in range(6)})
+
+
+def test_runs_of_another_program_are_not_paired_by_seed(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    ours = generator.normal(0.8, 0.02, 8)
+    theirs = generator.normal(0.7, 0.02, 8)
+    for seed in range(8):
+        make_run(tmp_path, "unet-off", seed, [0.5], [ours[seed]])
+        make_run(tmp_path, "unet-on", seed, [0.5], [ours[seed] + 0.03])
+        make_run(tmp_path, "nnunet-off", seed, [0.5], [theirs[seed]], adopted=True)
+    pair = ("unet-off", "nnunet-off")
+    dataset = Dataset(collect([tmp_path]).runs, questions=Questions(named_pairs=[pair]))
+    by_name = {contrast.name: contrast for contrast in dataset.contrasts}
+    contrast = by_name["unet-off less nnunet-off"]
+    assert not contrast.paired and not contrast.is_tested and math.isnan(contrast.correlation)
+    # F1 of whole pixels: those of the runs, not those that were asked for.
+    scores = {
+        label: [run.f1("test")["er"] for run in runs]
+        for label, runs in dataset.configurations.items()
+    }
+    expected = stats.ttest_ind(scores["unet-off"], scores["nnunet-off"], equal_var=False)
+    low, high = expected.confidence_interval(0.95)
+    assert contrast.interval.low == pytest.approx(low)
+    assert contrast.interval.high == pytest.approx(high)
+    # Which seeds are whose makes no difference, as it would for pairs.
+    assert contrast.interval.mean == pytest.approx(np.mean(ours) - np.mean(theirs), abs=1e-4)
+    # Ours are tested as before, in a family of their own.
+    filtered = by_name["unet-on less unet-off"]
+    assert filtered.paired and filtered.joint_p == 2 / 2**8
+    (row,) = [row for row in contrast_table(dataset).rows if row[1] == contrast.name]
+    assert row[6] == "not paired by seed"
+    assert any("seeds of another program" in note for note in contrast_table(dataset).notes)
+    # Stars are of pairs by seed, too: none for the other program, one among ours.
+    cells = {row[0]: row[1] for row in answer_table(dataset).rows}
+    assert "*" not in cells["nnunet-off"] and cells["unet-off"].endswith("*")

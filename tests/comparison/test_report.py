@@ -31,7 +31,7 @@ def test_each_table_is_a_file_and_those_before_are_removed(tmp_path: Path) -> No
     make_grid(tmp_path / "runs", 2)
     output = tmp_path / "out"
     write_comparison(tmp_path / "runs", output, ComparisonOptions(strata=(10,)))
-    names = {"answer", "table1", "table2", "scores", "contrasts", "details", "runs"}
+    names = {"answer", "table1", "table2", "scores", "costs", "contrasts", "details", "runs"}
     assert {path.stem for path in output.glob("*.csv")} == {
         f"{name}-cell" for name in (*names, "strata", "tidy")
     }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 
 import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, jaccard_score
 
 from fibseg.comparison.score_tables import (
+    cost_table,
     expert_table,
     mean_and_deviation,
     run_table,
@@ -16,6 +20,7 @@ from fibseg.comparison.score_tables import (
     table_1,
 )
 from fibseg.runs.collection import best_runs
+from fibseg.runs.finished import read_run
 from tests.support.runs import add_second_expert, dataset_in, make_run, write_labels
 
 
@@ -113,3 +118,36 @@ def test_the_second_expert_on_the_same_slices(tmp_path: Path) -> None:
     assert table.rows == [["second expert", "0.750"], ["unet-off", runs]]
     (tmp_path / "truth" / "d" / "truth.json").write_text("{")
     assert expert_table(dataset_in(tmp_path)) is None
+
+
+def test_costs_stand_beside_the_scores(tmp_path: Path) -> None:
+    facts = {"seconds": 240.0, "device": "cpu", "parameters": 1_234_567}
+    make_run(tmp_path, "unet-off", 0, [0.5], [0.8, 0.4], **facts, peak_gib=1.5)
+    make_run(tmp_path, "unet-off", 1, [0.5], [0.6, 0.6], **facts | {"device": "cuda"}, peak_gib=2.5)
+    # A run of an earlier version says less.
+    make_run(tmp_path, "eunet-off", 0, [0.5], [0.5, 0.5])
+    table = cost_table(dataset_in(tmp_path))
+    # Of equally large classes: IoU = F1 / (2 - F1) of the pooled F1, .6 and .6.
+    assert [row[:3] for row in table.rows] == [
+        ["eunet-off", "0.500", f"{1 / 3:.3f}"],
+        ["unet-off", "0.600", f"{0.6 / 1.4:.3f}"],
+    ]
+    assert table.rows[0][3:] == ["", "", "", "", "1"]
+    assert table.rows[1][3:] == ["240", "various", "1,234,567", "2.50", "2"]
+
+
+def test_foreground_iou_is_that_of_scikit_learn(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 3, 500)
+    labels = np.where(generator.random(500) < 0.7, truth, generator.integers(0, 3, 500))
+    path = make_run(tmp_path, "unet-off", 0, [0.5], [0.5], classes=["background", "er", "golgi"])
+    content = json.loads((path / "scores.json").read_text())
+    halves = [slice(0, 200), slice(200, 500)]
+    counts = [confusion_matrix(truth[half], labels[half]).tolist() for half in halves]
+    for split in ("validation", "test"):
+        content["splits"][split] = [
+            {"volume": 0, "slice": z, "confusion": confusion} for z, confusion in enumerate(counts)
+        ]
+    (path / "scores.json").write_text(json.dumps(content))
+    expected = jaccard_score(truth, labels, labels=[1, 2], average="macro")
+    assert read_run(path).mean_iou("test") == pytest.approx(expected)

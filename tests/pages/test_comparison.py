@@ -57,8 +57,8 @@ def test_the_page_is_whole(pictures: bool, tmp_path: Path) -> None:
     make_page_runs(tmp_path / "runs", pictures)
     page = write_page(tmp_path / "runs", tmp_path / "out" / "index.html")
     tags = Tags(page)
-    # The answer, Table 1, scores, Table 2, contrasts, details, runs.
-    assert tags.count("table") == 7
+    # The answer, Table 1, scores, costs, Table 2, contrasts, details, runs.
+    assert tags.count("table") == 8
     assert page.count('<div class="chart">') == 7
     assert tags.count("select") == (3 if pictures else 0)
     assert "This covers training randomness only" in page

@@ -49,12 +49,15 @@ def test_a_finished_run_holds_what_the_contract_says(finished: Commands) -> None
     assert {
         "data_hash",
         "seconds",
+        "peak_gib",
         "device",
         "threads",
         "versions",
         "overrides",
         "precision",
     } <= facts.keys()
+    # A process with torch and Lightning has more than .1 GiB.
+    assert 0.1 < facts["peak_gib"] < 100
     model = load_model(run / "checkpoints" / "best.ckpt")
     assert model.channels == Channels((20, 200))
     assert model.arguments["channels"] == 3

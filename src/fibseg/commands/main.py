@@ -31,6 +31,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "new": Command("new", "write a commented data description from an image and its labels"),
     "import": Command("import_labels", "turn labels of ilastik, napari or MIB into class numbers"),
+    "fetch": Command("fetch", "download a public annotated stack, and describe it"),
     "check": Command("check", "find mistakes in a data description, and draw pictures of it"),
     "train": Command("train", "train one run, or a sweep of runs with -m", is_program=True),
     "annotate": Command(

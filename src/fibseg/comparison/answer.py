@@ -82,7 +82,8 @@ def _below_the_best(
         if not math.isnan(means[first][column])
     ]
     by_seed = {
-        label: {run.seed: run.f1("test") for run in runs}
+        # Seeds of another program are no pairs with ours.
+        label: {run.seed: run.f1("test") for run in runs if not run.adopted}
         for label, runs in dataset.configurations.items()
     }
     differences = []
@@ -216,7 +217,7 @@ def _answer(contrasts: Sequence[Contrast], margin: float) -> str:
     seeds = f"{len(some.seeds)} seed{'s' if len(some.seeds) > 1 else ''}"
     basis = f"95 % intervals of each over {seeds}" if len(some.seeds) > 1 else seeds
     if len(some.seeds) > 1 and not some.is_tested:
-        basis += "; too few seeds for a test"
+        basis += "; too few seeds for a test" if some.paired else "; not paired, no test"
     if some.is_tested:
         joint = f", jointly for {some.family} tests" if some.family > 1 else ""
         basis = f"95 % intervals over {seeds}{joint}"

@@ -63,11 +63,15 @@ def _contrast_row(contrast: Contrast) -> list[str]:
         contrast.name,
         contrast.class_name,
         *interval_cells(interval),
-        # With five seeds or fewer, no outcome could be significant.
-        _p_text(contrast.joint_p) if contrast.is_tested else "too few seeds for a 5 % test",
+        _p_text(contrast.joint_p) if contrast.is_tested else _why_untested(contrast),
         _p_text(contrast.equivalence_p),
         str(len(contrast.seeds)),
     ]
+
+
+def _why_untested(contrast: Contrast) -> str:
+    # With five seeds or fewer, no outcome could be significant.
+    return "too few seeds for a 5 % test" if contrast.paired else "not paired by seed"
 
 
 def _row_without_collapsed(contrast: Contrast) -> list[str]:
@@ -86,6 +90,11 @@ def _family_notes(dataset: Dataset) -> list[str]:
     """What the intervals and p of the table hold for."""
     tested = {_family_name(c): c for c in dataset.contrasts if c.is_tested}
     notes = ["paired by seed, all finished runs"]
+    if not all(contrast.paired for contrast in dataset.contrasts):
+        notes.append(
+            "not paired by seed: seeds of another program mean something else than ours; from, to "
+            "are Welch's 95 % interval of the row by itself, and there is no test"
+        )
     if tested:
         families = ", ".join(
             f"{family} {contrast.family} (smallest possible p {contrast.smallest_p:.2g})"
@@ -96,7 +105,7 @@ def _family_notes(dataset: Dataset) -> list[str]:
             "joint sign flips (Westfall and Young); 95 % hold for all of a family; "
             f"tests: {families}"
         )
-    if not all(contrast.is_tested for contrast in dataset.contrasts):
+    if not all(contrast.is_tested for contrast in dataset.contrasts if contrast.paired):
         notes.append(
             f"below {SEEDS_FOR_TEST} seeds, and without collapsed ones: from, to are Student's "
             "95 % interval over seeds of the row by itself"
@@ -125,7 +134,7 @@ def detail_table(dataset: Dataset) -> Table:
         rows=[_detail_row(contrast) for contrast in dataset.contrasts],
         notes=[
             "paired: Student's 95 % interval over seeds; p: exact sign-flip test; both of this row "
-            "alone",
+            "alone; no pairs with runs of other programs",
             "unpaired: Welch's 95 % interval; it is narrower where scores of one seed have nothing "
             "in common (correlation)",
             "effect size: difference over the deviation of a score over seeds (Cohen's d)",
@@ -149,7 +158,7 @@ def _detail_row(contrast: Contrast) -> list[str]:
         contrast.question,
         contrast.name,
         contrast.class_name,
-        *interval_cells(contrast.interval)[1:],
+        *(interval_cells(contrast.interval)[1:] if contrast.paired else ("-", "-")),
         _p_text(contrast.p),
         *interval_cells(contrast.welch)[1:],
         "-" if math.isnan(contrast.effect_size) else f"{contrast.effect_size:+.2f}",
@@ -245,7 +254,8 @@ def _evidence(contrast: Contrast) -> str:
     low, high = map(score_in_text, ends)
     joint = f", jointly for {contrast.family} tests" if contrast.family > 1 else ""
     if not contrast.is_tested:
-        return f"95 % interval over seeds {low} to {high}; {count} seeds"
+        pairs = "" if contrast.paired else ", not paired"
+        return f"95 % interval over seeds {low} to {high}; {count} seeds{pairs}"
     return (
         f"95 % interval over seeds {low} to {high} and p {p_in_text(contrast.joint_p)}{joint}; "
         f"{count} seeds"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 
 import numpy as np
 
-from fibseg.arrays import Floats, Place
+from fibseg.arrays import Floats
 from fibseg.comparison.inference import (
     SEEDS_FOR_SLICES,
     SLICES_FOR_INTERVAL,
@@ -26,7 +27,7 @@ from fibseg.comparison.inference.intervals import (
     welch_interval,
 )
 from fibseg.comparison.pairings import Pairing
-from fibseg.comparison.rows import collapsed_runs
+from fibseg.comparison.rows import collapsed_runs, mean_by_volume
 from fibseg.runs.finished import FinishedRun
 from fibseg.scores.pixels import class_counts
 
@@ -68,6 +69,8 @@ class Contrast:
         by_slice: difference on each test slice, mean over seeds; NaN without the class.
         pooled_interval: mean difference of pooled F1, with a 95 % interval over seeds and slices.
         by_volume: difference in each test volume that holds the class, mean over seeds.
+        paired: whether equal seeds mean the same on both sides, as they do for runs of fibseg.
+            Else `interval` and `standing_interval` are Welch's, and there is no test.
     """
 
     question: str
@@ -92,6 +95,7 @@ class Contrast:
     by_slice: list[float] = field(default_factory=list)
     pooled_interval: Interval = _UNKNOWN
     by_volume: dict[int, float] = field(default_factory=dict)
+    paired: bool = True
 
     @property
     def name(self) -> str:
@@ -161,6 +165,8 @@ def contrasts_of(
         # The parts of a main effect follow it up, and do not widen its family.
         families.setdefault((contrast.question, contrast.is_main_effect), []).append(k)
     for family in families.values():
+        # Another program's seed 0 has nothing in common with ours: there are no pairs to flip.
+        family = [k for k in family if contrasts[k].paired]
         tests = [
             dict(zip(contrasts[k].seeds, contrasts[k].differences, strict=True)) for k in family
         ]
@@ -197,12 +203,11 @@ def _contrast(
     # F1 is NaN for a class that no test slice holds.
     if not differences or any(math.isnan(difference) for difference in differences):
         return None
-    collapsed = _collapsed_seeds((*first, *second), class_name) & set(seeds)
-    standing = [
-        difference
-        for seed, difference in zip(seeds, differences, strict=True)
-        if seed not in collapsed
-    ]
+    # A collapse on either side spoils the pair.
+    failed = [collapsed_runs(runs, class_name) for runs in (*first, *second)]
+    collapsed = {run.seed for runs in failed for run in runs} & set(seeds)
+    paired = not any(run.adopted for runs in (*first, *second) for run in runs)
+    stands = [seed not in collapsed for seed in seeds]
     by_slice = _f1_by_slice(second, seeds, class_name) - _f1_by_slice(first, seeds, class_name)
     by_slice = by_slice / share
     # All runs of a data set were scored on the same slices, in the same order.
@@ -214,23 +219,30 @@ def _contrast(
         class_name=class_name,
         seeds=seeds,
         differences=differences,
-        interval=t_interval(differences),
+        interval=_interval(first_scores, second_scores, paired),
         collapsed_seeds=sorted(collapsed),
-        standing_interval=t_interval(standing),
-        equivalence_p=equivalence_p(differences, margin),
+        standing_interval=_interval(
+            list(compress(first_scores, stands)), list(compress(second_scores, stands)), paired
+        ),
+        equivalence_p=equivalence_p(differences, margin) if paired else math.nan,
         effect_size=effect_size(first_scores, second_scores),
-        correlation=correlation(first_scores, second_scores),
+        correlation=correlation(first_scores, second_scores) if paired else math.nan,
         welch=welch_interval(first_scores, second_scores),
         # Two differences give a deviation with one degree of freedom, which says next to nothing.
-        seeds_needed=seeds_needed_range(differences) if len(seeds) >= _SEEDS_FOR_POWER else None,
+        seeds_needed=(
+            seeds_needed_range(differences) if paired and len(seeds) >= _SEEDS_FOR_POWER else None
+        ),
         by_slice=by_slice.tolist(),
-        by_volume=_mean_by_volume(by_slice, places),
+        by_volume=mean_by_volume(by_slice, places),
+        paired=paired,
     )
 
 
-def _collapsed_seeds(sides: Sequence[Sequence[FinishedRun]], class_name: str) -> set[int]:
-    """Seeds of collapsed runs: a collapse on either side spoils the pair."""
-    return {run.seed for runs in sides for run in collapsed_runs(runs, class_name)}
+def _interval(first: list[float], second: list[float], paired: bool) -> Interval:
+    """The 95 % interval of the second side less the first, by seed or without pairs."""
+    if not paired:
+        return welch_interval(first, second)
+    return t_interval([b - a for a, b in zip(first, second, strict=True)])
 
 
 def _sum_of_f1(side: Sequence[Sequence[FinishedRun]], seed: int, class_name: str) -> float:
@@ -285,15 +297,3 @@ def _with_pooled_intervals(
         interval = slice_interval((second - first) / share, volumes, contrast.slices)
         completed.append(replace(contrast, pooled_interval=interval))
     return completed
-
-
-def _mean_by_volume(by_slice: Floats, places: Sequence[Place]) -> dict[int, float]:
-    """Mean difference over the slices of each volume that holds the class."""
-    volume_of_slice = np.array([place.volume for place in places])
-    means = {}
-    for volume in sorted({place.volume for place in places}):
-        of_volume = by_slice[volume_of_slice == volume]
-        # The mean of NaN alone would be a warning.
-        if not np.isnan(of_volume).all():
-            means[volume] = float(np.nanmean(of_volume))
-    return means

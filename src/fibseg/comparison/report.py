@@ -25,7 +25,13 @@ from fibseg.comparison.levels.folds import fold_sentences, fold_tables
 from fibseg.comparison.levels.volumes import volume_table
 from fibseg.comparison.manuscript import manuscript, manuscript_tables
 from fibseg.comparison.rows import tidy_csv
-from fibseg.comparison.score_tables import expert_table, run_table, score_table, table_1
+from fibseg.comparison.score_tables import (
+    cost_table,
+    expert_table,
+    run_table,
+    score_table,
+    table_1,
+)
 from fibseg.comparison.text import Table, escape_markdown
 from fibseg.comparison.thin_table import thin_table
 from fibseg.errors import FibsegError
@@ -51,6 +57,7 @@ _TABLE_NAMES = (
     "ranks",
     "improvement",
     "scores",
+    "costs",
     "runs",
     "tidy",
     "manuscript",
@@ -122,6 +129,7 @@ def report_on(dataset: Dataset, options: ComparisonOptions) -> Report:
         # The order of docs/COMPARING.md: scores, components, what was asked for, contrasts.
         table_1(dataset, options.paper_style),
         score_table(dataset),
+        cost_table(dataset),
         components,
         instance_table(dataset, options.paper_style),
         strata_table(dataset, options.strata, options.bins) if options.strata else None,

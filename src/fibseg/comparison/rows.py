@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import Ints
+from fibseg.arrays import Floats, Ints, Place
 from fibseg.runs.collection import best_runs
 from fibseg.runs.finished import FinishedRun
 from fibseg.scores.pixels import class_counts, f1_scores, slices_with_class
@@ -193,3 +193,15 @@ def _tidy_values(counts: Ints) -> list[Any]:
         for number, divisor in quotients
     ]
     return list(np.concatenate([np.stack(scores, -1), counts.astype(object)], axis=-1).ravel())
+
+
+def mean_by_volume(by_slice: Floats, places: Sequence[Place]) -> dict[int, float]:
+    """Compute the mean of values (S,) over the slices of each volume that has any; NaN is none."""
+    volume_of_slice = np.array([place.volume for place in places])
+    means = {}
+    for volume in sorted({place.volume for place in places}):
+        of_volume = by_slice[volume_of_slice == volume]
+        # The mean of NaN alone would be a warning.
+        if not np.isnan(of_volume).all():
+            means[volume] = float(np.nanmean(of_volume))
+    return means

@@ -165,6 +165,49 @@ def expert_table(dataset: Dataset, paper_style: bool = False) -> Table | None:
     )
 
 
+def cost_table(dataset: Dataset) -> Table:
+    """What each configuration took, beside what it scored: time, device, size, memory."""
+    rows = []
+    for label, runs in dataset.configurations.items():
+        # NaN is the F1 of a class that no test slice holds.
+        f1 = [score for run in runs for score in run.f1("test").values() if not math.isnan(score)]
+        seconds = [run.seconds for run in runs if run.seconds is not None]
+        peaks = [run.facts["peak_gib"] for run in runs if run.facts.get("peak_gib")]
+        rows.append(
+            [
+                label,
+                f"{np.mean(f1):.3f}" if f1 else "-",
+                f"{np.mean([run.mean_iou('test') for run in runs]):.3f}",
+                f"{np.mean(seconds):.0f}" if seconds else "",
+                _only([run.facts.get("device_name") or run.facts.get("device") for run in runs]),
+                _only([f"{run.facts.get('parameters') or 0:,}".lstrip("0") for run in runs]),
+                f"{max(peaks):.2f}" if peaks else "",
+                str(len(runs)),
+            ]
+        )
+    return Table(
+        name=f"costs-{dataset.name}",
+        title=f"Costs: {dataset.name}, beside the scores of the test slices",
+        columns=[
+            *("configuration", "F1", "foreground IoU", "seconds", "device", "parameters"),
+            *("peak GiB", "runs"),
+        ],
+        rows=rows,
+        notes=[
+            "F1, foreground IoU: means over the classes without the background, and over runs; F1 "
+            "by slice, IoU of the pixels of all test slices together",
+            "seconds: of training and scoring, mean over runs; peak: largest memory of a run, of "
+            "the GPU where it was trained there; empty: not known",
+        ],
+    )
+
+
+def _only(values: Sequence[object]) -> str:
+    """The value that all runs share, "various" for several; "" where nobody knows."""
+    known = {str(value) for value in values if value}
+    return known.pop() if len(known) == 1 else "various" * bool(known)
+
+
 def run_table(dataset: Dataset) -> Table:
     """Every run with its validation and test F1, and whether it is among the best or collapsed."""
     names = dataset.foreground

@@ -69,6 +69,28 @@ class FinishedRun:
         """Number of the fold that was tested; None without folds."""
         return self.facts.get("fold")
 
+    @property
+    def adopted(self) -> bool:
+        """Whether another program made the labels: its seeds draw other numbers than ours."""
+        return bool(self.facts.get("adopted", False))
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training and scoring, None where nobody recorded them."""
+        return self.facts.get("seconds")
+
+    def mean_iou(self, split: str) -> float:
+        """Mean over the foreground classes of the intersection over union.
+
+        Of the pixels of all slices together, as papers on mitochondria give it (foreground IoU). A
+        class that neither truth nor prediction holds is in no mean; NaN without any.
+        """
+        total = self.confusions[split].sum(axis=0)
+        hits = np.diag(total)[1:]
+        unions = (total.sum(axis=0) + total.sum(axis=1))[1:] - hits
+        known = unions > 0
+        return float(np.mean(hits[known] / unions[known])) if known.any() else float("nan")
+
     def f1(self, split: str) -> dict[str, float]:
         """Mean per-slice F1 of each foreground class; NaN where no slice of the split holds it."""
         return f1_by_class(self.confusions[split], self.class_names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 import traceback
 from functools import partial
@@ -164,6 +165,7 @@ def train(run: OpenedRun) -> None:
             **settled,
             **fold_facts(run.plain),
             "seconds": round(training_seconds + time.perf_counter() - start, 1),
+            "peak_gib": peak_gib(run.provenance["device"]),
             **run.provenance,
         }
         write_results(run.directory, facts, names, scores)
@@ -178,6 +180,16 @@ def train(run: OpenedRun) -> None:
             class_names=names,
         )
         draw_pictures(scene, run.console)
+
+
+def peak_gib(device: str) -> float:
+    """Largest memory of this process so far in GiB: of the GPU's where `device` is one."""
+    if device != "cpu":
+        import torch
+
+        return round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    # Linux counts in KiB. It includes what earlier runs of this process took.
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
 
 def learn(run: OpenedRun, tracking: Tracking, settled: dict[str, Any]) -> tuple[Label, float]:

@@ -45,7 +45,9 @@ def test_scores_and_components_are_those_of_the_labels(
 ) -> None:
     description = describe(phantom_folder)
     folder = tmp_path / "runs" / "tiny"
-    run, text = adopt(description, folder, predictions=[str(prediction)], seconds=240.0)
+    run, text = adopt(
+        description, folder, predictions=[str(prediction)], seconds=240.0, peak_gib=1.5
+    )
     assert run.path.name.startswith("nnunet-off-s0-")
     truth = tifffile.imread(phantom_folder / "labels.tif")
     labels = tifffile.imread(prediction)
@@ -58,7 +60,7 @@ def test_scores_and_components_are_those_of_the_labels(
             assert entry["confusion"] == counts.tolist()
         assert (tifffile.imread(run.labels(split)) == labels[positions]).all()
     assert content["run"]["seconds"] == 240.0 and content["run"]["adopted"] is True
-    assert "device" not in content["run"]
+    assert "device" not in content["run"] and content["run"]["peak_gib"] == 1.5
     with run.components.open(newline="") as file:
         areas = [int(row["area"]) for row in csv.DictReader(file) if row["of"] == "prediction"]
     assert sum(areas) == (labels[[4, 5, 7, 8]] > 0).sum()

@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parameters", type=int, metavar="N", help="numbers of its network, for comparisons"
     )
+    parser.add_argument(
+        "--memory", type=float, metavar="GIB", help="largest memory of its training in GiB"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -64,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
         seconds=options.seconds,
         device=options.device,
         parameters=options.parameters,
+        peak_gib=options.memory,
     )
     console = plain_console(soft_wrap=True)
     directory = adopt_labels(adoption, description, options.runs / name, console)

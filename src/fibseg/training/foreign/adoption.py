@@ -56,6 +56,7 @@ class Adoption:
         seconds: of its training and its prediction; None where nobody knows.
         device: on which it was trained; None where nobody knows.
         parameters: numbers of the network; None where nobody knows.
+        peak_gib: largest memory of its training in GiB; None where nobody knows.
     """
 
     predictions: Sequence[str]
@@ -64,6 +65,7 @@ class Adoption:
     seconds: float | None = None
     device: str | None = None
     parameters: int | None = None
+    peak_gib: float | None = None
 
 
 def _check(adoption: Adoption, description: DataDescription) -> None:
@@ -76,6 +78,8 @@ def _check(adoption: Adoption, description: DataDescription) -> None:
         require(Check("--seconds", adoption.seconds, number(0, 1e9)))
     if adoption.parameters is not None:
         require(Check("--parameters", adoption.parameters, whole(1, 10**15)))
+    if adoption.peak_gib is not None:
+        require(Check("--memory", adoption.peak_gib, number(0, 1e6)))
     if len(adoption.predictions) != len(description.volumes):
         raise FibsegError(
             f"{len(adoption.predictions)} label stacks for {len(description.volumes)} volumes of "
@@ -176,6 +180,7 @@ def _facts(adoption: Adoption, config: dict[str, Any]) -> dict[str, Any]:
         "seconds": adoption.seconds,
         "device": adoption.device,
         "parameters": adoption.parameters,
+        "peak_gib": adoption.peak_gib,
     }
     return {
         "name": config["name"],
