@@ -90,5 +90,6 @@ def files_of(path: Path) -> dict[str, bytes]:
         return {"": path.read_bytes()}
     files = [file for file in path.rglob("*") if file.is_file()]
     content = {str(file.relative_to(path)): file.read_bytes() for file in files}
-    content[".zattrs"] = content[".zattrs"].replace(f'"{path.stem}"'.encode(), b'"name"')
+    metadata = ".zattrs" if ".zattrs" in content else "zarr.json"
+    content[metadata] = content[metadata].replace(f'"{path.stem}"'.encode(), b'"name"')
     return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.rules import file_name_part
 from fibseg.runs.collection import collect, configurations
 from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
-from fibseg.stack import Stack, check_depth, check_output, open_stack
+from fibseg.stack import Stack, check_depth, check_output, open_stack, picture_folder
 
 
 def predict_stack(config: PredictConfig, console: Console, memory_share: float = 1.0) -> bool:
@@ -71,6 +72,8 @@ def predict_stack(config: PredictConfig, console: Console, memory_share: float =
         originals=adaptation.originals,
         sampled=adaptation.sampled,
     )
+    if config.zarr != "0.4":
+        identity["zarr"] = config.zarr
     # Kept in each file, so that the same command knows a finished output.
     outputs = [replace(output, notes=output.notes | {"identity": identity}) for output in outputs]
     # Before the outputs are looked at: it notices where another process finishes them meanwhile.
@@ -252,7 +255,9 @@ def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
 
 
 def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation) -> list[Output]:
-    """List the files to write: labels, then layers; probabilities have the class in their names.
+    """List the files to write: labels, then layers.
+
+    Probabilities are channels of one OME-Zarr, or TIFFs with the class in their names.
 
     Raises:
         FibsegError: two of them are one file.
@@ -273,22 +278,48 @@ def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation
         "arithmetic": arithmetic(labeller.compute.device, labeller.compute.precision),
         "adapted": adaptation.described(),
     }
-    outputs = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]
-    for name in labeller.layers:
-        if name == DISAGREEMENT:
-            path = Path(config.disagreement or "")
-        else:
-            template = Path(config.probabilities or "")
-            path = template.with_stem(f"{template.stem}-{file_name_part(name)}")
-        outputs.append(Output(path, "uint8", notes | {"holds": name, "times": 255}))
+    labels = Path(config.output)
+    of_labels = notes | {"classes": classes} | _source(labels, config.image)
+    outputs = [Output(labels, str(values.dtype), of_labels)]
+    if config.probabilities is not None:
+        outputs += _probabilities(Path(config.probabilities), model.class_names, notes)
+    if config.disagreement is not None:
+        held = notes | {"holds": DISAGREEMENT, "times": 255}
+        outputs.append(Output(Path(config.disagreement), "uint8", held))
     rules = labeller.objects
     if rules is not None:
+        objects = Path(config.instances or "")
         kept = notes | {"holds": "objects", "objects": asdict(rules)}
-        outputs.append(Output(Path(config.instances or ""), "uint32", kept, rules))
+        kept |= _source(objects, config.image)
+        outputs.append(Output(objects, "uint32", kept, rules))
     paths = [output.path.absolute() for output in outputs]
     if len(set(paths)) < len(paths):
         raise FibsegError(
             "output, probabilities, disagreement and instances: two of them are one file; "
             "give each its own name."
         )
-    return outputs
+    return [replace(output, ome_zarr=config.zarr) for output in outputs]
+
+
+def _probabilities(path: Path, names: Sequence[str], notes: dict[str, Any]) -> list[Output]:
+    """List the files of the probabilities of classes."""
+    if path.suffix.lower() == ".zarr":
+        held = notes | {"holds": "probabilities", "times": 255}
+        return [Output(path, "uint8", held, channels=tuple(names))]
+    # A TIFF has no axis for them.
+    return [
+        Output(
+            path.with_stem(f"{path.stem}-{file_name_part(name)}"),
+            "uint8",
+            notes | {"holds": name, "times": 255},
+        )
+        for name in names
+    ]
+
+
+def _source(labels: Path, image: str) -> dict[str, str]:
+    """Note for the metadata of labels where the picture is that they are of, if it is OME-Zarr."""
+    picture = picture_folder(image)
+    if picture is None or labels.suffix.lower() != ".zarr":
+        return {}
+    return {"source": os.path.relpath(picture, labels)}

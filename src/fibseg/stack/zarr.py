@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,21 @@ def _is_store(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _STORE_FILES)
 
 
+def picture_folder(path: str) -> Path | None:
+    """Find the OME-Zarr picture on a disk that a path leads to or into; None without any."""
+    import zarr
+
+    # A picture's resolutions lie one or more folders below it.
+    for folder in (Path(path), *Path(path).parents):
+        if not _is_store(folder):
+            continue
+        with damage_named(folder):
+            node = zarr.open(_confined(str(folder)), mode="r")
+            if isinstance(node, zarr.Group) and _pictures(node):
+                return folder
+    return None
+
+
 def open_zarr(path: str) -> Stack:
     """Open an array of (z, y, x) or (y, x), or an OME-Zarr picture at its largest resolution.
 
@@ -47,6 +63,32 @@ def open_zarr(path: str) -> Stack:
         FibsegError: nothing is there, a group holds several arrays, the axes are others, a link
             leaves the store, or the store is damaged.
     """
+    return stack_of_array(_array(path))
+
+
+def open_channels(path: str | Path) -> list[Stack]:
+    """Open each channel of a picture as a stack; one without an axis c is a channel itself.
+
+    Raises:
+        FibsegError: as `open_zarr`.
+    """
+    array = _array(str(path))
+    if "c" not in array.axes:
+        return [stack_of_array(array)]
+    place = array.axes.index("c")
+
+    def channel(number: int) -> ChunkedArray:
+        def read(index: tuple[Any, ...]) -> Pixels:
+            return array.read((*index[:place], number, *index[place + 1 :]))
+
+        shape = (*array.shape[:place], 1, *array.shape[place + 1 :])
+        return replace(array, name=f"{array.name}, channel {number}", shape=shape, read=read)
+
+    return [stack_of_array(channel(number)) for number in range(array.shape[place])]
+
+
+def _array(path: str) -> ChunkedArray:
+    """Open an array, or the largest resolution of a picture, with what is known of it."""
     import zarr
 
     from fibseg.stack.zarr_chunks import absent_chunks, checked_array
@@ -72,19 +114,17 @@ def open_zarr(path: str) -> Stack:
     def read(index: tuple[Any, ...]) -> Pixels:
         return np.asarray(array[index])
 
-    return stack_of_array(
-        ChunkedArray(
-            name=path,
-            axes=axes,
-            shape=array.shape,
-            dtype=np.dtype(array.dtype),
-            # A shard holds several chunks and is fetched as one.
-            chunks=array.shards or array.chunks,
-            read=read,
-            voxel_size=size,
-            origin=origin,
-            doubts=_doubts(path, absent, total, array),
-        )
+    return ChunkedArray(
+        name=path,
+        axes=axes,
+        shape=array.shape,
+        dtype=np.dtype(array.dtype),
+        chunks=array.chunks,
+        shards=array.shards,
+        read=read,
+        voxel_size=size,
+        origin=origin,
+        doubts=_doubts(path, absent, total, array),
     )
 
 
