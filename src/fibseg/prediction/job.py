@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from rich.console import Console
 
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
-from fibseg.machine import Compute, arithmetic, choose_device, cores, print_warnings, set_threads
+from fibseg.machine import Compute, choose_device, cores, print_warnings, set_threads
 from fibseg.models.foreign.opening import open_model
-from fibseg.models.trained import TrainedModel
 from fibseg.prediction.adaptation import Adaptation, adapted
 from fibseg.prediction.ensemble import common_precision, common_windows
 from fibseg.prediction.instances import common_rules
@@ -30,16 +28,15 @@ from fibseg.prediction.output.changes import (
     refuse_place_of_image,
     report_changes,
 )
+from fibseg.prediction.output.listing import outputs_of
 from fibseg.prediction.output.outputs import KeptSlice, Output
 from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.preflight.report import job_summary
-from fibseg.prediction.slices import label_table
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale, resized_size
 from fibseg.prediction.whole_cell import label_stack_into
-from fibseg.rules import file_name_part
 from fibseg.runs.collection import collect, configurations
 from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
-from fibseg.stack import Stack, check_depth, check_output, open_stack, picture_folder
+from fibseg.stack import Stack, check_depth, check_output, open_stack
 
 
 def predict_stack(config: PredictConfig, console: Console, memory_share: float = 1.0) -> bool:
@@ -252,74 +249,3 @@ def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
     names = ", ".join(run.path.name for run in best)
     console.print(f"the mean of {len(best)} of {len(with_model)} runs: {names}")
     return [find_checkpoint(run.path) for run in best]
-
-
-def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation) -> list[Output]:
-    """List the files to write: labels, then layers.
-
-    Probabilities are channels of one OME-Zarr, or TIFFs with the class in their names.
-
-    Raises:
-        FibsegError: two of them are one file.
-    """
-    model: TrainedModel = labeller.models[0]
-    # The values of the training's label files, so that a prediction reads like an annotation.
-    values = label_table(model.label_values)
-    pairs = zip(values.tolist(), model.class_names, strict=True)
-    classes = {str(value): name for value, name in pairs}
-    # Labels depend on how slices were cut, so the file says it, and what that cost.
-    notes = {
-        "windows": str(labeller.windows),
-        "measured": model.windows,
-        "decision": [
-            None if member.decision is None else member.decision.described(member.class_names)
-            for member in labeller.models
-        ],
-        "arithmetic": arithmetic(labeller.compute.device, labeller.compute.precision),
-        "adapted": adaptation.described(),
-    }
-    labels = Path(config.output)
-    of_labels = notes | {"classes": classes} | _source(labels, config.image)
-    outputs = [Output(labels, str(values.dtype), of_labels)]
-    if config.probabilities is not None:
-        outputs += _probabilities(Path(config.probabilities), model.class_names, notes)
-    if config.disagreement is not None:
-        held = notes | {"holds": DISAGREEMENT, "times": 255}
-        outputs.append(Output(Path(config.disagreement), "uint8", held))
-    rules = labeller.objects
-    if rules is not None:
-        objects = Path(config.instances or "")
-        kept = notes | {"holds": "objects", "objects": asdict(rules)}
-        kept |= _source(objects, config.image)
-        outputs.append(Output(objects, "uint32", kept, rules))
-    paths = [output.path.absolute() for output in outputs]
-    if len(set(paths)) < len(paths):
-        raise FibsegError(
-            "output, probabilities, disagreement and instances: two of them are one file; "
-            "give each its own name."
-        )
-    return [replace(output, ome_zarr=config.zarr) for output in outputs]
-
-
-def _probabilities(path: Path, names: Sequence[str], notes: dict[str, Any]) -> list[Output]:
-    """List the files of the probabilities of classes."""
-    if path.suffix.lower() == ".zarr":
-        held = notes | {"holds": "probabilities", "times": 255}
-        return [Output(path, "uint8", held, channels=tuple(names))]
-    # A TIFF has no axis for them.
-    return [
-        Output(
-            path.with_stem(f"{path.stem}-{file_name_part(name)}"),
-            "uint8",
-            notes | {"holds": name, "times": 255},
-        )
-        for name in names
-    ]
-
-
-def _source(labels: Path, image: str) -> dict[str, str]:
-    """Note for the metadata of labels where the picture is that they are of, if it is OME-Zarr."""
-    picture = picture_folder(image)
-    if picture is None or labels.suffix.lower() != ".zarr":
-        return {}
-    return {"source": os.path.relpath(picture, labels)}

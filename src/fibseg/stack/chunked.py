@@ -77,7 +77,7 @@ def stack_of_array(array: ChunkedArray) -> Stack:
         return layer.transpose(order).reshape(-1, *shape[1:])
 
     depths = (sides[array.axes.index("z")] for sides in (array.chunks, array.shards) if sides)
-    layers = Layers(read_layer, shape, array.dtype, *(depths if "z" in array.axes else ()))
+    layers = ChunkLayers(read_layer, shape, array.dtype, *(depths if "z" in array.axes else ()))
     return Stack(
         name=array.name,
         shape=shape,
@@ -137,7 +137,7 @@ def _layer_depth(most: int, chunk_depth: int, shard_depth: int) -> int:
     return deepest if deepest <= most else max(1, most // chunk_depth * chunk_depth or most)
 
 
-class Layers:
+class ChunkLayers:
     """Slices of one layer of chunks, read together and kept until another layer is asked for.
 
     A chunk is decoded as a whole: without this, each slice of a chunk that is n slices deep would

@@ -54,6 +54,26 @@ def picture_folder(path: str) -> Path | None:
     return None
 
 
+def picture_attributes(path: str | Path) -> dict[str, Any]:
+    """Read the metadata of an OME-Zarr picture, wherever its version puts them.
+
+    Raises:
+        FibsegError: there is no such folder, or it is no such picture.
+    """
+    import zarr
+
+    if not Path(path).is_dir():
+        raise FibsegError(f"{path}: no such folder.")
+    if _is_store(Path(path)):
+        with damage_named(path):
+            node = zarr.open(_confined(str(path)), mode="r")
+            if isinstance(node, zarr.Group) and _pictures(node):
+                return _attributes(node)
+    raise FibsegError(
+        f"{path}: no OME-Zarr; expected a folder whose .zattrs or zarr.json lists multiscales."
+    )
+
+
 def open_zarr(path: str) -> Stack:
     """Open an array of (z, y, x) or (y, x), or an OME-Zarr picture at its largest resolution.
 
@@ -212,9 +232,14 @@ def _largest_resolution(
 
 def _pictures(group: Any) -> list[Any]:
     """Read the entries "multiscales" of a group: one per OME-Zarr picture."""
+    return list(_attributes(group).get("multiscales") or [])
+
+
+def _attributes(group: Any) -> dict[str, Any]:
+    """Read the metadata of OME-Zarr of a group, among other attributes before 0.5."""
     attributes = dict(group.attrs)
     # NGFF 0.5 put all its metadata under "ome".
-    return list(attributes.get("ome", attributes).get("multiscales") or [])
+    return dict(attributes.get("ome", attributes))
 
 
 def _axes_and_place(

@@ -15,7 +15,7 @@ import numpy as np
 from fibseg.arrays import Pixels
 from fibseg.files import partial_path, remove
 from fibseg.stack.base import StackHeader
-from fibseg.stack.chunked import Layers
+from fibseg.stack.chunked import ChunkLayers
 from fibseg.stack.output.ome import level_shape, steps_of
 from fibseg.stack.output.slices import CHUNK_SIDE, WRITTEN, StoreSlices, create_slices
 
@@ -162,7 +162,7 @@ class ShardedSlices:
         self._kept = None
         remove(self._path / _KEPT)
 
-    def _new_layers(self) -> Layers:
+    def _new_layers(self) -> ChunkLayers:
         """Read slices of shards, a layer of chunks at a time."""
         full = self._levels[0]
 
@@ -171,7 +171,7 @@ class ShardedSlices:
             return np.moveaxis(np.asarray(full[..., start:stop, :, :]), -3, 0)
 
         shape = (self._header.shape[0], *self._header.channel_sides, *self._header.shape[1:])
-        return Layers(read_layer, shape, full.dtype, full.chunks[-3])
+        return ChunkLayers(read_layer, shape, full.dtype, full.chunks[-3])
 
     def _range(self, level: int, slab: range) -> tuple[int, int]:
         """The slices of a resolution that are slices of a slab, from start to stop."""
@@ -196,7 +196,8 @@ class ShardedSlices:
 
 def _shards_across(array: Any) -> tuple[int, int]:
     """Count the shards of an array along y and x."""
-    (height, width), (side_y, side_x) = array.shape[-2:], array.shards[-2:]
+    height, width = array.shape[-2:]
+    side_y, side_x = array.shards[-2:]
     return -(-height // side_y), -(-width // side_x)
 
 

@@ -1,0 +1,203 @@
+"""The state of a Neuroglancer that shows pictures and labels: layers, colours, names, windows.
+
+Keys are those of https://neuroglancer-docs.web.app/json/api, sources those of its "datasource".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from fibseg.errors import FibsegError
+from fibseg.stack import Stack, open_channels, picture_attributes
+
+SEEN_PERCENTILES = (0.1, 99.9)
+"""Percentiles of the middle slice that become black and white."""
+
+_GREY_SHADER = "#uicontrol invlerp normalized\nvoid main() {\n  emitGrayscale(normalized());\n}\n"
+
+_COLOR_SHADER = (
+    "#uicontrol invlerp normalized\n"
+    '#uicontrol vec3 color color(default="{color}")\n'
+    "void main() {{\n  emitRGBA(vec4(color, normalized()));\n}}\n"
+)
+
+
+@dataclass(frozen=True)
+class ShownPicture:
+    """An OME-Zarr picture that is shown.
+
+    Attributes:
+        path: of its folder.
+        attributes: its metadata of OME-Zarr, wherever its version puts them.
+        channels: its channels as stacks; one where it has none.
+    """
+
+    path: Path
+    attributes: dict[str, Any]
+    channels: list[Stack]
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether its values are labels."""
+        return "image-label" in self.attributes
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Label value -> name of the class, the background left out."""
+        properties = self.attributes.get("image-label", {}).get("properties", [])
+        return {
+            str(entry["label-value"]): str(entry["class"])
+            for entry in properties
+            if entry["label-value"] and "class" in entry
+        }
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """Label value -> its colour as #rrggbb, the background left out."""
+        entries = self.attributes.get("image-label", {}).get("colors", [])
+        return {
+            str(entry["label-value"]): "#" + bytes(entry["rgba"][:3]).hex()
+            for entry in entries
+            if entry["label-value"] and "rgba" in entry
+        }
+
+
+def open_picture(path: Path) -> ShownPicture:
+    """Open an OME-Zarr picture with its metadata.
+
+    Raises:
+        FibsegError: it is none, or cannot be read.
+    """
+    attributes = picture_attributes(path)
+    return ShownPicture(path, attributes, open_channels(path))
+
+
+def viewer_state(pictures: Sequence[ShownPicture], addresses: Sequence[str]) -> dict[str, Any]:
+    """Describe what Neuroglancer shows, images below labels.
+
+    Args:
+        pictures: that are shown.
+        addresses: of each, where its folder and its `segment_names` are served, with a slash at
+            the end.
+
+    Raises:
+        FibsegError: a slice cannot be read, or pictures have sizes that do not fit each other.
+    """
+    first = pictures[0].channels[0]
+    # In metres; without a voxel size, Neuroglancer counts voxels.
+    size = first.voxel_size
+    scales = [(1, "")] * 3 if size is None else [(length * 1e-9, "m") for length in size[::-1]]
+    layers = [
+        layer
+        for picture, address in sorted(
+            zip(pictures, addresses, strict=True), key=lambda pair: pair[0].is_labels
+        )
+        for layer in _layers(picture, address)
+    ]
+    return {
+        # x and y first, so that the first panel shows slices.
+        "dimensions": dict(zip("xyz", map(list, scales), strict=True)),
+        "position": [side / 2 for side in first.shape[::-1]],
+        "layers": layers,
+        "layout": "4panel",
+    }
+
+
+def viewer_link(viewer: str, state: dict[str, Any]) -> str:
+    """The address that opens a state in a viewer at the address `viewer`."""
+    text = json.dumps(state, separators=(",", ":"))
+    return f"{viewer.rstrip('/')}/#!{quote(text, safe=_PLAIN)}"
+
+
+_PLAIN = "/:,'()*!-._~"
+"""Signs of JSON that may stand in an address as they are."""
+
+
+def segment_names(picture: ShownPicture) -> dict[str, Any]:
+    """Names of label values, as Neuroglancer reads them from a file `info`."""
+    values = [str(name) for name in picture.names.values()]
+    return {
+        "@type": "neuroglancer_segment_properties",
+        "inline": {
+            "ids": list(picture.names),
+            "properties": [{"id": "label", "type": "label", "values": values}],
+        },
+    }
+
+
+def _layers(picture: ShownPicture, address: str) -> list[dict[str, Any]]:
+    """The layers of a picture: one of its labels or its grey values, or one for each channel."""
+    place = quote(picture.path.name)
+    # NGFF 0.4 is of Zarr 2. Naming the version saves Neuroglancer from asking for files of both.
+    kind = "zarr3" if (picture.path / "zarr.json").is_file() else "zarr2"
+    source = f"{address}{place}/|{kind}:"
+    name = picture.path.name.partition(".")[0] or picture.path.name
+    if picture.is_labels:
+        return [_label_layer(picture, name, source, f"{address}names/|neuroglancer-precomputed:")]
+    if len(picture.channels) == 1:
+        low, high = _seen_range(picture.channels[0])
+        return [
+            {
+                "type": "image",
+                "name": name,
+                "source": source,
+                "shader": _GREY_SHADER,
+                "shaderControls": {"normalized": {"range": [low, high]}},
+            }
+        ]
+    return [
+        _channel_layer(picture, number, name, source) for number in range(len(picture.channels))
+    ]
+
+
+def _label_layer(picture: ShownPicture, name: str, source: str, names: str) -> dict[str, Any]:
+    """The layer of labels, whose classes are all shown; objects without classes are, too."""
+    return {
+        "type": "segmentation",
+        "name": name,
+        "source": [source, names] if picture.names else source,
+        "segments": list(picture.colors),
+        "segmentColors": picture.colors,
+        "selectedAlpha": 0.4,
+    }
+
+
+def _channel_layer(picture: ShownPicture, number: int, name: str, source: str) -> dict[str, Any]:
+    """The layer of a channel, with the colour and the window that the metadata state."""
+    stated = (picture.attributes.get("omero", {}).get("channels") or [{}] * (number + 1))[number]
+    window = stated.get("window", {})
+    low, high = (
+        (window["start"], window["end"])
+        if {"start", "end"} <= window.keys()
+        else _seen_range(picture.channels[number])
+    )
+    color = f"#{stated.get('color', 'FFFFFF').lower()}"
+    return {
+        "type": "image",
+        "name": f"{name} {stated.get('label', number)}",
+        "source": source,
+        # Neuroglancer writes a dash behind the axis of channels, which belong to one layer alone.
+        "localDimensions": {"c'": [1, ""]},
+        "localPosition": [number],
+        "blend": "additive",
+        "shader": _COLOR_SHADER.format(color=color),
+        "shaderControls": {"normalized": {"range": [low, high]}},
+        "visible": bool(stated.get("active", True)),
+    }
+
+
+def _seen_range(stack: Stack) -> tuple[float, float]:
+    """The grey values that become black and white, from the middle slice."""
+    pixels = stack.read(stack.shape[0] // 2)
+    low, high = (float(value) for value in np.nanpercentile(pixels, SEEN_PERCENTILES))
+    if not np.isfinite([low, high]).all():
+        raise FibsegError(f"{stack.name}: the middle slice holds no finite grey value.")
+    # A flat slice has no range.
+    return low, max(high, low + 1)
