@@ -25,6 +25,9 @@ from fibseg.stack.units import (
 _STORE_FILES = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known as a Zarr array or group."""
 
+_VERSIONS = ("0.1", "0.2", "0.3", "0.4", "0.5")
+"""Versions of OME-Zarr that are read, and their drafts."""
+
 _URL_KINDS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss")
 """Kinds of URLs; fsspec knows more, which read other files of this machine."""
 
@@ -232,7 +235,17 @@ def _largest_resolution(
 
 def _pictures(group: Any) -> list[Any]:
     """Read the entries "multiscales" of a group: one per OME-Zarr picture."""
-    return list(_attributes(group).get("multiscales") or [])
+    attributes = _attributes(group)
+    pictures = list(attributes.get("multiscales") or [])
+    # Before 0.5, each picture has a version.
+    versions = [attributes.get("version"), *(picture.get("version") for picture in pictures)]
+    for version in versions if pictures else ():
+        if version is not None and not str(version).startswith(_VERSIONS):
+            raise FibsegError(
+                f"{group.store_path}: OME-Zarr of version {version}; expected 0.1 to 0.5, or an "
+                "array in it, by its name."
+            )
+    return pictures
 
 
 def _attributes(group: Any) -> dict[str, Any]:

@@ -14,10 +14,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from fibseg.errors import FibsegError
-from fibseg.stack import Stack, open_channels, picture_attributes
+from fibseg.stack import Stack, open_channels, picture_attributes, read_finite
 
-SEEN_PERCENTILES = (0.1, 99.9)
+SHOWN_PERCENTILES = (0.1, 99.9)
 """Percentiles of the middle slice that become black and white."""
 
 _GREY_SHADER = "#uicontrol invlerp normalized\nvoid main() {\n  emitGrayscale(normalized());\n}\n"
@@ -88,12 +87,12 @@ def viewer_state(pictures: Sequence[ShownPicture], addresses: Sequence[str]) -> 
             the end.
 
     Raises:
-        FibsegError: a slice cannot be read, or pictures have sizes that do not fit each other.
+        FibsegError: a slice cannot be read.
     """
     first = pictures[0].channels[0]
     # In metres; without a voxel size, Neuroglancer counts voxels.
     size = first.voxel_size
-    scales = [(1, "")] * 3 if size is None else [(length * 1e-9, "m") for length in size[::-1]]
+    scales = [[1, ""]] * 3 if size is None else [_in_metres(length) for length in size[::-1]]
     layers = [
         layer
         for picture, address in sorted(
@@ -103,11 +102,16 @@ def viewer_state(pictures: Sequence[ShownPicture], addresses: Sequence[str]) -> 
     ]
     return {
         # x and y first, so that the first panel shows slices.
-        "dimensions": dict(zip("xyz", map(list, scales), strict=True)),
+        "dimensions": dict(zip("xyz", scales, strict=True)),
         "position": [side / 2 for side in first.shape[::-1]],
         "layers": layers,
         "layout": "4panel",
     }
+
+
+def _in_metres(length: float) -> list[Any]:
+    # Nine digits less, without those of the binary fraction: 7 nm are 7e-09.
+    return [float(f"{length}e-9"), "m"]
 
 
 def viewer_link(viewer: str, state: dict[str, Any]) -> str:
@@ -138,11 +142,11 @@ def _layers(picture: ShownPicture, address: str) -> list[dict[str, Any]]:
     # NGFF 0.4 is of Zarr 2. Naming the version saves Neuroglancer from asking for files of both.
     kind = "zarr3" if (picture.path / "zarr.json").is_file() else "zarr2"
     source = f"{address}{place}/|{kind}:"
-    name = picture.path.name.partition(".")[0] or picture.path.name
+    name = picture.path.name
     if picture.is_labels:
         return [_label_layer(picture, name, source, f"{address}names/|neuroglancer-precomputed:")]
     if len(picture.channels) == 1:
-        low, high = _seen_range(picture.channels[0])
+        low, high = _shown_range(picture.channels[0])
         return [
             {
                 "type": "image",
@@ -176,7 +180,7 @@ def _channel_layer(picture: ShownPicture, number: int, name: str, source: str) -
     low, high = (
         (window["start"], window["end"])
         if {"start", "end"} <= window.keys()
-        else _seen_range(picture.channels[number])
+        else _shown_range(picture.channels[number])
     )
     color = f"#{stated.get('color', 'FFFFFF').lower()}"
     return {
@@ -193,11 +197,9 @@ def _channel_layer(picture: ShownPicture, number: int, name: str, source: str) -
     }
 
 
-def _seen_range(stack: Stack) -> tuple[float, float]:
+def _shown_range(stack: Stack) -> tuple[float, float]:
     """The grey values that become black and white, from the middle slice."""
-    pixels = stack.read(stack.shape[0] // 2)
-    low, high = (float(value) for value in np.nanpercentile(pixels, SEEN_PERCENTILES))
-    if not np.isfinite([low, high]).all():
-        raise FibsegError(f"{stack.name}: the middle slice holds no finite grey value.")
+    pixels = read_finite(stack, stack.shape[0] // 2)
+    low, high = (float(value) for value in np.percentile(pixels, SHOWN_PERCENTILES))
     # A flat slice has no range.
     return low, max(high, low + 1)
