@@ -20,7 +20,7 @@ from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
 from fibseg.stack import StackHeader, StackWriter, open_channels, open_stack, read_notes
 from fibseg.stack import chunked as chunked_module
-from fibseg.stack.output.zarr import create_store, store_slices, write_store_notes
+from fibseg.stack.output.zarr import create_store, reopen_store, store_slices, write_store_notes
 from tests.support.stack_files import loaded_ome_zarr
 
 NOTES = {"classes": {"0": "background", "7": "mitochondrion"}, "source": "../cell.ome.zarr"}
@@ -62,7 +62,9 @@ def test_labels_are_read_by_other_libraries(tmp_path: Path, version: str) -> Non
     ]
     assert label.source.image == "../cell.ome.zarr"
     ome_zarr = loaded_ome_zarr()
-    (node,) = ome_zarr.reader.Reader(ome_zarr.io.parse_url(path))()
+    # It follows the source of the labels, too.
+    image, node = ome_zarr.reader.Reader(ome_zarr.io.parse_url(path))()
+    assert image.zarr.basename() == "cell.ome.zarr"
     assert any(isinstance(spec, ome_zarr.reader.Label) for spec in node.specs)
     assert node.metadata["properties"][7] == {"class": "mitochondrion"}
     transformations = node.metadata["coordinateTransformations"]
@@ -165,6 +167,7 @@ def test_slices_of_a_slab_can_be_written_again(tmp_path: Path) -> None:
     # A shard that is lost takes the slices of its slab with it, and no others.
     (path / "0/c/0/0/0").unlink()
     assert [z for z in range(34) if slices.has(z)] == [32, 33]
+    reopen_store(path, header)
     slices.write(5, data[5])
     assert slices.has(5)
 

@@ -50,9 +50,9 @@ def labeller(*models: TrainedModel, compute: Compute = CPU, **changes: Any) -> L
     return replace(Labeller(models=list(models), windows=windows, compute=compute), **changes)
 
 
-def staged(path: Path) -> Staging:
+def staged(path: Path, ome_zarr: str = "0.4") -> Staging:
     """A staging folder of labels of `random_image`."""
-    output = Output(path, "uint8", {"classes": {"0": "background"}})
+    output = Output(path, "uint8", {"classes": {"0": "background"}}, ome_zarr=ome_zarr)
     return Staging([output], IMAGE_SHAPE, [20.0, 5.0, 5.0])
 
 

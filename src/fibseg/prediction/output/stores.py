@@ -16,6 +16,7 @@ from fibseg.prediction.output.outputs import Extent, Output, in_files, started_f
 from fibseg.stack.output.zarr import (
     SlicesOfStore,
     create_store,
+    reopen_store,
     store_slices,
     write_store_notes,
 )
@@ -67,11 +68,12 @@ class StartedStores:
         were made by this `identity` lose them again.
         """
         for k, output in self._outputs.items():
-            if self.path(k).exists():
-                continue
-            if notes_of(output.path).get("identity") != identity:
-                return False
-            os.replace(output.path, self.path(k))
+            if not self.path(k).exists():
+                if notes_of(output.path).get("identity") != identity:
+                    return False
+                os.replace(output.path, self.path(k))
+            with writing(output.path):
+                reopen_store(self.path(k), self._extent.header(output))
         return True
 
     def has(self, z: int) -> bool:

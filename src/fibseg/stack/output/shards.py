@@ -50,6 +50,22 @@ def create_shards(group: Any, header: StackHeader) -> None:
         )
 
 
+def create_kept(path: Path, header: StackHeader) -> None:
+    """Make the place of slices that are in no shard yet in a store, unless it is there.
+
+    A store has none any more that was finished. No other process may be at work.
+    """
+    import zarr
+
+    place = path / _KEPT
+    if place.exists():
+        return
+    partial = partial_path(place)
+    remove(partial)
+    create_slices(zarr.open_group(partial, mode="w", zarr_format=2), header)
+    os.replace(partial, place)
+
+
 def _shard_depth(step: int) -> int:
     """Slices of a shard in a resolution of this step along z, so that it lies in one slab."""
     return max(1, SLAB_DEPTH // step)
@@ -76,41 +92,29 @@ class ShardedSlices:
         self._kept: StoreSlices | None = None
         self._layers = self._new_layers()
 
+    @property
     def _slices(self) -> StoreSlices:
-        """The slices that are in no shard; their arrays are made where they are gone."""
-        import zarr
-
+        """The slices that are in no shard."""
         if self._kept is None:
-            place = self._path / _KEPT
-            if not place.exists():
-                partial = partial_path(place, shared=True)
-                create_slices(zarr.open_group(partial, mode="w", zarr_format=2), self._header)
-                try:
-                    os.replace(partial, place)
-                except OSError:
-                    remove(partial)
-                    # Another process was as quick.
-                    if not place.exists():
-                        raise
-            self._kept = StoreSlices(place, self._header)
+            self._kept = StoreSlices(self._path / _KEPT, self._header)
         return self._kept
 
     def write(self, z: int, pixels: Pixels) -> None:
         """Keep slice z, (H, W) or (C, H, W) with channels, of a slab that is not packed."""
-        self._slices().write(z, pixels)
+        self._slices.write(z, pixels)
 
     def read(self, z: int) -> Pixels:
         """Read slice z (H, W) or (C, H, W), which is written."""
-        return self._layers.read_slice(z) if self.is_packed(z) else self._slices().read(z)
+        return self._layers.read_slice(z) if self.is_packed(z) else self._slices.read(z)
 
     def has(self, z: int) -> bool:
         """Whether slice z is there, in a shard or by itself."""
-        return self.is_packed(z) or ((self._path / _KEPT).exists() and self._slices().has(z))
+        return self.is_packed(z) or ((self._path / _KEPT).exists() and self._slices.has(z))
 
     def clear(self, z: int) -> None:
         """Delete slice z of a slab that is not packed."""
         if (self._path / _KEPT).exists():
-            self._slices().clear(z)
+            self._slices.clear(z)
 
     def slab(self, z: int) -> range:
         """The slices of the slab of slice z."""
@@ -136,7 +140,7 @@ class ShardedSlices:
         slab = self.slab(z)
         if not self.is_packed(z):
             self._remove_shards(z)
-            kept = self._slices()
+            kept = self._slices
             for level, shards in enumerate(self._levels):
                 start, stop = self._range(level, slab)
                 if start < stop:
@@ -153,7 +157,7 @@ class ShardedSlices:
         if not self.is_packed(z):
             return
         for position in self.slab(z):
-            self._slices().write(position, self._layers.read_slice(position))
+            self._slices.write(position, self._layers.read_slice(position))
         self._remove_shards(z)
         self._layers = self._new_layers()
 

@@ -12,7 +12,7 @@ from fibseg.stack.output.ome import (
     label_metadata,
     picture_metadata,
 )
-from fibseg.stack.output.shards import ShardedSlices, create_shards
+from fibseg.stack.output.shards import ShardedSlices, create_kept, create_shards
 from fibseg.stack.output.slices import StoreSlices, create_slices
 
 
@@ -57,6 +57,16 @@ def create_store(path: Path, header: StackHeader, name: str) -> None:
     else:
         create_shards(group, header)
         group.attrs["ome"] = {"version": header.ome_zarr} | picture_metadata(header, name)
+        reopen_store(path, header)
+
+
+def reopen_store(path: Path, header: StackHeader) -> None:
+    """Prepare a store, which may be finished, for slices that are written again.
+
+    No other process may be at work in it.
+    """
+    if header.ome_zarr != "0.4":
+        create_kept(path, header)
 
 
 def write_store_notes(path: Path, header: StackHeader) -> None:
