@@ -20,7 +20,7 @@ from fibseg.errors import FibsegError
 from fibseg.models.trained import load_model
 from fibseg.prediction.output.changes import refuse_place_of_image
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale
-from fibseg.stack import open_stack, write_stack
+from fibseg.stack import open_channels, open_stack, picture_attributes, write_stack
 from tests.support import Commands
 from tests.support.labelling import random_image
 
@@ -189,7 +189,10 @@ def test_a_folder_of_runs_is_averaged(finished: Commands, tmp_path: Path) -> Non
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "many.tif"), labels)
     assert not tifffile.imread(tmp_path / "d.tif").any()
     names = ("background", "mitochondrion", "membrane", "er")
-    stacks = [open_stack(tmp_path / f"p-{name}.zarr") for name in names]
+    stacks = open_channels(tmp_path / "p.zarr")
+    assert [stack.voxel_size for stack in stacks] == [(20, 5, 5)] * 4
+    channels = picture_attributes(tmp_path / "p.zarr")["omero"]["channels"]
+    assert tuple(channel["label"] for channel in channels) == names
     probabilities = np.stack([[stack.read(z) for z in range(3)] for stack in stacks])
     assert (np.abs(probabilities.sum(0).astype(int) - 255) <= 2).all()
     ordered = np.sort(probabilities, axis=0)
