@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def picture_folder(path: str) -> Path | None:
     for folder in (Path(path), *Path(path).parents):
         if not _is_store(folder):
             continue
-        with damage_named(folder):
+        # What cannot be read or is of another version is no picture that could be named.
+        with suppress(FibsegError), damage_named(folder):
             node = zarr.open(_confined(str(folder)), mode="r")
             if isinstance(node, zarr.Group) and _pictures(node):
                 return folder

@@ -6,7 +6,6 @@ Keys are those of https://neuroglancer-docs.web.app/json/api, sources those of i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def open_picture(path: Path) -> ShownPicture:
     """
     attributes = picture_attributes(path)
     # Absolute, so that "." has a name.
-    return ShownPicture(Path(os.path.abspath(path)), attributes, open_channels(path))
+    return ShownPicture(path.resolve(), attributes, open_channels(path))
 
 
 def viewer_state(pictures: Sequence[ShownPicture], addresses: Sequence[str]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation
         "adapted": adaptation.described(),
     }
     labels = Path(config.output)
-    of_labels = notes | {"classes": classes} | _source(labels, config.image)
+    of_labels = notes | {"classes": classes} | _source(labels, config)
     outputs = [Output(labels, str(values.dtype), of_labels)]
     if config.probabilities is not None:
         outputs += _probabilities(Path(config.probabilities), model.class_names, notes)
@@ -56,7 +56,7 @@ def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation
     if rules is not None:
         objects = Path(config.instances or "")
         kept = notes | {"holds": "objects", "objects": asdict(rules)}
-        kept |= _source(objects, config.image)
+        kept |= _source(objects, config)
         outputs.append(Output(objects, "uint32", kept, rules))
     paths = [output.path.absolute() for output in outputs]
     if len(set(paths)) < len(paths):
@@ -83,9 +83,10 @@ def _probabilities(path: Path, names: Sequence[str], notes: dict[str, Any]) -> l
     ]
 
 
-def _source(labels: Path, image: str) -> dict[str, str]:
-    """Note for the metadata of labels where the picture is that they are of, if it is OME-Zarr."""
-    picture = picture_folder(image)
+def _source(labels: Path, config: PredictConfig) -> dict[str, str]:
+    """Note which picture labels are of, if it is OME-Zarr of their version: one has no other."""
+    picture = picture_folder(config.image)
     if picture is None or labels.suffix.lower() != ".zarr":
         return {}
-    return {"source": os.path.relpath(picture, labels)}
+    image_version = "0.5" if (picture / "zarr.json").is_file() else "0.4"
+    return {"source": os.path.relpath(picture, labels)} if image_version == config.zarr else {}
