@@ -228,6 +228,28 @@ def test_objects_and_flat_images(tmp_path: Path) -> None:
     assert labels["source"] == "http://a/0/objects.zarr/|zarr2:"
 
 
+def test_metadata_of_other_programs(tmp_path: Path) -> None:
+    """Channels without a word of them, colours that are none, keys that are missing."""
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    array = group.create_array("s0", shape=(3, 2, 20, 20), dtype="uint16", chunks=(1, 2, 20, 20))
+    array[:] = np.arange(3 * 2 * 400).reshape(array.shape)
+    axes = [{"name": axis, "type": "channel" if axis == "c" else "space"} for axis in "czyx"]
+    multiscale = {"axes": axes, "datasets": [{"path": "s0"}]}
+    channels = [{"color": '0"/*}', "window": {"start": 1, "end": 9}}, {"color": "00FF00"}]
+    ome = {"version": "0.5", "multiscales": [multiscale], "omero": {"channels": channels}}
+    group.attrs["ome"] = ome
+    state = viewer_state([open_picture(tmp_path / "a.zarr")], ["http://a/0/"])
+    assert [layer["name"] for layer in state["layers"]] == [f"a.zarr {k}" for k in range(3)]
+    shaders = [layer["shader"] for layer in state["layers"]]
+    assert ["#ffffff" in shaders[0], "#00ff00" in shaders[1], "#ffffff" in shaders[2]] == [True] * 3
+    ranges = [layer["shaderControls"]["normalized"]["range"] for layer in state["layers"]]
+    assert ranges[0] == [1, 9]
+    assert ranges[2] == pytest.approx(np.percentile(array[2, 1], [0.1, 99.9]))
+    group.attrs["ome"] = ome | {"image-label": {"colors": [{"rgba": [1, 2, 3, 4]}]}}
+    with pytest.raises(FibsegError, match=r"a\.zarr: cannot be read"):
+        open_picture(tmp_path / "a.zarr")
+
+
 def test_what_is_no_picture_is_refused(tmp_path: Path, folder: Path) -> None:
     zarr.create_array(tmp_path / "plain.zarr", data=pixels())
     for path in (tmp_path, tmp_path / "plain.zarr", folder / "labels.zarr" / "0"):

@@ -6,6 +6,7 @@ Keys are those of https://neuroglancer-docs.web.app/json/api, sources those of i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from fibseg.stack import Stack, open_channels, picture_attributes, read_finite
+from fibseg.stack import Stack, damage_named, open_channels, picture_attributes, read_finite
 
 SHOWN_PERCENTILES = (0.1, 99.9)
 """Percentiles of the middle slice that become black and white."""
@@ -29,43 +30,41 @@ _COLOR_SHADER = (
 
 
 @dataclass(frozen=True)
+class ShownChannel:
+    """A channel of a picture, and what its metadata state of it.
+
+    Attributes:
+        stack: its values.
+        name: of the channel.
+        color: as #rrggbb.
+        window: the values that become black and full colour; None where they are not stated.
+        active: whether it is shown at first.
+    """
+
+    stack: Stack
+    name: str
+    color: str = "#ffffff"
+    window: tuple[float, float] | None = None
+    active: bool = True
+
+
+@dataclass(frozen=True)
 class ShownPicture:
     """An OME-Zarr picture that is shown.
 
     Attributes:
         path: of its folder.
-        attributes: its metadata of OME-Zarr, wherever its version puts them.
-        channels: its channels as stacks; one where it has none.
+        channels: one where it has none.
+        is_labels: whether its values are labels.
+        names: label value -> name of the class, the background left out.
+        colors: label value -> its colour as #rrggbb, the background left out.
     """
 
     path: Path
-    attributes: dict[str, Any]
-    channels: list[Stack]
-
-    @property
-    def is_labels(self) -> bool:
-        """Whether its values are labels."""
-        return "image-label" in self.attributes
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Label value -> name of the class, the background left out."""
-        properties = self.attributes.get("image-label", {}).get("properties", [])
-        return {
-            str(entry["label-value"]): str(entry["class"])
-            for entry in properties
-            if entry["label-value"] and "class" in entry
-        }
-
-    @property
-    def colors(self) -> dict[str, str]:
-        """Label value -> its colour as #rrggbb, the background left out."""
-        entries = self.attributes.get("image-label", {}).get("colors", [])
-        return {
-            str(entry["label-value"]): "#" + bytes(entry["rgba"][:3]).hex()
-            for entry in entries
-            if entry["label-value"] and "rgba" in entry
-        }
+    channels: list[ShownChannel]
+    is_labels: bool
+    names: dict[str, str]
+    colors: dict[str, str]
 
 
 def open_picture(path: Path) -> ShownPicture:
@@ -75,8 +74,44 @@ def open_picture(path: Path) -> ShownPicture:
         FibsegError: it is none, or cannot be read.
     """
     attributes = picture_attributes(path)
-    # Absolute, so that "." has a name.
-    return ShownPicture(path.resolve(), attributes, open_channels(path))
+    stacks = open_channels(path)
+    # Keys may be missing or of another type, as in files of other programs.
+    with damage_named(path):
+        labels = attributes.get("image-label", {})
+        stated = attributes.get("omero", {}).get("channels", [])
+        return ShownPicture(
+            # With a name for "." too.
+            path=path.resolve(),
+            channels=[
+                _channel(stack, str(number), stated[number] if number < len(stated) else {})
+                for number, stack in enumerate(stacks)
+            ],
+            is_labels="image-label" in attributes,
+            names={
+                str(int(entry["label-value"])): str(entry["class"])
+                for entry in labels.get("properties", [])
+                if entry["label-value"] and "class" in entry
+            },
+            colors={
+                str(int(entry["label-value"])): "#" + bytes(entry["rgba"][:3]).hex()
+                for entry in labels.get("colors", [])
+                if entry["label-value"] and "rgba" in entry
+            },
+        )
+
+
+def _channel(stack: Stack, number: str, stated: dict[str, Any]) -> ShownChannel:
+    """Read what the metadata (NGFF 0.4, "omero") state of a channel."""
+    color = str(stated.get("color", ""))
+    window = stated.get("window", {})
+    return ShownChannel(
+        stack=stack,
+        name=str(stated.get("label", number)),
+        # It becomes a part of a program.
+        color=f"#{color.lower()}" if re.fullmatch("[0-9a-fA-F]{6}", color) else "#ffffff",
+        window=(float(window["start"]), float(window["end"])) if "start" in window else None,
+        active=bool(stated.get("active", True)),
+    )
 
 
 def viewer_state(pictures: Sequence[ShownPicture], addresses: Sequence[str]) -> dict[str, Any]:
@@ -90,7 +125,7 @@ def viewer_state(pictures: Sequence[ShownPicture], addresses: Sequence[str]) -> 
     Raises:
         FibsegError: a slice cannot be read.
     """
-    first = pictures[0].channels[0]
+    first = pictures[0].channels[0].stack
     # In metres; without a voxel size, Neuroglancer counts voxels.
     size = first.voxel_size
     scales = [[1, ""]] * 3 if size is None else [_in_metres(length) for length in size[::-1]]
@@ -127,7 +162,7 @@ _PLAIN = "/:,'()*!-._~"
 
 def segment_names(picture: ShownPicture) -> dict[str, Any]:
     """Names of label values, as Neuroglancer reads them from a file `info`."""
-    values = [str(name) for name in picture.names.values()]
+    values = list(picture.names.values())
     return {
         "@type": "neuroglancer_segment_properties",
         "inline": {
@@ -147,7 +182,7 @@ def _layers(picture: ShownPicture, address: str) -> list[dict[str, Any]]:
     if picture.is_labels:
         return [_label_layer(picture, name, source, f"{address}names/|neuroglancer-precomputed:")]
     if len(picture.channels) == 1:
-        low, high = _shown_range(picture.channels[0])
+        low, high = _shown_range(picture.channels[0].stack)
         return [
             {
                 "type": "image",
@@ -158,7 +193,8 @@ def _layers(picture: ShownPicture, address: str) -> list[dict[str, Any]]:
             }
         ]
     return [
-        _channel_layer(picture, number, name, source) for number in range(len(picture.channels))
+        _channel_layer(channel, number, name, source)
+        for number, channel in enumerate(picture.channels)
     ]
 
 
@@ -174,27 +210,21 @@ def _label_layer(picture: ShownPicture, name: str, source: str, names: str) -> d
     }
 
 
-def _channel_layer(picture: ShownPicture, number: int, name: str, source: str) -> dict[str, Any]:
+def _channel_layer(channel: ShownChannel, number: int, name: str, source: str) -> dict[str, Any]:
     """The layer of a channel, with the colour and the window that the metadata state."""
-    stated = (picture.attributes.get("omero", {}).get("channels") or [{}] * (number + 1))[number]
-    window = stated.get("window", {})
-    low, high = (
-        (window["start"], window["end"])
-        if {"start", "end"} <= window.keys()
-        else _shown_range(picture.channels[number])
-    )
-    color = f"#{stated.get('color', 'FFFFFF').lower()}"
     return {
         "type": "image",
-        "name": f"{name} {stated.get('label', number)}",
+        "name": f"{name} {channel.name}",
         "source": source,
         # Neuroglancer writes a dash behind the axis of channels, which belong to one layer alone.
         "localDimensions": {"c'": [1, ""]},
         "localPosition": [number],
         "blend": "additive",
-        "shader": _COLOR_SHADER.format(color=color),
-        "shaderControls": {"normalized": {"range": [low, high]}},
-        "visible": bool(stated.get("active", True)),
+        "shader": _COLOR_SHADER.format(color=channel.color),
+        "shaderControls": {
+            "normalized": {"range": list(channel.window or _shown_range(channel.stack))}
+        },
+        "visible": channel.active,
     }
 
 

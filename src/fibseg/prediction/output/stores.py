@@ -102,7 +102,7 @@ class StartedStores:
         """
         for k, output in self._outputs.items():
             slab = self._slices_of(k).slab(z)
-            if len(slab) == 1 or not all(map(has, slab)):
+            if output.ome_zarr == "0.4" or not all(map(has, slab)):
                 continue
             try:
                 with self._slab_lock(slab, timeout=0), writing(output.path):
