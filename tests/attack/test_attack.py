@@ -42,12 +42,16 @@ def test_training(commands: Commands) -> None:
     assert attack(target, POINTS) == []
 
 
-def test_prediction(commands: Commands, finished: Commands, phantom_folder: Path) -> None:
+@pytest.mark.parametrize(("version", "ending"), [("0.4", "tif"), ("0.5", "zarr")])
+def test_prediction(
+    commands: Commands, finished: Commands, phantom_folder: Path, version: str, ending: str
+) -> None:
     line = [
         f"checkpoint={finished.run_directory()}",
         f"image={phantom_folder / 'image.tif'}",
         f"output={commands.folder / 'out.zarr'}",
-        f"probabilities={commands.folder / 'probabilities.tif'}",
+        f"probabilities={commands.folder / f'probabilities.{ending}'}",
+        f"zarr={version}",
         "device=cpu",
         "threads=1",
         "processes=1",

@@ -40,6 +40,7 @@ PREDICT = {
     "no image": ({"image": "nowhere.tif"}, ["nowhere.tif", "no such file"]),
     "no argument": ({"image": "???"}, ["image: must be given"]),
     "intensity": ({"intensity": "mine"}, ["intensity: mine", "training, own or slice"]),
+    "version of OME-Zarr": ({"zarr": "0.6"}, ["zarr: 0.6", "0.4 or 0.5"]),
     "adapt": ({"adapt": "all"}, ["adapt: all", "none, grey, norm, both or auto"]),
     "other grey values": ({"image": "bits16.tif"}, ["uint16", "intensity=own takes the stack's"]),
     "objects of classes without": (
@@ -153,6 +154,8 @@ def test_mistakes_of_the_fibseg_command(finished: Commands, tmp_path: Path) -> N
         f"import {labels} x.tif": ["names no classes", "--class mitochondrion=1"],
         f"import {labels} x.tif --class er=1": ["values 2, 3 belong to no class"],
         f"import {labels} x.tif --class er=x": ["--class er=x", "expected NAME=VALUE"],
+        "link .": [".: no OME-Zarr", "multiscales"],
+        "link labels.zarr": ["labels.zarr: no such folder"],
         f"import {labels} there.tif --class er=1": ["exists already", "--overwrite"],
         f"new cell {image} objects.tif --output c.yaml": ["objects with a number each"],
         f"new cell {image} nothing.tif --output c.yaml": ["there is no annotation"],

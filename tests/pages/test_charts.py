@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fibseg.colors import configuration_colors
 from fibseg.pages.charts import charts_of, recall_chart
-from fibseg.pages.colors import configuration_colors
 from fibseg.pages.curves import learning_curves, thinned_curve
 from fibseg.pages.slice_charts import difference_chart, slice_chart
 from fibseg.pages.vega import Chart, short_names

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fibseg.arrays import IGNORE
-from fibseg.pages.colors import class_color
+from fibseg.colors import class_color
 from fibseg.pages.figures import overlay, save_curves, save_panels
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import yaozarrs
 from rich.console import Console
 
 from fibseg.config.compose import predict_defaults
@@ -20,7 +21,14 @@ from fibseg.errors import FibsegError
 from fibseg.models.trained import load_model
 from fibseg.prediction.output.changes import refuse_place_of_image
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale
-from fibseg.stack import open_stack, write_stack
+from fibseg.stack import (
+    StackHeader,
+    StackWriter,
+    open_channels,
+    open_stack,
+    picture_attributes,
+    write_stack,
+)
 from tests.support import Commands
 from tests.support.labelling import random_image
 
@@ -189,7 +197,10 @@ def test_a_folder_of_runs_is_averaged(finished: Commands, tmp_path: Path) -> Non
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "many.tif"), labels)
     assert not tifffile.imread(tmp_path / "d.tif").any()
     names = ("background", "mitochondrion", "membrane", "er")
-    stacks = [open_stack(tmp_path / f"p-{name}.zarr") for name in names]
+    stacks = open_channels(tmp_path / "p.zarr")
+    assert [stack.voxel_size for stack in stacks] == [(20, 5, 5)] * 4
+    channels = picture_attributes(tmp_path / "p.zarr")["omero"]["channels"]
+    assert tuple(channel["label"] for channel in channels) == names
     probabilities = np.stack([[stack.read(z) for z in range(3)] for stack in stacks])
     assert (np.abs(probabilities.sum(0).astype(int) - 255) <= 2).all()
     ordered = np.sort(probabilities, axis=0)
@@ -198,6 +209,43 @@ def test_a_folder_of_runs_is_averaged(finished: Commands, tmp_path: Path) -> Non
     np.testing.assert_array_equal(values[probabilities.argmax(0)][clear], labels[:3][clear])
     refused = finished.run(*many, f"output={tmp_path / 'x.tif'}", "configuration=none")
     finished.refused(refused, "configuration=none: there are unet-on")
+
+
+@pytest.mark.slow
+def test_both_versions_of_ome_zarr_hold_the_same(finished: Commands, tmp_path: Path) -> None:
+    """Labels and probabilities, of an image that is OME-Zarr itself."""
+    run = ["predict.py", f"checkpoint={finished.run_directory()}", "device=cpu", "threads=1"]
+    for version in ("0.4", "0.5"):
+        out = tmp_path / version
+        header = StackHeader((34, 96, 128), "uint8", (20, 5, 5), ome_zarr=version)
+        with StackWriter(out / "cell.zarr", header) as writer:
+            for pixels in random_image(header.shape):
+                writer.write(pixels)
+        outputs = [f"output={out / 'labels.zarr'}", f"probabilities={out / 'p.zarr'}"]
+        words = [*run, f"image={out / 'cell.zarr' / '0'}", *outputs, f"zarr={version}"]
+        result = finished.run(*words)
+        assert result.returncode == 0, result.stderr
+        again = finished.run(*words)
+        assert "finished already, by the same model on the same image" in again.stdout
+        for name in ("labels.zarr", "p.zarr"):
+            yaozarrs.validate_zarr_store(out / name)
+            assert yaozarrs.open_group(out / name).ome_version() == version
+        label = picture_attributes(out / "labels.zarr")["image-label"]
+        assert label["source"] == {"image": "../cell.zarr"}
+    for name in ("labels.zarr", "p.zarr"):
+        pixels = [
+            np.array([list(stack) for stack in open_channels(tmp_path / version / name)])
+            for version in ("0.4", "0.5")
+        ]
+        np.testing.assert_array_equal(*pixels)
+    image = f"image={tmp_path / '0.4' / 'cell.zarr'}"
+    old = f"output={tmp_path / '0.4' / 'labels.zarr'}"
+    finished.refused(finished.run(*run, image, old, "zarr=0.5"), "labels.zarr: exists already")
+    result = finished.run(*run, image, f"output={tmp_path / 'mixed.zarr'}", "zarr=0.5")
+    assert result.returncode == 0, result.stderr
+    # A picture of one version has no labels of the other.
+    yaozarrs.validate_zarr_store(tmp_path / "mixed.zarr")
+    assert "source" not in picture_attributes(tmp_path / "mixed.zarr")["image-label"]
 
 
 @pytest.mark.slow(seconds=6)

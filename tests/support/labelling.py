@@ -50,9 +50,9 @@ def labeller(*models: TrainedModel, compute: Compute = CPU, **changes: Any) -> L
     return replace(Labeller(models=list(models), windows=windows, compute=compute), **changes)
 
 
-def staged(path: Path) -> Staging:
+def staged(path: Path, ome_zarr: str = "0.4") -> Staging:
     """A staging folder of labels of `random_image`."""
-    output = Output(path, "uint8", {"classes": {"0": "background"}})
+    output = Output(path, "uint8", {"classes": {"0": "background"}}, ome_zarr=ome_zarr)
     return Staging([output], IMAGE_SHAPE, [20.0, 5.0, 5.0])
 
 
@@ -90,5 +90,6 @@ def files_of(path: Path) -> dict[str, bytes]:
         return {"": path.read_bytes()}
     files = [file for file in path.rglob("*") if file.is_file()]
     content = {str(file.relative_to(path)): file.read_bytes() for file in files}
-    content[".zattrs"] = content[".zattrs"].replace(f'"{path.stem}"'.encode(), b'"name"')
+    metadata = ".zattrs" if ".zattrs" in content else "zarr.json"
+    content[metadata] = content[metadata].replace(f'"{path.stem}"'.encode(), b'"name"')
     return content

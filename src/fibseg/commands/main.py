@@ -41,6 +41,7 @@ COMMANDS = {
         "annotating.suggest", "say which regions of an annotation project to paint next"
     ),
     "predict": Command("predict", "label a whole stack with a trained model", is_program=True),
+    "link": Command("link", "show OME-Zarr in Neuroglancer, a viewer in the browser"),
     "compare": Command("finished.compare", "compare runs by tables and contrasts with statistics"),
     "watch": Command("finished.watch", "show the runs of a folder in a browser while they train"),
     "score": Command("score", "score one label stack against another"),

@@ -37,6 +37,7 @@ from fibseg.errors import FibsegError
 from fibseg.rules import COUNT, Check, Rule, among, require
 from fibseg.runs.identity import place_of_run
 from fibseg.runs.masking import without_secrets
+from fibseg.stack.output.ome import ZARR_FORMATS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 """The project's own YAML files."""
@@ -121,6 +122,7 @@ def predict_config(composed: DictConfig) -> PredictConfig:
         Check("threads", config.threads, CORES),
         Check("processes", config.processes, CORES),
         Check("tta", config.tta, among("none", "d4")),
+        Check("zarr", config.zarr, among(*ZARR_FORMATS)),
         Check("intensity", config.intensity, INTENSITY),
         Check("adapt", config.adapt, ADAPTATION),
         Check("windows", config.windows, WINDOWS),

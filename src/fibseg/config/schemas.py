@@ -149,6 +149,7 @@ class PredictConfig:
     probabilities: str | None
     disagreement: str | None
     instances: str | None
+    zarr: str
     overwrite: bool
     skip_unreadable: bool
     voxel_size: list[float] | None

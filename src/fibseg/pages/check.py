@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 
 from fibseg.arrays import Pixels, UInt8
+from fibseg.colors import class_color
 from fibseg.data.grey import GreyRange, to_8bit
 from fibseg.data.inspection import Finding, SliceFacts
 from fibseg.data.inspection.survey import Survey
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.files import write_whole
-from fibseg.pages.colors import class_color
 from fibseg.pages.figures import overlay
 
 THUMBNAIL_SIDE = 640

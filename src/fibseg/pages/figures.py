@@ -15,8 +15,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from fibseg.arrays import IGNORE, UInt8
+from fibseg.colors import class_color
 from fibseg.files import write_whole
-from fibseg.pages.colors import class_color
 
 _IGNORED_BRIGHTNESS = 0.3
 """What unannotated pixels keep of their brightness."""

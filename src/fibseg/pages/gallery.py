@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fibseg.arrays import IGNORE, Floats, Ints, Place, UInt8
+from fibseg.colors import class_color
 from fibseg.comparison.dataset import Dataset
 from fibseg.pages.assets import embedded_json
-from fibseg.pages.colors import class_color
 from fibseg.runs.collection import median_run
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.finished import FinishedRun

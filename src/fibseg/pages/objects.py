@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from fibseg.arrays import Floats
+from fibseg.colors import class_color
 from fibseg.files import write_whole
 from fibseg.pages.assets import asset
-from fibseg.pages.colors import class_color
 from fibseg.scores.bodies.table import ObjectTable
 
 _BINS = 24

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fibseg.arrays import Place, UInt8
+from fibseg.colors import class_color
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.labels import LabelPair, read_label_pairs
 from fibseg.data.description import IntensityDescription
 from fibseg.data.grey import grey_range, to_8bit
 from fibseg.errors import FibsegError
 from fibseg.filters.grain import grain_filter
-from fibseg.pages.colors import class_color
 from fibseg.pages.figures import overlay
 from fibseg.pages.panels import (
     PRINT_FONT_SIZE,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from fibseg.colors import configuration_colors
 from fibseg.pages.assets import embedded_json
-from fibseg.pages.colors import configuration_colors
 from fibseg.runs.identity import name_words
 
 Specification = dict[str, Any]

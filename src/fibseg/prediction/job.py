@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ from rich.console import Console
 
 from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
-from fibseg.machine import Compute, arithmetic, choose_device, cores, print_warnings, set_threads
+from fibseg.machine import Compute, choose_device, cores, print_warnings, set_threads
 from fibseg.models.foreign.opening import open_model
-from fibseg.models.trained import TrainedModel
 from fibseg.prediction.adaptation import Adaptation, adapted
 from fibseg.prediction.ensemble import common_precision, common_windows
 from fibseg.prediction.instances import common_rules
@@ -29,13 +28,12 @@ from fibseg.prediction.output.changes import (
     refuse_place_of_image,
     report_changes,
 )
+from fibseg.prediction.output.listing import outputs_of
 from fibseg.prediction.output.outputs import KeptSlice, Output
 from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.preflight.report import job_summary
-from fibseg.prediction.slices import label_table
 from fibseg.prediction.voxels import known_voxel_size, pixel_scale, resized_size
 from fibseg.prediction.whole_cell import label_stack_into
-from fibseg.rules import file_name_part
 from fibseg.runs.collection import collect, configurations
 from fibseg.runs.directory import RunDirectory, find_checkpoint, is_run
 from fibseg.stack import Stack, check_depth, check_output, open_stack
@@ -71,6 +69,8 @@ def predict_stack(config: PredictConfig, console: Console, memory_share: float =
         originals=adaptation.originals,
         sampled=adaptation.sampled,
     )
+    if config.zarr != "0.4":
+        identity["zarr"] = config.zarr
     # Kept in each file, so that the same command knows a finished output.
     outputs = [replace(output, notes=output.notes | {"identity": identity}) for output in outputs]
     # Before the outputs are looked at: it notices where another process finishes them meanwhile.
@@ -249,46 +249,3 @@ def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:
     names = ", ".join(run.path.name for run in best)
     console.print(f"the mean of {len(best)} of {len(with_model)} runs: {names}")
     return [find_checkpoint(run.path) for run in best]
-
-
-def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation) -> list[Output]:
-    """List the files to write: labels, then layers; probabilities have the class in their names.
-
-    Raises:
-        FibsegError: two of them are one file.
-    """
-    model: TrainedModel = labeller.models[0]
-    # The values of the training's label files, so that a prediction reads like an annotation.
-    values = label_table(model.label_values)
-    pairs = zip(values.tolist(), model.class_names, strict=True)
-    classes = {str(value): name for value, name in pairs}
-    # Labels depend on how slices were cut, so the file says it, and what that cost.
-    notes = {
-        "windows": str(labeller.windows),
-        "measured": model.windows,
-        "decision": [
-            None if member.decision is None else member.decision.described(member.class_names)
-            for member in labeller.models
-        ],
-        "arithmetic": arithmetic(labeller.compute.device, labeller.compute.precision),
-        "adapted": adaptation.described(),
-    }
-    outputs = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]
-    for name in labeller.layers:
-        if name == DISAGREEMENT:
-            path = Path(config.disagreement or "")
-        else:
-            template = Path(config.probabilities or "")
-            path = template.with_stem(f"{template.stem}-{file_name_part(name)}")
-        outputs.append(Output(path, "uint8", notes | {"holds": name, "times": 255}))
-    rules = labeller.objects
-    if rules is not None:
-        kept = notes | {"holds": "objects", "objects": asdict(rules)}
-        outputs.append(Output(Path(config.instances or ""), "uint32", kept, rules))
-    paths = [output.path.absolute() for output in outputs]
-    if len(set(paths)) < len(paths):
-        raise FibsegError(
-            "output, probabilities, disagreement and instances: two of them are one file; "
-            "give each its own name."
-        )
-    return outputs

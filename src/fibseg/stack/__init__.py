@@ -20,6 +20,7 @@ from fibseg.stack.opening import located, open_colours, open_stack, split_datase
 from fibseg.stack.output.pages import count_pages, read_pages, write_pages
 from fibseg.stack.output.writing import StackWriter, check_output, read_notes, write_stack
 from fibseg.stack.units import VoxelSize, voxel_size_in_nm
+from fibseg.stack.zarr import open_channels, picture_attributes, picture_folder
 
 __all__ = [
     "MEANS_ZERO",
@@ -32,9 +33,12 @@ __all__ = [
     "count_pages",
     "damage_named",
     "located",
+    "open_channels",
     "open_colours",
     "open_stack",
     "part_of",
+    "picture_attributes",
+    "picture_folder",
     "read_finite",
     "read_neighbours",
     "read_notes",

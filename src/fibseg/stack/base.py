@@ -111,12 +111,22 @@ class StackHeader:
         voxel_size: (z, y, x) in nm; None leaves it out of the file.
         notes: a JSON object that `read_notes` reads back. "classes" in it, label value -> name,
             becomes label metadata where the format has such.
+        channels: names of what each voxel has a value of; empty where it has one value. Only
+            OME-Zarr has them, as its first axis.
+        ome_zarr: the version of OME-Zarr, where it is one: "0.4", or "0.5" in shards.
     """
 
     shape: tuple[int, int, int]
     dtype: str
     voxel_size: Sequence[float] | None = None
     notes: dict[str, Any] | None = None
+    channels: tuple[str, ...] = ()
+    ome_zarr: str = "0.4"
+
+    @property
+    def channel_sides(self) -> tuple[int, ...]:
+        """Length of the axis of channels, where there is one."""
+        return (len(self.channels),) if self.channels else ()
 
 
 def check_stack(stack: Stack) -> Stack:

@@ -33,6 +33,8 @@ class ChunkedArray:
         shape: length of each axis.
         dtype: type of the values.
         chunks: length of a chunk along each axis; None where the array is stored in one piece.
+        shards: length of a shard along each axis, a file of several chunks that can be read one by
+            one; None where each chunk is a file.
         read: a function from an index, one slice or 0 per axis, to the values there.
         voxel_size: (z, y, x) in nm, None where the file does not state it.
         origin: (z, y, x) in nm of the first voxel, None where the file does not state it.
@@ -48,6 +50,7 @@ class ChunkedArray:
     voxel_size: VoxelSize | None
     origin: VoxelSize | None = None
     doubts: tuple[str, ...] = ()
+    shards: tuple[int, ...] | None = None
 
 
 def stack_of_array(array: ChunkedArray) -> Stack:
@@ -58,7 +61,8 @@ def stack_of_array(array: ChunkedArray) -> Stack:
     """
     _check_axes(array)
     # A chunk is unpacked as a whole, however few of its slices are read.
-    check_memory(array.name, math.prod(array.chunks or (0,)) * array.dtype.itemsize, "a chunk")
+    size = math.prod(array.chunks or (0,)) * array.dtype.itemsize
+    check_memory(array.name, size + _index_bytes(array), "a chunk")
     length = dict(zip(array.axes, array.shape, strict=True))
     shape = (length.get("z", 1), length["y"], length["x"])
     spatial = [axis for axis in array.axes if axis in "zyx"]
@@ -72,8 +76,8 @@ def stack_of_array(array: ChunkedArray) -> Stack:
         # (D, H, W); the reshape adds z where the file has none.
         return layer.transpose(order).reshape(-1, *shape[1:])
 
-    chunk_depth = array.chunks[array.axes.index("z")] if array.chunks and "z" in array.axes else 1
-    layers = _Layers(read_layer, shape, array.dtype, chunk_depth)
+    depths = (sides[array.axes.index("z")] for sides in (array.chunks, array.shards) if sides)
+    layers = ChunkLayers(read_layer, shape, array.dtype, *(depths if "z" in array.axes else ()))
     return Stack(
         name=array.name,
         shape=shape,
@@ -84,6 +88,14 @@ def stack_of_array(array: ChunkedArray) -> Stack:
         doubts=array.doubts,
         layer=layers.step,
     )
+
+
+def _index_bytes(array: ChunkedArray) -> int:
+    """Bytes of the list of chunks that a shard holds: each has a place and a length."""
+    if array.shards is None or array.chunks is None:
+        return 0
+    counts = (-(-shard // chunk) for shard, chunk in zip(array.shards, array.chunks, strict=True))
+    return 16 * math.prod(counts)
 
 
 def absence(name: str, absent: int, total: int, fill: object) -> str:
@@ -112,7 +124,20 @@ def _check_axes(array: ChunkedArray) -> None:
         raise FibsegError(f"{array.name}: several channels or times ({longer}); save one of them.")
 
 
-class _Layers:
+def _layer_depth(most: int, chunk_depth: int, shard_depth: int) -> int:
+    """Choose how many slices are read together, `most` of which may be kept.
+
+    A shard is read at once where that fits. Else layers of its chunks are, none of which is decoded
+    twice. Where even these exceed the limit, fewer slices are kept, and chunks are decoded again.
+
+    >>> _layer_depth(100, 16, 64), _layer_depth(50, 16, 64), _layer_depth(10, 16, 64)
+    (64, 48, 10)
+    """
+    deepest = max(chunk_depth, shard_depth)
+    return deepest if deepest <= most else max(1, most // chunk_depth * chunk_depth or most)
+
+
+class ChunkLayers:
     """Slices of one layer of chunks, read together and kept until another layer is asked for.
 
     A chunk is decoded as a whole: without this, each slice of a chunk that is n slices deep would
@@ -127,15 +152,22 @@ class _Layers:
         read_layer: Callable[[int, int], Pixels],
         shape: Sequence[int],
         dtype: np.dtype[Any],
-        chunk_depth: int,
+        chunk_depth: int = 1,
+        shard_depth: int = 1,
     ):
-        """`read_layer` reads the slices from start to stop as an array (stop - start, H, W)."""
-        slice_bytes = max(1, shape[1] * shape[2] * dtype.itemsize)
+        """Read nothing yet.
+
+        Args:
+            read_layer: reads the slices from start to stop as an array (stop - start, H, W).
+            shape: of all slices, their number first.
+            dtype: of a pixel.
+            chunk_depth: slices that are decoded together.
+            shard_depth: slices that lie in one file.
+        """
+        slice_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
         self._read_layer = read_layer
         self._depth = shape[0]
-        # Where a layer of chunks exceeds the limit, fewer slices are kept, and chunks are decoded
-        # again.
-        self.step = max(1, min(chunk_depth, _LAYER_BYTES // slice_bytes))
+        self.step = _layer_depth(_LAYER_BYTES // slice_bytes, chunk_depth, shard_depth)
         self._start = -1
         self._layer: Pixels = np.empty(0)
         # Slices are read by several threads, which must not replace the layer of one another.

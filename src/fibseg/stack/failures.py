@@ -59,6 +59,11 @@ _PIXELS = (
     "cannot be read, its type of pixels is not known here ({reason}); save it with 8 or 16 bits"
 )
 
+_ZARR = (
+    "cannot be read, this kind of Zarr is not known here ({reason}); save it as Zarr 2 or 3 with "
+    "chunks of one size"
+)
+
 _WORDS: tuple[tuple[str, str], ...] = (
     # HDF5's own words; its number is 11 where somebody else locks the file, and 37 where the file
     # system has no locks.
@@ -70,6 +75,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
     (r"[Uu]nrecognised mode|does not recognise mode", _PIXELS),
     (r"codec not available|[Uu]nknown codec", _CODEC),
+    (r"Invalid (value for ')?zarr_format|Unknown chunk grid|No Zarr data type", _ZARR),
     (r"^Unable to allocate|[Cc]annot allocate memory", _MEANINGS[0][1]),
     (r"Cannot connect to host|Name or service not known", _DISK),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ from fibseg.stack.units import (
 _STORE_FILES = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known as a Zarr array or group."""
 
+_VERSIONS = ("0.1", "0.2", "0.3", "0.4", "0.5")
+"""Versions of OME-Zarr that are read, and their drafts."""
+
 _URL_KINDS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss")
 """Kinds of URLs; fsspec knows more, which read other files of this machine."""
 
@@ -38,6 +43,42 @@ def _is_store(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _STORE_FILES)
 
 
+def picture_folder(path: str) -> Path | None:
+    """Find the OME-Zarr picture on a disk that a path leads to or into; None without any."""
+    import zarr
+
+    # A picture's resolutions lie one or more folders below it.
+    for folder in (Path(path), *Path(path).parents):
+        if not _is_store(folder):
+            continue
+        # What cannot be read or is of another version is no picture that could be named.
+        with suppress(FibsegError), damage_named(folder):
+            node = zarr.open(_confined(str(folder)), mode="r")
+            if isinstance(node, zarr.Group) and _pictures(node):
+                return folder
+    return None
+
+
+def picture_attributes(path: str | Path) -> dict[str, Any]:
+    """Read the metadata of an OME-Zarr picture, wherever its version puts them.
+
+    Raises:
+        FibsegError: there is no such folder, or it is no such picture.
+    """
+    import zarr
+
+    if not Path(path).is_dir():
+        raise FibsegError(f"{path}: no such folder.")
+    if _is_store(Path(path)):
+        with damage_named(path):
+            node = zarr.open(_confined(str(path)), mode="r")
+            if isinstance(node, zarr.Group) and _pictures(node):
+                return _attributes(node)
+    raise FibsegError(
+        f"{path}: no OME-Zarr; expected a folder whose .zattrs or zarr.json lists multiscales."
+    )
+
+
 def open_zarr(path: str) -> Stack:
     """Open an array of (z, y, x) or (y, x), or an OME-Zarr picture at its largest resolution.
 
@@ -47,6 +88,32 @@ def open_zarr(path: str) -> Stack:
         FibsegError: nothing is there, a group holds several arrays, the axes are others, a link
             leaves the store, or the store is damaged.
     """
+    return stack_of_array(_array(path))
+
+
+def open_channels(path: str | Path) -> list[Stack]:
+    """Open each channel of a picture as a stack; one without an axis c is a channel itself.
+
+    Raises:
+        FibsegError: as `open_zarr`.
+    """
+    array = _array(str(path))
+    if "c" not in array.axes:
+        return [stack_of_array(array)]
+    place = array.axes.index("c")
+
+    def channel(number: int) -> ChunkedArray:
+        def read(index: tuple[Any, ...]) -> Pixels:
+            return array.read((*index[:place], number, *index[place + 1 :]))
+
+        shape = (*array.shape[:place], 1, *array.shape[place + 1 :])
+        return replace(array, name=f"{array.name}, channel {number}", shape=shape, read=read)
+
+    return [stack_of_array(channel(number)) for number in range(array.shape[place])]
+
+
+def _array(path: str) -> ChunkedArray:
+    """Open an array, or the largest resolution of a picture, with what is known of it."""
     import zarr
 
     from fibseg.stack.zarr_chunks import absent_chunks, checked_array
@@ -72,19 +139,17 @@ def open_zarr(path: str) -> Stack:
     def read(index: tuple[Any, ...]) -> Pixels:
         return np.asarray(array[index])
 
-    return stack_of_array(
-        ChunkedArray(
-            name=path,
-            axes=axes,
-            shape=array.shape,
-            dtype=np.dtype(array.dtype),
-            # A shard holds several chunks and is fetched as one.
-            chunks=array.shards or array.chunks,
-            read=read,
-            voxel_size=size,
-            origin=origin,
-            doubts=_doubts(path, absent, total, array),
-        )
+    return ChunkedArray(
+        name=path,
+        axes=axes,
+        shape=array.shape,
+        dtype=np.dtype(array.dtype),
+        chunks=array.chunks,
+        shards=array.shards,
+        read=read,
+        voxel_size=size,
+        origin=origin,
+        doubts=_doubts(path, absent, total, array),
     )
 
 
@@ -172,9 +237,24 @@ def _largest_resolution(
 
 def _pictures(group: Any) -> list[Any]:
     """Read the entries "multiscales" of a group: one per OME-Zarr picture."""
+    attributes = _attributes(group)
+    pictures = list(attributes.get("multiscales") or [])
+    # Before 0.5, each picture has a version.
+    versions = [attributes.get("version"), *(picture.get("version") for picture in pictures)]
+    for version in versions if pictures else ():
+        if version is not None and not str(version).startswith(_VERSIONS):
+            raise FibsegError(
+                f"{group.store_path}: OME-Zarr of version {version}; expected 0.1 to 0.5, or an "
+                "array in it, by its name."
+            )
+    return pictures
+
+
+def _attributes(group: Any) -> dict[str, Any]:
+    """Read the metadata of OME-Zarr of a group, among other attributes before 0.5."""
     attributes = dict(group.attrs)
     # NGFF 0.5 put all its metadata under "ome".
-    return list(attributes.get("ome", attributes).get("multiscales") or [])
+    return dict(attributes.get("ome", attributes))
 
 
 def _axes_and_place(

@@ -11,7 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from fibseg.annotation.session import Session
 from fibseg.annotation.suggestion import Region
 from fibseg.arrays import IGNORE, Floats
-from fibseg.pages.colors import class_color
+from fibseg.colors import class_color
 
 if TYPE_CHECKING:
     from napari.layers import Labels

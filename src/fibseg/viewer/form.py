@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 )
 
 from fibseg.annotation.state import ProjectState
+from fibseg.colors import class_color
 from fibseg.errors import FibsegError
-from fibseg.pages.colors import class_color
 
 BUTTON_GROUPS: Mapping[str, Mapping[str, str]] = {
     "Paint": {

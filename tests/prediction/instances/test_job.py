@@ -168,16 +168,18 @@ def test_mistakes(commands: Commands, cell: Path) -> None:
 
 
 def staged(path: Path, shape: tuple[int, int, int] = SHAPE, suffix: str = ".tif") -> Staging:
-    """A staging folder of labels and objects."""
+    """A staging folder of labels and objects; "5.zarr" is OME-Zarr 0.5."""
     rules = model_of_cell().objects
     outputs = [
         Output(path / f"labels{suffix}", "uint8", {"holds": "labels"}),
         Output(path / f"objects{suffix}", "uint32", {"holds": "objects"}, rules),
     ]
+    if suffix == "5.zarr":
+        outputs = [replace(output, ome_zarr="0.5") for output in outputs]
     return Staging(outputs, shape, [20.0, 5.0, 5.0])
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+@pytest.mark.parametrize("suffix", [".tif", ".zarr", "5.zarr"])
 def test_processes_and_damaged_slices_give_the_same_ids(tmp_path: Path, suffix: str) -> None:
     model = model_of_cell()
     whole = labeller(model, objects=model.objects)

@@ -42,16 +42,30 @@ def run(options: argparse.Namespace) -> None:
         raise FibsegError(f"{options.folder}: no such folder.")
     if is_run(options.folder):
         raise FibsegError(f"{options.folder}: a run; name the folder that holds runs.")
+    with (
+        until_stopped(options.port),
+        serving(options.folder, options.port, options.every) as server,
+    ):
+        print(f"{server.url}   (Ctrl-C ends it)", flush=True)
+        while True:
+            time.sleep(3600)
+
+
+@contextmanager
+def until_stopped(port: int) -> Iterator[None]:
+    """Let Ctrl-C and a closed terminal end a block that serves on a port of this machine.
+
+    Raises:
+        FibsegError: another program has the port.
+    """
     try:
-        with _ended_by_hangup(), serving(options.folder, options.port, options.every) as server:
-            print(f"{server.url}   (Ctrl-C ends it)", flush=True)
-            while True:
-                time.sleep(3600)
+        with _ended_by_hangup():
+            yield
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         raise FibsegError(
-            f"--port {options.port}: another program has it; name another one, or 0 for a free one."
+            f"--port {port}: another program has it; name another one, or 0 for a free one."
         ) from error
     except Terminated:
         raise

@@ -30,7 +30,7 @@ _MOST_NAMED = 10
 _LONGEST_VALUE = 40
 """Letters of a value that a message repeats."""
 
-OLDER_IDENTITY = {"intensity": "training"}
+OLDER_IDENTITY = {"intensity": "training", "zarr": "0.4"}
 """What held of an output that was begun before identities said it."""
 
 READER_THREADS = 2

@@ -11,7 +11,7 @@ import numpy as np
 
 from fibseg.arrays import Pixels
 from fibseg.models.objects import ObjectRules
-from fibseg.stack import StackHeader
+from fibseg.stack import Stack, StackHeader, open_channels, open_stack
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,16 @@ class Output:
         dtype: NumPy's name for the type of its pixels.
         notes: facts that are written into it beside the pixels.
         rules: by which the objects of its slices are linked along z; None where it holds none.
+        channels: names of the layers that it holds, as one picture; empty where it holds one.
+        ome_zarr: the version of OME-Zarr, where it is one.
     """
 
     path: Path
     dtype: str
     notes: dict[str, Any]
     rules: ObjectRules | None = None
+    channels: tuple[str, ...] = ()
+    ome_zarr: str = "0.4"
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,12 @@ class Extent:
     def header(self, output: Output, facts: Mapping[str, Any] | None = None) -> StackHeader:
         """The header of an output, with `facts` on its slices beside its notes."""
         return StackHeader(
-            self.shape, output.dtype, self.voxel_size, output.notes | dict(facts or {})
+            shape=self.shape,
+            dtype=output.dtype,
+            voxel_size=self.voxel_size,
+            notes=output.notes | dict(facts or {}),
+            channels=output.channels,
+            ome_zarr=output.ome_zarr,
         )
 
 
@@ -99,5 +108,27 @@ def mark_of(path: Path) -> tuple[int, int] | None:
 
 
 def zero_pixels(shape: tuple[int, int, int], outputs: Sequence[Output]) -> list[Pixels]:
-    """Zeros (H, W) for a slice in each output, where it cannot be read; `shape` is (Z, H, W)."""
-    return [np.zeros(shape[1:], output.dtype) for output in outputs]
+    """Zeros (H, W) for a slice in each layer, where it cannot be read; `shape` is (Z, H, W)."""
+    return [np.zeros(shape[1:], output.dtype) for output in outputs for _ in output.channels or [0]]
+
+
+def by_output(outputs: Sequence[Output], layers: Sequence[Pixels]) -> list[Pixels]:
+    """Divide layers of a slice, (H, W) each, over outputs: (H, W) or (C, H, W) for each of them."""
+    rest = iter(layers)
+    pixels = [
+        np.stack([next(rest) for _ in output.channels]) if output.channels else next(rest)
+        for output in outputs
+    ]
+    # A ValueError, since this is a mistake of the program and not of its user.
+    if list(rest):
+        raise ValueError("more layers than the outputs hold")
+    return pixels
+
+
+def open_layers(output: Output) -> list[Stack]:
+    """Open the layers of a finished output, one for each channel that it has.
+
+    Raises:
+        FibsegError: it cannot be read.
+    """
+    return open_channels(output.path) if output.channels else [open_stack(output.path)]

@@ -25,14 +25,15 @@ from fibseg.prediction.output.outputs import (
     Extent,
     KeptSlice,
     Output,
+    by_output,
     in_files,
     mark_of,
+    open_layers,
     slice_files,
     started_folder,
 )
 from fibseg.prediction.output.session import StackSession, write_errors_named
 from fibseg.prediction.output.stores import StartedStores
-from fibseg.stack import open_stack
 from fibseg.stack.output.tiff import PAGE_OPTIONS
 
 
@@ -62,7 +63,7 @@ class Staging:
         self._identity_file = self.folder / "identity.json"
         self._in_files = [in_files(output) for output in outputs]
         self._extent = Extent(shape, voxel_size)
-        self._stores = StartedStores(outputs, self._extent)
+        self._stores = StartedStores(outputs, self._extent, self.folder)
         # Of finished outputs that are there now, to notice those of another process.
         self._seen = [mark_of(output.path) for output in outputs]
 
@@ -172,16 +173,18 @@ class Staging:
         return self.shape[0] - len(slice_files(self.folder))
 
     def write(self, z: int, layers: Sequence[Pixels], kept: KeptSlice) -> None:
-        """Keep the finished slice z: its pixels (H, W) in each output, and what is noted of it.
+        """Keep the finished slice z: its layers (H, W), and what is noted of it.
 
         Raises:
             FibsegError: a file cannot be written.
         """
+        outputs = by_output(self.outputs, layers)
         try:
-            self._stores.write(z, layers)
-            # Last of all, since it says that the slice is finished.
-            pages = [pixels for k, pixels in enumerate(layers) if self._in_files[k]]
+            self._stores.write(z, outputs)
+            # After the pixels, since it says that the slice is finished.
+            pages = [pixels for k, pixels in enumerate(outputs) if self._in_files[k]]
             self._note(z, pages, json.dumps(asdict(kept)))
+            self._stores.pack(z, self.has)
         except DiskFullError:
             raise
         except OSError as error:
@@ -209,9 +212,11 @@ class Staging:
         """
         wanted = sorted(slices.keys() - self.kept().keys())
         # Without a slice to take back there may be no outputs either.
-        stacks = [open_stack(output.path) for output in self.outputs] if wanted else []
+        layers = (
+            [layer for output in self.outputs for layer in open_layers(output)] if wanted else []
+        )
         for z in wanted:
-            self.write(z, [stack.read(z) for stack in stacks], slices[z])
+            self.write(z, [layer.read(z) for layer in layers], slices[z])
 
     def finish(self) -> dict[int, KeptSlice] | None:
         """Give the outputs their names and remove the folder, once every slice is there.
@@ -233,6 +238,7 @@ class Staging:
             "zeroed": [z for z, kept_slice in kept.items() if kept_slice.zeroed],
         }
         try:
+            self._stores.pack_all()
             # The labels last: until they are there, the same command makes all of them.
             for k in reversed(range(len(self.outputs))):
                 output = self.outputs[k]

@@ -21,7 +21,7 @@ from fibseg.prediction.ensemble import sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
 from fibseg.prediction.labeller import Decided, Labeller, decide_slice, network_of, objects_of
 from fibseg.prediction.output.changes import READER_THREADS, slice_digest
-from fibseg.prediction.output.outputs import Output
+from fibseg.prediction.output.outputs import Output, by_output
 from fibseg.prediction.slices import WindowedNetwork, autocast, label_table
 from fibseg.prediction.windows import Windows
 from fibseg.stack import Stack, StackHeader, StackWriter, read_finite
@@ -88,7 +88,11 @@ def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -
     objects = objects_of(labeller, labels, decided.maps)
     if objects is not None:
         pages.append(objects)
-    sizes = [_disk_bytes(output, page) for output, page in zip(outputs, pages, strict=True)]
+    # A picture with channels takes as much as its channels take alone.
+    sizes = [
+        sum(_disk_bytes(output, page) for page in pixels.reshape(-1, *labels.shape))
+        for output, pixels in zip(outputs, by_output(outputs, pages), strict=True)
+    ]
     share = image.size / labels.size
     write_seconds = (perf_counter() - start) * share
     beside = [read_seconds / READER_THREADS, filter_seconds / compute.filter_threads, write_seconds]
