@@ -168,7 +168,7 @@ def test_a_new_kind_is_one_module_one_entry_and_one_yaml(
     monkeypatch.syspath_prepend(commands.folder)
     kind = Kind(network="tiny_network:TinyNet", arguments={"width": int})
     monkeypatch.setitem(KINDS, "tiny", kind)
-    model = load_model(run / "checkpoints" / "best.ckpt")
+    model = load_model(run / "checkpoints" / "model.safetensors")
     assert type(model.network).__name__ == "TinyNet"
     assert model.arguments == {"channels": 2, "classes": CLASSES, "width": 3}
     assert model.channels == Channels((20,))

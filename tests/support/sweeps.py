@@ -251,4 +251,4 @@ def assert_same_run(disturbed: Path, undisturbed: Path, *more: str) -> None:
     assert [row["epoch"] for row in history(disturbed)] == [str(epoch) for epoch in range(EPOCHS)]
     expected = {path.name for path in undisturbed.iterdir()} | {"log.txt", *more}
     assert {path.name for path in disturbed.iterdir()} == expected
-    assert [path.name for path in (disturbed / "checkpoints").iterdir()] == ["best.ckpt"]
+    assert [path.name for path in (disturbed / "checkpoints").iterdir()] == ["model.safetensors"]

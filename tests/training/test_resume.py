@@ -145,7 +145,7 @@ def flip_a_bit(path: Path) -> None:
     ("damage", "message"),
     [
         (lambda folder: flip_a_bit(folder / "last.ckpt"), "resuming from previous.ckpt"),
-        (lambda folder: flip_a_bit(folder / "best.ckpt"), f"epoch 1/{EPOCHS}"),
+        (lambda folder: flip_a_bit(folder / "model.safetensors"), f"epoch 1/{EPOCHS}"),
     ],
     ids=["last", "best"],
 )

@@ -184,7 +184,10 @@ def load_arrays(path: Path) -> tuple[dict[str, Any], str]:
         *(RecursionError, MemoryError, RuntimeError, AssertionError),
     ) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise FibsegError(f"{path}: no model of fibseg, or a damaged one ({reason}).") from error
+        lacking = "no " if isinstance(error, KeyError) else ""
+        raise FibsegError(
+            f"{path}: no model of fibseg, or a damaged one ({lacking}{reason})."
+        ) from error
     digest = _checked_digest(path, file, arrays, content.get("format"), metadata)
     arrays.pop(CHECKSUM, None)
     return content | {"weights": arrays}, digest

@@ -272,6 +272,7 @@ def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation
         ],
         "arithmetic": arithmetic(labeller.compute.device, labeller.compute.precision),
         "adapted": adaptation.described(),
+        "model_sha256": [member.file_sha256 for member in labeller.models],
     }
     outputs = [Output(Path(config.output), str(values.dtype), notes | {"classes": classes})]
     for name in labeller.layers:
