@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 
@@ -57,6 +58,11 @@ def test_a_finished_run_holds_what_the_contract_says(finished: Commands) -> None
     } <= facts.keys()
     model = load_model(run / "checkpoints" / "model.safetensors")
     assert model.channels == Channels((20, 200))
+    assert model.training is not None and "torch" in model.training["versions"]
+    for name in ("config_hash", "data_hash"):
+        assert model.training[name] == config["provenance"][name]
+    file = (run / "checkpoints" / "model.safetensors").read_bytes()
+    assert facts["model_sha256"] == model.file_sha256 == hashlib.sha256(file).hexdigest()
     assert model.arguments["channels"] == 3
 
 

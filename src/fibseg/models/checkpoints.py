@@ -188,7 +188,9 @@ def load_arrays(path: Path) -> tuple[dict[str, Any], str]:
         raise FibsegError(
             f"{path}: no model of fibseg, or a damaged one ({lacking}{reason})."
         ) from error
-    digest = _checked_digest(path, file, arrays, content.get("format"), metadata)
+    digest = _checked_digest(
+        path=path, file=file, arrays=arrays, number=content.get("format"), metadata=metadata
+    )
     arrays.pop(CHECKSUM, None)
     return content | {"weights": arrays}, digest
 
