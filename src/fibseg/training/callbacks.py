@@ -115,7 +115,7 @@ def selection_loss(metrics: Mapping[str, float]) -> float:
 # In place of Lightning's ModelCheckpoint, which writes best-v1.ckpt beside a best.ckpt that it
 # finds, and leaves the old one to be loaded.
 class RunCheckpoints(Callback):
-    """Writes model and last.ckpt after each validation, and stops a training at SIGTERM.
+    """Writes the model and last.ckpt after each validation, and stops a training at SIGTERM.
 
     The model is written where the validation loss fell, or where the F1 of whole slices rose if
     `SliceScores` measured it. last.ckpt is always written; the one before it stays as
