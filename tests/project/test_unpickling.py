@@ -16,7 +16,7 @@ MODULES = {
 """Modules that unpickle whatever they read."""
 
 CALLS = {
-    *("load_from_checkpoint", "read_pickle", "to_pickle", "unsafe_load", "full_load"),
+    *("load_from_checkpoint", "read_pickle", "read_hdf", "unsafe_load", "full_load"),
     *("unsafe_load_all", "full_load_all", "load_state_dict_from_url"),
 }
 """Names of functions and methods that unpickle, or run what they are given."""
@@ -99,7 +99,7 @@ def _is_true(value: ast.expr) -> bool:
         "np.lib.format.read_array(file, allow_pickle=True)",
         "Segmentation.load_from_checkpoint(path)",
         "pd.read_pickle(path)",
-        "pandas.DataFrame().to_pickle(path)",
+        "pd.read_hdf(path)",
         "yaml.load(text, yaml.Loader)",
         "yaml.unsafe_load(text)",
         "torch.jit.load(path)",
