@@ -82,11 +82,9 @@ def test_the_yaml_has_exactly_the_keys_of_the_entry(name: str, size: str) -> Non
 
 
 @pytest.mark.parametrize("name", list(KINDS))
-def test_the_file_says_how_it_is_read(name: str) -> None:
+def test_what_has_a_network_keeps_a_model(name: str) -> None:
     kind = KINDS[name]
-    assert (kind.file is None) == (kind.network is None)
-    if kind.file is not None:
-        assert Path(kind.file).suffix == (".safetensors" if kind.compiled else ".ckpt")
+    assert kind.keeps_model == (kind.network is not None)
     assert set(kind.windows) <= set(ALL_WINDOWS)
 
 

@@ -57,7 +57,7 @@ def take_order(checkpoint):
 
 def disturbed_replace(source, target):
     global order, writes
-    if not str(target).endswith(".ckpt"):
+    if not str(target).endswith((".ckpt", "model.safetensors")):
         return replace(source, target)
     writes += 1
     if order is None:
