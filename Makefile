@@ -1,19 +1,35 @@
 # Each target sets up the virtual environment it needs in .venv; PYTHON is any Python from 3.11 on.
+# LOCKED=1 installs the very files of requirements.lock (CPython 3.11 on Linux, x86_64), as CI does.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PIP := -m pip --quiet --disable-pip-version-check
+# Of releases and audits; no dependency of fibseg.
+TOOLS := .tools/bin
+TOOLS_INSTALLED := .tools/.installed
 
 # Each of the many processes of the tests would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo check test coverage lint bench docs clean
+.PHONY: install demo check test coverage lint bench docs lock sbom audit release clean
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt $(if $(LOCKED),requirements.lock)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fibseg needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+ifdef LOCKED
+	grep '^setuptools==' requirements.lock | $(BIN)/python $(PIP) install --require-hashes --requirement /dev/stdin
+	$(BIN)/python $(PIP) install --require-hashes --no-deps --no-build-isolation --requirement requirements.lock
+	$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
+else
+	$(BIN)/python $(PIP) install --constraint constraints.txt --editable '.[dev]'
+endif
+	touch $@
+
+$(TOOLS_INSTALLED): .ci/tools.lock
+	$(PYTHON) -m venv .tools
+	$(TOOLS)/python $(PIP) install --require-hashes --no-deps --requirement $<
 	touch $@
 
 # A phantom cell, a short training, the labels of its whole stack, their scores.
@@ -53,5 +69,33 @@ docs: install
 	$(BIN)/python docs/commands.py > docs/COMMANDS.md
 	$(BIN)/mkdocs build --strict
 
+# After a change of dependencies: which files pip would install now, with their hashes.
+LOCK = $(BIN)/python $(PIP) install --dry-run --ignore-installed --report .venv/report.json
+lock: install
+	$(LOCK) --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python .ci/lock.py .venv/report.json > requirements.lock
+	$(LOCK) --requirement .ci/tools.txt
+	$(BIN)/python .ci/lock.py .venv/report.json > .ci/tools.lock
+
+# What is installed, with licences, as CycloneDX.
+SBOM = $(TOOLS)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.cdx.json
+sbom: install $(TOOLS_INSTALLED)
+	mkdir -p dist
+	$(SBOM)
+
+audit: $(TOOLS_INSTALLED)
+	.ci/audit
+
+# The files of a release, built from what is committed, checked, and used once without the clone.
+release: install $(TOOLS_INSTALLED)
+	@test -z "$$(git status --porcelain)" || { echo 'commit or remove first what git status shows'; exit 1; }
+	rm -rf build dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(TOOLS)/python -W ignore -m build --no-isolation > .tools/build.log
+	$(TOOLS)/twine check --strict dist/*
+	$(TOOLS)/check-wheel-contents --toplevel fibseg,hydra_plugins dist/*.whl
+	FIBSEG_WHEEL=$$(ls $(CURDIR)/dist/*.whl) $(BIN)/python -m pytest tests/project/test_wheel.py
+	$(SBOM)
+	cd dist && sha256sum *.* | tee SHA256SUMS
+
 clean:
-	rm -rf .venv build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv .tools build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -16,7 +16,7 @@ def test_warnings_of_other_grey_values_and_voxels(finished: Commands, tmp_path: 
     tifffile.imwrite(tmp_path / "bright.tif", bright)
     result = finished.run(
         "predict.py",
-        f"checkpoint={finished.run_directory() / 'checkpoints' / 'best.ckpt'}",
+        f"checkpoint={finished.run_directory() / 'checkpoints' / 'model.safetensors'}",
         "voxel_size=[20,8,8]",
         f"image={tmp_path / 'bright.tif'}",
         f"output={tmp_path / 'out.tif'}",

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import tifffile
 
-from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.stack import StackHeader, StackWriter
 from tests.support import Commands
 from tests.support.mistakes import check_mistakes, check_row
+from tests.support.models import content_of, save_content
 
 
 def changed_checkpoint(finished: Commands, path: Path, **change: object) -> Path:
-    save_whole(load_whole(finished.run_directory() / "checkpoints" / "best.ckpt") | change, path)
+    save_content(
+        content_of(finished.run_directory() / "checkpoints" / "model.safetensors") | change, path
+    )
     return path
 
 

@@ -123,7 +123,7 @@ def test_predictions_in_folders_that_people_have(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     pixels = np.random.default_rng(0).integers(0, 255, (1, 32, 32)).astype(np.uint8)
-    model = tmp_path / "modèle (1).ckpt"
+    model = tmp_path / "modèle (1).safetensors"
     # A model from elsewhere has any names of classes.
     names = ["background", "ER/Golgi", "../../er"]
     save_model(replace(trained([], 1), class_names=names), model)

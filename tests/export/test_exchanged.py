@@ -46,8 +46,8 @@ def exported(folder: Path, architecture: str) -> ExchangedModel:
         arguments=arguments,
         decision=Decision("validation", [0.0, 0.3, -0.2], 1.5),
     )
-    save_model(model, folder / "best.ckpt")
-    return open_exchanged(folder / "best.ckpt")
+    save_model(model, folder / "model.safetensors")
+    return open_exchanged(folder / "model.safetensors")
 
 
 def expected_probabilities(exchanged: ExchangedModel, levels: np.ndarray) -> np.ndarray:
@@ -123,17 +123,17 @@ class _Half(torch.nn.Module):
 def test_a_forest_and_an_encoder_that_cannot_be_traced_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forest = tmp_path / "forest.safetensors"
+    forest = tmp_path / "model.safetensors"
     save_model(phantom_forest().model, forest)
     with pytest.raises(FibsegError, match="a forest, whose features other programs do not compute"):
         open_exchanged(forest)
     with pytest.raises(FibsegError, match="no such checkpoint"):
         open_exchanged(tmp_path / "nothing.ckpt")
-    save_model(trained([], 1), tmp_path / "best.ckpt")
+    save_model(trained([], 1), tmp_path / "model.safetensors")
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("data-dependent\nmore")
 
     monkeypatch.setattr(torch.export, "export", fail)
     with pytest.raises(FibsegError, match=r"cannot export this unet .*: data-dependent\)"):
-        open_exchanged(tmp_path / "best.ckpt")
+        open_exchanged(tmp_path / "model.safetensors")

@@ -29,8 +29,8 @@ def test_grey_values_are_scaled_as_a_prediction_scales_them(tmp_path: Path) -> N
     grey = GreyRange(20.0, 200.0)
     model = trained([], 3)
     model = replace(model, channels=Channels(context=1), grey_range=grey)
-    save_model(model, tmp_path / "best.ckpt")
-    exchanged = open_exchanged(tmp_path / "best.ckpt")
+    save_model(model, tmp_path / "model.safetensors")
+    exchanged = open_exchanged(tmp_path / "model.safetensors")
     content = package_bytes(exchanged, RunDirectory(tmp_path / "no run"), Publication())
     path = tmp_path / "package.zip"
     path.write_bytes(content)

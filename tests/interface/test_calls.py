@@ -14,11 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 import fibseg as fs
 from fibseg import machine
 from fibseg.config.calls import composed_run
-from fibseg.models.checkpoints import load_whole
 from fibseg.models.trained import save_model
 from fibseg.stack import open_stack, write_stack
 from tests.support import TINY, Commands
-from tests.support.models import trained
+from tests.support.models import content_of, trained
 
 SETTINGS = {
     "training.epochs": 1,
@@ -198,8 +197,8 @@ def test_a_file_of_another_program_labels_a_stack_by_its_path(tmp_path: Path) ->
     """As predict.py takes it; a network of the library is not needed."""
     packages = pytest.importorskip("tests.support.packages", reason="no onnx here")
     model = trained([], 1)
-    save_model(model, tmp_path / "best.ckpt")
-    content = load_whole(tmp_path / "best.ckpt")
+    save_model(model, tmp_path / "model.safetensors")
+    content = content_of(tmp_path / "model.safetensors")
     del content["weights"]
     metadata = {"fibseg": json.dumps(content)}
     slopes = [[0.0], [0.01], [-0.01]]

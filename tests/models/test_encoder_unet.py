@@ -267,12 +267,15 @@ def test_a_file_gives_the_same_network(encoder: str, tmp_path: Path) -> None:
         class_names=["background", "a", "b", "c"],
         label_values=[0, 1, 2, 3],
     )
-    save_model(model, tmp_path / "best.ckpt")
+    save_model(model, tmp_path / "model.safetensors")
     image = torch.rand(1, 1, 64, 64)
     with torch.inference_mode():
         expected = network(image)
         torch.testing.assert_close(
-            load_model(tmp_path / "best.ckpt").network(image), expected, rtol=1e-4, atol=1e-4
+            load_model(tmp_path / "model.safetensors").network(image),
+            expected,
+            rtol=1e-4,
+            atol=1e-4,
         )
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import load_whole, save_arrays, save_whole
+from fibseg.models.checkpoints import save_arrays
 from fibseg.models.trained import load_model, save_model
 from fibseg.models.weight_files import read_weights
-from tests.support.models import trained
+from tests.support.models import content_of, save_content, trained
 
 NAN = float("nan")
 HUGE = 10**400
@@ -96,9 +96,9 @@ def _cases() -> list[tuple[str, Any]]:
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    path = tmp_path_factory.mktemp("models") / "best.ckpt"
+    path = tmp_path_factory.mktemp("models") / "model.safetensors"
     save_model(trained([], 1), path)
-    return load_whole(path)
+    return content_of(path)
 
 
 def sentence_of(path: Path) -> str:
@@ -116,7 +116,7 @@ def test_an_entry_of_no_sense_is_named(content: dict[str, Any], tmp_path: Path, 
     """About 180 values in all."""
     for number, value in enumerate(value for name, value in _cases() if name == entry):
         path = tmp_path / f"{number}.ckpt"
-        save_whole(content | {entry: value}, path)
+        save_content(content | {entry: value}, path)
         text = sentence_of(path)
         # A format that is no number may be that of any program.
         assert entry in text or (entry == "format" and "not of fibseg" in text)
@@ -155,7 +155,7 @@ def test_arguments_are_asked_before_memory_is_taken(
     content: dict[str, Any], tmp_path: Path, argument: str, value: Any, message: str
 ) -> None:
     path = tmp_path / "x.ckpt"
-    save_whole(content | {"arguments": content["arguments"] | {argument: value}}, path)
+    save_content(content | {"arguments": content["arguments"] | {argument: value}}, path)
     tracemalloc.start()
     text = sentence_of(path)
     _, peak = tracemalloc.get_traced_memory()
@@ -181,14 +181,14 @@ def test_weights_are_compared_with_the_network(
     path = tmp_path / "x.ckpt"
     weights = dict(content["weights"])
     weights["head.bias"] = change(torch.ones(3))
-    save_whole(content | {"weights": weights}, path)
+    save_content(content | {"weights": weights}, path)
     assert message in sentence_of(path)
 
 
 @pytest.mark.parametrize("name", [7, "more", "\x1b[31m"])
 def test_weights_of_other_names(content: dict[str, Any], tmp_path: Path, name: Any) -> None:
     path = tmp_path / "x.ckpt"
-    save_whole(content | {"weights": content["weights"] | {name: torch.ones(3)}}, path)
+    save_content(content | {"weights": content["weights"] | {name: torch.ones(3)}}, path)
     assert "weights" in sentence_of(path)
 
 
@@ -196,10 +196,10 @@ def test_entries_of_a_newer_or_an_older_fibseg_are_plain(
     content: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "x.ckpt"
-    save_whole(content | {"noted": {"by": ["a", 1, 0.5, None, True]}}, path)
+    save_content(content | {"noted": {"by": ["a", 1, 0.5, None, True]}}, path)
     load_model(path)
     for value in (NAN, torch.zeros(2), {"a": [float("inf")]}, [0] * 10_001):
-        save_whole(content | {"noted": value}, path)
+        save_content(content | {"noted": value}, path)
         assert "noted is " in sentence_of(path)
 
 
@@ -207,7 +207,7 @@ def test_a_checkpoint_that_unpacks_to_more_than_its_size(
     content: dict[str, Any], tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole.ckpt"
-    save_whole(content | {"weights": {"zeros": torch.zeros(5_000_000)}}, whole)
+    save_content(content | {"weights": {"zeros": torch.zeros(5_000_000)}}, whole)
     path = tmp_path / "bomb.ckpt"
     with (
         zipfile.ZipFile(whole) as source,
@@ -234,16 +234,17 @@ def test_a_checkpoint_that_unpacks_to_more_than_its_size(
 def test_metadata_of_a_forest(tmp_path: Path, metadata: str) -> None:
     from safetensors.torch import save_file
 
-    path = tmp_path / "forest.safetensors"
+    path = tmp_path / "model.safetensors"
     save_file({"left": torch.zeros(3)}, path, {"fibseg": metadata})
     sentence_of(path)
 
 
 def test_a_forest_of_another_kind(content: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / "forest.safetensors"
+    path = tmp_path / "model.safetensors"
     plain = {key: value for key, value in content.items() if key != "weights"}
-    save_arrays({"left": torch.zeros(3)}, plain, path)
-    assert "a unet is not kept in such a file" in sentence_of(path)
+    changes = {"architecture": "forest", "arguments": {"channels": 1, "classes": 3}}
+    save_content(content | changes, tmp_path / "forest.ckpt")
+    assert "a forest is not kept in such a file" in sentence_of(tmp_path / "forest.ckpt")
     save_arrays({"left": torch.zeros(3)}, plain | {"architecture": "forest"}, path)
     assert "arguments.dropout is 0.5; expected a whole number" in sentence_of(path)
     arguments = {"channels": 1, "classes": 3}

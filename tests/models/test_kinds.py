@@ -82,11 +82,9 @@ def test_the_yaml_has_exactly_the_keys_of_the_entry(name: str, size: str) -> Non
 
 
 @pytest.mark.parametrize("name", list(KINDS))
-def test_the_file_says_how_it_is_read(name: str) -> None:
+def test_what_has_a_network_keeps_a_model(name: str) -> None:
     kind = KINDS[name]
-    assert (kind.file is None) == (kind.network is None)
-    if kind.file is not None:
-        assert Path(kind.file).suffix == (".safetensors" if kind.compiled else ".ckpt")
+    assert kind.keeps_model == (kind.network is not None)
     assert set(kind.windows) <= set(ALL_WINDOWS)
 
 
@@ -168,7 +166,7 @@ def test_a_new_kind_is_one_module_one_entry_and_one_yaml(
     monkeypatch.syspath_prepend(commands.folder)
     kind = Kind(network="tiny_network:TinyNet", arguments={"width": int})
     monkeypatch.setitem(KINDS, "tiny", kind)
-    model = load_model(run / "checkpoints" / "best.ckpt")
+    model = load_model(run / "checkpoints" / "model.safetensors")
     assert type(model.network).__name__ == "TinyNet"
     assert model.arguments == {"channels": 2, "classes": CLASSES, "width": 3}
     assert model.channels == Channels((20,))

@@ -13,15 +13,14 @@ import torch
 
 from fibseg.data.grey import GreyRange, summarise_grey
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.models.trained import load_model, save_model
-from tests.support.models import trained
+from tests.support.models import content_of, save_content, trained
 
 
 def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) -> None:
     model = trained([650], 2)
-    save_model(model, tmp_path / "best.ckpt")
-    back = load_model(tmp_path / "best.ckpt")
+    save_model(model, tmp_path / "model.safetensors")
+    back = load_model(tmp_path / "model.safetensors")
     assert not back.network.training
     image = torch.rand(1, 2, 32, 32)
     torch.testing.assert_close(
@@ -38,28 +37,18 @@ def test_a_model_comes_back_whole_and_needs_nothing_beside_it(tmp_path: Path) ->
         "precision",
     ):
         assert getattr(back, name) == getattr(model, name)
-    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
-    assert {type(value).__name__ for value in content.values()} <= {
-        "int",
-        "str",
-        "list",
-        "tuple",
-        "dict",
-        "OrderedDict",
-        "NoneType",
-    }
-    assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["head.bias", "down.0.1.running_var"])
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, name: str, wrong: float) -> None:
-    path = tmp_path / "best.ckpt"
+    path = tmp_path / "model.safetensors"
     save_model(trained([], 1), path)
-    content = load_whole(path)
+    content = content_of(path)
     match = next(key for key in content["weights"] if key.endswith(name.rsplit(".", 1)[-1]))
     content["weights"][match][0] = wrong
-    save_whole(content, path)
+    save_content(content, path)
     with pytest.raises(FibsegError, match=r"no finite numbers.*diverged.*learning_rate"):
         load_model(path)
 
@@ -80,7 +69,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99, but this fibseg reads up to 9"),
+        ({"format": 99}, "format 99, but this fibseg reads up to 10"),
         ({"format": None}, "not of fibseg"),
         (
             {"areas": [650, 3200]},
@@ -96,10 +85,10 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     ],
 )
 def test_unfit_checkpoints_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    save_model(trained([], 1), tmp_path / "model.safetensors")
+    content = content_of(tmp_path / "model.safetensors") | change
     path = tmp_path / "x.ckpt"
-    save_model(trained([], 1), path)
-    content = load_whole(path) | change
-    save_whole({key: value for key, value in content.items() if value is not ...}, path)
+    save_content({key: value for key, value in content.items() if value is not ...}, path)
     with pytest.raises(FibsegError, match=message):
         load_model(path)
 
@@ -117,30 +106,30 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_channels_must_fit_the_areas_at_saving_too(tmp_path: Path) -> None:
-    save_model(replace(trained([650], 1)), tmp_path / "x.ckpt")
+    save_model(replace(trained([650], 1)), tmp_path / "x.safetensors")
     with pytest.raises(FibsegError, match="network of 1 channels"):
-        load_model(tmp_path / "x.ckpt")
+        load_model(tmp_path / "x.safetensors")
 
 
 def test_a_window_per_slice_comes_back_and_format_2_knew_none(tmp_path: Path) -> None:
     model = replace(trained([], 1), grey_range=GreyRange(3.0, 234.0, (0.5, 99.5)))
-    save_model(model, tmp_path / "best.ckpt")
-    assert load_model(tmp_path / "best.ckpt").grey_range == model.grey_range
-    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
-    save_whole(content | {"format": 2, "window": (3.0, 234.0)}, tmp_path / "old.ckpt")
+    save_model(model, tmp_path / "model.safetensors")
+    assert load_model(tmp_path / "model.safetensors").grey_range == model.grey_range
+    content = content_of(tmp_path / "model.safetensors")
+    save_content(content | {"format": 2, "window": (3.0, 234.0)}, tmp_path / "old.ckpt")
     assert load_model(tmp_path / "old.ckpt").grey_range == GreyRange(3.0, 234.0)
 
 
 def test_format_1_is_read(tmp_path: Path) -> None:
     """It knew neither the filter's scope nor the order of a block."""
     model = trained([650], 2)
-    save_model(model, tmp_path / "best.ckpt")
-    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    save_model(model, tmp_path / "model.safetensors")
+    content = content_of(tmp_path / "model.safetensors")
     del content["filter_scope"], content["arguments"]["block_order"]
-    save_whole(content | {"format": 1}, tmp_path / "old.ckpt")
+    save_content(content | {"format": 1}, tmp_path / "old.ckpt")
     back = load_model(tmp_path / "old.ckpt")
     assert (back.channels.scope, back.arguments) == ("slice", model.arguments)
-    save_whole(content | {"format": 2}, tmp_path / "cut.ckpt")
+    save_content(content | {"format": 2}, tmp_path / "cut.ckpt")
     with pytest.raises(FibsegError, match="incomplete checkpoint: no filter_scope"):
         load_model(tmp_path / "cut.ckpt")
 
@@ -149,15 +138,15 @@ REFERENCE = {"shares": {"background": [0.5, 0.9], "a": [0.1, 0.4]}, "confidence"
 
 
 def test_what_the_training_looks_like_comes_back_and_format_4_knew_none(tmp_path: Path) -> None:
-    path = tmp_path / "best.ckpt"
+    path = tmp_path / "model.safetensors"
     summary = summarise_grey(np.random.default_rng(0).integers(0, 256, (2, 40, 40)))
     known = {"grey_summary": summary, "reference": REFERENCE, "grey_percentiles": [0.0, 100.0]}
     save_model(replace(trained([], 1), **known), path)
     back = load_model(path)
     assert {name: getattr(back, name) for name in known} == known
-    content = load_whole(path)
+    content = content_of(path)
     older = {key: value for key, value in content.items() if key not in known}
-    save_whole(older | {"format": 4}, path)
+    save_content(older | {"format": 4}, path)
     assert all(getattr(load_model(path), name) is None for name in known)
 
 
@@ -175,7 +164,9 @@ def test_what_the_training_looks_like_comes_back_and_format_4_knew_none(tmp_path
     ids=str,
 )
 def test_nonsense_about_the_training_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    save_model(trained([], 1), tmp_path / "best.ckpt")
-    save_whole(load_whole(tmp_path / "best.ckpt") | change, tmp_path / "best.ckpt")
-    with pytest.raises(FibsegError, match=r"best\.ckpt: \w+ is .*; expected null, or "):
-        load_model(tmp_path / "best.ckpt")
+    save_model(trained([], 1), tmp_path / "model.safetensors")
+    save_content(
+        content_of(tmp_path / "model.safetensors") | change, tmp_path / "model.safetensors"
+    )
+    with pytest.raises(FibsegError, match=r"model\.safetensors: \w+ is .*; expected null, or "):
+        load_model(tmp_path / "model.safetensors")

@@ -12,7 +12,6 @@ import torch
 from fibseg.arrays import IGNORE
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.models.trained import Decision, TrainedModel, load_model, save_model
 from fibseg.prediction.decision import decide, prior_offsets, with_decision
 from fibseg.prediction.ensemble import Ensemble
@@ -30,7 +29,7 @@ from fibseg.scores.pixels import confusion_counts, f1_scores
 from fibseg.scores.smallest import without_small
 from tests.support.forests import phantom_forest
 from tests.support.labelling import CPU, labeller, stack_of
-from tests.support.models import trained
+from tests.support.models import content_of, save_content, trained
 
 OFFSETS = [0.0, 0.75, -1.5]
 DECIDED = Decision("validation", OFFSETS, temperature=2.0, gain=0.1, slices=2)
@@ -148,8 +147,9 @@ def test_offsets_of_patches_against_a_count_of_them_all() -> None:
 
 def test_a_model_file_holds_its_decision(tmp_path: Path) -> None:
     model = replace(trained([], 1), decision=DECIDED)
-    save_model(model, tmp_path / "best.ckpt")
-    assert load_model(tmp_path / "best.ckpt").decision == DECIDED
+    save_model(model, tmp_path / "model.safetensors")
+    # A file has lists alone.
+    assert load_model(tmp_path / "model.safetensors").decision == replace(DECIDED, smallest=[])
     digests = {
         model_digest(replace(model, decision=decision))
         for decision in (None, Decision("argmax", [0, 0, 0]), DECIDED)
@@ -162,15 +162,15 @@ def test_smallest_objects_are_kept_and_used(tmp_path: Path) -> None:
     """In single predictions, in a stack, and in averages by the median of the members."""
     decision = replace(DECIDED, smallest=[0, 40, 90])
     model = replace(trained([], 1), decision=decision)
-    save_model(model, tmp_path / "best.ckpt")
-    assert load_model(tmp_path / "best.ckpt").decision == decision
-    content = load_whole(tmp_path / "best.ckpt")
+    save_model(model, tmp_path / "model.safetensors")
+    assert load_model(tmp_path / "model.safetensors").decision == decision
+    content = content_of(tmp_path / "model.safetensors")
     # Format 6 had none of them.
     del content["decision"]["smallest"]
-    save_whole(content, tmp_path / "older.ckpt")
+    save_content(content, tmp_path / "older.ckpt")
     assert load_model(tmp_path / "older.ckpt").decision == DECIDED
     content["decision"]["smallest"] = [5]
-    save_whole(content, tmp_path / "wrong.ckpt")
+    save_content(content, tmp_path / "wrong.ckpt")
     with pytest.raises(FibsegError, match="do not fit"):
         load_model(tmp_path / "wrong.ckpt")
     assert model_digest(model) != model_digest(replace(model, decision=DECIDED))

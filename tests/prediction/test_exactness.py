@@ -153,8 +153,8 @@ def test_differences_of_probabilities_are_measured() -> None:
 
 def test_the_choice_is_in_the_checkpoint_and_older_ones_take_the_papers(tmp_path: Path) -> None:
     model = replace(trained([], 1), windows={"kind": "tiles", "size": 512, "loss": 0.001})
-    save_model(model, tmp_path / "a.ckpt")
-    back = load_model(tmp_path / "a.ckpt")
+    save_model(model, tmp_path / "a.safetensors")
+    back = load_model(tmp_path / "a.safetensors")
     assert back.windows == model.windows and str(chosen_windows(back)) == "tiles 512"
     assert str(chosen_windows(replace(model, windows=None))) == "paper 32"
 
@@ -167,7 +167,7 @@ def test_a_run_has_its_windows_and_the_command_measures_them(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     run = tmp_path / finished.run_directory().name
     shutil.copytree(finished.run_directory(), run)
-    checkpoint = run / "checkpoints" / "best.ckpt"
+    checkpoint = run / "checkpoints" / "model.safetensors"
     model = load_model(checkpoint)
     assert model.windows is not None and model.windows["slices"] == 2
     save_model(replace(model, windows=None), checkpoint)

@@ -117,7 +117,7 @@ def test_an_image_of_the_training_has_its_voxel_size(finished: Commands, tmp_pat
     (copy / "config.yaml").write_text(config.replace(str(finished.data), root))
     config_of = replace_config(image=f"{root}/../data/image.tif")
     stack = open_stack(tmp_path / "data" / "image.tif")
-    checkpoint = [copy / "checkpoints" / "best.ckpt"]
+    checkpoint = [copy / "checkpoints" / "model.safetensors"]
     stream = io.StringIO()
     console = Console(file=stream, width=300)
     assert known_voxel_size(config_of, stack, checkpoint, console) == [20, 5, 5]
@@ -205,7 +205,7 @@ def test_a_folder_of_runs_is_averaged(finished: Commands, tmp_path: Path) -> Non
     assert (np.abs(probabilities.sum(0).astype(int) - 255) <= 2).all()
     ordered = np.sort(probabilities, axis=0)
     clear = ordered[-1] > ordered[-2]
-    values = np.array(load_model(run / "checkpoints" / "best.ckpt").label_values)
+    values = np.array(load_model(run / "checkpoints" / "model.safetensors").label_values)
     np.testing.assert_array_equal(values[probabilities.argmax(0)][clear], labels[:3][clear])
     refused = finished.run(*many, f"output={tmp_path / 'x.tif'}", "configuration=none")
     finished.refused(refused, "configuration=none: there are unet-on")
@@ -257,7 +257,7 @@ def test_a_run_with_neighbouring_slices_labels_its_own_stack_alike(commands: Com
     assert result.returncode == 0, result.stderr
     run = commands.run_directory()
     assert "context_2" in run.name
-    assert load_model(run / "checkpoints" / "best.ckpt").channels.count == 6
+    assert load_model(run / "checkpoints" / "model.safetensors").channels.count == 6
     output = commands.folder / "out.tif"
     image = commands.data / "image.tif"
     result = commands.run(

@@ -101,8 +101,9 @@ def test_an_interrupted_prediction_and_one_of_another_model(finished: Commands, 
     finished.refused(blend, "was begun with other windows")
     assert "labels of 60 slices" in predict(finished, out)
     notes = read_notes(out)
-    model = load_model(finished.run_directory() / "checkpoints" / "best.ckpt")
+    model = load_model(finished.run_directory() / "checkpoints" / "model.safetensors")
     assert notes is not None and notes["classes"]["1"] == "mitochondrion"
+    assert notes["model_sha256"] == [model.file_sha256]
     assert notes["windows"] == str(chosen_windows(model)) and notes["measured"] == model.windows
 
 

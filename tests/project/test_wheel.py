@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,24 +19,50 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a release, which `make release` names, or one that is built here."""
+    if "FIBSEG_WHEEL" in os.environ:
+        return Path(os.environ["FIBSEG_WHEEL"])
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([*pip, "wheel", *options, str(PROJECT)], check=True)
+    (built,) = folder.glob("fibseg-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that holds the wheel, and sees the dependencies of this one.
 
     Paths in a .pth file are added as they are: the editable install of this environment, which is
     a .pth file itself, does not come along.
     """
-    folder = tmp_path_factory.mktemp("wheel")
+    folder = tmp_path_factory.mktemp("environment")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
-    subprocess.run([*pip, "wheel", *options, str(PROJECT)], check=True)
-    (wheel,) = folder.glob("fibseg-*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
+    # By its own interpreter, which its commands then name in their first line.
+    python = str(folder / "env" / "bin" / "python")
+    install = [*pip, "--python", python, "install", "--no-deps", str(wheel)]
+    subprocess.run(install, check=True, env=variables())
     packages = next((folder / "env" / "lib").glob("python*/site-packages"))
     dependencies = sysconfig.get_path("purelib")
     (packages / "dependencies.pth").write_text(f"{dependencies}\n")
-    target = ["--prefix", str(folder / "env"), "--no-deps", "--ignore-installed", str(wheel)]
-    subprocess.run([*pip, "install", *target], check=True)
     return folder / "env"
+
+
+def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
+    """Configurations and what pages show, too; no test, and nothing of a clone."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    expected = {
+        str(path.relative_to(PROJECT / "src"))
+        for pattern in ("**/*.py", "fibseg/pages/assets/*", "fibseg/viewer/napari.yaml")
+        for path in (PROJECT / "src").glob(pattern)
+    }
+    conf = (PROJECT / "conf").rglob("*.yaml")
+    expected |= {f"fibseg/{path.relative_to(PROJECT)}" for path in conf}
+    assert names == expected
 
 
 def variables() -> dict[str, str]:
@@ -80,7 +107,12 @@ def test_the_whole_job_without_a_clone(environment: Path, tmp_path: Path) -> Non
 
 
 def test_python_finds_the_wheel_and_not_the_clone(environment: Path, tmp_path: Path) -> None:
-    script = "import fibseg; print(fibseg.__file__, fibseg.grain_filter.__name__)"
+    assert (environment / "bin" / "fibseg").read_text().startswith(f"#!{environment}/bin/python")
+    script = """
+import fibseg, importlib.metadata
+print(fibseg.__file__, fibseg.grain_filter.__name__)
+print(fibseg.__version__, importlib.metadata.version("fibseg"))
+"""
     result = subprocess.run(
         [environment / "bin" / "python", "-c", script],
         cwd=tmp_path,
@@ -89,6 +121,7 @@ def test_python_finds_the_wheel_and_not_the_clone(environment: Path, tmp_path: P
         text=True,
         check=True,
     )
-    path, name = result.stdout.split()
+    path, name, version, stated = result.stdout.split()
+    assert version == stated
     assert Path(path).is_relative_to(environment)
     assert name == "grain_filter"

@@ -81,14 +81,18 @@ def test_a_folder_is_a_run_with_a_configuration_or_scores(tmp_path: Path) -> Non
     assert is_run(tmp_path)
 
 
-def test_the_model_of_a_run_is_its_best_checkpoint_or_its_forest(tmp_path: Path) -> None:
+def test_the_model_of_a_run_is_preferred_to_one_of_an_older_version(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     with pytest.raises(FibsegError, match="no run directory with a trained model"):
         find_checkpoint(tmp_path)
-    run.forest.parent.mkdir()
-    for path in (run.forest, run.best):
+    run.model_file.parent.mkdir()
+    best, forest = run.older_models
+    assert (best.name, forest.name) == ("best.ckpt", "forest.safetensors")
+    for path in (forest, best, run.model_file):
         path.write_bytes(b"")
         assert find_checkpoint(tmp_path) == path
+    run.remove_older_models()
+    assert [path.name for path in run.model_file.parent.iterdir()] == ["model.safetensors"]
     assert find_checkpoint(tmp_path / "model.ckpt") == tmp_path / "model.ckpt"
 
 
@@ -100,9 +104,9 @@ def test_a_run_of_ilastik_keeps_no_model(tmp_path: Path) -> None:
 
 def test_only_the_state_of_a_resumed_training_is_removed(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    run.best.parent.mkdir()
-    for path in (run.best, run.last):
+    run.model_file.parent.mkdir()
+    for path in (run.model_file, run.last):
         path.write_bytes(b"")
     run.remove_state()
-    assert run.best.exists()
+    assert run.model_file.exists()
     assert not run.last.exists()

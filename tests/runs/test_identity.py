@@ -149,7 +149,7 @@ def test_a_run_that_an_earlier_version_named_after_compile_is_kept(
 def test_folders_of_starting_weights_change_no_hash() -> None:
     digests = {
         config_hash(CONFIG | {"init_from": path})
-        for path in ("runs/a-s1-9f", "/elsewhere/a-s1-9f/", "a-s1-9f/checkpoints/best.ckpt")
+        for path in ("runs/a-s1-9f", "/elsewhere/a-s1-9f/", "a-s1-9f/checkpoints/model.safetensors")
     }
     assert len(digests) == 1
     assert digests != {config_hash(CONFIG | {"init_from": "runs/a-s2-9f"})}

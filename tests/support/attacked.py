@@ -25,7 +25,7 @@ PROGRAMS: dict[str, Callable[..., BaseProcess]] = {
     "fibseg": start_command,
 }
 
-VARYING = ("scores.json", "metrics.csv", "config.yaml", "best.ckpt", "log.txt", ".lock")
+VARYING = ("scores.json", "metrics.csv", "config.yaml", "model.safetensors", "log.txt", ".lock")
 """Files of a run with times, versions or paths in them; `same_runs` compares what counts."""
 
 

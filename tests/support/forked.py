@@ -96,7 +96,7 @@ def _run_program(
 
 @dataclass(frozen=True)
 class DieInSave:
-    """Kills its process while torch saves a checkpoint, with half of the file written.
+    """Kills its process while it saves a model or a checkpoint, with half of the file written.
 
     Attributes:
         first: number of the first save in which it may die, counted from 1.
@@ -108,16 +108,19 @@ class DieInSave:
 
     def __call__(self) -> None:
         """Prepare this process."""
-        import torch
+        from fibseg.models import checkpoints
 
-        save = torch.save
+        save = checkpoints._write
         numbers = itertools.count(1)
 
-        def save_or_die(content: object, file: BinaryIO) -> None:
-            save(content, file)
-            if next(numbers) >= self.first and self.name in file.name:
-                file.truncate(file.tell() // 2)
-                file.flush()
-                os.kill(os.getpid(), signal.SIGKILL)
+        def save_or_die(path: Path, write: Callable[[BinaryIO], object]) -> None:
+            def write_half(file: BinaryIO) -> None:
+                write(file)
+                if next(numbers) >= self.first and self.name in path.name:
+                    file.truncate(file.tell() // 2)
+                    file.flush()
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-        torch.save = save_or_die
+            save(path, write_half)
+
+        checkpoints._write = save_or_die

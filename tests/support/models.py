@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from fibseg.data.grey import GreyRange
 from fibseg.filters.channels import Channels
+from fibseg.models.checkpoints import load_content, save_arrays, save_whole
 from fibseg.models.kinds import create_model
-from fibseg.models.trained import TrainedModel
+from fibseg.models.trained import TrainedModel, model_content
 
 PAPER_NETWORKS: dict[str, dict[str, Any]] = {
     "unet": {
@@ -43,6 +45,27 @@ SMALL_NETWORKS: dict[str, dict[str, Any]] = {
         "norm_eps": 1e-3,
     },
 }
+
+
+def save_content(content: dict[str, Any], path: Path) -> None:
+    """Write a model file of any content; one that ends in .ckpt as older versions did."""
+    if path.suffix == ".ckpt":
+        save_whole(content, path)
+    else:
+        rest = {name: value for name, value in content.items() if name != "weights"}
+        save_arrays(content["weights"], rest, path)
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """Read a model file without a check of its entries."""
+    return load_content(path)[0]
+
+
+def save_older(model: TrainedModel, path: Path) -> None:
+    """Write a network as format 9 did: as a zip of torch, without the facts of the training."""
+    content = model_content(model) | {"format": 9, "weights": model.network.state_dict()}
+    del content["training"]
+    save_whole(content, path)
 
 
 def trained(areas: list[int], channels: int) -> TrainedModel:

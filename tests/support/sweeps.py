@@ -57,7 +57,7 @@ def take_order(checkpoint):
 
 def disturbed_replace(source, target):
     global order, writes
-    if not str(target).endswith(".ckpt"):
+    if not str(target).endswith((".ckpt", "model.safetensors")):
         return replace(source, target)
     writes += 1
     if order is None:
@@ -251,4 +251,4 @@ def assert_same_run(disturbed: Path, undisturbed: Path, *more: str) -> None:
     assert [row["epoch"] for row in history(disturbed)] == [str(epoch) for epoch in range(EPOCHS)]
     expected = {path.name for path in undisturbed.iterdir()} | {"log.txt", *more}
     assert {path.name for path in disturbed.iterdir()} == expected
-    assert [path.name for path in (disturbed / "checkpoints").iterdir()] == ["best.ckpt"]
+    assert [path.name for path in (disturbed / "checkpoints").iterdir()] == ["model.safetensors"]

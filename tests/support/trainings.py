@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from fibseg.models.checkpoints import load_whole
+from tests.support.models import content_of
 
 FILES_OF_A_RUN = {
     "config.yaml",
@@ -25,7 +25,7 @@ FILES_OF_A_RUN = {
 
 def best_weights(run: Path) -> dict[str, torch.Tensor]:
     """Weights of the model that a run keeps."""
-    return load_whole(run / "checkpoints" / "best.ckpt")["weights"]
+    return content_of(run / "checkpoints" / "model.safetensors")["weights"]
 
 
 def history(run: Path) -> list[dict[str, str]]:
@@ -54,4 +54,4 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert scores[0] == scores[1]
     for run in (first, second):
         assert {path.name for path in run.iterdir()} == FILES_OF_A_RUN
-        assert [path.name for path in (run / "checkpoints").iterdir()] == ["best.ckpt"]
+        assert [path.name for path in (run / "checkpoints").iterdir()] == ["model.safetensors"]

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import load_whole, save_whole
+from fibseg.models.checkpoints import load_whole, save_arrays, save_whole
 from fibseg.runs.directory import RunDirectory
 from fibseg.training.callbacks import WholeCheckpointIO, usable_checkpoint
 from fibseg.training.progress import FilterProgress
@@ -29,22 +29,40 @@ def truncate(path: Path) -> None:
         (lambda run: run.last.unlink(), "previous.ckpt"),
         (lambda run: run.last.write_bytes(b""), "previous.ckpt"),
         (lambda run: (truncate(run.last), truncate(run.previous)), None),
-        (lambda run: truncate(run.best), None),
-        (lambda run: run.best.unlink(), None),
+        (lambda run: truncate(run.model_file), None),
+        (lambda run: run.model_file.unlink(), None),
     ],
 )
 def test_the_newest_whole_checkpoint_is_used(
     tmp_path: Path, damage: Callable[[RunDirectory], object], expected: str | None
 ) -> None:
     run = RunDirectory(tmp_path)
-    run.best.parent.mkdir()
-    for path in (run.best, run.last, run.previous):
+    run.model_file.parent.mkdir()
+    save_arrays({}, {"format": 10}, run.model_file)
+    for path in (run.last, run.previous):
         save_whole({"epoch": 3}, path)
     damage(run)
     checkpoint = usable_checkpoint(run)
     assert (checkpoint.name if checkpoint else None) == expected
     # The damaged ones are deleted, the others stay.
     assert usable_checkpoint(run) == checkpoint
+
+
+def test_a_training_that_an_older_version_began_goes_on(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    best = run.older_models[0]
+    best.parent.mkdir()
+    for path in (best, run.last):
+        save_whole({"epoch": 3}, path)
+    assert usable_checkpoint(run) == run.last
+    # Killed after it wrote a model, and before it removed the older one.
+    save_arrays({}, {"format": 10}, run.model_file)
+    assert usable_checkpoint(run) == run.last
+    assert run.model() == run.model_file
+    truncate(run.model_file)
+    # The older one is of another epoch than the state.
+    assert usable_checkpoint(run) is None
+    assert not list(best.parent.iterdir())
 
 
 def test_a_new_run_has_none(tmp_path: Path) -> None:

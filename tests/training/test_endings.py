@@ -141,7 +141,7 @@ def test_the_scores_are_written_before_the_pictures(
     ("fails", "named"),
     [
         ("metrics.csv", "metrics.csv"),
-        ("best.ckpt", "checkpoints/best.ckpt"),
+        ("model.safetensors", "checkpoints/model.safetensors"),
         ("test.tif", "labels/test.tif"),
         ("config.yaml", "config.yaml"),
         ("scores.json", "scores.json"),

@@ -118,7 +118,7 @@ def test_a_run_holds_what_that_of_a_network_holds(grown: Commands) -> None:
     assert names == {
         ".lock",
         "config.yaml",
-        "checkpoints/forest.safetensors",
+        "checkpoints/model.safetensors",
         "features.csv",
         "labels/validation.tif",
         "labels/test.tif",
@@ -237,7 +237,7 @@ def test_in_a_sweep_beside_a_network_and_compared(commands: Commands, finished: 
     result = commands.run(*line)
     assert result.returncode == 0, result.stderr
     (scores,) = commands.folder.glob("runs/tiny/forest-*-s0-*/scores.json")
-    path = scores.parent / "checkpoints" / "forest.safetensors"
+    path = scores.parent / "checkpoints" / "model.safetensors"
     forest = path.read_bytes()
     # As after a kill.
     scores.unlink()

@@ -55,7 +55,7 @@ def test_a_run_with_a_head_learns_it_and_keeps_what_it_chose(commands: Commands)
     assert result.returncode == 0, result.stderr
     assert "objects: seeds above" in result.stdout
     run = commands.run_directory()
-    model = load_model(run / "checkpoints" / "best.ckpt")
+    model = load_model(run / "checkpoints" / "model.safetensors")
     assert model.objects is not None
     assert (model.objects.head, list(model.objects.classes)) == ("contour", ["mitochondrion"])
     assert model.objects.slices == 2

@@ -123,7 +123,7 @@ def test_a_mean_of_the_weights_is_validated_and_kept(phantom_folder: Path, tmp_p
         lambda network, *_: validated.append(network.head.bias.detach().clone())
     )
     bare_trainer(1, [mean, RunCheckpoints(run, model)]).fit(module, data_module(phantom_folder))
-    kept = load_model(run.best).network.head.bias
+    kept = load_model(run.model_file).network.head.bias
     torch.testing.assert_close(kept, mean.mean)
     assert not torch.equal(kept, module.network.head.bias)
     assert validated and all(torch.equal(bias, kept) for bias in validated)
@@ -182,7 +182,7 @@ def test_the_weights_of_the_lowest_validation_loss_are_kept(
     replace_figure(monkeypatch, "val_loss", losses)
     run = RunDirectory(tmp_path / "run")
     biases = fit(phantom_folder, run)
-    assert torch.equal(load_model(run.best).network.head.bias, biases[best])
+    assert torch.equal(load_model(run.model_file).network.head.bias, biases[best])
     assert len({tuple(bias.tolist()) for bias in biases}) == EPOCHS
 
 
@@ -200,8 +200,8 @@ def test_an_epoch_without_a_loss_ends_the_training(
     with pytest.raises(DivergedError, match=rf"diverged in epoch 3 .*{wrong}.*learning_rate"):
         fit(phantom_folder, run)
     # That of the second epoch, and nothing to resume from.
-    assert [path.name for path in run.best.parent.iterdir()] == ["best.ckpt"]
-    load_model(run.best)
+    assert [path.name for path in run.model_file.parent.iterdir()] == ["model.safetensors"]
+    load_model(run.model_file)
     assert len(read_metrics(run.metrics)) == 3
     with pytest.raises(DivergedError, match="diverged in epoch 3"):
         read_scores(run)

@@ -50,7 +50,7 @@ def config_of(image: str, root: str = "data") -> TrainConfig:
 def scored(tmp_path: Path) -> RunDirectory:
     """A run with a model and one picture."""
     run = RunDirectory(tmp_path / "runs" / "cell" / "unet-off-s0-01234567")
-    for path in (run.best, run.picture("test")):
+    for path in (run.model_file, run.picture("test")):
         path.parent.mkdir(parents=True)
         path.touch()
     return run
@@ -61,7 +61,7 @@ def test_pictures_and_the_next_commands_are_named(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["fibseg train"])
     lines = printed(print_next, config_of("cell.tif"), scored).splitlines()
-    assert lines[0] == f"{scored.path}: scores.json, labels/, checkpoints/best.ckpt"
+    assert lines[0] == f"{scored.path}: scores.json, labels/, checkpoints/model.safetensors"
     assert lines[1] == f"pictures: test.png in {scored.figures}"
     assert lines[2].endswith(
         f"fibseg predict checkpoint={scored.path} image=data/cell.tif "

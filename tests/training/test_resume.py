@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -15,9 +16,12 @@ import numpy as np
 import pytest
 import torch
 
+from fibseg.models.trained import load_model
+from fibseg.runs.directory import RunDirectory
 from fibseg.stack import read_pages, write_stack
 from tests.support import Commands, hear_the_keyboard
 from tests.support.forked import DieInSave, start_training
+from tests.support.models import save_older
 from tests.support.trainings import assert_same_run, history, same_weights
 
 EPOCHS = 6
@@ -63,7 +67,7 @@ def test_killed_at_random_moments(commands: Commands, undisturbed: Path) -> None
 
 
 def test_killed_in_checkpoint_writes(commands: Commands, undisturbed: Path) -> None:
-    """Every write of a checkpoint is one that best.ckpt or last.ckpt could have lost."""
+    """Every write of a checkpoint is one that the model or last.ckpt could have lost."""
     for number in (1, 2, 4):
         log = commands.folder / "log.txt"
         process = start_training([*commands.recipe, *LONG], log, DieInSave(first=number))
@@ -135,6 +139,23 @@ def test_sigterm_lets_the_epoch_end_and_saves_it(commands: Commands, undisturbed
     assert history(run) == history(undisturbed)
 
 
+def test_begun_by_an_older_version(commands: Commands, undisturbed: Path) -> None:
+    """Its model is a zip of torch, which the next better epoch or the end replaces."""
+    log = commands.folder / "log.txt"
+    process = start_training([*commands.recipe, *LONG], log, DieInSave(first=5, name="last"))
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    run = RunDirectory(commands.run_directory())
+    save_older(load_model(run.model_file), run.older_models[0])
+    run.model_file.unlink()
+    result = commands.train(*LONG)
+    assert result.returncode == 0, result.stderr
+    assert "resuming from" in result.stdout
+    digest = hashlib.sha256(run.model_file.read_bytes()).hexdigest()
+    assert f"model: {run.model_file}, SHA-256 {digest}\n" in result.stdout
+    assert_same_run(run.path, undisturbed)
+
+
 def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -145,15 +166,15 @@ def flip_a_bit(path: Path) -> None:
     ("damage", "message"),
     [
         (lambda folder: flip_a_bit(folder / "last.ckpt"), "resuming from previous.ckpt"),
-        (lambda folder: flip_a_bit(folder / "best.ckpt"), f"epoch 1/{EPOCHS}"),
+        (lambda folder: flip_a_bit(folder / "model.safetensors"), f"epoch 1/{EPOCHS}"),
     ],
-    ids=["last", "best"],
+    ids=["last", "model"],
 )
 def test_a_damaged_checkpoint_is_found_and_an_older_one_used(
     commands: Commands, undisturbed: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     # An epoch saves two files at most: after four there are both last.ckpt and previous.ckpt.
-    death = DieInSave(first=5, name="best")
+    death = DieInSave(first=5, name="model")
     process = start_training([*commands.recipe, *LONG], commands.folder / "log.txt", death)
     process.join()
     assert process.exitcode == -signal.SIGKILL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 
@@ -18,12 +19,12 @@ from fibseg.config.compose import CONF, register, train_config
 from fibseg.config.schemas import TrainConfig
 from fibseg.data.slices import load_slices
 from fibseg.filters.channels import Channels
-from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.models.trained import load_model
 from fibseg.runs.components import COMPONENT_COLUMNS
 from fibseg.scores.slices import score_slices
 from fibseg.stack import read_pages
 from tests.support import Commands, describe
+from tests.support.models import content_of, save_content
 from tests.support.trainings import FILES_OF_A_RUN, best_weights, history
 
 
@@ -43,7 +44,7 @@ def test_a_finished_run_holds_what_the_contract_says(finished: Commands) -> None
     assert facts["filter"] == "on"
     assert facts["seed"] == 0
     assert facts["windows"] == "paper"
-    network = load_model(run / "checkpoints" / "best.ckpt").network
+    network = load_model(run / "checkpoints" / "model.safetensors").network
     assert facts["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert facts["config_hash"] == run.name[-8:] == config["provenance"]["config_hash"]
     assert {
@@ -58,8 +59,13 @@ def test_a_finished_run_holds_what_the_contract_says(finished: Commands) -> None
     } <= facts.keys()
     # A process with torch and Lightning has more than .1 GiB.
     assert 0.1 < facts["peak_gib"] < 100
-    model = load_model(run / "checkpoints" / "best.ckpt")
+    model = load_model(run / "checkpoints" / "model.safetensors")
     assert model.channels == Channels((20, 200))
+    assert model.training is not None and "torch" in model.training["versions"]
+    for name in ("config_hash", "data_hash"):
+        assert model.training[name] == config["provenance"][name]
+    file = (run / "checkpoints" / "model.safetensors").read_bytes()
+    assert facts["model_sha256"] == model.file_sha256 == hashlib.sha256(file).hexdigest()
     assert model.arguments["channels"] == 3
 
 
@@ -97,7 +103,7 @@ def test_scores_and_components_follow_from_the_written_labels(finished: Commands
 
 
 def test_the_same_command_again_skips_a_finished_run(finished: Commands) -> None:
-    checkpoint = finished.run_directory() / "checkpoints" / "best.ckpt"
+    checkpoint = finished.run_directory() / "checkpoints" / "model.safetensors"
     before = checkpoint.stat().st_mtime_ns
     result = finished.train("filter=on", "filter.areas=[20,200]")
     assert result.returncode == 0
@@ -128,14 +134,14 @@ def test_a_sweep_by_hydras_own_launcher(commands: Commands) -> None:
 @pytest.mark.slow
 def test_a_run_starts_from_another(finished: Commands, commands: Commands) -> None:
     """With a tiny learning rate the second run is the first one, less the channel that it lacks."""
-    source = commands.folder / "source" / "checkpoints" / "best.ckpt"
+    source = commands.folder / "source" / "checkpoints" / "model.safetensors"
     source.parent.mkdir(parents=True)
     command = (f"init_from={source}", "training.epochs=1", "training.learning_rate=1e-12")
     source.write_text("no checkpoint")
-    commands.refused(commands.train(*command), "no checkpoint of fibseg")
+    commands.refused(commands.train(*command), "no model of fibseg")
     # So that the same command works once the file is mended.
     assert not list(commands.folder.glob("runs/tiny/*/config.yaml"))
-    shutil.copy(finished.run_directory() / "checkpoints" / "best.ckpt", source)
+    shutil.copy(finished.run_directory() / "checkpoints" / "model.safetensors", source)
     result = commands.train(*command)
     assert result.returncode == 0, result.stderr
     assert "channel grain 20 of that run is left out" in result.stdout
@@ -146,9 +152,9 @@ def test_a_run_starts_from_another(finished: Commands, commands: Commands) -> No
     torch.testing.assert_close(weights["head.weight"], start["head.weight"])
     provenance = yaml.safe_load((run / "config.yaml").read_text())["provenance"]
     assert len(provenance["start_hash"]) == 16
-    content = load_whole(source)
+    content = content_of(source)
     content["weights"]["head.bias"] += 1
-    save_whole(content, source)
+    save_content(content, source)
     commands.refused(commands.train(*command), "began with other weights")
     source.unlink()
     assert "finished already" in commands.train(*command).stdout

@@ -21,7 +21,7 @@ from tests.support.trainings import history
 
 def f1_of_slices(run: Path, data: Path) -> float:
     """Mean F1 of the classes over the validation slices, by the model of a run."""
-    model = load_model(run / "checkpoints" / "best.ckpt")
+    model = load_model(run / "checkpoints" / "model.safetensors")
     slices = load_slices(describe(data))["validation"]
     images = [to_8bit(annotated.image, model.grey_range) for annotated in slices]
     channels = model_channels(model, images, None, 1)

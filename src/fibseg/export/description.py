@@ -13,11 +13,11 @@ from fibseg.export.exchanged import OPSET
 from fibseg.export.texts import citations, package_name, short_description
 from fibseg.models.foreign.onnx_file import INPUT, OUTPUT
 from fibseg.models.foreign.running import export_library
-from fibseg.models.trained import TrainedModel
-from fibseg.runs.directory import RunDirectory
+from fibseg.models.trained import TrainedModel, training_facts
+from fibseg.runs.directory import MODEL_FILE, RunDirectory
 from fibseg.runs.identity import read_config
 
-CHECKPOINT_NAME = "best.ckpt"
+CHECKPOINT_NAME = MODEL_FILE
 ONNX_NAME = "model.onnx"
 """Names of both kinds of weights in a package."""
 
@@ -173,10 +173,10 @@ def _pixel_sizes(model: TrainedModel) -> dict[str, dict[str, Any]]:
 
 def _facts(model: TrainedModel, run: RunDirectory) -> dict[str, Any]:
     """What fibseg says of a model: of its classes, its channels and its training."""
-    config = read_config(run) if run.config.exists() else None
-    provenance = (config or {}).get("provenance", {})
-    names = ("config_hash", "data_hash", "versions")
-    known = {name: provenance[name] for name in names if provenance.get(name) is not None}
+    known = model.training
+    # Files of older versions leave it to their run.
+    if known is None and run.config.exists():
+        known = training_facts((read_config(run) or {}).get("provenance", {}))
     grey = model.grey_range
     decision = model.decision
     facts = {
@@ -188,7 +188,8 @@ def _facts(model: TrainedModel, run: RunDirectory) -> dict[str, Any]:
         "context": model.channels.context,
         "windows": model.windows,
         "decision": None if decision is None else decision.described(model.class_names),
-        "training": known,
+        "training": known or {},
+        "model_sha256": model.file_sha256,
     }
     # Tuples are lists in JSON, and so in YAML.
     plain: dict[str, Any] = json.loads(json.dumps(facts))

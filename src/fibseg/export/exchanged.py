@@ -17,11 +17,11 @@ import torch
 from torch.export import Dim
 
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import METADATA_KEY, load_whole
+from fibseg.models.checkpoints import METADATA_KEY
 from fibseg.models.foreign.graph import ProbabilityGraph
 from fibseg.models.foreign.onnx_file import INPUT, OUTPUT, OnnxGraph
 from fibseg.models.foreign.running import export_library, first_line
-from fibseg.models.trained import TrainedModel, load_model
+from fibseg.models.trained import TrainedModel, load_model, model_content
 from fibseg.runs.directory import find_checkpoint
 
 OPSET = 18
@@ -176,8 +176,8 @@ def _name_axes(tensor: Any, names: tuple[str | None, ...]) -> None:
 
 def model_description(exchanged: ExchangedModel) -> dict[str, Any]:
     """All that a prediction needs beside the weights, as plain values."""
-    content = load_whole(exchanged.checkpoint)
-    return {name: value for name, value in content.items() if name != "weights"}
+    # The file that the export is made of, to tell which model it is.
+    return model_content(exchanged.model) | {"model_sha256": exchanged.model.file_sha256}
 
 
 def check_equal(exchanged: ExchangedModel, run: Any, library: str) -> None:

@@ -32,7 +32,7 @@ from fibseg.filters.slices import slice_channels
 from fibseg.models.foreign.archive import DESCRIPTION_NAMES, Archive
 from fibseg.models.foreign.package import described_package
 from fibseg.models.foreign.running import Floats32, export_library, first_line
-from fibseg.models.trained import TrainedModel
+from fibseg.models.trained import TrainedModel, save_model
 from fibseg.pages.figures import overlay
 from fibseg.phantom.cell import make_phantom
 from fibseg.rules import brief
@@ -84,7 +84,7 @@ def package_bytes(exchanged: ExchangedModel, run: RunDirectory, publication: Pub
     labels = np.asarray(exchanged.graph.of_array(levels)[0].argmax(0), np.uint8)
     files = {
         ONNX_NAME: onnx_bytes(exchanged),
-        CHECKPOINT_NAME: exchanged.checkpoint.read_bytes(),
+        CHECKPOINT_NAME: _own_weights(exchanged.model),
         "README.md": readme(exchanged.model, run, publication.license).encode(),
         "cover.png": _cover(np.asarray(levels[0, 0], np.uint8), labels),
         "test_input.npy": _npy(given),
@@ -100,6 +100,14 @@ def package_bytes(exchanged: ExchangedModel, run: RunDirectory, publication: Pub
         files["test_output.npy"] = _npy(output)
         path.write_bytes(_zipped(files, exchanged, run, publication))
         _test(path)
+        return path.read_bytes()
+
+
+def _own_weights(model: TrainedModel) -> bytes:
+    """The model file of fibseg; the same bytes as in a run, unless an older version wrote that."""
+    with tempfile.TemporaryDirectory(prefix="fibseg-") as folder:
+        path = Path(folder) / CHECKPOINT_NAME
+        save_model(model, path)
         return path.read_bytes()
 
 

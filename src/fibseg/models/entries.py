@@ -169,8 +169,8 @@ _TEXT = Rule(
 ENTRIES: Mapping[str, Rule] = {
     "architecture": Rule(
         # Looked up at each use: a kind may be added to the table.
-        lambda name: name in KINDS and KINDS[name].file is not None,
-        among(*(name for name, kind in KINDS.items() if kind.file is not None)).expected,
+        lambda name: name in KINDS and KINDS[name].keeps_model,
+        among(*(name for name, kind in KINDS.items() if kind.keeps_model)).expected,
     ),
     "arguments": Rule(
         lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value),

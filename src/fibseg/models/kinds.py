@@ -2,7 +2,7 @@
 
 A new network is one module with an `nn.Module`, one entry in KINDS, and one YAML in conf/model.
 Everything that depends on the kind of a model asks its entry: how it is trained, how slices may be
-cut for it, which file keeps it.
+cut for it, whether a file keeps it.
 
 The class of a network has three attributes that predictions and starting weights ask for:
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 BYTES_PER_NUMBER = 4
 """Weights, and numbers of a forest, in a file."""
 
-NETWORK_FILE = "best.ckpt"
-FOREST_FILE = "forest.safetensors"
 ALL_WINDOWS = ("paper", "whole", "tiles", "blend")
 DECISIONS = ("argmax", "prior", "validation")
 """What is added to the scores of the classes: nothing, or offsets of known shares, or those by
@@ -87,7 +85,7 @@ class Kind:
             (`model.pretrained` and `model.weights`); None where it has no such encoder.
         any_encoder: whether its encoder may be any of timm's, of which some take one size only.
         takes_channels: whether it takes filter channels beside the image.
-        file: name of the trained model in checkpoints/; None where none is kept.
+        keeps_model: whether a run has a file of the trained model.
         windows: kinds of windows by which a slice may be cut for it; the first needs no check.
         depthwise: whether its convolutions see one channel each; bf16 trains those slowly on a CPU.
         exact_tiles: whether tiles with the network's halo get the labels of the whole slice.
@@ -102,7 +100,7 @@ class Kind:
     encoder_weights: str | None = None
     any_encoder: bool = False
     takes_channels: bool = True
-    file: str | None = NETWORK_FILE
+    keeps_model: bool = True
     windows: tuple[str, ...] = ALL_WINDOWS
     depthwise: bool = False
     exact_tiles: bool = True
@@ -192,7 +190,6 @@ KINDS: dict[str, Kind] = {
         network="fibseg.models.forest:ForestNetwork",
         arguments={"trees": int, "pixels": int, "balance": float, "slices": str},
         by_gradient=False,
-        file=FOREST_FILE,
         # A forest looks further than the paper's windows show it.
         windows=("tiles", "whole"),
         depthwise=True,
@@ -204,7 +201,7 @@ KINDS: dict[str, Kind] = {
         settings={"project": str, "executable": str | None, "labels": list[str] | None},
         by_gradient=False,
         takes_channels=False,
-        file=None,
+        keeps_model=False,
         windows=(),
     ),
 }
@@ -217,7 +214,7 @@ _FOREIGN_KIND = Kind(
     network="fibseg.models.foreign.running:RunElsewhere",
     arguments={},
     by_gradient=False,
-    file=None,
+    keeps_model=False,
     exact_tiles=False,
 )
 

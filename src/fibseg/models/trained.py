@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,12 +12,7 @@ import torch
 from fibseg.data.grey import GreyRange, GreySummary
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
-from fibseg.models.checkpoints import (
-    load_arrays,
-    load_whole,
-    save_arrays,
-    save_whole,
-)
+from fibseg.models.checkpoints import ARRAYS_SUFFIX, load_content, save_arrays
 from fibseg.models.entries import check_entries, check_weights
 from fibseg.models.features import feature_names
 from fibseg.models.forest import ForestNetwork
@@ -25,18 +20,19 @@ from fibseg.models.kinds import Kind, create_model, model_kind
 from fibseg.models.objects.rules import ObjectRules
 from fibseg.models.sizes import check_sizes
 from fibseg.rules import brief
+from fibseg.runs.directory import MODEL_FILE, RunDirectory
 
 if TYPE_CHECKING:
     from fibseg.models.kinds import Model
 
-FORMAT = 9
+FORMAT = 10
 """Format of a model's file; a newer one is refused.
 
 Format 2 came with the scope of the filter and the block order of a UNet, 3 with grey ranges of
 single slices, 4 with the windows that were chosen for predictions, 5 with what the slices of the
 training look like, 6 with the decision, 7 with the usual shift of activations
-and the smallest objects, 8 with neighbouring slices as channels, 9 with rules of objects, which a
-model of classes alone does not have.
+and the smallest objects, 8 with neighbouring slices as channels, 9 with rules of objects, 10 with
+safetensors for networks and with what the training says of itself.
 """
 
 
@@ -103,6 +99,9 @@ class TrainedModel:
         decision: what is added to the scores of the classes; None before the run is scored, and in
             files older than format 6: nothing.
         objects: how objects are told apart; None where no class has objects.
+        training: hashes and versions of its run, see `training_facts`; None before format 10.
+        file_sha256: of the file that it was read from, as `sha256sum` prints it, or of the weights
+            in a package; None for a model that comes from no file.
     """
 
     network: Model
@@ -121,6 +120,8 @@ class TrainedModel:
     reference: dict[str, Any] | None = None
     decision: Decision | None = None
     objects: ObjectRules | None = None
+    training: dict[str, Any] | None = None
+    file_sha256: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -139,6 +140,7 @@ _SAME_IN_FILE = (
     "windows",
     "grey_percentiles",
     "reference",
+    "training",
 )
 """Attributes that stand in the file under their own names."""
 
@@ -155,42 +157,59 @@ _IN_FILE = (
 )
 
 
-def save_model(model: TrainedModel, path: Path) -> None:
-    """Write a model: a forest as safetensors, a network as a zip of torch.
+def keep_model(model: TrainedModel, run: RunDirectory) -> str:
+    """Write the model of a run, in place of one that an older version wrote; gives its SHA-256.
 
     Raises:
         FibsegError: the file cannot be written.
     """
-    # Without objects the file is one of the format before, which older versions read.
-    content: dict[str, Any] = {"format": FORMAT if model.objects else FORMAT - 1}
+    run.model_file.parent.mkdir(exist_ok=True)
+    digest = save_model(model, run.model_file)
+    run.remove_older_models()
+    return digest
+
+
+def save_model(model: TrainedModel, path: Path) -> str:
+    """Write a model as safetensors; gives the SHA-256 of the file, as `sha256sum` prints it.
+
+    Raises:
+        FibsegError: the file cannot be written.
+    """
+    return save_arrays(model.network.state_dict(), model_content(model), path)
+
+
+def model_content(model: TrainedModel) -> dict[str, Any]:
+    """All that a prediction needs beside the weights, as plain values of JSON."""
+    content: dict[str, Any] = {"format": FORMAT}
     content |= {name: getattr(model, name) for name in _SAME_IN_FILE}
     content["areas"] = list(model.channels.areas)
     content["filter_scope"] = model.channels.scope
     content["context"] = model.channels.context
     # The key is older than the name; a new one would be a new format.
     content["window"] = astuple(model.grey_range)
-    summary = model.grey_summary
-    content["grey_summary"] = None if summary is None else asdict(summary)
-    content["decision"] = None if model.decision is None else asdict(model.decision)
-    if model.objects is not None:
-        content["objects"] = asdict(model.objects)
-    weights = model.network.state_dict()
+    for name in ("grey_summary", "decision", "objects"):
+        value = getattr(model, name)
+        content[name] = None if value is None else asdict(value)
     if model.kind.compiled:
         # The order of the features is part of a forest: a change must not go unseen.
         content["features"] = feature_names(model.channels.areas)
-        save_arrays(weights, content, path)
-    else:
-        save_whole({**content, "weights": weights}, path)
+    return content
+
+
+def training_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model file keeps of the provenance of its run."""
+    names = ("config_hash", "data_hash", "start_hash", "versions")
+    return {name: provenance[name] for name in names if provenance.get(name) is not None}
 
 
 def load_model(path: Path) -> TrainedModel:
-    """Read what `save_model` wrote.
+    """Read what `save_model` wrote, or an older version, which wrote a network as a zip of torch.
 
     Raises:
         FibsegError: missing, damaged, newer than this program, or not a model of fibseg.
     """
-    content = load_arrays(path) if path.suffix == ".safetensors" else load_whole(path)
-    return model_from(path, content)
+    content, digest = load_content(path)
+    return replace(model_from(path, content), file_sha256=digest)
 
 
 def model_from(path: Path, content: dict[str, Any], network: Model | None = None) -> TrainedModel:
@@ -202,7 +221,8 @@ def model_from(path: Path, content: dict[str, Any], network: Model | None = None
     content = _current_format(path, content)
     check_entries(path, content)
     kind = model_kind(content["architecture"])
-    if network is None and (kind.file is None or path.suffix != Path(kind.file).suffix):
+    # Older versions wrote networks, and no forests, as zips of torch.
+    if network is None and kind.compiled and path.suffix != ARRAYS_SUFFIX:
         raise FibsegError(f"{path}: a {content['architecture']} is not kept in such a file.")
     check_sizes(path, kind, content)
     network = _network(path, content) if network is None else network
@@ -256,7 +276,7 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Complete the content of a file of any format up to FORMAT with what older ones lack."""
     if type(content.get("format")) is not int or content["format"] < 1:
         raise FibsegError(
-            f"{path}: a checkpoint, but not of fibseg; expected best.ckpt of a run directory."
+            f"{path}: a checkpoint, but not of fibseg; expected {MODEL_FILE} of a run directory."
         )
     if content["format"] > FORMAT:
         raise FibsegError(
@@ -265,7 +285,7 @@ def _current_format(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         )
     # What an older format lacks comes first, so that the file's own values win.
     younger = ("windows", "grey_percentiles", "grey_summary", "reference", "decision", "objects")
-    content = {**dict.fromkeys(younger), "context": 0, **content}
+    content = {**dict.fromkeys((*younger, "training")), "context": 0, **content}
     if content["format"] == 1:
         content = {"filter_scope": "slice", **content}
     missing = [name for name in _IN_FILE if name not in content]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -16,7 +15,7 @@ from fibseg.arrays import UInt8
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute
-from fibseg.models.trained import TrainedModel, save_model
+from fibseg.models.trained import TrainedModel, keep_model
 from fibseg.prediction.slices import (
     Scores,
     WindowedNetwork,
@@ -27,6 +26,7 @@ from fibseg.prediction.slices import (
     scores_of,
 )
 from fibseg.prediction.windows import LARGE_TILE, LARGEST_WHOLE, SMALL_TILE, Windows, windows_of
+from fibseg.runs.directory import RunDirectory
 from fibseg.scores.pixels import confusion_counts, mean_f1
 
 FAST_TO_SLOW: tuple[tuple[str, int], ...] = (
@@ -231,14 +231,14 @@ def run_drift(
 
 
 def store_choice(
-    model: TrainedModel, drifts: Sequence[Drift], slices: int, path: Path
+    model: TrainedModel, drifts: Sequence[Drift], slices: int, run: RunDirectory
 ) -> TrainedModel:
-    """Keep in a checkpoint which windows lose too little to matter; gives the model with them."""
+    """Keep in a run's model which windows lose too little to matter; gives the model with them."""
     # Blended windows are measured for comparison, and chosen by hand only.
     candidates = [drift for drift in drifts if drift.windows.kind != "blend"]
     good = next((drift for drift in candidates if drift.loss <= ALLOWED_LOSS), None)
     model = replace(model, windows=as_kept(model, good, slices))
-    save_model(model, path)
+    keep_model(model, run)
     return model
 
 

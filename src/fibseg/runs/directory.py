@@ -15,6 +15,9 @@ from filelock import FileLock, Timeout
 from fibseg.errors import DiskFullError, FibsegError, RunTakenError
 from fibseg.files import write_whole, writing
 
+MODEL_FILE = "model.safetensors"
+"""Name of the trained model in checkpoints/."""
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -63,14 +66,14 @@ class RunDirectory:
         return self.path / "figures"
 
     @property
-    def best(self) -> Path:
-        """Checkpoint of the epoch with the best validation score."""
-        return self.path / "checkpoints" / "best.ckpt"
+    def model_file(self) -> Path:
+        """The trained model: of a network, with the weights of the best epoch."""
+        return self.path / "checkpoints" / MODEL_FILE
 
     @property
-    def forest(self) -> Path:
-        """The model of a run that trained a random forest."""
-        return self.path / "checkpoints" / "forest.safetensors"
+    def older_models(self) -> list[Path]:
+        """Where older versions wrote the trained model: a network, and a forest."""
+        return [self.path / "checkpoints" / name for name in ("best.ckpt", "forest.safetensors")]
 
     @property
     def last(self) -> Path:
@@ -84,8 +87,14 @@ class RunDirectory:
 
     def model(self) -> Path | None:
         """The trained model; None before the training, and for a run that keeps no model."""
-        # A run trains a network or a forest, so that one of the two exists at most.
-        return next((path for path in (self.best, self.forest) if path.is_file()), None)
+        # After a kill an older one may stand beside the one that replaced it.
+        paths = (self.model_file, *self.older_models)
+        return next((path for path in paths if path.is_file()), None)
+
+    def remove_older_models(self) -> None:
+        """Delete the model of an older version, once `model_file` replaces it."""
+        for path in self.older_models:
+            path.unlink(missing_ok=True)
 
     def labels(self, split: str) -> Path:
         """Predicted class indices of a split, a page per scored slice."""
@@ -181,4 +190,6 @@ def find_checkpoint(path: Path) -> Path:
     # Ilastik labels the slices in its own process, so there is nothing to keep.
     if (path / "ilastik.log").exists():
         raise FibsegError(f"{path}: a run of Ilastik keeps no model; let Ilastik label the stack.")
-    raise FibsegError(f"{path}: no run directory with a trained model (no checkpoints/best.ckpt).")
+    raise FibsegError(
+        f"{path}: no run directory with a trained model (no checkpoints/{MODEL_FILE})."
+    )

@@ -191,7 +191,7 @@ def check_disk(planned: Sequence[PlannedRun], slots: int) -> None:
     ]
     for planned_run in unfinished:
         config = planned_run.config
-        if config.kind.file is None:
+        if not config.kind.keeps_model:
             continue
         arguments = model_arguments(config)
         # Once per network: the runs of a grid share a few.

@@ -31,7 +31,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from fibseg.errors import FibsegError, Terminated
 from fibseg.machine import raise_terminated
 from fibseg.models.checkpoints import is_whole, load_whole, save_whole
-from fibseg.models.trained import TrainedModel, save_model
+from fibseg.models.trained import TrainedModel, keep_model
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import divergence, has_diverged
 from fibseg.training.module import Segmentation
@@ -115,9 +115,9 @@ def selection_loss(metrics: Mapping[str, float]) -> float:
 # In place of Lightning's ModelCheckpoint, which writes best-v1.ckpt beside a best.ckpt that it
 # finds, and leaves the old one to be loaded.
 class RunCheckpoints(Callback):
-    """Writes best.ckpt and last.ckpt after each validation, and stops a training at SIGTERM.
+    """Writes the model and last.ckpt after each validation, and stops a training at SIGTERM.
 
-    best.ckpt is written where the validation loss fell, or where the F1 of whole slices rose if
+    The model is written where the validation loss fell, or where the F1 of whole slices rose if
     `SliceScores` measured it. last.ckpt is always written; the one before it stays as
     previous.ckpt. The weights that a run starts from may be the best ones. An epoch whose
     loss is no number ends the training, and none of its weights are kept.
@@ -159,8 +159,7 @@ class RunCheckpoints(Callback):
         # NaN is below nothing: a start without a loss is none to go back to.
         if self.start is not None and selection_loss(self.start) < self.best_loss:
             self.best_loss = selection_loss(self.start)
-            self.run.best.parent.mkdir(exist_ok=True)
-            save_model(self.model, self.run.best)
+            keep_model(self.model, self.run)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Ask for a stop after this epoch; the second call stops at once."""
@@ -188,15 +187,14 @@ class RunCheckpoints(Callback):
             self.run.remove_state()
             epoch = {"epoch": float(trainer.current_epoch)}
             raise divergence(self.run, epoch | pl_module.epoch_metrics)
-        self.run.best.parent.mkdir(exist_ok=True)
         self.seconds = monotonic() - self._start
         if loss < self.best_loss:
             self.best_loss = loss
             self.best_epoch = trainer.current_epoch
-            # best.ckpt comes before last.ckpt: after a kill between the two, the resumed run
-            # repeats the epoch and writes the same best.ckpt again.
+            # The model comes before last.ckpt: after a kill between the two, the resumed run
+            # repeats the epoch and writes the same model again.
             model = replace(self.model, network=cast("Model", pl_module.kept_network))
-            save_model(model, self.run.best)
+            keep_model(model, self.run)
         _wait_for_disk(trainer)
         if self.run.last.exists():
             # The one before stays, for a last.ckpt that turns out to be damaged.
@@ -222,12 +220,17 @@ def usable_checkpoint(run: RunDirectory) -> Path | None:
     """Find the newest whole checkpoint to resume from; None where the training must start anew.
 
     Damaged checkpoints are deleted, so that none is ever kept as the older one of two. Without a
-    whole best.ckpt all are deleted, so that nothing of the old training mixes with the new one.
+    whole model all are deleted, so that nothing of the old training mixes with the new one.
     """
-    for path in (run.best, run.last, run.previous):
+    model = run.model()
+    if model is not None and not is_whole(model):
+        # With one of an older version beside it, which is of an earlier epoch.
+        run.model_file.unlink(missing_ok=True)
+        run.remove_older_models()
+    for path in (run.last, run.previous):
         if path.exists() and not is_whole(path):
             path.unlink()
-    if not run.best.exists():
+    if run.model() is None:
         run.remove_state()
     return next((path for path in (run.last, run.previous) if path.exists()), None)
 

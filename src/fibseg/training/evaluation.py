@@ -96,7 +96,7 @@ def label_by_model(
         model: that was trained.
         run: whose model it is.
         compute: what the network computes with.
-        settled: takes "windows" and "decision", as scores.json names them.
+        settled: takes "windows", "decision" and "model_sha256", as scores.json names them.
     """
     from fibseg.prediction.instances.blocks import objects_of_slices, slice_maps
     from fibseg.prediction.instances.choice import with_object_rules
@@ -128,7 +128,9 @@ def label_by_model(
         maps = slice_maps(finished, channels, windows, compute)
         if split == "validation":
             finished = with_object_rules(finished, slices, labels, maps)
-            keep_settled(model=finished, run=run, channels=channels, labels=labels, compute=compute)
+            settled["model_sha256"] = keep_settled(
+                model=finished, run=run, channels=channels, labels=labels, compute=compute
+            )
         places = [annotated.place for annotated in slices]
         return labels, objects_of_slices(finished, places, labels, maps)
 
@@ -237,7 +239,7 @@ def keep_settled(
     channels: Sequence[UInt8],
     labels: Sequence[UInt8],
     compute: Compute,
-) -> None:
+) -> str:
     """Write the model with what was settled, and with what labels of its training look like.
 
     Windows of predictions are chosen here where the scores are by the paper's.
@@ -248,8 +250,11 @@ def keep_settled(
         channels: (C, H, W) of the validation slices.
         labels: (H, W) of the validation slices, as they are scored.
         compute: what the network computes with.
+
+    Returns:
+        The SHA-256 of its file.
     """
-    from fibseg.models.trained import save_model
+    from fibseg.models.trained import keep_model
     from fibseg.prediction.exactness import choose_windows
     from fibseg.prediction.shift import with_reference
 
@@ -271,7 +276,7 @@ def keep_settled(
         compute=compute,
     )
     # Written at once: predict.py reads it from the file of the model.
-    save_model(model, run.directory.forest if model.kind.compiled else run.directory.best)
+    return keep_model(model, run.directory)
 
 
 def write_results(

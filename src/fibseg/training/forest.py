@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from fibseg.filters.slices import slice_channels
 from fibseg.models.features import check_size, feature_names, pixel_features
 from fibseg.models.forest import ForestNetwork
 from fibseg.models.kinds import BYTES_PER_NUMBER
-from fibseg.models.trained import save_model
+from fibseg.models.trained import keep_model, training_facts
 from fibseg.spreadsheets import text_cell
 from fibseg.training.opened import OpenedRun, check_model, describe_model
 
@@ -54,7 +55,6 @@ def grow(run: OpenedRun) -> float:
     best = "; ".join(f"{name} ({share:.1%})" for name, share in rows[:3])
     run.console.print(f"{config.model.trees} trees in {seconds:.0f} s")
     run.console.print(f"what counted most: {best}")
-    run.directory.forest.parent.mkdir(exist_ok=True)
     model = describe_model(
         config=config,
         grey=run.grey_range,
@@ -62,7 +62,7 @@ def grow(run: OpenedRun) -> float:
         network=network,
         arguments=network.arguments,
     )
-    save_model(model, run.directory.forest)
+    keep_model(replace(model, training=training_facts(run.provenance)), run.directory)
     return time.perf_counter() - start
 
 

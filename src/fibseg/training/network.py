@@ -20,7 +20,7 @@ from fibseg.errors import Terminated
 from fibseg.files import require_disk
 from fibseg.machine import Compute, choose_device, print_line
 from fibseg.models.kinds import BYTES_PER_NUMBER
-from fibseg.models.trained import TrainedModel
+from fibseg.models.trained import TrainedModel, training_facts
 from fibseg.prediction.slices import predict_slices
 from fibseg.prediction.windows import LARGEST_WHOLE, Windows, windows_of
 from fibseg.scores.pixels import confusion_counts, mean_f1
@@ -38,7 +38,7 @@ CHECKPOINTS = 3 * 3 + 2
 """Copies of the weights on the disk.
 
 Three files hold them with Adam's two moments: last, previous, and the one that is being written.
-best.ckpt stands there twice while it is replaced.
+The model stands there twice while it is replaced.
 """
 
 
@@ -193,6 +193,7 @@ def build(run: OpenedRun) -> tuple[TrainedModel, Segmentation]:
     config = run.config
     training = config.training
     trained = make_model(config, run.grey_range, run.provenance["precision"])
+    trained = replace(trained, training=training_facts(run.provenance))
     if run.start is not None:
         print_line(run.console, f"starting from {run.start.where}")
         for line in run.start.apply(trained):

@@ -170,6 +170,9 @@ def train(run: OpenedRun) -> None:
         }
         write_results(run.directory, facts, names, scores)
         run.directory.remove_state()
+        if "model_sha256" in settled:
+            text = f"model: {run.directory.model_file}, SHA-256 {settled['model_sha256']}"
+            print_line(run.console, text)
         for split, score in scores.items():
             final_scores[split] = f1_by_class(confusions_of(score.slices, len(names)), names)
         scene = Scene(

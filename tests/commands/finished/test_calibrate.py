@@ -23,7 +23,7 @@ def run(finished: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_offsets_are_kept_in_the_model_and_used(finished: Commands, run: Path) -> None:
-    checkpoint = run / "checkpoints" / "best.ckpt"
+    checkpoint = run / "checkpoints" / "model.safetensors"
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     model = checkpoint.read_bytes()
     line = ["fibseg", "calibrate", run, "--device", "cpu"]
@@ -61,7 +61,7 @@ def test_offsets_are_kept_in_the_model_and_used(finished: Commands, run: Path) -
 def test_offsets_of_known_shares(finished: Commands, run: Path) -> None:
     result = finished.run("fibseg", "calibrate", run, "--device", "cpu", "--decision", "prior")
     assert result.returncode == 0, result.stderr
-    decision = load_model(run / "checkpoints" / "best.ckpt").decision
+    decision = load_model(run / "checkpoints" / "model.safetensors").decision
     assert decision is not None and decision.kind == "prior"
     # Patches are drawn round organelles, so that these are rarer in slices.
     assert all(offset < 0 for offset in decision.offsets[1:])

@@ -18,12 +18,12 @@ import torch
 import yaml
 
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.models.foreign.opening import open_model
 from fibseg.models.trained import load_model
 from fibseg.prediction.slices import model_channels
 from fibseg.stack import open_stack
 from tests.support import Commands
+from tests.support.models import content_of, save_content
 from tests.support.packages import no_network
 
 pytestmark = pytest.mark.slow(seconds=12)
@@ -76,7 +76,7 @@ def test_its_own_library_tests_and_runs_the_package(
         summary = bioimageio.core.test_model(model, weight_format="onnx", devices=["cpu"])
         assert summary.status == "passed", summary.format()
         # Slices as a prediction makes channels of them, of a size that is no multiple of 16.
-        trained = load_model(finished.run_directory() / "checkpoints" / "best.ckpt")
+        trained = load_model(finished.run_directory() / "checkpoints" / "model.safetensors")
         image = np.asarray(open_stack(finished.data / "image.tif").read(7))[:90, :77]
         pictures = np.clip(
             np.rint(
@@ -142,13 +142,13 @@ def test_a_package_whose_parts_were_changed_is_refused(unpacked: Path, tmp_path:
         open_model(zipped(unpacked, path))
     output.write_bytes(whole)
     # Other weights of the same shapes, with and without their SHA-256.
-    checkpoint = unpacked / "best.ckpt"
-    content = load_whole(checkpoint)
+    checkpoint = unpacked / "model.safetensors"
+    content = content_of(checkpoint)
     old = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     content["weights"]["head.bias"][0] += 3.0
-    save_whole(content, checkpoint)
+    save_content(content, checkpoint)
     (unpacked / "bioimageio.yaml").write_text(description)
-    with pytest.raises(FibsegError, match=r"best\.ckpt does not fit its SHA-256"):
+    with pytest.raises(FibsegError, match=r"model\.safetensors does not fit its SHA-256"):
         open_model(zipped(unpacked, path))
     new = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     (unpacked / "bioimageio.yaml").write_text(description.replace(old, new))
@@ -170,7 +170,10 @@ def test_nothing_of_a_package_is_unpickled(
     called: list[str] = []
     monkeypatch.setattr(os, "system", called.append)
     description = (unpacked / "bioimageio.yaml").read_text()
-    for name, message in (("best.ckpt", "no checkpoint of fibseg"), ("test_input.npy", "no array")):
+    for name, message in (
+        ("model.safetensors", "no model of fibseg"),
+        ("test_input.npy", "no array"),
+    ):
         file = unpacked / name
         whole = file.read_bytes()
         buffer = io.BytesIO()
@@ -218,7 +221,7 @@ def test_a_program_of_torch_is_written(finished: Commands, tmp_path: Path) -> No
     result = finished.run("fibseg", "export", run, "--to", "torch", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     program = torch.export.load(tmp_path / f"{run.name}.pt2").module()
-    model = load_model(run / "checkpoints" / "best.ckpt")
+    model = load_model(run / "checkpoints" / "model.safetensors")
     levels = torch.randint(0, 256, (1, 3, 50, 61)).float()
     with torch.inference_mode():
         expected = model.network(levels / 255).softmax(dim=1)

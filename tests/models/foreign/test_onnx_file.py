@@ -14,10 +14,9 @@ import torch
 
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import load_whole
 from fibseg.models.foreign.opening import open_model
 from fibseg.models.trained import Decision, save_model
-from tests.support.models import trained
+from tests.support.models import content_of, trained
 from tests.support.packages import linear_graph
 
 SLOPES = [[0.0, 0.0, 0.0], [0.01, 0.0, 0.0], [0.0, 0.01, -0.01]]
@@ -29,8 +28,8 @@ def described(tmp_path: Path, **changes: Any) -> dict[str, str]:
     model = trained([20, 200], 3)
     decision = Decision("validation", [0.0, 0.5, -0.5], 2.0, smallest=[0, 3, 4])
     grey = GreyRange(3.0, 234.0, (0.1, 99.9))
-    save_model(replace(model, decision=decision, grey_range=grey), tmp_path / "best.ckpt")
-    content = load_whole(tmp_path / "best.ckpt")
+    save_model(replace(model, decision=decision, grey_range=grey), tmp_path / "model.safetensors")
+    content = content_of(tmp_path / "model.safetensors")
     del content["weights"]
     return {"fibseg": json.dumps(content | changes)}
 

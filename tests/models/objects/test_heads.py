@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from fibseg.errors import FibsegError
-from fibseg.models.checkpoints import load_whole, save_whole
 from fibseg.models.kinds import create_model
 from fibseg.models.objects import ObjectRules
 from fibseg.models.start import start_from
 from fibseg.models.trained import FORMAT, load_model, save_model
 from tests.support.instances import with_head
-from tests.support.models import SMALL_NETWORKS, trained
+from tests.support.models import SMALL_NETWORKS, content_of, save_content, trained
 
 
 @pytest.mark.parametrize("name", SMALL_NETWORKS)
@@ -39,15 +38,12 @@ def test_maps_follow_the_classes_and_change_nothing_of_them(name: str) -> None:
 
 def test_a_model_file_keeps_the_rules_of_objects(tmp_path: Path) -> None:
     model = with_head()
-    save_model(model, tmp_path / "best.ckpt")
-    read = load_model(tmp_path / "best.ckpt")
+    save_model(model, tmp_path / "model.safetensors")
+    read = load_model(tmp_path / "model.safetensors")
     assert read.objects == model.objects
-    assert load_whole(tmp_path / "best.ckpt")["format"] == FORMAT
-    save_model(trained([], 1), tmp_path / "plain.ckpt")
-    content = load_whole(tmp_path / "plain.ckpt")
-    # Older versions read it.
-    assert content["format"] == FORMAT - 1 and "objects" not in content
-    assert load_model(tmp_path / "plain.ckpt").objects is None
+    assert content_of(tmp_path / "model.safetensors")["format"] == FORMAT
+    save_model(trained([], 1), tmp_path / "plain.safetensors")
+    assert load_model(tmp_path / "plain.safetensors").objects is None
 
 
 @pytest.mark.parametrize(
@@ -62,10 +58,10 @@ def test_a_model_file_keeps_the_rules_of_objects(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, changes: dict, sentence: str) -> None:
-    path = tmp_path / "best.ckpt"
+    path = tmp_path / "model.safetensors"
     save_model(with_head(), path)
-    content = load_whole(path)
-    save_whole({**content, "objects": content["objects"] | changes}, path)
+    content = content_of(path)
+    save_content({**content, "objects": content["objects"] | changes}, path)
     with pytest.raises(FibsegError, match=sentence):
         load_model(path)
 

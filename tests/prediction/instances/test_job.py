@@ -41,10 +41,10 @@ def image() -> np.ndarray:
 def cell(tmp_path: Path) -> Path:
     """A folder with a stack, a model with a head and one without, whose class a has objects."""
     write_stack(tmp_path / "image.tif", image(), [20, 5, 5])
-    save_model(model_of_cell(), tmp_path / "head.ckpt")
+    save_model(model_of_cell(), tmp_path / "head.safetensors")
     components = replace(trained([], 1), objects=ObjectRules("none", ["a"], smallest=4))
-    save_model(components, tmp_path / "plain.ckpt")
-    save_model(trained([], 1), tmp_path / "old.ckpt")
+    save_model(components, tmp_path / "plain.safetensors")
+    save_model(trained([], 1), tmp_path / "old.safetensors")
     return tmp_path
 
 
@@ -92,7 +92,7 @@ def arguments(cell: Path, name: str, *more: str) -> list[str]:
 
 
 def test_objects_of_a_head_are_those_made_in_memory(commands: Commands, cell: Path) -> None:
-    text = predict(commands, cell, "out", f"checkpoint={cell / 'head.ckpt'}")
+    text = predict(commands, cell, "out", f"checkpoint={cell / 'head.safetensors'}")
     assert f"{cell / 'out-objects.tif'}: objects, their numbers from 1" in text
     values = tifffile.imread(cell / "out.tif")
     objects = tifffile.imread(cell / "out-objects.tif")
@@ -105,7 +105,7 @@ def test_objects_of_a_head_are_those_made_in_memory(commands: Commands, cell: Pa
     result = commands.run(
         "predict.py",
         *(entry for entry in arguments(cell, "plain") if not entry.startswith("instances")),
-        f"checkpoint={cell / 'head.ckpt'}",
+        f"checkpoint={cell / 'head.safetensors'}",
     )
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(values, tifffile.imread(cell / "plain.tif"))
@@ -129,12 +129,14 @@ def test_objects_of_a_head_are_those_made_in_memory(commands: Commands, cell: Pa
     assert objects.max() > cc3d.connected_components(labels, connectivity=26).max()
     notes = read_notes(cell / "out-objects.tif") or {}
     assert notes["objects"]["level"] == rules.level and notes["holds"] == "objects"
-    again = commands.run("predict.py", *arguments(cell, "out", f"checkpoint={cell / 'head.ckpt'}"))
+    again = commands.run(
+        "predict.py", *arguments(cell, "out", f"checkpoint={cell / 'head.safetensors'}")
+    )
     assert "finished already" in again.stdout
 
 
 def test_without_a_head_objects_are_components_in_3_d(commands: Commands, cell: Path) -> None:
-    predict(commands, cell, "out", f"checkpoint={cell / 'plain.ckpt'}")
+    predict(commands, cell, "out", f"checkpoint={cell / 'plain.safetensors'}")
     mask = tifffile.imread(cell / "out.tif") == 7
     expected = cc3d.dust(mask, 4, connectivity=26)
     expected = cc3d.connected_components(expected, connectivity=26)
@@ -147,7 +149,7 @@ def test_turned_and_averaged_models_have_objects(commands: Commands, cell: Path)
         (["tta=d4"], ["windows=blend"], [f"probabilities={cell / 'p.tif'}"])
     ):
         name = f"out{number}"
-        predict(commands, cell, name, f"checkpoint={cell / 'head.ckpt'}", *more)
+        predict(commands, cell, name, f"checkpoint={cell / 'head.safetensors'}", *more)
         labels = tifffile.imread(cell / f"{name}.tif")
         objects = tifffile.imread(cell / f"{name}-objects.tif")
         assert objects.any() and not objects[labels == 0].any()
@@ -157,9 +159,11 @@ def test_turned_and_averaged_models_have_objects(commands: Commands, cell: Path)
 
 
 def test_mistakes(commands: Commands, cell: Path) -> None:
-    result = commands.run("predict.py", *arguments(cell, "out", f"checkpoint={cell / 'old.ckpt'}"))
+    result = commands.run(
+        "predict.py", *arguments(cell, "out", f"checkpoint={cell / 'old.safetensors'}")
+    )
     commands.refused(result, "no class of this model has objects", "fibseg measure --instances")
-    same = [f"checkpoint={cell / 'head.ckpt'}", f"instances={cell / 'out.tif'}"]
+    same = [f"checkpoint={cell / 'head.safetensors'}", f"instances={cell / 'out.tif'}"]
     result = commands.run(
         "predict.py", *arguments(cell, "out")[:2], *arguments(cell, "out")[3:], *same
     )
@@ -202,7 +206,7 @@ def test_processes_and_damaged_slices_give_the_same_ids(tmp_path: Path, suffix: 
 def test_a_slice_that_changes_gives_the_objects_of_a_new_prediction(
     commands: Commands, cell: Path
 ) -> None:
-    checkpoint = f"checkpoint={cell / 'head.ckpt'}"
+    checkpoint = f"checkpoint={cell / 'head.safetensors'}"
     predict(commands, cell, "out", checkpoint)
     pixels = image()
     pixels[5] = pixels[9]
@@ -216,7 +220,7 @@ def test_a_slice_that_changes_gives_the_objects_of_a_new_prediction(
 
 @pytest.mark.slow
 def test_killed_at_random_moments_and_resumed(commands: Commands, cell: Path) -> None:
-    checkpoint = f"checkpoint={cell / 'head.ckpt'}"
+    checkpoint = f"checkpoint={cell / 'head.safetensors'}"
     predict(commands, cell, "whole", checkpoint)
     for kill, goal in enumerate((3, 8)):
         log = cell / f"log-{kill}.txt"

@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> None:
 def _calibrate(path: Path, options: argparse.Namespace) -> None:
     # torch is imported here, so that other commands answer at once.
     from fibseg.machine import print_line, table_console
-    from fibseg.models.trained import save_model
+    from fibseg.models.trained import keep_model
+    from fibseg.runs.directory import RunDirectory
 
     console = table_console()
     opened = open_scored_run(path, options)
@@ -64,9 +65,10 @@ def _calibrate(path: Path, options: argparse.Namespace) -> None:
     )
     console.print(_table(model, before, after, str(path)))
     if not options.dry_run:
-        save_model(model, opened.checkpoint)
-        text = f"{opened.checkpoint}: predictions use this; scores.json stays as it is"
-        print_line(console, text)
+        run = RunDirectory(opened.path)
+        digest = keep_model(model, run)
+        text = f"{run.model_file}: predictions use this; scores.json stays as it is"
+        print_line(console, f"{text}; SHA-256 {digest}")
 
 
 def _channels(opened: ScoredRun, split: str) -> list[UInt8]:

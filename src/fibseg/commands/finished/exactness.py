@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> None:
     from fibseg.machine import print_line, table_console
     from fibseg.prediction.exactness import run_drift, store_choice
     from fibseg.prediction.windows import chosen_windows
+    from fibseg.runs.directory import RunDirectory
 
     console = table_console()
     opened = open_scored_run(Path(options.directory), options)
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     drifts = run_drift(model, slices, opened.compute)
     console.print(drift_table(drifts, list(model.class_names)[1:], len(slices)))
     if options.store:
-        model = store_choice(model, drifts, len(slices), opened.checkpoint)
+        model = store_choice(model, drifts, len(slices), RunDirectory(opened.path))
     print_line(console, f"{opened.path}: predictions cut slices by: {chosen_windows(model)}")
 
 

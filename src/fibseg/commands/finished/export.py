@@ -16,7 +16,7 @@ ENDINGS = {"bioimageio": ".zip", "onnx": ".onnx", "torch": ".pt2"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("run", type=Path, help="run directory, or best.ckpt of one")
+    parser.add_argument("run", type=Path, help="run directory, or a model file")
     parser.add_argument(
         "--to",
         required=True,

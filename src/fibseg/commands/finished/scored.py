@@ -21,7 +21,6 @@ class ScoredRun:
 
     Attributes:
         path: its directory.
-        checkpoint: the file of its model.
         model: its model.
         config: what config.yaml holds.
         slices: annotated slices by split.
@@ -29,7 +28,6 @@ class ScoredRun:
     """
 
     path: Path
-    checkpoint: Path
     model: TrainedModel
     config: dict[str, Any]
     slices: dict[str, list[AnnotatedSlice]]
@@ -64,8 +62,7 @@ def open_scored_run(path: Path, options: argparse.Namespace) -> ScoredRun:
     from fibseg.runs.directory import RunDirectory, find_checkpoint
     from fibseg.runs.identity import read_config
 
-    checkpoint = find_checkpoint(path)
-    model = load_model(checkpoint)
+    model = load_model(find_checkpoint(path))
     config = read_config(RunDirectory(path))
     if config is None:
         raise FibsegError(
@@ -79,7 +76,6 @@ def open_scored_run(path: Path, options: argparse.Namespace) -> ScoredRun:
     compute = Compute(device, common_precision([model], device), options.batch, cores())
     return ScoredRun(
         path=path,
-        checkpoint=checkpoint,
         model=model,
         config=config,
         slices=few_training_slices(load_slices(description), description),

@@ -127,7 +127,8 @@ def open_onnx(path: Path) -> TrainedModel:
             f"{path}: does not say how it was trained (grey values, filter, classes); expected a "
             "file of fibseg export, or a bioimage.io package."
         ) from error
-    network = RunElsewhere(graph.run, hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    network = RunElsewhere(graph.run, digest)
     model = model_from(path, {**described, "weights": {}}, network)
     if model.kind.compiled or not model.kind.by_gradient:
         raise FibsegError(f"{path}: a {model.architecture} is not kept in such a file.")
@@ -141,7 +142,7 @@ def open_onnx(path: Path) -> TrainedModel:
     objects = model.objects
     if objects is not None and objects.head != "none":
         objects = None
-    return replace(model, decision=decision, objects=objects, precision="32")
+    return replace(model, decision=decision, objects=objects, precision="32", file_sha256=digest)
 
 
 def _check_shape(tensor: str, shape: list[int | str], count: int, what: str) -> None:

@@ -202,7 +202,8 @@ def _own_model(archive: Archive, package: Package, name: str) -> TrainedModel:
         raise FibsegError(f"{archive.path}: {name!r} is no attachment with a SHA-256.")
     content = archive.read(name, sha256=digests[name])
     with tempfile.TemporaryDirectory(prefix="fibseg-") as folder:
-        file = Path(folder) / "best.ckpt"
+        # Packages of older versions hold a zip of torch.
+        file = Path(folder) / f"model{Path(name).suffix}"
         file.write_bytes(content)
         try:
             return load_model(file)
@@ -274,4 +275,5 @@ def _foreign_model(
         patch_size=side or _USUAL_SIDE,
         precision="32",
         windows=windows,
+        file_sha256=digest,
     )

@@ -43,6 +43,7 @@ def outputs_of(config: PredictConfig, labeller: Labeller, adaptation: Adaptation
         ],
         "arithmetic": arithmetic(labeller.compute.device, labeller.compute.precision),
         "adapted": adaptation.described(),
+        "model_sha256": [member.file_sha256 for member in labeller.models],
     }
     labels = Path(config.output)
     of_labels = notes | {"classes": classes} | _source(labels, config)
