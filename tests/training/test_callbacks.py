@@ -109,7 +109,7 @@ def test_what_could_not_be_written_is_an_error_of_the_next_epoch(tmp_path: Path)
     missing = tmp_path / "file" / "last.ckpt"
     checkpoint_io.save_checkpoint({"epoch": 1}, missing)
     with pytest.raises(FibsegError, match=r"last\.ckpt: the checkpoint could not be written"):
-        checkpoint_io.save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
+        checkpoint_io.wait()
     # An error of the training is not hidden by that of a write.
     checkpoint_io.save_checkpoint({"epoch": 1}, missing)
     checkpoint_io.teardown()

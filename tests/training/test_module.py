@@ -25,7 +25,7 @@ from fibseg.models.kinds import KINDS, create_model
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import read_metrics, read_scores
-from fibseg.training.callbacks import RunCheckpoints
+from fibseg.training.callbacks import RunCheckpoints, WholeCheckpointIO
 from fibseg.training.losses import DiceLoss
 from fibseg.training.module import Optimisation, Segmentation, seed_torch
 from fibseg.training.tracking import MetricsFile
@@ -93,6 +93,7 @@ def bare_trainer(epochs: int, callbacks: list[Callback]) -> Trainer:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=callbacks,
+        plugins=[WholeCheckpointIO()],
     )
 
 

@@ -19,6 +19,7 @@ from fibseg.models.forest import ForestNetwork
 from fibseg.models.kinds import Kind, create_model, model_kind
 from fibseg.models.objects.rules import ObjectRules
 from fibseg.models.sizes import check_sizes
+from fibseg.models.weight_files import Weights
 from fibseg.rules import brief
 from fibseg.runs.directory import MODEL_FILE, RunDirectory
 
@@ -157,25 +158,27 @@ _IN_FILE = (
 )
 
 
-def keep_model(model: TrainedModel, run: RunDirectory) -> str:
+def keep_model(model: TrainedModel, run: RunDirectory, weights: Weights | None = None) -> str:
     """Write the model of a run, in place of one that an older version wrote; gives its SHA-256.
+
+    `weights` replace those of its network; None writes its own.
 
     Raises:
         FibsegError: the file cannot be written.
     """
     run.model_file.parent.mkdir(exist_ok=True)
-    digest = save_model(model, run.model_file)
+    digest = save_model(model, run.model_file, weights)
     run.remove_older_models()
     return digest
 
 
-def save_model(model: TrainedModel, path: Path) -> str:
+def save_model(model: TrainedModel, path: Path, weights: Weights | None = None) -> str:
     """Write a model as safetensors; gives the SHA-256 of the file, as `sha256sum` prints it.
 
     Raises:
         FibsegError: the file cannot be written.
     """
-    return save_arrays(model.network.state_dict(), model_content(model), path)
+    return save_arrays(weights or model.network.state_dict(), model_content(model), path)
 
 
 def model_content(model: TrainedModel) -> dict[str, Any]:

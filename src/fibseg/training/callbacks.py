@@ -12,14 +12,13 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,36 +35,33 @@ from fibseg.runs.directory import RunDirectory
 from fibseg.runs.results import divergence, has_diverged
 from fibseg.training.module import Segmentation
 
-if TYPE_CHECKING:
-    from fibseg.models.kinds import Model
-
 
 # Lightning's own stages a file in TMPDIR, and a move between two file systems can be cut off; its
 # AsyncCheckpointIO waits for nothing, so that short epochs would fill the memory.
 class WholeCheckpointIO(CheckpointIO):
     """Reads and writes Lightning's checkpoints whole or not at all, and never as pickled code.
 
-    A thread writes a copy of the weights while the training goes on: with a fast GPU an epoch takes
-    no longer than a disk needs for them.
+    A thread writes copies of weights while the training goes on: with a fast GPU an epoch takes no
+    longer than a disk needs for them.
     """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
+        self._writing: list[Future[Any]] = []
+
+    def begin(self, write: Callable[..., Any], *arguments: Any) -> None:
+        """Let the thread call a function, behind what it has begun before."""
+        self._writing.append(self._thread.submit(write, *arguments))
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Begin to write a checkpoint to a file, once the one before it is written.
+        """Begin to write a checkpoint to a file. A kill leaves the old file or the whole new one.
 
-        A kill leaves the old file or the whole new one.
-
-        Raises:
-            FibsegError: the one before it could not be written.
+        Let `wait` come before: each checkpoint that waits for the disk is a copy of all weights.
         """
-        self.wait()
-        copy = apply_to_collection(checkpoint, torch.Tensor, _copied_to_host)
-        self._writing = self._thread.submit(save_whole, copy, Path(path))
+        copy = apply_to_collection(checkpoint, torch.Tensor, copied_to_host)
+        self.begin(save_whole, copy, Path(path))
 
     def wait(self) -> None:
         """Wait until what was saved is on the disk.
@@ -74,9 +70,9 @@ class WholeCheckpointIO(CheckpointIO):
             FibsegError: it could not be written.
         """
         writing = self._writing
-        self._writing = None
-        if writing is not None:
-            writing.result()
+        self._writing = []
+        for future in writing:
+            future.result()
 
     def teardown(self) -> None:
         """Wait for the thread; after an error of the training, that of a write says no more."""
@@ -98,7 +94,7 @@ class WholeCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def _copied_to_host(tensor: torch.Tensor) -> torch.Tensor:
+def copied_to_host(tensor: torch.Tensor) -> torch.Tensor:
     """A copy that later steps leave as it is."""
     return tensor.detach().to("cpu", copy=True)
 
@@ -184,36 +180,44 @@ class RunCheckpoints(Callback):
         loss = selection_loss(pl_module.epoch_metrics)
         if has_diverged(pl_module.epoch_metrics):
             # Nothing is left to resume from: the next epoch would be as this one.
+            _wait_for_disk(trainer)
             self.run.remove_state()
             epoch = {"epoch": float(trainer.current_epoch)}
             raise divergence(self.run, epoch | pl_module.epoch_metrics)
         self.seconds = monotonic() - self._start
+        _wait_for_disk(trainer)
         if loss < self.best_loss:
             self.best_loss = loss
             self.best_epoch = trainer.current_epoch
             # The model comes before last.ckpt: after a kill between the two, the resumed run
             # repeats the epoch and writes the same model again.
-            model = replace(self.model, network=cast("Model", pl_module.kept_network))
-            keep_model(model, self.run)
-        _wait_for_disk(trainer)
-        if self.run.last.exists():
-            # The one before stays, for a last.ckpt that turns out to be damaged.
-            os.replace(self.run.last, self.run.previous)
+            weights = pl_module.kept_network.state_dict()
+            copy = {name: copied_to_host(value) for name, value in weights.items()}
+            _disk_of(trainer).begin(keep_model, self.model, self.run, copy)
+        _disk_of(trainer).begin(self._keep_previous)
         trainer.save_checkpoint(self.run.last)
         if self._stopping:
             _wait_for_disk(trainer)
             raise Terminated
+
+    def _keep_previous(self) -> None:
+        """Keep the last.ckpt before, for one that turns out to be damaged."""
+        if self.run.last.exists():
+            os.replace(self.run.last, self.run.previous)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for the last checkpoint: whoever reads the run finds it whole."""
         _wait_for_disk(trainer)
 
 
+def _disk_of(trainer: Trainer) -> WholeCheckpointIO:
+    """The writer that `make_trainer` gave to a trainer."""
+    return cast("WholeCheckpointIO", trainer.strategy.checkpoint_io)
+
+
 def _wait_for_disk(trainer: Trainer) -> None:
-    """Wait for a checkpoint that a thread writes, and raise the error of one that failed."""
-    checkpoint_io = trainer.strategy.checkpoint_io
-    if isinstance(checkpoint_io, WholeCheckpointIO):
-        checkpoint_io.wait()
+    """Wait for what a thread writes, and raise the error of a write that failed."""
+    _disk_of(trainer).wait()
 
 
 def usable_checkpoint(run: RunDirectory) -> Path | None:
