@@ -42,6 +42,7 @@ from fibseg.files import write_whole
 from fibseg.filters import grain_filter
 from fibseg.machine import choose_device, cores, set_threads
 from fibseg.prediction import Labeller, windows_of
+from fibseg.prediction.intensity import spread
 from fibseg.prediction.output.outputs import Output
 from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.slices import Network
@@ -151,13 +152,15 @@ def rows_of(run: Path, root: str | None, count: int, device: torch.device) -> li
 
 
 def large_stack(folder: Path, scored: ScoredRun, depth: int) -> Path:
-    """Write a stack whose slices hold no pixels from the thirteenth on."""
+    """Write a stack; of a deep one only the slices that are labelled first hold pixels."""
     path = folder / f"image-{depth}.tif"
     side = LARGE_SIDE
     stack = tifffile.memmap(
         path, shape=(depth, side, side), dtype=np.uint16, photometric="minisblack"
     )
-    for z in range(min(depth, max(LARGE_SLICES))):
+    # The first block of a prediction is spread over the stack.
+    first = {*range(min(depth, max(LARGE_SLICES))), *spread(range(depth), 5)}
+    for z in sorted(first):
         pixels = scored.slices[z % len(scored.slices)].image.astype(np.uint16)
         times = [-(-side // length) for length in pixels.shape]
         stack[z] = np.tile(pixels, times)[:side, :side]
@@ -166,11 +169,13 @@ def large_stack(folder: Path, scored: ScoredRun, depth: int) -> Path:
 
 
 def megabytes_of(line: list[str], enough: Callable[[], bool] = lambda: False) -> int:
-    """Run Python, interrupt it once it has done enough, and give the memory that it had at most."""
+    """Run Python, interrupt it when it has done enough, and give the memory that it had at most."""
     process = subprocess.Popen([sys.executable, *line], cwd=PROJECT, stdout=subprocess.DEVNULL)
+    is_interrupted = False
     while not (is_over := os.wait4(process.pid, os.WNOHANG))[0]:
-        if enough():
+        if not is_interrupted and enough():
             process.send_signal(signal.SIGINT)
+            is_interrupted = True
         time.sleep(1)
     _, status, usage = is_over
     code = os.waitstatus_to_exitcode(status)

@@ -39,15 +39,22 @@ REPEATS = 200
 SIDES = (256, 16)
 
 
+COPIES = ("aten::_to_copy", "aten::copy_", "aten::clone")
+WAITS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal")
+"""Operations whose result the host must have before it goes on."""
+
+
 class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts operations that compute or copy."""
+    """Counts operations that compute or copy, those of them that copy, and waits of the host."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
+        self.counts = {"operations": 0, "copies": 0, "waits": 0}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += not func.is_view
+        self.counts["operations"] += not func.is_view
+        self.counts["copies"] += func.name().split(".")[0] in COPIES
+        self.counts["waits"] += func.name().split(".")[0] in WAITS
         return func(*args, **(kwargs or {}))
 
 
@@ -62,12 +69,13 @@ class Fixed(torch.nn.Module):
         return self.logits
 
 
-def operations(part: Callable[[], object]) -> int:
+def operations(part: Callable[[], object]) -> dict[str, int]:
     """Count the operations of a part, once it has begun."""
     part()
     with Counted() as counted:
         part()
-    return int(counted.count)
+    counts: dict[str, int] = counted.counts
+    return counts
 
 
 def milliseconds(part: Callable[[], object]) -> float:
@@ -126,10 +134,12 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {}
     for side in SIDES:
         for name, part in parts_of_a_step(side).items():
-            row = rows.setdefault(name, {"operations": operations(part)})
+            row = rows.setdefault(name, {**operations(part)})
             row[f"ms_{side}"] = milliseconds(part)
     columns = [f"ms, {side} x {side}" for side in SIDES]
-    table = Table("part", "operations", *columns, title="4 patches, beside the network")
+    table = Table(
+        "part", "operations", "copies", "waits", *columns, title="4 patches, beside the network"
+    )
     for name, row in rows.items():
         table.add_row(name, *map(str, row.values()))
     Console().print(table)

@@ -5,15 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
 
-import numba
 import pytest
 
 from fibseg.machine import (
-    compiled,
     cores,
     rounds_to_tf32,
     set_threads,
@@ -115,21 +111,6 @@ def test_jobs_that_have_not_begun_are_dropped() -> None:
         pool.submit(os.getpid).result()
         jobs = [pool.submit(os.getpid) for _ in range(200)]
     assert any(job.cancelled() for job in jobs)
-
-
-@pytest.mark.parametrize("can_cache", [True, False])
-def test_functions_are_compiled_where_no_cache_can_be_written(
-    monkeypatch: pytest.MonkeyPatch, can_cache: bool
-) -> None:
-    compile_function = numba.njit
-
-    def compile_or_fail(nogil: bool, cache: bool = False) -> Callable[..., Any]:
-        if cache and not can_cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return compile_function(nogil=nogil)
-
-    monkeypatch.setattr(numba, "njit", compile_or_fail)
-    assert compiled(lambda number: number + 1)(1) == 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import platform
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -225,17 +225,6 @@ def print_warnings(console: Console, doubts: Iterable[str]) -> None:
     # Image and labels in one store may have the same doubt.
     for doubt in dict.fromkeys(doubts):
         print_line(console, f"warning: {doubt}")
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let numba compile a function at its first call, to run without the interpreter lock."""
-    from numba import njit
-
-    try:
-        return njit(nogil=True, cache=True)(function)
-    # No folder can be written that keeps the result for later processes.
-    except RuntimeError:
-        return njit(nogil=True)(function)
 
 
 def raise_terminated(*_: object) -> NoReturn:

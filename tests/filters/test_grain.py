@@ -341,6 +341,11 @@ def test_import_is_cheap() -> None:
         (np.array([[0.0, -np.inf]], np.float32), [1], "image holds -inf: expected finite"),
         (np.array([[0.0, 1e305]]), [1], r"image holds 1e\+305: expected finite"),
         (np.zeros((4, 4), np.int64), [1], "image of int64: expected one of uint8, uint16"),
+        (
+            np.broadcast_to(np.uint8(7), (32769, 32768)),
+            [1],
+            r"image of shape \(32769, 32768\): expected at most 32768 x 32768 pixels",
+        ),
         (np.zeros((4, 4), np.float16), [1], "image of float16: .*; convert it first"),
     ],
 )

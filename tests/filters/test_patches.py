@@ -30,7 +30,7 @@ def by_hand(images: np.ndarray) -> np.ndarray:
 def test_each_patch_has_a_tree_of_its_own(threads: int) -> None:
     images = patches(5)
     with PatchFilter(AREAS, threads) as patch_filter:
-        np.testing.assert_array_equal(patch_filter(images), by_hand(images))
+        np.testing.assert_array_equal(patch_filter.begin(images)(), by_hand(images))
         submitted = patch_filter.submit(images[:2])
         np.testing.assert_array_equal(submitted.result(), by_hand(images[:2]))
 
@@ -40,4 +40,4 @@ def test_an_error_reaches_the_caller() -> None:
         PatchFilter([0], 2) as patch_filter,
         pytest.raises(FibsegError, match="area 0 is below 1"),
     ):
-        patch_filter(patches(2))
+        patch_filter.begin(patches(2))()

@@ -16,6 +16,7 @@ from torch import nn
 
 from fibseg import files
 from fibseg.errors import FibsegError
+from fibseg.filters.shapes import TREE_BYTES
 from fibseg.models.kinds import create_model
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.output.outputs import Output
@@ -24,6 +25,8 @@ from fibseg.prediction.preflight import activations, trial
 from fibseg.prediction.preflight.activations import LiveBytes, activation_bytes, affordable
 from fibseg.prediction.preflight.report import report_needs
 from fibseg.prediction.preflight.trial import Needs, tried
+from fibseg.prediction.stack import label_stack
+from fibseg.prediction.whole_cell import memory_errors_as_sentences
 from fibseg.prediction.windows import windows_of
 from tests.support.labelling import (
     CPU,
@@ -202,3 +205,29 @@ def test_each_disk_is_asked_for_its_own_outputs(
     # Five slices kept in files, and all in the output.
     depth = IMAGE_SHAPE[0]
     assert sorted(asked.values()) == [50.0, 1000.0 * (5 + depth)]
+
+
+def test_fewer_slices_are_filtered_at_a_time_where_memory_is_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filtering = labeller(trained([20], 2), compute=replace(CPU, filter_threads=8))
+    enough = affordable(filtering, 64, 80, print)
+    assert enough.compute.filter_threads == 8
+    # Room for three trees in half of it.
+    monkeypatch.setattr(activations, "free_memory", lambda: 7 * TREE_BYTES * 64 * 80)
+    said: list[str] = []
+    assert affordable(filtering, 64, 80, said.append).compute.filter_threads == 3
+    assert said[0].startswith("3 slices are filtered at a time, and not 8: each takes ")
+
+
+def test_a_filter_without_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    filtering = labeller(trained([20], 2))
+    monkeypatch.setattr("fibseg.prediction.stack.grain_filter", fails)
+    with (
+        pytest.raises(FibsegError, match="too little memory to read and filter slices"),
+        memory_errors_as_sentences(filtering),
+    ):
+        list(label_stack(filtering, stack_of(random_image()), range(3)))

@@ -42,6 +42,10 @@ _TREE_DTYPES = {
 """Pixel type of an image -> type of the pixels that the tree is built of."""
 
 
+_MOST_PIXELS = 2**30
+"""Pixels of an image whose positions are numbers of four bytes, with room for a frame."""
+
+
 def grain_filter(image: Pixels, areas: Sequence[int]) -> Pixels:
     """Remove the shapes below each area from one slice; one tree serves all areas.
 
@@ -151,6 +155,10 @@ def check_image(image: Pixels) -> None:
         raise FibsegError(
             f"image of shape {image.shape}: expected (H, W) and at least one pixel; "
             "pass one grey slice"
+        )
+    if image.size > _MOST_PIXELS:
+        raise FibsegError(
+            f"image of shape {image.shape}: expected at most 32768 x 32768 pixels; cut it"
         )
     if image.dtype.name not in _TREE_DTYPES:
         raise FibsegError(

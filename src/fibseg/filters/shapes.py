@@ -26,9 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibseg.arrays import Ints, UInt8
-from fibseg.machine import compiled
+from fibseg.compiled import compiled
 
 Int32 = NDArray[np.int32]
+
+TREE_BYTES = 48
+"""Bytes of memory a pixel that the tree of a slice takes, at most (16 megapixels: 0.8 GB)."""
 
 FRAME = 2
 """Pixels around a slice on each side: the outside, and the frame."""
@@ -77,7 +80,7 @@ class _Work(NamedTuple):
 def without_shapes(image: UInt8, outside: int, areas: Sequence[int]) -> UInt8:
     """Remove the shapes below each area from a slice (H, W), around which lies a grey level.
 
-    The result is (len(areas), H, W). It takes about 40 bytes for each pixel while it works, and
+    The result is (len(areas), H, W). It takes up to TREE_BYTES for each pixel while it works, and
     hardly holds Python's interpreter lock, so that threads filter slices side by side.
     """
     inside = (slice(FRAME, -FRAME), slice(FRAME, -FRAME))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fibseg.arrays import Floats, Ints
-from fibseg.machine import compiled
+from fibseg.compiled import compiled
 
 _LANES = 8
 """Pixels that go down a tree side by side: while one waits for memory, the others move."""

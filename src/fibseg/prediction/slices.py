@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fibseg.arrays import UInt8
-from fibseg.filters.patches import PatchFilter
+from fibseg.filters.patches import PatchFilter, ahead
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
@@ -26,11 +26,10 @@ Scores = NDArray[np.float32]
 Network = Callable[[Tensor], Tensor]
 """(N, C, h, w) float32 in [0, 1] -> (N, K, h, w) logits or probabilities."""
 
+_Cuts = list[tuple[Cut, Cut]]
+
 _SMALLEST = 1e-7
 """Stands for a probability of 0, whose logarithm would be infinite."""
-
-WindowFilter = Callable[[UInt8], UInt8]
-"""(N, h, w) windows -> (N, C, h, w), each window filtered by itself."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class WindowedNetwork:
     network: Network
     windows: Windows
     compute: Compute
-    window_filter: WindowFilter | None = None
+    window_filter: PatchFilter | None = None
 
     def labels(self, channels: UInt8) -> UInt8:
         """Compute the class indices (H, W) of a slice (C, H, W)."""
@@ -108,7 +107,7 @@ class WindowedNetwork:
         mean = total / weight_sums if blend else total
         return np.asarray(mean.cpu().numpy(), np.float32)
 
-    def _batches(self, channels: UInt8) -> Iterator[tuple[list[tuple[Cut, Cut]], Tensor]]:
+    def _batches(self, channels: UInt8) -> Iterator[tuple[_Cuts, Tensor]]:
         """Give cuts and scores of windows of one shape at a time; mirrored beyond the borders."""
         cuts = self.windows.cuts(*channels.shape[1:])
         # The paper's windows reach beyond the borders; for all others these are 0.
@@ -119,8 +118,23 @@ class WindowedNetwork:
         ]
         borders = ((0, 0), *zip(before, after, strict=True))
         padded = torch.from_numpy(np.pad(channels, borders, mode="reflect"))
-        # Windows that are filtered one by one are needed by worker processes, on the host.
+        # Windows that are filtered one by one are needed on the host.
         padded = padded.to(self.compute.device if self.window_filter is None else "cpu")
+        batches = self._cut(padded, cuts, before)
+        if self.window_filter is not None:
+            batches = _filtered_ahead(batches, self.window_filter)
+        for chosen, windows in batches:
+            # As `fibseg.data.module` does it, so that both see the same floats to the last bit.
+            images = windows.to(self.compute.device).float().mul_(1 / 255)
+            # The mode ends before the yield: it would otherwise stay on in the caller.
+            with torch.inference_mode():
+                scores = self.network(images)
+            yield chosen, scores
+
+    def _cut(
+        self, padded: Tensor, cuts: Sequence[tuple[Cut, Cut]], before: Sequence[int]
+    ) -> Iterator[tuple[_Cuts, Tensor]]:
+        """Give cuts and windows (N, C, h, w) of one shape at a time."""
         # Windows of one shape make a batch; tiles at the borders are smaller.
         for (height, width), group in groupby(sorted(cuts, key=cut_shape), key=cut_shape):
             same_shape = list(group)
@@ -132,18 +146,20 @@ class WindowedNetwork:
                     top = rows.start + before[0]
                     left = columns.start + before[1]
                     batch.append(padded[:, top : top + height, left : left + width])
-                # The mode ends before the yield: it would otherwise stay on in the caller.
-                with torch.inference_mode():
-                    scores = self.network(self._images(torch.stack(batch)))
-                yield chosen, scores
+                yield chosen, torch.stack(batch)
 
-    def _images(self, windows: Tensor) -> Tensor:
-        """Give windows as the network takes them, with their own channels if each is filtered."""
-        if self.window_filter is not None:
-            filtered = torch.from_numpy(self.window_filter(windows[:, 0].numpy()))
-            windows = torch.cat([filtered, windows[:, 1:]], 1).to(self.compute.device)
-        # As `fibseg.data.module` does it, so that both see the same floats to the last bit.
-        return windows.float().mul_(1 / 255)
+
+def _filtered_ahead(
+    batches: Iterator[tuple[_Cuts, Tensor]], window_filter: PatchFilter
+) -> Iterator[tuple[_Cuts, Tensor]]:
+    """Put filtered channels behind the first one, while the network is at the batch before."""
+
+    def begin(batch: tuple[_Cuts, Tensor]) -> Callable[[], tuple[_Cuts, Tensor]]:
+        chosen, windows = batch
+        filtered = window_filter.begin(windows[:, 0].numpy())
+        return lambda: (chosen, torch.cat([torch.from_numpy(filtered()), windows[:, 1:]], 1))
+
+    return ahead(batches, begin, 1)
 
 
 def _used(window: Any, rows: Cut, columns: Cut) -> Any:
@@ -207,7 +223,7 @@ def autocast(compute: Compute) -> AbstractContextManager[object]:
 def windowed_network(
     model: TrainedModel, scoring: Network, windows: Windows, compute: Compute
 ) -> Iterator[WindowedNetwork]:
-    """A network with windows; worker processes filter them where the model wants that."""
+    """A network with windows; threads filter them where the model wants that."""
     by_patch = model.channels.by_patch
     patch_filter = PatchFilter(model.channels.areas, compute.filter_threads) if by_patch else None
     with patch_filter or nullcontext():
@@ -271,10 +287,10 @@ def slice_confidences(
 
 
 def model_channels(
-    model: TrainedModel, images: Sequence[UInt8], cache: Path | None, processes: int
+    model: TrainedModel, images: Sequence[UInt8], cache: Path | None, threads: int
 ) -> list[UInt8]:
     """Make the channels (C, H, W) of 8-bit slices (H, W), as far as whole slices give them."""
-    return slice_channels(images, model.channels.slice_areas, cache, processes)
+    return slice_channels(images, model.channels.slice_areas, cache, threads)
 
 
 def label_table(values: Sequence[int]) -> NDArray[Any]:

@@ -237,9 +237,14 @@ def label_and_keep(
 
 @contextmanager
 def memory_errors_as_sentences(labeller: Labeller) -> Iterator[None]:
-    """Turn a device that runs out of memory into one sentence."""
+    """Turn a machine or a device that runs out of memory into one sentence."""
     try:
         yield
+    except MemoryError as error:
+        raise FibsegError(
+            "too little memory to read and filter slices; take fewer at a time (processes). "
+            "Finished slices are kept."
+        ) from error
     except torch.OutOfMemoryError as error:
         raise FibsegError(
             f"{labeller.compute.device}: too little memory for windows={labeller.windows}; "

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import torch
 from torch.utils.data import IterableDataset
 
-from fibseg.arrays import UInt8
 from fibseg.data.patches.pixels import Batch, SlicePixels
 from fibseg.data.sampling import Patches
-from fibseg.filters.patches import PatchFilter
+from fibseg.filters.patches import PatchFilter, ahead
 
 
 def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Iterator[Batch]:
-    """Add filtered channels behind the first one of batches, uint8 on the host, in order.
+    """Add filtered channels behind the first one of batches, uint8 on the host, in order."""
 
-    The threads are kept busy with the next batches while one is in use.
-    """
-    waiting: deque[tuple[Batch, Future[UInt8]]] = deque()
-    for batch in batches:
-        waiting.append((batch, patch_filter.submit(batch.images[:, 0].numpy())))
-        # Two batches for each thread: more would hold memory, fewer would let threads wait.
-        if len(waiting) > 2 * patch_filter.threads:
-            yield _with_channels(*waiting.popleft())
-    while waiting:
-        yield _with_channels(*waiting.popleft())
+    def begin(batch: Batch) -> Callable[[], Batch]:
+        future = patch_filter.submit(batch.images[:, 0].numpy())
 
+        def finish() -> Batch:
+            images = [torch.from_numpy(future.result()), batch.images[:, 1:]]
+            return batch._replace(images=torch.cat(images, 1))
 
-def _with_channels(batch: Batch, future: Future[UInt8]) -> Batch:
-    images = [torch.from_numpy(future.result()), batch.images[:, 1:]]
-    return batch._replace(images=torch.cat(images, 1))
+        return finish
+
+    # Two batches for each thread: more would hold memory, fewer would let threads wait.
+    return ahead(batches, begin, 2 * patch_filter.threads)
 
 
 @dataclass(eq=False)

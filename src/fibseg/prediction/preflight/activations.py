@@ -12,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fibseg.errors import FibsegError
+from fibseg.filters.shapes import TREE_BYTES
+from fibseg.machine import Compute, free_memory
 from fibseg.models.kinds import create_model
 from fibseg.prediction.labeller import Labeller, network_of
 from fibseg.prediction.memory import (
@@ -67,7 +69,8 @@ def affordable(labeller: Labeller, height: int, width: int, say: Callable[[str],
     """Give the labeller with the heaviest load that the memory bears, for slices of this size.
 
     The system ends a process whose memory does not suffice, without a sentence. Batches are
-    therefore halved before the start, and windows made smaller where that changes no label.
+    therefore halved before the start, and windows made smaller where that changes no label; and
+    fewer slices are filtered at a time.
 
     Raises:
         FibsegError: the lightest load needs more memory than there is.
@@ -88,7 +91,23 @@ def affordable(labeller: Labeller, height: int, width: int, say: Callable[[str],
                 f"{free / 1e9:.2g} GB are free; {memory_advice(load.windows, labeller.models)}."
             )
         load = lightened
-    return replace(labeller, load=load)
+    compute = _with_fewer_filters(labeller, rows * columns, say)
+    return replace(labeller, load=load, compute=compute)
+
+
+def _with_fewer_filters(labeller: Labeller, pixels: int, say: Callable[[str], None]) -> Compute:
+    """Let the trees of slices take half of the memory at most; one slice is always filtered."""
+    compute = labeller.compute
+    free = free_memory() * compute.memory_share / 2
+    most = max(1, int(free // (TREE_BYTES * pixels)))
+    has_filter = any(model.channels.slice_areas for model in labeller.models)
+    if not has_filter or most >= compute.filter_threads:
+        return compute
+    say(
+        f"{most} slices are filtered at a time, and not {compute.filter_threads}: each takes "
+        f"{TREE_BYTES * pixels / 1e9:.2g} GB, and {2 * free / 1e9:.2g} GB are free"
+    )
+    return replace(compute, filter_threads=most)
 
 
 def activation_bytes(labeller: Labeller, height: int, width: int, load: Load | None = None) -> int:

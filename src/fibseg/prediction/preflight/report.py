@@ -39,7 +39,7 @@ def report_needs(
         # Not the first slice: stacks often begin with empty ones.
         needs = tried(labeller, stack, missing[len(missing) // 2], staging.outputs)
     # A failed trial ends no prediction: what is wrong is reported by the prediction itself.
-    except (FibsegError, OSError, RuntimeError) as error:
+    except (FibsegError, OSError, RuntimeError, MemoryError) as error:
         console.print(f"what this will take is not known: {error}")
         return
     by_disk: dict[int, tuple[Path, float]] = {}
@@ -72,12 +72,12 @@ def sentence_of(needs: Needs, slices: int, written: float) -> str:
     """Say what `slices` slices will take, of which `written` bytes are on the disk.
 
     >>> sentence_of(Needs(0.5, 2e9, [1e6]), 400, 8e8)
-    'about 0.5 s a slice, 200 s in all (3 minutes); 2 GB of memory; 0.8 GB to write'
+    'about 0.5 s a slice, 200 s in all (3 minutes) by one process; 2 GB of memory; 0.8 GB to write'
     """
     total = needs.seconds * slices
     minutes = f" ({total / 60:.0f} minutes)" if total > 120 else ""
     return (
-        f"about {needs.seconds:.2g} s a slice, {total:.0f} s in all{minutes}; "
+        f"about {needs.seconds:.2g} s a slice, {total:.0f} s in all{minutes} by one process; "
         f"{needs.memory / 1e9:.2g} GB of memory; {written / 1e9:.2g} GB to write"
     )
 

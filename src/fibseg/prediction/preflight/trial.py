@@ -16,6 +16,7 @@ import torch
 from fibseg.arrays import Pixels, UInt8
 from fibseg.filters.grain import grain_filter
 from fibseg.filters.patches import PatchFilter
+from fibseg.filters.shapes import TREE_BYTES
 from fibseg.machine import cores
 from fibseg.prediction.ensemble import sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
@@ -35,8 +36,8 @@ WINDOWS_SIDE = 512
 SMALL_SIDE = 256
 """Side of a part that prepares the trial."""
 
-FILTER_BYTES = 80
-"""Bytes of memory a pixel that the tree of a slice takes (16 megapixels: 1.3 GB)."""
+FILTER_SIDE = 2048
+"""Side of the largest part that is filtered: a pixel takes longer in a larger slice."""
 
 OBJECT_BYTES = 28
 """Bytes of memory a pixel that components, seeds and watersheds of a slice take."""
@@ -45,7 +46,7 @@ DISK_BLOCK = 4096
 """Bytes by which file systems hand out room."""
 
 MOST_WAITING = 4
-"""Slices with channels or scores that are in memory beside the one at work, at most."""
+"""Slices with channels or scores that are in memory beside the one at work, without a filter."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _channels(labeller: Labeller, grey: UInt8) -> tuple[UInt8, float]:
     """Give the channels (C, h, w) of the middle of a slice; seconds to filter the whole slice."""
     side = _trial_side(labeller, grey)
     crop = _middle(grey, side)
-    part = _middle(grey, min(side, TRIAL_SIDE))
+    part = _middle(grey, FILTER_SIDE)
     parts: list[UInt8] = []
     filtered: dict[tuple[int, ...], UInt8] = {}
     seconds = 0.0
@@ -189,12 +190,15 @@ def _memory(labeller: Labeller, shape: tuple[int, ...]) -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak = re.search(r"VmHWM:\s+(\d+) kB", status)
     memory = float(peak[1]) * 1024 if peak else 0.0
-    memory += MOST_WAITING * channels * pixels
+    threads = labeller.compute.filter_threads
+    has_filter = any(areas for _, areas, _ in sources)
+    waiting = threads + READER_THREADS + 1 if has_filter else MOST_WAITING
+    memory += waiting * channels * pixels
     if labeller.objects is not None:
         memory += OBJECT_BYTES * pixels
     if labeller.layers or labeller.windows.kind == "blend" or labeller.has_maps:
         # Scores of all classes of a slice, and their copy.
         memory += 8 * len(labeller.models[0].class_names) * pixels
-    if any(areas for _, areas, _ in sources):
-        memory += labeller.compute.filter_threads * FILTER_BYTES * pixels
+    if has_filter:
+        memory += threads * TREE_BYTES * pixels
     return memory

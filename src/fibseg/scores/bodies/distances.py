@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fibseg.arrays import Floats
-from fibseg.machine import compiled
+from fibseg.compiled import compiled
 from fibseg.scores.bodies.numbered import NumberedObjects
 from fibseg.scores.slabs import ReadClasses
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fibseg.arrays import Floats, Ints, Mask
-from fibseg.machine import compiled
+from fibseg.compiled import compiled
 
 _OFFSETS = np.array([(z, y, x) for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)])
 
