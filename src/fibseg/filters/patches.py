@@ -27,7 +27,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def ahead(
+def prefetched(
     items: Iterable[_Item], begin: Callable[[_Item], Callable[[], _Result]], count: int
 ) -> Iterator[_Result]:
     """Give the result of each item, in order, while threads are at up to `count` further ones.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fibseg.arrays import UInt8
-from fibseg.filters.patches import PatchFilter, ahead
+from fibseg.filters.patches import PatchFilter, prefetched
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute
 from fibseg.models.trained import TrainedModel
@@ -126,7 +126,6 @@ class WindowedNetwork:
         for chosen, windows in batches:
             # As `fibseg.data.module` does it, so that both see the same floats to the last bit.
             images = windows.to(self.compute.device).float().mul_(1 / 255)
-            # The mode ends before the yield: it would otherwise stay on in the caller.
             with torch.inference_mode():
                 scores = self.network(images)
             yield chosen, scores
@@ -159,7 +158,7 @@ def _filtered_ahead(
         filtered = window_filter.begin(windows[:, 0].numpy())
         return lambda: (chosen, torch.cat([torch.from_numpy(filtered()), windows[:, 1:]], 1))
 
-    return ahead(batches, begin, 1)
+    return prefetched(batches, begin, 1)
 
 
 def _used(window: Any, rows: Cut, columns: Cut) -> Any:

@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset
 
 from fibseg.data.patches.pixels import Batch, SlicePixels
 from fibseg.data.sampling import Patches
-from fibseg.filters.patches import PatchFilter, ahead
+from fibseg.filters.patches import PatchFilter, prefetched
 
 
 def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Iterator[Batch]:
@@ -26,7 +26,7 @@ def filtered_ahead(batches: Iterator[Batch], patch_filter: PatchFilter) -> Itera
         return finish
 
     # Two batches for each thread: more would hold memory, fewer would let threads wait.
-    return ahead(batches, begin, 2 * patch_filter.threads)
+    return prefetched(batches, begin, 2 * patch_filter.threads)
 
 
 @dataclass(eq=False)
