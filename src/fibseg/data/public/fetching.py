@@ -80,7 +80,7 @@ def fetch_set(name: str, record: PublicSet, parent: Path, console: Console) -> F
         # Before the check: a kill between two renames leaves half a set.
         clear_leftovers([fetched.folder, fetched.description])
         _require_both_or_none(fetched)
-        other = _make(name, record, fetched, downloads, console)
+        other = _make(name, record, fetched, downloads=downloads, console=console)
         remove(downloads)
     if other:
         print_warnings(
