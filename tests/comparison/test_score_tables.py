@@ -151,6 +151,7 @@ def test_a_class_that_nothing_holds_is_in_no_cost(tmp_path: Path) -> None:
     rows = {row[0]: row for row in cost_table(dataset_in(tmp_path)).rows}
     assert rows["eunet-off"][1:3] == ["-", "-"]
     assert rows["unet-off"][1:3] == ["-", "0.000"]
+    assert [row[3] for row in run_table(dataset_in(tmp_path)).rows] == ["-"] * 3
 
 
 def test_foreground_iou_is_that_of_scikit_learn(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def run_table(dataset: Dataset) -> Table:
         best = best_runs(runs)
         for run in runs:
             scores = [run.f1(split)[name] for split in SCORED_SPLITS for name in names]
-            cells = [f"{score:.3f}" for score in scores]
+            cells = ["-" if math.isnan(score) else f"{score:.3f}" for score in scores]
             failed = ", ".join(name for name in names if run in collapsed[name])
             rows.append([label, str(run.seed), *cells, "yes" if run in best else "", failed])
     score_columns = [f"{split} {name}" for split in SCORED_SPLITS for name in names]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,29 @@ class ChunkedArray:
     origin: VoxelSize | None = None
     doubts: tuple[str, ...] = ()
     shards: tuple[int, ...] | None = None
+
+    def part(self, box: Sequence[slice]) -> ChunkedArray:
+        """Cut a box (z, y, x) out, each side a slice from start to stop within the array.
+
+        Reading it reads no chunk that lies outside. Its origin is not known.
+        """
+        positions = {
+            axis: range(side.start, side.stop) for axis, side in zip("zyx", box, strict=True)
+        }
+
+        def read(index: tuple[Any, ...]) -> Pixels:
+            moved = []
+            for axis, place in zip(self.axes, index, strict=True):
+                # Axes of length 1 are read at 0.
+                chosen = positions[axis][place] if axis in positions else place
+                is_range = isinstance(chosen, range)
+                moved.append(slice(chosen.start, chosen.stop) if is_range else chosen)
+            return self.read(tuple(moved))
+
+        lengths = {axis: len(places) for axis, places in positions.items()}
+        sides = zip(self.axes, self.shape, strict=True)
+        shape = tuple(lengths.get(axis, length) for axis, length in sides)
+        return replace(self, shape=shape, read=read, origin=None)
 
 
 def stack_of_array(array: ChunkedArray) -> Stack:

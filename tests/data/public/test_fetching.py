@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import zipfile
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -23,7 +25,7 @@ from rich.console import Console
 from fibseg import files
 from fibseg.arrays import IGNORE, Pixels
 from fibseg.config.compose import load_description
-from fibseg.data.public import fetching
+from fibseg.data.public import crops, fetching
 from fibseg.data.public.fetching import FetchedSet, fetch_set
 from fibseg.data.public.sets import PUBLIC_SETS, PublicSet
 from fibseg.data.slices import load_slices
@@ -121,13 +123,15 @@ def write_mitoem_rat(folder: Path) -> None:
 
 
 def write_picture(
-    path: Path, levels: Sequence[tuple[Pixels, Sequence[float], Sequence[float]]]
+    path: Path,
+    levels: Sequence[tuple[Pixels, Sequence[float], Sequence[float]]],
+    **options: Any,
 ) -> None:
     """An OME-Zarr 0.4 picture of levels with voxel size and translation in nm, Zarr 2."""
     group = zarr.open_group(path, mode="w", zarr_format=2)
     datasets = []
     for level, (pixels, size, origin) in enumerate(levels):
-        group.create_array(f"s{level}", data=pixels, chunks=(4, 16, 16))
+        group.create_array(f"s{level}", data=pixels, chunks=(4, 16, 16), **options)
         steps = [
             {"type": "scale", "scale": list(size)},
             {"type": "translation", "translation": list(origin)},
@@ -137,7 +141,7 @@ def write_picture(
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
 
 
-def write_hela_crop(folder: Path) -> Pixels:
+def write_hela_crop(folder: Path, **options: Any) -> Pixels:
     """A crop at (2, 10, 20) voxels of a larger image; its finest level is finer than the image."""
     image = GENERATOR.integers(0, 256, (16, 64, 80), dtype=np.uint8)
     labels = MITOCHONDRIA.astype(np.uint8)
@@ -145,11 +149,12 @@ def write_hela_crop(folder: Path) -> Pixels:
     size = np.array([5.24, 4, 4])
     place = size * [2, 10, 20]
     finer = labels.repeat(2, 0).repeat(2, 1).repeat(2, 2)
-    write_picture(folder / "em" / "fibsem-uint8", [(image, size, [0, 0, 0])])
+    write_picture(folder / "em" / "fibsem-uint8", [(image, size, [0, 0, 0])], **options)
     write_picture(
         folder / "labels" / "groundtruth" / "crop1" / "mito",
         # Levels halve about their middle, so that a finer one begins a quarter of a voxel earlier.
         [(finer, size / 2, place - size / 4), (labels, size, place)],
+        **options,
     )
     return image[2:12, 10:42, 20:68]
 
@@ -271,6 +276,41 @@ def test_a_crop_lies_where_its_translation_says(server: FileServer, tmp_path: Pa
         for annotated in of_split:
             np.testing.assert_array_equal(annotated.grey_values, expected[annotated.z])
             np.testing.assert_array_equal(annotated.labels, labels[annotated.z])
+
+
+@pytest.mark.parametrize("place", ["em", "labels"])
+def test_a_chunk_that_lies_about_its_size_is_not_decoded(
+    server: FileServer, tmp_path: Path, place: str
+) -> None:
+    """The decoder of Blosc would read what lies behind it in memory, into the image."""
+    write_hela_crop(server.folder, compressors=numcodecs.Blosc())
+
+    for path in (server.folder / place).rglob("[0-9]*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FibsegError, match=r"a chunk has \d+ bytes and says \d+") as caught:
+        fetch("hela_crop", server, tmp_path / "to")
+    assert "\n" not in str(caught.value)
+    assert left_in(tmp_path / "to") == {"data", "hela_crop.downloads"}
+
+
+def test_of_the_image_of_a_crop_only_the_chunks_around_it_are_read(
+    server: FileServer, tmp_path: Path
+) -> None:
+    write_hela_crop(server.folder)
+    fetch("hela_crop", server, tmp_path)
+    chunks = {path for path, _ in server.requests if re.search(r"/em/.*/s0/\d", path)}
+    # Slices 2 to 11, rows 10 to 41 and columns 20 to 67, in chunks of 4 x 16 x 16.
+    assert len(chunks) == 3 * 3 * 4
+
+
+def test_a_crop_that_is_too_large_for_one_is_refused(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_hela_crop(server.folder)
+    monkeypatch.setattr(crops, "_MOST_VOXELS", MITOCHONDRIA.size - 1)
+    with pytest.raises(FibsegError, match=r"\(10, 32, 48\) voxels are more than a crop has"):
+        fetch("hela_crop", server, tmp_path)
 
 
 def test_a_crop_without_the_voxels_of_the_image_is_one_sentence(
