@@ -94,15 +94,17 @@ def open_zarr(path: str, box: Sequence[slice] | None = None) -> Stack:
     return stack_of_array(array if box is None else array.part(box))
 
 
-def open_channels(path: str | Path) -> list[Stack]:
+def open_channels(path: str | Path, readers: int = 1) -> list[Stack]:
     """Open each channel of a picture as a stack; one without an axis c is a channel itself.
+
+    `readers`: stacks that are read side by side, and share the memory for slices.
 
     Raises:
         FibsegError: as `open_zarr`.
     """
     array = _array(str(path))
     if "c" not in array.axes:
-        return [stack_of_array(array)]
+        return [stack_of_array(array, readers)]
     place = array.axes.index("c")
 
     def channel(number: int) -> ChunkedArray:
@@ -112,7 +114,7 @@ def open_channels(path: str | Path) -> list[Stack]:
         shape = (*array.shape[:place], 1, *array.shape[place + 1 :])
         return replace(array, name=f"{array.name}, channel {number}", shape=shape, read=read)
 
-    return [stack_of_array(channel(number)) for number in range(array.shape[place])]
+    return [stack_of_array(channel(number), readers) for number in range(array.shape[place])]
 
 
 def _array(path: str) -> ChunkedArray:
