@@ -1,6 +1,8 @@
 """Turn a report of `pip install --dry-run` into lines for `pip install --require-hashes`.
 
 python .ci/lock.py REPORT > requirements.lock
+
+With a lock instead of a report it ends with 1, and says why, where the lock is of another Python.
 """
 
 from __future__ import annotations
@@ -25,8 +27,25 @@ def lock_lines(report: dict) -> list[str]:
     return sorted(lines)
 
 
-if __name__ == "__main__":
+def head() -> str:
+    """The first line of a lock of this Python."""
     version = ".".join(platform.python_version_tuple()[:2])
-    print(f"# Files that CI installs on CPython {version}, {sys.platform}, {platform.machine()}.")
+    return f"# Files that CI installs on CPython {version}, {sys.platform}, {platform.machine()}."
+
+
+def other_python(name: str, text: str) -> str | None:
+    """Why this Python cannot install a lock of this text; None where it can."""
+    first = text.partition("\n")[0]
+    if first == head():
+        return None
+    theirs, ours = (line.removeprefix("# Files that CI installs on ") for line in (first, head()))
+    return f"{name} is of {theirs.rstrip('.')}, but this is {ours}"
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    if path.suffix == ".lock":
+        sys.exit(other_python(path.name, path.read_text()))
+    print(head())
     print("# Made by `make lock`, for `make LOCKED=1`.")
-    print("\n".join(lock_lines(json.loads(Path(sys.argv[1]).read_text()))))
+    print("\n".join(lock_lines(json.loads(path.read_text()))))

@@ -58,7 +58,7 @@ def test_a_fetched_set_is_checked_and_trained_by_its_name(
         result = commands.run("fibseg", "fetch", "lucchi", "--to", public)
     assert result.returncode == 0, result.stderr
     assert f"fibseg train --config-dir={public} data=lucchi" in result.stdout
-    result = commands.run("fibseg", "check", public / "data" / "lucchi.yaml")
+    result = commands.run("fibseg", "check", public / "data" / "lucchi.yaml", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     recipe = [f"--config-dir={public}", "data=lucchi", *commands.recipe[3:]]
     result = commands.run("train.py", *recipe)

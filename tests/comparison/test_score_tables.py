@@ -136,6 +136,24 @@ def test_costs_stand_beside_the_scores(tmp_path: Path) -> None:
     assert table.rows[1][3:] == ["240", "various", "1,234,567", "2.50", "2"]
 
 
+def test_a_class_that_nothing_holds_is_in_no_cost(tmp_path: Path) -> None:
+    """Test slices of background alone; one run of three labels some of it."""
+    for name, seed, wrong in (("unet-off", 0, 5), ("unet-off", 1, 0), ("eunet-off", 0, 0)):
+        path = make_run(tmp_path, name, seed, [0.5], [0.6])
+        lines = (path / "components.csv").read_text().splitlines()
+        kept = [line for line in lines if not line.startswith("test,")]
+        kept += [f"test,0,0,er,prediction,{wrong},0,0,0,1"] * bool(wrong)
+        (path / "components.csv").write_text("\n".join(kept) + "\n")
+        content = json.loads((path / "scores.json").read_text())
+        for entry in content["splits"]["test"]:
+            entry["confusion"] = [[100 - wrong, wrong], [0, 0]]
+        (path / "scores.json").write_text(json.dumps(content))
+    rows = {row[0]: row for row in cost_table(dataset_in(tmp_path)).rows}
+    assert rows["eunet-off"][1:3] == ["-", "-"]
+    assert rows["unet-off"][1:3] == ["-", "0.000"]
+    assert [row[3] for row in run_table(dataset_in(tmp_path)).rows] == ["-"] * 3
+
+
 def test_foreground_iou_is_that_of_scikit_learn(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 3, 500)

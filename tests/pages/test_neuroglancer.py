@@ -250,6 +250,30 @@ def test_metadata_of_other_programs(tmp_path: Path) -> None:
         open_picture(tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize(
+    ("scale", "unit", "metres"),
+    [
+        (7, "nanometer", 7e-9),
+        (5e-9, "nanometer", 5e-18),
+        (8e-05, "nanometer", 8e-14),
+        (0.1, "micrometer", 1e-7),
+        (1e8, "meter", 1e8),
+        (1e200, "meter", 1e200),
+    ],
+)
+def test_voxel_sizes_of_any_length(tmp_path: Path, scale: float, unit: str, metres: float) -> None:
+    """Lengths that Python prints with an exponent, too."""
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    group.create_array("s0", data=pixels())
+    axes = [{"name": axis, "type": "space", "unit": unit} for axis in "zyx"]
+    steps = [{"type": "scale", "scale": [scale] * 3}]
+    datasets = [{"path": "s0", "coordinateTransformations": steps}]
+    multiscale = {"axes": axes, "datasets": datasets}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
+    state = viewer_state([open_picture(tmp_path / "a.zarr")], ["http://a/0/"])
+    assert state["dimensions"] == {axis: [metres, "m"] for axis in "xyz"}
+
+
 def test_what_is_no_picture_is_refused(tmp_path: Path, folder: Path) -> None:
     zarr.create_array(tmp_path / "plain.zarr", data=pixels())
     for path in (tmp_path, tmp_path / "plain.zarr", folder / "labels.zarr" / "0"):

@@ -20,10 +20,11 @@ from rich.console import Console
 from fibseg.errors import FibsegError
 from fibseg.prediction.job import finished_digests, unchanged_slices
 from fibseg.prediction.labeller import Labeller
-from fibseg.prediction.output.outputs import KeptSlice, Output
+from fibseg.prediction.output.outputs import KeptSlice, Output, open_layers
 from fibseg.prediction.output.session import StackSession
 from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.whole_cell import label_and_keep
+from fibseg.stack import chunked as chunked_module
 from fibseg.stack import open_channels, open_stack
 from tests.support.forked import start_function
 from tests.support.labelling import files_of, label_into, labeller, random_image, stack_of
@@ -85,6 +86,18 @@ def test_layers_are_channels_of_one_picture(whole: Path) -> None:
     assert len(np.unique(chosen)) > 1
     # Where a class is chosen, no other is more probable.
     assert (pages[0] >= pages[1])[chosen == 1].all() and (pages[1] >= pages[0])[chosen == 2].all()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_layers_that_are_read_side_by_side_share_the_memory(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    most = 96 * SHAPE[1] * SHAPE[2]
+    monkeypatch.setattr(chunked_module, "_LAYER_BYTES", most)
+    layers = open_layers(staged_shards(whole).outputs * count)
+    assert len(layers) == 3 * count
+    kept = sum(layer.layer * SHAPE[1] * SHAPE[2] for layer in layers)
+    assert most / 2 < kept <= most
 
 
 @pytest.mark.parametrize("count", [2, 4])

@@ -172,6 +172,43 @@ def test_slices_of_a_slab_can_be_written_again(tmp_path: Path) -> None:
     assert slices.has(5)
 
 
+@pytest.mark.parametrize("channels", [(), ("a", "b")])
+def test_a_slab_is_unpacked_shard_by_shard(
+    tmp_path: Path, monkeypatch: Any, channels: tuple[str, ...]
+) -> None:
+    """Each chunk is read once, though not even two slices fit into memory."""
+    monkeypatch.setattr(chunked_module, "_LAYER_BYTES", 1)
+    data = labels_of((34, *(len(channels),) * bool(channels), 200, 1100))
+    header = StackHeader((34, 200, 1100), "uint8", (7, 5, 5), None, channels, ome_zarr="0.5")
+    path = tmp_path / "labels.zarr"
+    create_store(path, header, "labels")
+    slices = store_slices(path, header)
+    for z in range(34):
+        slices.write(z, data[z])
+    kept = {
+        place.relative_to(path): place.read_bytes()
+        for place in path.glob(".slices/**/*")
+        if place.is_file()
+    }
+    slices.pack(0)
+    content = sum(file.stat().st_size for file in path.glob("[0-9]/c/**/*") if file.is_file())
+    got = [0]
+    get = LocalStore.get
+
+    async def counted(self: LocalStore, key: str, *arguments: Any, **options: Any) -> Any:
+        value = await get(self, key, *arguments, **options)
+        got[0] += len(value) if value is not None and "c/" in key else 0
+        return value
+
+    monkeypatch.setattr(LocalStore, "get", counted)
+    slices.unpack(0)
+    assert 0 < got[0] <= content
+    again = {place: (path / place).read_bytes() for place in kept}
+    assert again == kept
+    for z in range(34):
+        np.testing.assert_array_equal(slices.read(z), data[z])
+
+
 @pytest.mark.parametrize("survived", range(4))
 def test_a_slab_that_is_half_packed_has_its_slices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +16,10 @@ class FileServer(ThreadingHTTPServer):
     """Serves a folder.
 
     `break_after`: bytes of a body after which the next connection is closed. `with_version`:
-    whether answers have an ETag. `requests` lists path and range of each request.
+    whether answers have an ETag. `with_if_range`: whether If-Range is heeded. `headers`: that
+    answers have in place of their own; None leaves one out. `moved_to`: address to which each
+    request is sent on. `requests` lists path and range of each
+    request.
     """
 
     daemon_threads = True
@@ -26,6 +29,9 @@ class FileServer(ThreadingHTTPServer):
         self.folder = folder
         self.break_after: int | None = None
         self.with_version = True
+        self.with_if_range = True
+        self.moved_to = ""
+        self.headers: dict[str, str | None] = {}
         self.requests: list[tuple[str, str]] = []
 
     @property
@@ -39,6 +45,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         span = self.headers.get("Range", "")
         self.server.requests.append((self.path, span))
+        if self.server.moved_to:
+            self.send_response(302)
+            self.send_header("Location", self.server.moved_to)
+            self.end_headers()
+            return
         path = self.server.folder / unquote(self.path).lstrip("/")
         if not path.is_file():
             self.send_error(404)
@@ -46,24 +57,30 @@ class _Handler(BaseHTTPRequestHandler):
         content = path.read_bytes()
         version = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
         first = 0
-        if span and self.headers.get("If-Range", version) == version:
+        same = not self.server.with_if_range or self.headers.get("If-Range", version) == version
+        if span and same:
             first = int(span.removeprefix("bytes=").split("-")[0])
         if first and first >= len(content):
             self.send_error(416)
             return
         self.send_response(206 if first else 200)
+        headers: dict[str, str | None] = {"Content-Length": str(len(content) - first)}
         if first:
-            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
         if self.server.with_version:
-            self.send_header("ETag", version)
-        self.send_header("Content-Length", str(len(content) - first))
+            headers["ETag"] = version
+        for name, value in (headers | self.server.headers).items():
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
         body = content[first:]
         if self.server.break_after is not None:
             body = body[: self.server.break_after]
             self.server.break_after = None
             self.close_connection = True
-        self.wfile.write(body)
+        # Who asked may have read enough.
+        with suppress(ConnectionError):
+            self.wfile.write(body)
 
     do_HEAD = do_GET
 

@@ -23,6 +23,7 @@ from fibseg.models.trained import load_model
 from fibseg.runs.components import COMPONENT_COLUMNS
 from fibseg.scores.slices import score_slices
 from fibseg.stack import read_pages
+from fibseg.training.run import forget_peak, peak_gib
 from tests.support import Commands, describe
 from tests.support.models import content_of, save_content
 from tests.support.trainings import FILES_OF_A_RUN, best_weights, history
@@ -198,3 +199,14 @@ def test_the_papers_encoder() -> None:
     model = paper_config("eunet").model
     assert model.encoder == "efficientnet_b4"
     assert model.drop_path == 0.2
+
+
+def test_the_peak_of_a_gpu_begins_anew_with_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    peak = [3 * 2**30]
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: peak[0])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: peak.__setitem__(0, 2**29))
+    forget_peak("cpu")
+    assert peak_gib("cuda") == 3
+    forget_peak("cuda")
+    assert peak_gib("cuda") == 0.5

@@ -169,15 +169,16 @@ def cost_table(dataset: Dataset) -> Table:
     """What each configuration took, beside what it scored: time, device, size, memory."""
     rows = []
     for label, runs in dataset.configurations.items():
-        # NaN is the F1 of a class that no test slice holds.
+        # NaN is the score of classes that neither the test slices nor the labels hold.
         f1 = [score for run in runs for score in run.f1("test").values() if not math.isnan(score)]
+        ious = [iou for run in runs if not math.isnan(iou := run.mean_iou("test"))]
         seconds = [run.seconds for run in runs if run.seconds is not None]
         peaks = [run.facts["peak_gib"] for run in runs if run.facts.get("peak_gib")]
         rows.append(
             [
                 label,
                 f"{np.mean(f1):.3f}" if f1 else "-",
-                f"{np.mean([run.mean_iou('test') for run in runs]):.3f}",
+                f"{np.mean(ious):.3f}" if ious else "-",
                 f"{np.mean(seconds):.0f}" if seconds else "",
                 _only([run.facts.get("device_name") or run.facts.get("device") for run in runs]),
                 _only([f"{run.facts.get('parameters') or 0:,}".lstrip("0") for run in runs]),
@@ -195,9 +196,9 @@ def cost_table(dataset: Dataset) -> Table:
         rows=rows,
         notes=[
             "F1, foreground IoU: means over the classes without the background, and over runs; F1 "
-            "by slice, IoU of the pixels of all test slices together",
-            "seconds: of training and scoring, mean over runs; peak: largest memory of a run, of "
-            "the GPU where it was trained there; empty: not known",
+            "by slice, IoU of the pixels of all test slices together; -: of no class",
+            "seconds: of training and scoring, mean over runs; peak: largest memory of the process "
+            "with what it trained before, or of the run on its GPU; empty: not known",
         ],
     )
 
@@ -217,7 +218,7 @@ def run_table(dataset: Dataset) -> Table:
         best = best_runs(runs)
         for run in runs:
             scores = [run.f1(split)[name] for split in SCORED_SPLITS for name in names]
-            cells = [f"{score:.3f}" for score in scores]
+            cells = ["-" if math.isnan(score) else f"{score:.3f}" for score in scores]
             failed = ", ".join(name for name in names if run in collapsed[name])
             rows.append([label, str(run.seed), *cells, "yes" if run in best else "", failed])
     score_columns = [f"{split} {name}" for split in SCORED_SPLITS for name in names]

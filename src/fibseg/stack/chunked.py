@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,9 +52,34 @@ class ChunkedArray:
     doubts: tuple[str, ...] = ()
     shards: tuple[int, ...] | None = None
 
+    def part(self, box: Sequence[slice]) -> ChunkedArray:
+        """Cut a box (z, y, x) out, each side a slice from start to stop within the array.
 
-def stack_of_array(array: ChunkedArray) -> Stack:
+        Reading it reads no chunk that lies outside. Its origin is not known.
+        """
+        positions = {
+            axis: range(side.start, side.stop) for axis, side in zip("zyx", box, strict=True)
+        }
+
+        def read(index: tuple[Any, ...]) -> Pixels:
+            moved = []
+            for axis, place in zip(self.axes, index, strict=True):
+                # Axes of length 1 are read at 0.
+                chosen = positions[axis][place] if axis in positions else place
+                is_range = isinstance(chosen, range)
+                moved.append(slice(chosen.start, chosen.stop) if is_range else chosen)
+            return self.read(tuple(moved))
+
+        lengths = {axis: len(places) for axis, places in positions.items()}
+        sides = zip(self.axes, self.shape, strict=True)
+        shape = tuple(lengths.get(axis, length) for axis, length in sides)
+        return replace(self, shape=shape, read=read, origin=None)
+
+
+def stack_of_array(array: ChunkedArray, readers: int = 1) -> Stack:
     """Read a chunked array as a stack: y and x in any order, z where there is one.
+
+    `readers`: stacks that are read side by side, and share the memory for slices.
 
     Raises:
         FibsegError: an axis is missing, or an axis other than z, y and x is longer than 1.
@@ -77,7 +102,15 @@ def stack_of_array(array: ChunkedArray) -> Stack:
         return layer.transpose(order).reshape(-1, *shape[1:])
 
     depths = (sides[array.axes.index("z")] for sides in (array.chunks, array.shards) if sides)
-    layers = ChunkLayers(read_layer, shape, array.dtype, *(depths if "z" in array.axes else ()))
+    chunk_depth, shard_depth = (*depths, 1, 1)[:2] if "z" in array.axes else (1, 1)
+    layers = ChunkLayers(
+        read_layer,
+        shape,
+        array.dtype,
+        chunk_depth=chunk_depth,
+        shard_depth=shard_depth,
+        readers=readers,
+    )
     return Stack(
         name=array.name,
         shape=shape,
@@ -154,6 +187,7 @@ class ChunkLayers:
         dtype: np.dtype[Any],
         chunk_depth: int = 1,
         shard_depth: int = 1,
+        readers: int = 1,
     ):
         """Read nothing yet.
 
@@ -163,11 +197,12 @@ class ChunkLayers:
             dtype: of a pixel.
             chunk_depth: slices that are decoded together.
             shard_depth: slices that lie in one file.
+            readers: as in `stack_of_array`.
         """
         slice_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
         self._read_layer = read_layer
         self._depth = shape[0]
-        self.step = _layer_depth(_LAYER_BYTES // slice_bytes, chunk_depth, shard_depth)
+        self.step = _layer_depth(_LAYER_BYTES // readers // slice_bytes, chunk_depth, shard_depth)
         self._start = -1
         self._layer: Pixels = np.empty(0)
         # Slices are read by several threads, which must not replace the layer of one another.

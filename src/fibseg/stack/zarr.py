@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -79,27 +80,31 @@ def picture_attributes(path: str | Path) -> dict[str, Any]:
     )
 
 
-def open_zarr(path: str) -> Stack:
+def open_zarr(path: str, box: Sequence[slice] | None = None) -> Stack:
     """Open an array of (z, y, x) or (y, x), or an OME-Zarr picture at its largest resolution.
 
-    Further axes, such as channels and times, must have length 1.
+    Further axes, such as channels and times, must have length 1. Of a `box` (z, y, x) within it,
+    each side a slice from start to stop, no chunk is read that lies outside.
 
     Raises:
         FibsegError: nothing is there, a group holds several arrays, the axes are others, a link
             leaves the store, or the store is damaged.
     """
-    return stack_of_array(_array(path))
+    array = _array(path)
+    return stack_of_array(array if box is None else array.part(box))
 
 
-def open_channels(path: str | Path) -> list[Stack]:
+def open_channels(path: str | Path, readers: int = 1) -> list[Stack]:
     """Open each channel of a picture as a stack; one without an axis c is a channel itself.
+
+    `readers`: stacks that are read side by side, and share the memory for slices.
 
     Raises:
         FibsegError: as `open_zarr`.
     """
     array = _array(str(path))
     if "c" not in array.axes:
-        return [stack_of_array(array)]
+        return [stack_of_array(array, readers)]
     place = array.axes.index("c")
 
     def channel(number: int) -> ChunkedArray:
@@ -109,7 +114,7 @@ def open_channels(path: str | Path) -> list[Stack]:
         shape = (*array.shape[:place], 1, *array.shape[place + 1 :])
         return replace(array, name=f"{array.name}, channel {number}", shape=shape, read=read)
 
-    return [stack_of_array(channel(number)) for number in range(array.shape[place])]
+    return [stack_of_array(channel(number), readers) for number in range(array.shape[place])]
 
 
 def _array(path: str) -> ChunkedArray:

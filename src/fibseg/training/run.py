@@ -139,6 +139,7 @@ def train(run: OpenedRun) -> None:
     """
     # Of the run and not of the configuration: with another number of threads the weights differ.
     set_threads(run.provenance["threads"])
+    forget_peak(run.provenance["device"])
     config = run.config
     names = class_names(config.data)
     tracking = make_tracking(run)
@@ -185,8 +186,18 @@ def train(run: OpenedRun) -> None:
         draw_pictures(scene, run.console)
 
 
+def forget_peak(device: str) -> None:
+    """Begin anew with the largest memory on a GPU; that of a process cannot be set back."""
+    if device != "cpu":
+        import torch
+
+        # Before the first use of the GPU there is nothing to reset, which is an error.
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_gib(device: str) -> float:
-    """Largest memory of this process so far in GiB: of the GPU's where `device` is one."""
+    """Largest memory of this process so far in GiB; on a GPU, since `forget_peak`."""
     if device != "cpu":
         import torch
 

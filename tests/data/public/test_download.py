@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import socket
+from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +68,91 @@ def test_a_file_that_changed_since_the_break_is_taken_from_its_start(
     changed = CONTENT[::-1]
     (server.folder / "a.bin").write_bytes(changed)
     assert fetch(server, tmp_path) == hashlib.sha256(changed).hexdigest()
+
+
+def test_a_note_is_of_the_bytes_beside_it(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.break_after = 1_000_000
+    with pytest.raises(FibsegError, match="broke"):
+        fetch(server, tmp_path)
+    changed = CONTENT[::-1]
+    (server.folder / "a.bin").write_bytes(changed)
+    with monkeypatch.context() as full:
+        usage = namedtuple("usage", "free")(0)
+        full.setattr(shutil, "disk_usage", lambda _: usage)
+        # Between the answer and its first byte.
+        with pytest.raises(FibsegError, match="make room"):
+            fetch(server, tmp_path)
+    assert fetch(server, tmp_path) == hashlib.sha256(changed).hexdigest()
+
+
+def test_the_rest_of_another_version_is_not_taken(server: FileServer, tmp_path: Path) -> None:
+    server.break_after = 1_000_000
+    with pytest.raises(FibsegError, match="broke"):
+        fetch(server, tmp_path)
+    changed = CONTENT[::-1]
+    (server.folder / "a.bin").write_bytes(changed)
+    server.with_if_range = False
+    assert fetch(server, tmp_path) == hashlib.sha256(changed).hexdigest()
+    assert server.requests[1:] == [("/a.bin", "bytes=1000000-"), ("/a.bin", "")]
+
+
+@pytest.mark.parametrize(
+    "value", [None, "bytes abc-2999999/3000000", "bytes", "bytes 7", "bytes 7-9/2" + "9" * 5000]
+)
+def test_a_part_without_its_place_is_one_sentence(
+    server: FileServer, tmp_path: Path, value: str | None
+) -> None:
+    server.break_after = 1_000_000
+    with pytest.raises(FibsegError, match="broke"):
+        fetch(server, tmp_path)
+    server.headers["Content-Range"] = value
+    with pytest.raises(FibsegError, match="answers 206 with Content-Range") as caught:
+        fetch(server, tmp_path)
+    assert "\n" not in str(caught.value)
+    server.headers.clear()
+    assert fetch(server, tmp_path) == DIGEST
+
+
+@pytest.mark.parametrize("value", ["abc", "-5", "9" * 5000])
+def test_a_length_that_is_no_number_is_one_sentence(
+    server: FileServer, tmp_path: Path, value: str
+) -> None:
+    server.headers["Content-Length"] = value
+    with pytest.raises(FibsegError, match="answers 200 with Content-Length"):
+        fetch(server, tmp_path)
+
+
+def test_a_body_without_a_length_is_taken_to_its_end(server: FileServer, tmp_path: Path) -> None:
+    server.headers["Content-Length"] = None
+    assert fetch(server, tmp_path) == DIGEST
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": None}])
+def test_a_body_larger_than_any_of_its_record_is_not_kept(
+    server: FileServer, tmp_path: Path, headers: dict[str, str | None]
+) -> None:
+    server.headers = headers
+    file = PublicFile(f"{server.url}/a.bin", "a.bin", largest=2_000_000)
+    with pytest.raises(FibsegError, match=r"larger than the 0.002 GB that a.bin may have"):
+        download(file, tmp_path / "to", lambda *_: None)
+    assert not list((tmp_path / "to").iterdir())
+
+
+def test_a_redirection_to_a_file_of_this_machine_is_one_sentence(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.moved_to = "file:///etc/passwd"
+    with pytest.raises(FibsegError, match="the server answers 302") as caught:
+        fetch(server, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://[bad/a.bin", "http://a b/a.bin"])
+def test_an_address_that_cannot_be_one_is_one_sentence(tmp_path: Path, address: str) -> None:
+    with pytest.raises(FibsegError, match="cannot be reached"):
+        download(PublicFile(address, "a.bin"), tmp_path, lambda *_: None)
 
 
 def test_without_a_version_and_a_checksum_nothing_is_resumed(

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
+import re
+import shutil
+import signal
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -15,9 +22,10 @@ import zarr
 from PIL import Image
 from rich.console import Console
 
+from fibseg import files
 from fibseg.arrays import IGNORE, Pixels
 from fibseg.config.compose import load_description
-from fibseg.data.public import fetching
+from fibseg.data.public import crops, fetching
 from fibseg.data.public.fetching import FetchedSet, fetch_set
 from fibseg.data.public.sets import PUBLIC_SETS, PublicSet
 from fibseg.data.slices import load_slices
@@ -115,13 +123,15 @@ def write_mitoem_rat(folder: Path) -> None:
 
 
 def write_picture(
-    path: Path, levels: Sequence[tuple[Pixels, Sequence[float], Sequence[float]]]
+    path: Path,
+    levels: Sequence[tuple[Pixels, Sequence[float], Sequence[float]]],
+    **options: Any,
 ) -> None:
     """An OME-Zarr 0.4 picture of levels with voxel size and translation in nm, Zarr 2."""
     group = zarr.open_group(path, mode="w", zarr_format=2)
     datasets = []
     for level, (pixels, size, origin) in enumerate(levels):
-        group.create_array(f"s{level}", data=pixels, chunks=(4, 16, 16))
+        group.create_array(f"s{level}", data=pixels, chunks=(4, 16, 16), **options)
         steps = [
             {"type": "scale", "scale": list(size)},
             {"type": "translation", "translation": list(origin)},
@@ -131,7 +141,7 @@ def write_picture(
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
 
 
-def write_hela_crop(folder: Path) -> Pixels:
+def write_hela_crop(folder: Path, **options: Any) -> Pixels:
     """A crop at (2, 10, 20) voxels of a larger image; its finest level is finer than the image."""
     image = GENERATOR.integers(0, 256, (16, 64, 80), dtype=np.uint8)
     labels = MITOCHONDRIA.astype(np.uint8)
@@ -139,11 +149,12 @@ def write_hela_crop(folder: Path) -> Pixels:
     size = np.array([5.24, 4, 4])
     place = size * [2, 10, 20]
     finer = labels.repeat(2, 0).repeat(2, 1).repeat(2, 2)
-    write_picture(folder / "em" / "fibsem-uint8", [(image, size, [0, 0, 0])])
+    write_picture(folder / "em" / "fibsem-uint8", [(image, size, [0, 0, 0])], **options)
     write_picture(
         folder / "labels" / "groundtruth" / "crop1" / "mito",
         # Levels halve about their middle, so that a finer one begins a quarter of a voxel earlier.
         [(finer, size / 2, place - size / 4), (labels, size, place)],
+        **options,
     )
     return image[2:12, 10:42, 20:68]
 
@@ -182,18 +193,18 @@ def server(tmp_path: Path) -> Iterator[FileServer]:
         yield server
 
 
-def local(name: str, server: FileServer) -> PublicSet:
+def local(name: str, url: str) -> PublicSet:
     """The record of a set at a local server, without checksums: these are other pixels."""
     record = PUBLIC_SETS[name]
     files = [
-        replace(file, url=f"{server.url}/{file.url.rpartition('/')[2]}", sha256=None)
+        replace(file, url=f"{url}/{file.url.rpartition('/')[2]}", sha256=None)
         for file in record.files
     ]
     crops = [
         replace(
             crop,
-            image=f"{server.url}/{crop.image.partition('/recon-1/')[2]}",
-            labels=f"{server.url}/{crop.labels.partition('/recon-1/')[2]}",
+            image=f"{url}/{crop.image.partition('/recon-1/')[2]}",
+            labels=f"{url}/{crop.labels.partition('/recon-1/')[2]}",
         )
         for crop in record.crops
     ]
@@ -203,7 +214,13 @@ def local(name: str, server: FileServer) -> PublicSet:
 def fetch(name: str, server: FileServer, folder: Path) -> tuple[FetchedSet, str]:
     text = io.StringIO()
     console = Console(file=text, width=1000)
-    return fetch_set(name, local(name, server), folder, console), text.getvalue()
+    return fetch_set(name, local(name, server.url), folder, console), text.getvalue()
+
+
+def left_in(folder: Path) -> set[str]:
+    """Names in a folder, and in the one of its descriptions."""
+    paths = (*folder.iterdir(), *folder.glob("data/*"))
+    return {str(path.relative_to(folder)) for path in paths}
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -261,6 +278,41 @@ def test_a_crop_lies_where_its_translation_says(server: FileServer, tmp_path: Pa
             np.testing.assert_array_equal(annotated.labels, labels[annotated.z])
 
 
+@pytest.mark.parametrize("place", ["em", "labels"])
+def test_a_chunk_that_lies_about_its_size_is_not_decoded(
+    server: FileServer, tmp_path: Path, place: str
+) -> None:
+    """The decoder of Blosc would read what lies behind it in memory, into the image."""
+    write_hela_crop(server.folder, compressors=numcodecs.Blosc())
+
+    for path in (server.folder / place).rglob("[0-9]*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FibsegError, match=r"a chunk has \d+ bytes and says \d+") as caught:
+        fetch("hela_crop", server, tmp_path / "to")
+    assert "\n" not in str(caught.value)
+    assert left_in(tmp_path / "to") == {"data", "hela_crop.downloads"}
+
+
+def test_of_the_image_of_a_crop_only_the_chunks_around_it_are_read(
+    server: FileServer, tmp_path: Path
+) -> None:
+    write_hela_crop(server.folder)
+    fetch("hela_crop", server, tmp_path)
+    chunks = {path for path, _ in server.requests if re.search(r"/em/.*/s0/\d", path)}
+    # Slices 2 to 11, rows 10 to 41 and columns 20 to 67, in chunks of 4 x 16 x 16.
+    assert len(chunks) == 3 * 3 * 4
+
+
+def test_a_crop_that_is_too_large_for_one_is_refused(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_hela_crop(server.folder)
+    monkeypatch.setattr(crops, "_MOST_VOXELS", MITOCHONDRIA.size - 1)
+    with pytest.raises(FibsegError, match=r"\(10, 32, 48\) voxels are more than a crop has"):
+        fetch("hela_crop", server, tmp_path)
+
+
 def test_a_crop_without_the_voxels_of_the_image_is_one_sentence(
     server: FileServer, tmp_path: Path
 ) -> None:
@@ -301,7 +353,7 @@ def test_a_record_that_lacks_a_slice_leaves_nothing_but_its_download(
     write_zip(server.folder / "lucchi_pp.zip", files)
     with pytest.raises(FibsegError, match=r"9 (images|labels) .*the record is not what it was"):
         fetch("lucchi_pp", server, tmp_path / "to")
-    assert [path.name for path in (tmp_path / "to").iterdir()] == ["lucchi_pp.downloads"]
+    assert left_in(tmp_path / "to") == {"data", "lucchi_pp.downloads"}
 
 
 def test_a_folder_of_the_same_name_is_not_touched(server: FileServer, tmp_path: Path) -> None:
@@ -313,12 +365,105 @@ def test_a_folder_of_the_same_name_is_not_touched(server: FileServer, tmp_path: 
     assert (tmp_path / "lucchi" / "mine.txt").read_text() == "mine"
 
 
+def test_an_error_after_the_downloads_loses_none_of_them(
+    server: FileServer, tmp_path: Path
+) -> None:
+    write_lucchi(server.folder)
+    tifffile.imwrite(server.folder / "testing_groundtruth.tif", MITOCHONDRIA[:5] * np.uint8(255))
+    by_hand = tmp_path / "to" / "lucchi.downloads" / "training.tif"
+    by_hand.parent.mkdir(parents=True)
+    tifffile.imwrite(by_hand, IMAGES)
+    with pytest.raises(FibsegError, match="the record is not what it was"):
+        fetch("lucchi", server, tmp_path / "to")
+    assert left_in(tmp_path / "to") == {"data", "lucchi.downloads"}
+    assert len(list(by_hand.parent.glob("*.tif"))) == 4
+    (by_hand.parent / "testing_groundtruth.tif").unlink()
+    tifffile.imwrite(server.folder / "testing_groundtruth.tif", MITOCHONDRIA * np.uint8(255))
+    asked = len(server.requests)
+    fetched, _ = fetch("lucchi", server, tmp_path / "to")
+    assert len(server.requests) == asked + 1
+    np.testing.assert_array_equal(tifffile.imread(fetched.folder / "train" / "image.tif"), IMAGES)
+    assert not by_hand.parent.exists()
+
+
+def fetch_until(killed_in: str, url: str, folder: Path) -> None:
+    """Fetch lucchi in a process of its own, and be killed in the second call of a function."""
+    module = files if killed_in == "take_place" else fetching
+    function = getattr(module, killed_in)
+    calls = iter(range(2))
+
+    def call(*arguments: object) -> object:
+        if next(calls) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments)
+
+    setattr(module, killed_in, call)
+    fetch_set("lucchi", local("lucchi", url), folder, Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("killed_in", ["prepare_volume", "take_place"])
+def test_a_kill_after_the_downloads_loses_none_of_them(
+    server: FileServer, tmp_path: Path, killed_in: str
+) -> None:
+    write_lucchi(server.folder)
+    process = multiprocessing.get_context("spawn").Process(
+        target=fetch_until, args=(killed_in, server.url, tmp_path / "to")
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert list((tmp_path / "to").glob(".lucchi.*.partial")) or killed_in == "take_place"
+    asked = len(server.requests)
+    fetched, _ = fetch("lucchi", server, tmp_path / "to")
+    assert len(server.requests) == asked == 4
+    assert left_in(tmp_path / "to") == {"data", "data/lucchi.yaml", "lucchi"}
+    np.testing.assert_array_equal(tifffile.imread(fetched.folder / "train" / "image.tif"), IMAGES)
+
+
+def test_two_commands_do_not_fetch_one_set_at_once(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lucchi(server.folder)
+    download = fetching.download
+
+    def meanwhile(*arguments: Any) -> str:
+        with pytest.raises(FibsegError, match="another command fetches the same set"):
+            fetch("lucchi", server, tmp_path)
+        return download(*arguments)
+
+    monkeypatch.setattr(fetching, "download", meanwhile)
+    fetched, _ = fetch("lucchi", server, tmp_path)
+    assert len(server.requests) == 4
+    np.testing.assert_array_equal(tifffile.imread(fetched.folder / "train" / "image.tif"), IMAGES)
+
+
+def test_a_description_without_its_folder_is_not_touched(
+    server: FileServer, tmp_path: Path
+) -> None:
+    write_lucchi(server.folder)
+    fetched, _ = fetch("lucchi", server, tmp_path)
+    shutil.rmtree(fetched.folder)
+    fetched.description.write_text("mine")
+    with pytest.raises(FibsegError, match=r"lucchi.yaml: exists already, but .*lucchi does not"):
+        fetch("lucchi", server, tmp_path)
+    assert fetched.description.read_text() == "mine"
+    assert not fetched.folder.exists()
+
+
+def test_downloads_beside_a_set_that_is_there_stay(server: FileServer, tmp_path: Path) -> None:
+    write_lucchi(server.folder)
+    fetch("lucchi", server, tmp_path)
+    (tmp_path / "lucchi.downloads").mkdir()
+    assert "lucchi.downloads: is not needed any more" in fetch("lucchi", server, tmp_path)[1]
+    assert (tmp_path / "lucchi.downloads").exists()
+
+
 def test_the_description_says_where_the_files_came_from(server: FileServer, tmp_path: Path) -> None:
     write_lucchi(server.folder)
     fetched, _ = fetch("lucchi", server, tmp_path)
     text = fetched.description.read_text()
     digest = fetching.download(
-        local("lucchi", server).files[0], tmp_path / "again", lambda *_: None
+        local("lucchi", server.url).files[0], tmp_path / "again", lambda *_: None
     )
     assert f"#   SHA-256 {digest}, which nobody published" in text
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import stat
+import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fibseg.data.public.unpacking import unpack
@@ -78,3 +80,35 @@ def test_a_damaged_archive_is_one_sentence(tmp_path: Path, damage: str) -> None:
     with pytest.raises(FibsegError, match="no zip, or a damaged one") as caught:
         unpack(archive, ["a/*.png"], tmp_path / "to")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", [0, 8, 12, 14])
+def test_no_damage_of_an_archive_is_a_traceback(tmp_path: Path, method: int) -> None:
+    """Stored, deflated, bzip2 and LZMA: each decompressor has errors of its own."""
+    archive = tmp_path / "a.zip"
+    generator = np.random.default_rng(0)
+    with zipfile.ZipFile(archive, "w", method) as content:
+        content.writestr("a/0.png", generator.integers(0, 9, 4000, dtype=np.uint8).tobytes())
+        content.writestr("a/\xe9.png", b"abc" * 500)
+    whole = archive.read_bytes()
+    refused = 0
+    with warnings.catch_warnings():
+        # Two entries of one name.
+        warnings.simplefilter("ignore")
+        for trial in range(300):
+            damaged = bytearray(whole)
+            # The records at the end as often as all the rest.
+            first = len(whole) - 200 if trial % 2 else 0
+            damaged[generator.integers(first, len(whole))] = generator.integers(256)
+            archive.write_bytes(damaged)
+            try:
+                unpack(archive, ["a/*.png"], tmp_path / "to")
+            except FibsegError:
+                refused += 1
+    assert refused > 100
+
+
+def test_the_entry_of_a_folder_is_no_file(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "a.zip", {"a/0.png/": b"", "a/1.png": b"b"})
+    unpack(archive, ["a/*.png"], tmp_path / "to")
+    assert [path.name for path in (tmp_path / "to" / "a").iterdir()] == ["1.png"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,14 @@ import numpy as np
 from fibseg.data.public.preparing import PreparedVolume
 from fibseg.data.public.sets import PublicCrop
 from fibseg.errors import FibsegError
-from fibseg.stack import Stack, damage_named, open_stack, write_stack
+from fibseg.stack import Stack, StackHeader, StackWriter, open_stack
+from fibseg.stack.zarr import open_zarr
 
 _LEVELS = 8
 """Levels of a picture that are looked at, s0 to s7: each halves the one before."""
+
+_MOST_VOXELS = 2**30
+"""Voxels of the largest crop: a server that says more sends something else."""
 
 
 def fetch_crop(crop: PublicCrop, target: Path) -> PreparedVolume:
@@ -26,14 +32,17 @@ def fetch_crop(crop: PublicCrop, target: Path) -> PreparedVolume:
         target: folder of the set, which takes a folder for the crop.
 
     Raises:
-        FibsegError: nothing can be reached, no level has the voxels of the image, or the crop lies
-            outside of it.
+        FibsegError: nothing can be reached, no level has the voxels of the image, the crop lies
+            outside of it or is too large for one, or a chunk is damaged.
     """
-    import zarr
-
     image = open_stack(f"{crop.image}/s0")
     labels = _level_like(crop, image)
     assert image.voxel_size is not None
+    if math.prod(labels.shape) > _MOST_VOXELS:
+        raise FibsegError(
+            f"{labels.name}: {labels.shape} voxels are more than a crop has; the record is not "
+            "what it was."
+        )
     start = [
         round((inner - outer) / size)
         for inner, outer, size in zip(
@@ -49,16 +58,19 @@ def fetch_crop(crop: PublicCrop, target: Path) -> PreparedVolume:
             f"{crop.labels}: {labels.shape} voxels from {start} on leave the image, which has "
             f"{image.shape}; the record is not what it was."
         )
-    with damage_named(crop.image):
-        pixels = np.asarray(zarr.open_array(f"{crop.image}/s0", mode="r")[place])
-    write_stack(target / crop.folder / "image.tif", pixels, image.voxel_size)
-    values = np.stack([labels.read(z) for z in range(labels.shape[0])])
-    # Numbers of objects in other crops; what is unknown stays.
-    classes = np.where(values == 255, 255, values != 0).astype(np.uint8)
-    write_stack(target / crop.folder / "labels.tif", classes, image.voxel_size)
+    # Slice by slice, so that a crop need not fit into memory.
+    names = {kind: f"{crop.folder}/{kind}.tif" for kind in ("image", "labels")}
+    header = StackHeader(labels.shape, str(image.dtype), image.voxel_size)
+    with StackWriter(target / names["image"], header) as writer:
+        for pixels in open_zarr(f"{crop.image}/s0", place):
+            writer.write(pixels)
+    with StackWriter(target / names["labels"], replace(header, dtype="uint8")) as writer:
+        for values in labels:
+            # Numbers of objects in other crops; what is unknown stays.
+            writer.write(np.where(values == 255, 255, values != 0).astype(np.uint8))
     return PreparedVolume(
-        image=f"{crop.folder}/image.tif",
-        labels=f"{crop.folder}/labels.tif",
+        image=names["image"],
+        labels=names["labels"],
         instances=None,
         depth=labels.shape[0],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -81,19 +82,45 @@ def _receive(source: PublicFile, partial: Path, path: Path, progress: Received) 
         there = 0
     with closing(_open(source, path, there, version)) as response:
         answer = _answer_of(response, there)
-        note.write_text(answer.validator, encoding="utf-8")
-        if answer.total is not None:
-            require_disk(path, answer.total - answer.start, f"the download of {source.name}")
-        done = answer.start
-        with partial.open("r+b" if partial.exists() else "wb") as file:
-            file.truncate(done)
-            file.seek(done)
-            while block := _block_of(response, source, done, answer.total):
-                file.write(block)
-                done += len(block)
-                progress(done, answer.total)
+        # A server that ignores If-Range sends the rest of whatever it has now.
+        if answer.start == 0 or not version or answer.validator == version:
+            _append(source, response, answer, partial=partial, progress=progress)
+            return
+    partial.unlink()
+    _receive(source, partial, path, progress)
+
+
+def _append(
+    source: PublicFile, response: Any, answer: _Answer, partial: Path, progress: Received
+) -> None:
+    """Write an answer into a partial file from its first byte on."""
+    _require_size(source, answer.total or 0, partial)
+    if answer.total is not None:
+        require_disk(partial, answer.total - answer.start, f"the download of {source.name}")
+    done = answer.start
+    with partial.open("r+b" if partial.exists() else "wb") as file:
+        file.truncate(done)
+        file.seek(done)
+        # Now, since the bytes of another version are gone; a kill before leaves the old note.
+        _note_of(partial).write_text(answer.validator, encoding="utf-8")
+        while block := _block_of(response, source, done, answer.total):
+            done += len(block)
+            _require_size(source, done, partial)
+            file.write(block)
+            progress(done, answer.total)
     if answer.total is not None and done != answer.total:
         raise _broken(source, done, answer.total, "it ended early")
+
+
+def _require_size(source: PublicFile, size: int, partial: Path) -> None:
+    """Refuse a file that is larger than any of its record; what came of it is removed."""
+    if size > source.largest:
+        partial.unlink(missing_ok=True)
+        _note_of(partial).unlink(missing_ok=True)
+        raise FibsegError(
+            f"{source.url}: is larger than the {source.largest / 1e9:g} GB that {source.name} may "
+            "have; this is not the file of the record."
+        )
 
 
 def _open(source: PublicFile, path: Path, there: int, version: str) -> Any:
@@ -115,7 +142,7 @@ def _open(source: PublicFile, path: Path, there: int, version: str) -> Any:
         raise FibsegError(
             f"{source.url}: the server answers {error.code} {error.reason}; {_by_hand(path)}."
         ) from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise FibsegError(
             f"{source.url}: cannot be reached ({reason}); is there a network? Without one, "
@@ -133,15 +160,32 @@ def _answer_of(response: Any, there: int) -> _Answer:
     # A weak one (W/) does not say that the bytes are the same.
     validator = etag if etag and not etag.startswith("W/") else ""
     validator = validator or str(response.headers.get("Last-Modified", ""))
-    if response.status == http.client.PARTIAL_CONTENT:
-        # bytes 100-199/200, or * for an unknown length
-        span, _, whole = str(response.headers["Content-Range"]).partition("/")
-        start = int(span.removeprefix("bytes ").split("-")[0])
-        if start == there:
-            return _Answer(start, int(whole) if whole.isdigit() else None, validator)
+    start, total = _span_of(response)
+    if response.status == http.client.PARTIAL_CONTENT and start != there:
         raise FibsegError(f"{response.url}: the server sends byte {start}, expected {there}.")
-    length = response.headers.get("Content-Length")
-    return _Answer(0, int(length) if length else None, validator)
+    return _Answer(start, total, validator)
+
+
+_DIGITS = r"(\d{1,15})"
+
+
+def _span_of(response: Any) -> tuple[int, int | None]:
+    """The first byte of an answer, and the size of the whole file if the server says so."""
+    if response.status == http.client.PARTIAL_CONTENT:
+        header = "Content-Range"
+        # bytes 100-199/200, or * for an unknown length
+        pattern = rf"bytes {_DIGITS}-\d+/(?:{_DIGITS}|\*)"
+    else:
+        header = "Content-Length"
+        pattern = rf"(){_DIGITS}?"
+    text = response.headers.get(header, "").strip()
+    match = re.fullmatch(pattern, text, re.ASCII)
+    if match is None:
+        raise FibsegError(
+            f"{response.url}: the server answers {response.status} with {header} {text[:60]!r}, "
+            "which says no size; try again later."
+        )
+    return int(match[1] or 0), int(match[2]) if match[2] else None
 
 
 def _block_of(response: Any, source: PublicFile, done: int, total: int | None) -> bytes:

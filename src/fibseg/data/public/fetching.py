@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,7 +27,7 @@ from fibseg.data.public.preparing import PreparedVolume, prepare_volume
 from fibseg.data.public.sets import PUBLIC_SETS, PublicFile, PublicSet
 from fibseg.data.public.unpacking import unpack
 from fibseg.errors import FibsegError
-from fibseg.files import remove, replacing_together, write_whole
+from fibseg.files import clear_leftovers, remove, replacing_together, writing
 from fibseg.machine import print_line, print_warnings
 
 
@@ -64,21 +66,70 @@ def fetch_set(name: str, record: PublicSet, parent: Path, console: Console) -> F
 
     Raises:
         FibsegError: a file cannot be had, is another one than its checksum says, or does not hold
-            what the record says. What was downloaded is kept for the next call.
+            what the record says; another process fetches the same set; or the folder is there
+            without its description, or the reverse. What was downloaded is kept for the next call.
     """
     fetched = FetchedSet(parent / name, parent / "data" / f"{name}.yaml")
+    downloads = parent / f"{name}.downloads"
     if fetched.folder.exists() and fetched.description.exists():
         print_line(console, f"{fetched.folder}: is there already")
+        if downloads.exists():
+            print_line(console, f"{downloads}: is not needed any more")
         return fetched
-    if fetched.folder.exists():
-        raise FibsegError(
-            f"{fetched.folder}: exists already, but {fetched.description} does not; delete the "
-            "folder, or give another --to."
+    with _alone(downloads):
+        # Before the check: a kill between two renames leaves half a set.
+        clear_leftovers([fetched.folder, fetched.description])
+        _require_both_or_none(fetched)
+        other = _make(name, record, fetched, downloads=downloads, console=console)
+        remove(downloads)
+    if other:
+        print_warnings(
+            console,
+            [f"{other} pixels of the label files have values without meaning: background here"],
         )
-    downloads = parent / f"{name}.downloads"
+    return fetched
+
+
+@contextmanager
+def _alone(downloads: Path) -> Iterator[None]:
+    """Keep other processes from a folder of downloads within a block.
+
+    Raises:
+        FibsegError: another one is at work there.
+    """
+    lock = FileLock(downloads / ".lock", timeout=0)
+    try:
+        with writing(downloads):
+            downloads.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except Timeout:
+        raise FibsegError(
+            f"{downloads}: another command fetches the same set; wait until that has ended."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _require_both_or_none(fetched: FetchedSet) -> None:
+    """Refuse to write over a folder or a description that is there alone: a person may need it."""
+    pair = (fetched.folder, fetched.description)
+    for path, other in (pair, pair[::-1]):
+        if path.exists() and not other.exists():
+            raise FibsegError(
+                f"{path}: exists already, but {other} does not; delete or rename the first, or "
+                "give another --to."
+            )
+
+
+def _make(
+    name: str, record: PublicSet, fetched: FetchedSet, downloads: Path, console: Console
+) -> int:
+    """Download a set and bring it into order; return how many label pixels have other values."""
     checksums = _download_all(record, downloads, console)
     prepared: list[PreparedVolume] = []
-    with replacing_together([fetched.folder]) as (staged,):
+    with replacing_together([fetched.folder, fetched.description]) as (staged, staged_description):
         staged.mkdir()
         unpacked = staged / ".unpacked"
         for file in record.files:
@@ -96,16 +147,9 @@ def fetch_set(name: str, record: PublicSet, parent: Path, console: Console) -> F
         text = _description(name, record, fetched.folder, prepared) + _record_text(
             record, checksums
         )
-        # Within the block: the folder takes its name only once it can be described.
-        write_whole(fetched.description, text)
-    remove(downloads)
-    other = sum(volume.other_pixels for volume in prepared)
-    if other:
-        print_warnings(
-            console,
-            [f"{other} pixels of the label files have values without meaning: background here"],
-        )
-    return fetched
+        with writing(fetched.description):
+            staged_description.write_text(text, encoding="utf-8")
+    return sum(volume.other_pixels for volume in prepared)
 
 
 def _download_all(record: PublicSet, folder: Path, console: Console) -> dict[str, str]:

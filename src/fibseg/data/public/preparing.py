@@ -44,7 +44,8 @@ def prepare_volume(volume: PublicVolume, source: Path, target: Path) -> Prepared
 
     Args:
         volume: of the record.
-        source: folder of the downloaded and unpacked files, from which images are moved.
+        source: folder of the unpacked files, from which pictures of slices are moved; of the
+            downloaded ones, which stay, where the files of the record are stacks.
         target: folder of the set, which takes a folder for the volume.
 
     Raises:
@@ -53,7 +54,7 @@ def prepare_volume(volume: PublicVolume, source: Path, target: Path) -> Prepared
     folder = target / volume.folder
     folder.mkdir(parents=True)
     if volume.values is None and not volume.numbered:
-        return _move_stacks(volume, source, target)
+        return _copy_stacks(volume, source, target)
     labels = _matching(source, volume.labels)
     images = _matching(source, volume.images)
     # MitoEM has one folder of images, of which each part of the labels covers some.
@@ -107,11 +108,16 @@ def class_values(colours: Pixels, values: Mapping[int, int]) -> tuple[UInt8, int
     return classes, int((~named).sum())
 
 
-def _move_stacks(volume: PublicVolume, source: Path, target: Path) -> PreparedVolume:
-    """Move an image and its labels, a file each, as they are."""
+def _copy_stacks(volume: PublicVolume, source: Path, target: Path) -> PreparedVolume:
+    """Copy an image and its labels, a file each, as they are.
+
+    The downloads stay, so that an error or a kill loses none of them.
+    """
     names = {"image": volume.images, "labels": volume.labels}
     for kind, name in names.items():
-        _move(source / name, target / volume.folder / f"{kind}.tif")
+        copy = target / volume.folder / f"{kind}.tif"
+        with writing(copy):
+            shutil.copyfile(source / name, copy)
     depths = {kind: open_stack(target / volume.folder / f"{kind}.tif").shape for kind in names}
     if depths["image"] != depths["labels"]:
         raise FibsegError(

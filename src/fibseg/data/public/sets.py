@@ -23,12 +23,15 @@ class PublicFile:
         name: under which it is kept.
         sha256: checksum in hexadecimal digits; None where nobody published one.
         checksum_by: who published the checksum.
+        largest: bytes that are too many for it, a generous bound: a body without a length may have
+            no end.
     """
 
     url: str
     name: str
     sha256: str | None = None
     checksum_by: str | None = None
+    largest: int = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,8 @@ PUBLIC_SETS = {
                 name="EM30-R-im.zip",
                 sha256="6a2cac68adde5d01984542d3ee1d7753d1fa3e6eb2a042ce15ce297c95885bbe",
                 checksum_by=TORCH_EM,
+                # 1000 slices of 4096 x 4096 pixels are 16.8 GB before they are compressed.
+                largest=20_000_000_000,
             ),
             PublicFile(
                 url="https://huggingface.co/datasets/pytc/MitoEM/resolve/main/"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import re
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -15,6 +18,19 @@ from fibseg.files import require_disk, writing
 
 _LARGEST_RATIO = 1000
 """How many times its size an archive may unpack to: labels of few values shrink much."""
+
+_DAMAGE = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    # Names that are not UTF-8, and places before the beginning.
+    ValueError,
+    lzma.LZMAError,
+    zlib.error,
+)
+"""What zipfile raises for a damaged archive: the decompressors of its entries raise their own."""
 
 
 def unpack(archive: Path, patterns: Sequence[str], folder: Path) -> None:
@@ -30,28 +46,38 @@ def unpack(archive: Path, patterns: Sequence[str], folder: Path) -> None:
             password, or unpacks to far more than its size.
     """
     try:
-        with zipfile.ZipFile(archive) as content:
-            entries = content.infolist()
-            _check(archive, entries)
-            wanted = [entry for entry in entries if _fits(entry.filename, patterns)]
-            size = sum(entry.file_size for entry in wanted)
-            require_disk(folder, size, f"the files of {archive.name}")
-            for entry in wanted:
-                target = folder / entry.filename
-                with writing(target):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    # CRCs are compared at the end of each file.
-                    with content.open(entry) as source, target.open("wb") as file:
-                        shutil.copyfileobj(source, file)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        _unpack(archive, patterns, folder)
+    except FibsegError:
+        raise
+    except _DAMAGE as error:
+        # Of damage: bzip2's has no number, and a seek to nowhere has this one.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise FibsegError(
             f"{archive}: no zip, or a damaged one ({error}); delete it, and give the same command "
             "again."
         ) from error
 
 
+def _unpack(archive: Path, patterns: Sequence[str], folder: Path) -> None:
+    with zipfile.ZipFile(archive) as content:
+        entries = content.infolist()
+        _check(archive, entries)
+        wanted = [entry for entry in entries if _fits(entry.filename, patterns)]
+        size = sum(entry.file_size for entry in wanted)
+        require_disk(folder, size, f"the files of {archive.name}")
+        for entry in wanted:
+            target = folder / entry.filename
+            with writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                # CRCs are compared at the end of each file.
+                with content.open(entry) as source, target.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+
+
 def _fits(name: str, patterns: Sequence[str]) -> bool:
-    parts = PurePosixPath(name).parts
+    # The entry of a folder has a slash at its end.
+    parts = PurePosixPath(name).parts if not name.endswith("/") else ()
     return any(
         len(parts) == len(globs) and all(map(fnmatchcase, parts, globs))
         for globs in (PurePosixPath(pattern).parts for pattern in patterns)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -146,8 +147,8 @@ def viewer_state(pictures: Sequence[ShownPicture], addresses: Sequence[str]) -> 
 
 
 def _in_metres(length: float) -> list[Any]:
-    # Nine digits less, without those of the binary fraction: 7 nm are 7e-09.
-    return [float(f"{length}e-9"), "m"]
+    # In decimal digits, without those of the binary fraction: 7 nm are 7e-09.
+    return [float(Decimal(str(length)).scaleb(-9)), "m"]
 
 
 def viewer_link(viewer: str, state: dict[str, Any]) -> str:

@@ -125,10 +125,15 @@ def by_output(outputs: Sequence[Output], layers: Sequence[Pixels]) -> list[Pixel
     return pixels
 
 
-def open_layers(output: Output) -> list[Stack]:
-    """Open the layers of a finished output, one for each channel that it has.
+def open_layers(outputs: Sequence[Output]) -> list[Stack]:
+    """Open the layers of finished outputs, one for each channel, to be read side by side.
 
     Raises:
-        FibsegError: it cannot be read.
+        FibsegError: one cannot be read.
     """
-    return open_channels(output.path) if output.channels else [open_stack(output.path)]
+    readers = sum(len(output.channels) or 1 for output in outputs)
+    layers: list[Stack] = []
+    for output in outputs:
+        is_zarr = output.path.suffix.lower() == ".zarr"
+        layers += open_channels(output.path, readers) if is_zarr else [open_stack(output.path)]
+    return layers

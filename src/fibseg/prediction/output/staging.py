@@ -212,9 +212,7 @@ class Staging:
         """
         wanted = sorted(slices.keys() - self.kept().keys())
         # Without a slice to take back there may be no outputs either.
-        layers = (
-            [layer for output in self.outputs for layer in open_layers(output)] if wanted else []
-        )
+        layers = open_layers(self.outputs) if wanted else []
         for z in wanted:
             self.write(z, [layer.read(z) for layer in layers], slices[z])
 

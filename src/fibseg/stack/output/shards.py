@@ -144,7 +144,7 @@ class ShardedSlices:
             for level, shards in enumerate(self._levels):
                 start, stop = self._range(level, slab)
                 if start < stop:
-                    _copy(kept.levels[level], shards, start, stop)
+                    _copy(kept.levels[level], shards, shards.shards, start=start, stop=stop)
         # Last of all: until every shard is there, a kill must leave the slices.
         for position in slab:
             self.clear(position)
@@ -152,12 +152,15 @@ class ShardedSlices:
     def unpack(self, z: int) -> None:
         """Keep the slices of the slab of slice z by themselves again, so that they can be written.
 
-        Does nothing where the slab is not packed.
+        Does nothing where the slab is not packed. What is in memory at a time is one shard.
         """
         if not self.is_packed(z):
             return
-        for position in self.slab(z):
-            self._slices.write(position, self._layers.read_slice(position))
+        slab = self.slab(z)
+        for level, shards in enumerate(self._levels):
+            start, stop = self._range(level, slab)
+            if start < stop:
+                _copy(shards, self._slices.levels[level], shards.shards, start=start, stop=stop)
         self._remove_shards(z)
         self._layers = self._new_layers()
 
@@ -205,12 +208,12 @@ def _shards_across(array: Any) -> tuple[int, int]:
     return -(-height // side_y), -(-width // side_x)
 
 
-def _copy(kept: Any, shards: Any, start: int, stop: int) -> None:
-    """Copy slices from start to stop of an array into another, shard by shard."""
-    *channel_sides, _, height, width = shards.shape
-    side_y, side_x = shards.shards[-2:]
+def _copy(source: Any, target: Any, sides: Any, start: int, stop: int) -> None:
+    """Copy slices from start to stop of an array into another, shard by shard of these sides."""
+    *channel_sides, _, height, width = source.shape
+    side_y, side_x = sides[-2:]
     for channel in np.ndindex(*channel_sides):
         for y in range(0, height, side_y):
             for x in range(0, width, side_x):
                 place = (*channel, slice(start, stop), slice(y, y + side_y), slice(x, x + side_x))
-                shards[place] = kept[place]
+                target[place] = source[place]
