@@ -159,7 +159,7 @@ def test_a_worker_of_ray_is_killed(finished: Commands, cell: Path) -> None:
 
 @pytest.mark.slow(seconds=20)
 def test_a_node_of_a_ray_cluster_is_lost(finished: Commands, cell: Path) -> None:
-    """Two nodes, which are processes here, with two workers each."""
+    """Two nodes, which are processes here, with four workers each."""
     from ray.cluster_utils import Cluster
 
     whole = cell / "whole" / "out.zarr"
@@ -167,7 +167,7 @@ def test_a_node_of_a_ray_cluster_is_lost(finished: Commands, cell: Path) -> None
     (whole.parent / "image.tif").symlink_to(cell / "image.tif")
     predict(finished, whole)
     out = cell / "out.zarr"
-    node = {"num_cpus": 2, "object_store_memory": 80_000_000}
+    node = {"num_cpus": 4, "object_store_memory": 80_000_000}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     try:
         lost = cluster.add_node(**node)
