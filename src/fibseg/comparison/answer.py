@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fibseg.comparison.contrast_tables import SCOPE, p_in_text, score_in_text, signed_score
-from fibseg.comparison.contrasts import Contrast, side_text
+from fibseg.comparison.contrasts import Contrast
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.inference import (
     SEEDS_FOR_TEST,
@@ -19,6 +19,7 @@ from fibseg.comparison.inference import (
     family_test,
     t_interval,
 )
+from fibseg.comparison.sides.texts import runs_text, side_text
 from fibseg.comparison.text import Table
 from fibseg.runs.identity import name_words
 
@@ -214,9 +215,10 @@ def _answer(contrasts: Sequence[Contrast], margin: float) -> str:
     """What one side scored above another one, class by class: the verdicts first."""
     some = contrasts[0]
     by_class = "; ".join(_verdict(contrast, margin) for contrast in contrasts)
-    seeds = f"{len(some.seeds)} seed{'s' if len(some.seeds) > 1 else ''}"
-    basis = f"95 % intervals of each over {seeds}" if len(some.seeds) > 1 else seeds
-    if len(some.seeds) > 1 and not some.is_tested:
+    seeds = runs_text(some.runs, some.paired)
+    has_interval = min(some.runs) > 1
+    basis = f"95 % intervals of each over {seeds}" if has_interval else seeds
+    if has_interval and not some.is_tested:
         basis += "; too few seeds for a test" if some.paired else "; not paired, no test"
     if some.is_tested:
         joint = f", jointly for {some.family} tests" if some.family > 1 else ""
