@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,8 @@ def adopt_labels(
         console: takes what a person reads.
 
     Raises:
-        FibsegError: a name is impossible, the stacks do not fit the data set, or the run has other
-            labels.
+        FibsegError: a name is impossible, the stacks do not fit the data set, the run has other
+            labels, or another seed of the model has the same ones.
     """
     _check(adoption, description)
     slices = load_slices(description)
@@ -118,6 +119,7 @@ def adopt_labels(
         "start_hash": _digest(labels),
     }
     directory = RunDirectory(folder / run_name(config, None, config))
+    _check_labels_are_new(directory, adoption.model, provenance)
     with directory.lock():
         print_line(console, f"run {directory.path}")
         _begin(directory, config, provenance)
@@ -142,6 +144,27 @@ def adopt_labels(
             )
         print_scores(directory, console)
     return directory
+
+
+def _check_labels_are_new(
+    directory: RunDirectory, model: str, provenance: Mapping[str, Any]
+) -> None:
+    """Refuse labels that another run of the model has: they would count as a second training."""
+    for path in sorted(directory.path.parent.glob(f"{model}-*")):
+        earlier = None
+        # A damaged run is in no comparison.
+        with suppress(FibsegError):
+            earlier = read_config(RunDirectory(path))
+        if earlier is None or path == directory.path:
+            continue
+        if (earlier.get("model") or {}).get("architecture") == model and all(
+            earlier["provenance"].get(name) == provenance[name]
+            for name in ("data_hash", "start_hash")
+        ):
+            raise FibsegError(
+                f"the same labels as {path}, of seed {earlier.get('seed')}; expected those of "
+                "another training."
+            )
 
 
 def _begin(directory: RunDirectory, config: dict[str, Any], provenance: Mapping[str, Any]) -> None:
