@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,24 @@ import torch
 import yaml
 
 from fibseg.data.grey import GreyRange, to_8bit
-from fibseg.export.description import Publication
+from fibseg.errors import FibsegError
+from fibseg.export import description as description_module
+from fibseg.export import package as package_module
+from fibseg.export.description import (
+    CHECKPOINT_NAME,
+    ONNX_NAME,
+    Publication,
+    package_description,
+)
 from fibseg.export.exchanged import open_exchanged
 from fibseg.export.package import package_bytes
 from fibseg.filters.channels import Channels
+from fibseg.models.foreign.archive import Archive
+from fibseg.models.foreign.package import described_package
 from fibseg.models.trained import save_model
 from fibseg.runs.directory import RunDirectory
 from tests.support.models import trained
+from tests.support.packages import linear_graph
 
 
 @pytest.mark.slow(seconds=8)
@@ -50,3 +62,56 @@ def test_grey_values_are_scaled_as_a_prediction_scales_them(tmp_path: Path) -> N
     assert (computed.argmax(1) == logits.argmax(dim=1).numpy()).all()
     assert described["inputs"][0]["axes"][1]["channel_names"] == ["image", "image -1", "image +1"]
     assert "the package scales them: 20 becomes 0 and 200 becomes 255" in readme
+
+
+@pytest.mark.parametrize(
+    "grey",
+    [
+        GreyRange(0.0, 255.0),
+        GreyRange(0.0, 200.0),
+        GreyRange(5.0, 260.0),
+        GreyRange(20.0, 200.0),
+        GreyRange(0.0, 255.0, (0.0, 100.0)),
+        GreyRange(0.0, 255.0, (0.1, 99.9)),
+    ],
+)
+def test_steps_of_every_grey_range_fit_the_format(tmp_path: Path, grey: GreyRange) -> None:
+    model = replace(trained([], 2), grey_range=grey)
+    names = ("README.md", "cover.png", "test_input.npy", "test_output.npy")
+    files = dict.fromkeys((*names, ONNX_NAME, CHECKPOINT_NAME), b"")
+    run = RunDirectory(tmp_path / "no run")
+    content = package_description(files, model, run, Publication())
+    with zipfile.ZipFile(tmp_path / "package.zip", "w") as archive:
+        archive.writestr("bioimageio.yaml", yaml.safe_dump(content))
+    with closing(Archive(tmp_path / "package.zip")) as archive:
+        package = described_package(archive, archive.description())
+    # On either side of the range, too.
+    image = np.linspace(0, 300, 48 * 64).reshape(48, 64).astype(np.float32)
+    seen: list[np.ndarray] = []
+
+    def infer(levels: np.ndarray) -> np.ndarray:
+        seen.append(levels)
+        return levels[:, [0, 0]]
+
+    package.processed(image[None, None], infer)
+    low, high = (grey.low, grey.high)
+    if grey.percentiles is not None:
+        low, high = np.percentile(image, grey.percentiles)
+    assert seen[0][0, 0] == pytest.approx((image - low) * 255 / (high - low), abs=1e-3)
+
+
+def test_a_package_that_does_not_pass_names_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(trained([], 1), tmp_path / "model.safetensors")
+    exchanged = open_exchanged(tmp_path / "model.safetensors")
+    # As after an error of ours.
+    graph = linear_graph([[0.0], [1.0]], "Softmax")
+    monkeypatch.setattr(package_module, "onnx_bytes", lambda _: graph)
+    monkeypatch.setattr(description_module, "_preprocessing", lambda _: [{"id": "scale_linear"}])
+    with pytest.raises(
+        FibsegError,
+        match=r"no run: its package: bioimageio\.yaml does not fit bioimage\.io's format",
+    ) as e:
+        package_bytes(exchanged, RunDirectory(tmp_path / "no run"), Publication())
+    assert "package.zip" not in str(e.value)

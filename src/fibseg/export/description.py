@@ -49,11 +49,13 @@ def _preprocessing(model: TrainedModel) -> list[dict[str, Any]]:
         return []
     grey = model.grey_range
     if grey.percentiles is None:
-        # In two steps, as our own arithmetic: halves would be rounded to the other side.
-        return [
+        # In two steps, as our own arithmetic: halves would be rounded to the other side. The format
+        # refuses a step that changes nothing.
+        steps = [
             {"id": "scale_linear", "kwargs": {"offset": -grey.low}},
             {"id": "scale_linear", "kwargs": {"gain": 255 / (grey.high - grey.low)}},
         ]
+        return [step for step in steps if step["kwargs"] not in ({"offset": 0.0}, {"gain": 1.0})]
     low, high = grey.percentiles
     kwargs = {"axes": ["y", "x"], "min_percentile": low, "max_percentile": high}
     return [

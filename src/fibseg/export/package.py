@@ -94,12 +94,17 @@ def package_bytes(exchanged: ExchangedModel, run: RunDirectory, publication: Pub
     with tempfile.TemporaryDirectory(prefix="fibseg-") as folder:
         path = Path(folder) / "package.zip"
         path.write_bytes(_zipped(files, exchanged, run, publication))
-        with closing(Archive(path)) as archive:
-            package = described_package(archive, archive.description())
-            output = package.processed(given, exchanged.graph.of_array)
-        files["test_output.npy"] = _npy(output)
-        path.write_bytes(_zipped(files, exchanged, run, publication))
-        _test(path)
+        try:
+            with closing(Archive(path)) as archive:
+                package = described_package(archive, archive.description())
+                output = package.processed(given, exchanged.graph.of_array)
+            files["test_output.npy"] = _npy(output)
+            path.write_bytes(_zipped(files, exchanged, run, publication))
+            _test(path)
+        except FibsegError as error:
+            # The file is gone by the time that its name is read.
+            reason = str(error).removeprefix(f"{path}: ")
+            raise FibsegError(f"{run.path}: its package: {reason}") from error
         return path.read_bytes()
 
 
@@ -188,12 +193,11 @@ def _test(path: Path) -> None:
         # Of any step of another library.
         except Exception as error:
             raise FibsegError(
-                f"bioimageio.core cannot test the package ({first_line(error)}); it is not written."
+                f"bioimageio.core cannot test it ({first_line(error)}); it is not written."
             ) from error
     errors = [part for step in summary.details for part in step.errors]
     if errors or summary.status == "failed":
         reason = errors[0].msg if errors else summary.status
         raise FibsegError(
-            f"the package does not pass bioimageio.core's test ({first_line(reason)}); it is not "
-            "written."
+            f"does not pass bioimageio.core's test ({first_line(reason)}); it is not written."
         )
