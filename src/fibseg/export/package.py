@@ -199,5 +199,5 @@ def _test(path: Path) -> None:
     if errors or summary.status == "failed":
         reason = errors[0].msg if errors else summary.status
         raise FibsegError(
-            f"does not pass bioimageio.core's test ({first_line(reason)}); it is not written."
+            f"bioimageio.core's test fails ({first_line(reason)}); it is not written."
         )
