@@ -20,7 +20,7 @@ from fibseg.arrays import Pixels
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
-from fibseg.models.foreign.archive import Archive
+from fibseg.models.foreign.archive import LARGEST_WEIGHTS, Archive
 from fibseg.models.foreign.graph import ProbabilityGraph
 from fibseg.models.foreign.onnx_file import OnnxGraph
 from fibseg.models.foreign.running import (
@@ -200,7 +200,7 @@ def _own_model(archive: Archive, package: Package, name: str) -> TrainedModel:
     digests = {str(file.source): file.sha256 for file in package.model.attachments}
     if digests.get(name) is None:
         raise FibsegError(f"{archive.path}: {name!r} is no attachment with a SHA-256.")
-    content = archive.read(name, sha256=digests[name])
+    content = archive.read(name, LARGEST_WEIGHTS, digests[name])
     with tempfile.TemporaryDirectory(prefix="fibseg-") as folder:
         # Packages of older versions hold a zip of torch.
         file = Path(folder) / f"model{Path(name).suffix}"
@@ -222,7 +222,7 @@ def _graph(archive: Archive, package: Package) -> tuple[OnnxGraph, str]:
     if weights.external_data is not None:
         raise FibsegError(f"{archive.path}: keeps weights beside its ONNX file; expected one file.")
     name = str(weights.source)
-    content = archive.read(name, sha256=weights.sha256)
+    content = archive.read(name, LARGEST_WEIGHTS, weights.sha256)
     graph = OnnxGraph(content, f"{archive.path}, {name}")
     return graph, hashlib.sha256(content).hexdigest()
 
