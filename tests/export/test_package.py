@@ -87,17 +87,18 @@ def test_steps_of_every_grey_range_fit_the_format(tmp_path: Path, grey: GreyRang
         package = described_package(archive, archive.description())
     # On either side of the range, too.
     image = np.linspace(0, 300, 48 * 64).reshape(48, 64).astype(np.float32)
-    seen: list[np.ndarray] = []
+    given: list[np.ndarray] = []
 
     def infer(levels: np.ndarray) -> np.ndarray:
-        seen.append(levels)
+        given.append(levels)
         return levels[:, [0, 0]]
 
     package.processed(image[None, None], infer)
-    low, high = (grey.low, grey.high)
+    ends = (grey.low, grey.high)
     if grey.percentiles is not None:
-        low, high = np.percentile(image, grey.percentiles)
-    assert seen[0][0, 0] == pytest.approx((image - low) * 255 / (high - low), abs=1e-3)
+        ends = tuple(np.percentile(image, grey.percentiles))
+    expected = (image - ends[0]) * 255 / (ends[1] - ends[0])
+    assert given[0][0, 0] == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_package_that_does_not_pass_names_its_run(

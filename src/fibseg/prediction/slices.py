@@ -18,6 +18,7 @@ from fibseg.arrays import UInt8
 from fibseg.filters.patches import PatchFilter
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute
+from fibseg.models.foreign.running import showing
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.windows import Cut, Windows, blend_weights, cut_shape
 from fibseg.scores.smallest import without_small
@@ -133,7 +134,7 @@ class WindowedNetwork:
                     left = columns.start + before[1]
                     batch.append(padded[:, top : top + height, left : left + width])
                 # The mode ends before the yield: it would otherwise stay on in the caller.
-                with torch.inference_mode():
+                with torch.inference_mode(), showing(channels):
                     scores = self.network(self._images(torch.stack(batch)))
                 yield chosen, scores
 

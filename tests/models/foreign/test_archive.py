@@ -123,3 +123,47 @@ def test_a_tensor_that_states_a_shape_beyond_its_bytes(path: Path) -> None:
     content = npy(TEST_INPUT).replace(b"(1, 1, 64, 48)", b"(1, 9999999999)")
     write_package(path, test_input=content)
     refused(path, r"input\.npy is no array of numbers")
+
+
+@pytest.mark.parametrize("name", ["../outside.onnx", "/etc/weights", "a/../../b", "..\\b", "c:\\b"])
+def test_a_name_that_leaves_the_package_is_refused(path: Path, name: str) -> None:
+    write_package(path, more={name: b"0"})
+    with pytest.raises(FibsegError, match="which leaves the package; it is not read"):
+        open_model(path)
+
+
+def test_links_are_refused(path: Path) -> None:
+    write_package(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(FibsegError, match="'link', which leaves the package"):
+        open_model(path)
+
+
+def test_files_that_are_no_package(path: Path) -> None:
+    with pytest.raises(FibsegError, match=r"model\.zip: no such file"):
+        open_model(path)
+    path.write_bytes(b"hello")
+    with pytest.raises(FibsegError, match=r"model\.zip: no zip, or a damaged one"):
+        open_model(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(FibsegError, match=r"no package of bioimage\.io: it holds no bioimageio\."):
+        open_model(path)
+    for text in ("- 1", "a: [", "\x00"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("bioimageio.yaml", text)
+        with pytest.raises(FibsegError, match=r"bioimageio\.yaml (is no YAML|describes nothing)"):
+            open_model(path)
+
+
+def test_aliases_that_multiply_are_refused(path: Path) -> None:
+    lines = ["a0: &a0 [1, 1]"]
+    lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 30)]
+    for text in ("\n".join(lines), "a: &a [*a]"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("bioimageio.yaml", text)
+        with pytest.raises(FibsegError, match=r"more than 100000 values once its aliases \(\*\)"):
+            open_model(path)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import Pixels
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
@@ -31,22 +29,10 @@ from fibseg.models.foreign.running import (
     first_line,
 )
 from fibseg.models.foreign.slices import SliceNetwork, tensor_axes
+from fibseg.models.foreign.steps import Package, check_steps
 from fibseg.models.kinds import FOREIGN
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.rules import brief
-
-_STEPS = {
-    "binarize",
-    "clip",
-    "ensure_dtype",
-    "fixed_zero_mean_unit_variance",
-    "scale_linear",
-    "scale_range",
-    "sigmoid",
-    "softmax",
-    "zero_mean_unit_variance",
-}
-"""Steps before and after a network that are computed from the slice alone, and run no code."""
 
 _TOLERANCE = 1e-3
 _MOST_DIFFERING = 1e-4
@@ -55,59 +41,6 @@ the format's own limits."""
 
 _USUAL_SIDE = 256
 """Side of windows that overlap, where a network takes any."""
-
-
-@dataclass(frozen=True)
-class Package:
-    """A description whose parts have been looked at.
-
-    Attributes:
-        path: of the zip.
-        model: the description, as bioimageio.spec holds it.
-        input: its only input.
-        output: its only output.
-    """
-
-    path: Path
-    model: Any
-    input: Any
-    output: Any
-
-    def processed(self, values: Pixels, infer: ArrayNetwork) -> Floats32:
-        """Run the network, with what precedes and follows it.
-
-        Args:
-            values: the input, in the axes of the description.
-            infer: runs the network on such axes.
-
-        Returns:
-            The output, in the axes of the description.
-
-        Raises:
-            FibsegError: a step cannot be computed.
-        """
-        core = export_library("bioimageio.core")
-        try:
-            before, after = core.proc_setup.get_pre_and_postprocessing(
-                self.model, dataset_for_initial_statistics=()
-            )
-            dims = [axis.id for axis in self.input.axes]
-            tensor = core.Tensor.from_numpy(values, dims=dims)
-            sample = core.Sample(members={self.input.id: tensor}, stat={}, id="slice")
-            before(sample)
-            prepared = sample.members[self.input.id].to_numpy()
-            result = infer(np.ascontiguousarray(prepared, np.float32))
-            dims = [axis.id for axis in self.output.axes]
-            sample.members[self.output.id] = core.Tensor.from_numpy(result, dims=dims)
-            after(sample)
-            return np.asarray(sample.members[self.output.id].to_numpy(), np.float32)
-        except FibsegError:
-            raise
-        # Of any step of another library.
-        except Exception as error:
-            raise FibsegError(
-                f"{self.path}: its steps cannot be computed ({first_line(error)})."
-            ) from error
 
 
 def open_package(path: Path) -> TrainedModel:
@@ -166,13 +99,7 @@ def described_package(archive: Archive, content: dict[str, Any]) -> Package:
     package = Package(archive.path, model, inputs[0], model.outputs[0])
     for tensor in (package.input, package.output):
         _check_axes(archive.path, tensor)
-    steps = [*package.input.preprocessing, *package.output.postprocessing]
-    unknown = sorted({str(step.id) for step in steps} - _STEPS)
-    if unknown:
-        raise FibsegError(
-            f"{archive.path}: needs {unknown[0]}, which fibseg does not run; expected "
-            f"{', '.join(sorted(_STEPS))}."
-        )
+    check_steps(package)
     return package
 
 
@@ -232,7 +159,9 @@ def _tested(archive: Archive, package: Package, infer: ArrayNetwork) -> Floats32
     arrays = []
     for tensor in (package.input, package.output):
         if tensor.test_tensor is None:
-            raise FibsegError(f"{archive.path}: has no test {tensor.id}, so that it is not run.")
+            raise FibsegError(
+                f"{archive.path}: has no test tensor for {tensor.id}, and is therefore not run."
+            )
         file = tensor.test_tensor
         arrays.append(archive.array(str(file.source), file.sha256))
     given, expected = arrays
@@ -276,4 +205,5 @@ def _foreign_model(
         precision="32",
         windows=windows,
         file_sha256=digest,
+        notes=network.notes,
     )
