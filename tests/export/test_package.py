@@ -46,13 +46,18 @@ def test_grey_values_are_scaled_as_a_prediction_scales_them(tmp_path: Path) -> N
     content = package_bytes(exchanged, RunDirectory(tmp_path / "no run"), Publication())
     path = tmp_path / "package.zip"
     path.write_bytes(content)
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 70, 85)).astype(np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 270, 285)).astype(np.uint8)
     with zipfile.ZipFile(path) as archive:
         described = yaml.safe_load(archive.read("bioimageio.yaml"))
         context = bioimageio.spec.ValidationContext(root=archive, perform_io_checks=False)
         description = bioimageio.spec.build_description(described, context=context)
         given = {"channels": pictures[None].astype(np.float32)}
-        sample = bioimageio.core.predict(model=description, inputs=given)
+        with bioimageio.core.create_prediction_pipeline(description) as pipeline:
+            sample = bioimageio.core.digest_spec.create_sample_for_model(description, inputs=given)
+            # Whole slices need no border around them.
+            sample = pipeline.predict_sample_without_blocking(
+                sample, skip_input_padding=True, skip_output_cropping=True
+            )
         readme = archive.read("README.md").decode()
     channels = np.stack([to_8bit(picture, grey) for picture in pictures])
     with torch.inference_mode():
@@ -62,6 +67,39 @@ def test_grey_values_are_scaled_as_a_prediction_scales_them(tmp_path: Path) -> N
     assert (computed.argmax(1) == logits.argmax(dim=1).numpy()).all()
     assert described["inputs"][0]["axes"][1]["channel_names"] == ["image", "image -1", "image +1"]
     assert "the package scales them: 20 becomes 0 and 200 becomes 255" in readme
+
+
+@pytest.mark.slow(seconds=12)
+def test_blocks_of_its_own_library_have_no_seams(tmp_path: Path) -> None:
+    model = replace(trained([], 1), grey_range=GreyRange(0.0, 255.0))
+    save_model(model, tmp_path / "model.safetensors")
+    exchanged = open_exchanged(tmp_path / "model.safetensors")
+    content = package_bytes(exchanged, RunDirectory(tmp_path / "no run"), Publication())
+    path = tmp_path / "package.zip"
+    path.write_bytes(content)
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, 336, 400)).astype(np.float32)
+    with zipfile.ZipFile(path) as archive:
+        described = yaml.safe_load(archive.read("bioimageio.yaml"))
+        context = bioimageio.spec.ValidationContext(root=archive, perform_io_checks=False)
+        description = bioimageio.spec.build_description(described, context=context)
+        given = {"channels": image}
+        whole = bioimageio.core.predict(model=description, inputs=given)
+        blocks = bioimageio.core.predict(
+            model=description,
+            inputs=given,
+            input_block_shape={"channels": {"batch": 1, "channel": 1, "y": 288, "x": 304}},
+        )
+    expected = whole.members["probabilities"].to_numpy()
+    computed = blocks.members["probabilities"].to_numpy()
+    assert computed.shape[2:] == (336, 400)
+    assert np.abs(computed - expected).max() < 1e-4
+    # What lies a halo from the border is what the network itself computes.
+    halo = exchanged.model.network.halo
+    own = exchanged.graph.of_array(image)
+    inside = (..., slice(halo, -halo), slice(halo, -halo))
+    assert np.abs(computed[inside] - own[inside]).max() < 1e-4
+    axes = described["outputs"][0]["axes"][2:]
+    assert [axis["halo"] for axis in axes] == [halo, halo]
 
 
 @pytest.mark.parametrize(

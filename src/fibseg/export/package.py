@@ -23,6 +23,7 @@ from fibseg.export.description import (
     CHECKPOINT_NAME,
     ONNX_NAME,
     Publication,
+    least_side,
     package_description,
     takes_grey_values,
 )
@@ -42,7 +43,7 @@ from fibseg.stack import read_pages
 from fibseg.stack.output.pages import count_pages
 
 _SIDE = 256
-"""Of the test input, in pixels."""
+"""Of the test input, in pixels, at least."""
 
 _OPACITY = 0.45
 """Of the labels on the cover picture."""
@@ -132,7 +133,10 @@ def package_input(model: TrainedModel, levels: Floats32) -> Floats32:
 
 
 def _example_slice(exchanged: ExchangedModel, run: RunDirectory) -> UInt8:
-    """The middle of a validation slice of the run, in 8 bits; of a synthetic cell without one."""
+    """The middle of a validation slice of the run, in 8 bits; of a synthetic cell without one.
+
+    A slice that is too small is mirrored at its border.
+    """
     config = read_config(run) if run.config.exists() else None
     image = None
     if config is not None:
@@ -140,13 +144,15 @@ def _example_slice(exchanged: ExchangedModel, run: RunDirectory) -> UInt8:
         pages = folder / "validation-images.tif"
         if pages.is_file():
             (image,) = read_pages(pages, [count_pages(pages) // 2])
-    if image is None or min(image.shape) < 2 * exchanged.graph.stride:
-        image = make_phantom((1, _SIDE, _SIDE), seed=0)[0][0]
-    rows, columns = (
-        slice((length - min(length, _SIDE)) // 2, (length + min(length, _SIDE)) // 2)
-        for length in image.shape
+    side = max(_SIDE, least_side(exchanged.model))
+    if image is None:
+        image = make_phantom((1, side, side), seed=0)[0][0]
+    short = [max(0, side - length) for length in image.shape]
+    image = np.pad(
+        image, [(missing // 2, missing - missing // 2) for missing in short], "symmetric"
     )
-    return np.ascontiguousarray(image[rows, columns])
+    top, left = ((length - side) // 2 for length in image.shape)
+    return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 
 def _cover(image: UInt8, labels: UInt8) -> bytes:

@@ -53,6 +53,7 @@ def readme(model: TrainedModel, run: RunDirectory, license_name: str | None) -> 
         "multi class organelle segmentation for cellular FIB-SEM images*, ISBI 2021.",
         "## Input",
         _input_text(model),
+        _blocks_text(model),
         "## Output",
         _output_text(model),
     ]
@@ -86,6 +87,21 @@ def _input_text(model: TrainedModel) -> str:
         f"{text}All channels are in 8 bits, 0 to 255, and the package does not scale them: in the "
         f"image, {scaling}. `grain A` is the image without grains of fewer than A pixels, as "
         "`fibseg filter IMAGE OUTPUT --area A` makes it of the image in 8 bits."
+    )
+
+
+def _blocks_text(model: TrainedModel) -> str:
+    network = model.kind.network_class()
+    halo = f"with a halo of {network.halo} pixels on each side"
+    if model.kind.exact_tiles:
+        return (
+            f"Slices may be cut into blocks {halo}. Blocks that start at multiples of "
+            f"{network.stride} pixels get the labels of the whole slice. Programs that mirror a "
+            "slice by the halo at its border may label the outer pixels otherwise than fibseg."
+        )
+    return (
+        "Show whole slices to this network: squeeze-and-excitation averages over all that it is "
+        f"shown, so that blocks get other labels, even {halo}."
     )
 
 
