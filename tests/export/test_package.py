@@ -26,6 +26,7 @@ from fibseg.export.description import (
 )
 from fibseg.export.exchanged import open_exchanged
 from fibseg.export.package import package_bytes
+from fibseg.export.texts import package_name, short_description
 from fibseg.filters.channels import Channels
 from fibseg.models.foreign.archive import Archive
 from fibseg.models.foreign.package import described_package
@@ -154,3 +155,24 @@ def test_a_package_that_does_not_pass_names_its_run(
     ) as e:
         package_bytes(exchanged, RunDirectory(tmp_path / "no run"), Publication())
     assert "package.zip" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "name", "words"),
+    [
+        ("unet", {}, "UNet", "by a UNet:"),
+        ("eunet", {"encoder": "efficientnet_b0"}, "EfficientUNet", "by an EfficientUNet:"),
+        (
+            "encoder_unet",
+            {"encoder": "resnet18"},
+            "UNet with the encoder resnet18",
+            "by a UNet with the encoder resnet18:",
+        ),
+    ],
+)
+def test_names_of_networks(
+    architecture: str, arguments: dict[str, str], name: str, words: str
+) -> None:
+    model = replace(trained([], 1), architecture=architecture, arguments=arguments)
+    assert package_name(model).startswith(f"{name} FIB-SEM ")
+    assert words in short_description(model)

@@ -30,7 +30,7 @@ from fibseg.export.description import (
 from fibseg.export.exchanged import ExchangedModel, onnx_bytes
 from fibseg.export.texts import readme
 from fibseg.filters.slices import slice_channels
-from fibseg.models.foreign.archive import DESCRIPTION_NAMES, Archive
+from fibseg.models.foreign.archive import DESCRIPTION_NAME, Archive
 from fibseg.models.foreign.package import described_package
 from fibseg.models.foreign.running import Floats32, export_library, first_line
 from fibseg.models.trained import TrainedModel, save_model
@@ -180,7 +180,7 @@ def _zipped(
     text = yaml.safe_dump(description, sort_keys=False, width=100, allow_unicode=True)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in {DESCRIPTION_NAMES[0]: text.encode(), **files}.items():
+        for name, content in {DESCRIPTION_NAME: text.encode(), **files}.items():
             archive.writestr(name, content)
     return buffer.getvalue()
 

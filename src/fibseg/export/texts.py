@@ -24,18 +24,31 @@ _TIMM = {"text": "Wightman, PyTorch Image Models", "doi": "10.5281/zenodo.441486
 
 _LONGEST_NAME = 64
 
+_NETWORKS = {
+    "unet": "UNet",
+    "eunet": "EfficientUNet",
+    "encoder_unet": "UNet with the encoder {encoder}",
+}
+
 
 def package_name(model: TrainedModel) -> str:
     """Name a package, in the letters that bioimage.io allows."""
     classes = " ".join(list(model.class_names)[1:])
-    name = re.sub(r"[^A-Za-z0-9_+\- ()]+", " ", f"{model.architecture} FIB-SEM {classes}")
+    name = re.sub(r"[^A-Za-z0-9_+\- ()]+", " ", f"{_network_name(model)} FIB-SEM {classes}")
     return name[:_LONGEST_NAME].strip()
 
 
 def short_description(model: TrainedModel) -> str:
     """Describe a package in a sentence."""
     classes = ", ".join(list(model.class_names)[1:])
-    return f"Semantic segmentation of FIB-SEM slices by a {model.architecture}: {classes}."
+    network = _network_name(model)
+    article = "an" if network[0] in "AEIO" else "a"
+    return f"Semantic segmentation of FIB-SEM slices by {article} {network}: {classes}."
+
+
+def _network_name(model: TrainedModel) -> str:
+    name = _NETWORKS.get(model.architecture, model.architecture)
+    return name.format_map({key: str(value) for key, value in model.arguments.items()})
 
 
 def citations(model: TrainedModel) -> list[dict[str, str]]:

@@ -153,6 +153,42 @@ def test_a_network_of_one_size_takes_overlapping_windows(path: Path) -> None:
         probabilities(path, random_image((1, 64, 64))[0])
 
 
+@pytest.mark.parametrize(
+    "name", ["rdf.yaml", "model.yaml", "bioimageio.yaml", "mitochondria.rdf.yaml"]
+)
+def test_every_name_of_a_description_is_read(path: Path, name: str) -> None:
+    write_package(path)
+    with zipfile.ZipFile(path) as archive:
+        files = {entry: archive.read(entry) for entry in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, content in files.items():
+            archive.writestr(name if entry == "bioimageio.yaml" else entry, content)
+    assert open_model(path).class_names == ["background", "bright", "dark"]
+
+
+def test_pixel_sizes_come_from_the_axes(path: Path) -> None:
+    def axes(**of_x: object) -> list[dict[str, object]]:
+        given = axes_of("input", ["grey"], {"min": 32, "step": 16})
+        given[2] |= {"unit": "micrometer", "scale": 0.008}
+        given[3] |= of_x
+        return given
+
+    def outputs(**of_x: object) -> list[dict[str, object]]:
+        given = axes_of("output", ["background", "bright", "dark"], None)
+        given[2] |= {"unit": "micrometer", "scale": 0.008}
+        given[3] |= of_x
+        return given
+
+    size = {"unit": "nanometer", "scale": 4.0}
+    write_package(path, inputs__0__axes=axes(**size), outputs__0__axes=outputs(**size))
+    ((z, y, x),) = open_model(path).voxel_sizes
+    assert np.isnan(z) and (y, x) == pytest.approx((8.0, 4.0))
+    # Ensembles compare them.
+    assert list(open_model(path).voxel_sizes) == list(open_model(path).voxel_sizes)
+    write_package(path, inputs__0__axes=axes(), outputs__0__axes=outputs())
+    assert open_model(path).voxel_sizes == []
+
+
 def test_a_lack_of_memory_is_passed_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prediction then takes smaller parts of a slice."""
     write_package(path)

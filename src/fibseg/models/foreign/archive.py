@@ -18,8 +18,11 @@ from fibseg.arrays import Pixels
 from fibseg.errors import FibsegError
 from fibseg.models.foreign.running import first_line
 
-DESCRIPTION_NAMES = ("bioimageio.yaml", "rdf.yaml")
-"""Names of the description in a package, the newer one first."""
+DESCRIPTION_NAME = "bioimageio.yaml"
+"""Name of the description in a package that fibseg writes."""
+
+_DESCRIPTION_NAMES = ("rdf.yaml", DESCRIPTION_NAME, "model.yaml")
+"""Names of it that are read, alone or behind a point, in bioimageio.spec's order."""
 
 _LARGEST_DESCRIPTION = 1_000_000
 _MOST_VALUES = 100_000
@@ -63,11 +66,14 @@ class Archive:
         self.path = path
         self._check(entries)
         names = {entry.filename for entry in entries}
-        described = [name for name in DESCRIPTION_NAMES if name in names]
+        described = [
+            name
+            for known in _DESCRIPTION_NAMES
+            for name in sorted(names)
+            if name == known or name.endswith(f".{known}")
+        ]
         if not described:
-            raise FibsegError(
-                f"{path}: no package of bioimage.io: it holds no {DESCRIPTION_NAMES[0]}."
-            )
+            raise FibsegError(f"{path}: no package of bioimage.io: it holds no {DESCRIPTION_NAME}.")
         self.name = described[0]
 
     def close(self) -> None:

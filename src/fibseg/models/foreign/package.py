@@ -8,6 +8,7 @@ package names.
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +26,7 @@ from fibseg.models.foreign.running import (
     ArrayNetwork,
     Floats32,
     RunElsewhere,
+    counted,
     export_library,
     first_line,
 )
@@ -33,6 +35,7 @@ from fibseg.models.foreign.steps import Package, check_steps
 from fibseg.models.kinds import FOREIGN
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.rules import brief
+from fibseg.stack.units import voxel_size_in_nm
 
 _TOLERANCE = 1e-3
 _MOST_DIFFERING = 1e-4
@@ -93,8 +96,8 @@ def described_package(archive: Archive, content: dict[str, Any]) -> Package:
     inputs = [tensor for tensor in model.inputs if not tensor.optional]
     if len(inputs) != 1 or len(model.outputs) != 1:
         raise FibsegError(
-            f"{archive.path}: {len(inputs)} inputs and {len(model.outputs)} outputs; expected one "
-            "of each."
+            f"{archive.path}: {counted(len(inputs), 'input')} and "
+            f"{counted(len(model.outputs), 'output')}; expected one of each."
         )
     package = Package(archive.path, model, inputs[0], model.outputs[0])
     for tensor in (package.input, package.output):
@@ -200,10 +203,22 @@ def _foreign_model(
         channels=Channels(),
         # As they are in a stack of 8 bits; intensity=own brings others to it.
         grey_range=GreyRange(0.0, 255.0),
-        voxel_sizes=[],
+        voxel_sizes=_voxel_sizes(package),
         patch_size=side or _USUAL_SIDE,
         precision="32",
         windows=windows,
         file_sha256=digest,
         notes=network.notes,
     )
+
+
+def _voxel_sizes(package: Package) -> list[list[float]]:
+    """Voxel size (z, y, x) in nm as the axes tell it, of which z is not known; [] without it."""
+    axes = {str(axis.id): axis for axis in package.input.axes if axis.type == "space"}
+    units = [axes[name].unit for name in ("y", "x")]
+    if None in units:
+        return []
+    # A depth of 1 nm stands in.
+    size = voxel_size_in_nm([1.0, axes["y"].scale, axes["x"].scale], ["nm", *units])
+    # The constant, which is the same object in every model, and so equal to itself in lists.
+    return [] if size is None else [[math.nan, *size[1:]]]
