@@ -19,7 +19,7 @@ from fibseg.comparison.inference import (
     family_test,
     t_interval,
 )
-from fibseg.comparison.score_tables import seconds_note, stated_mark
+from fibseg.comparison.score_tables import stated_mark, stated_note
 from fibseg.comparison.sides.texts import runs_text, side_text
 from fibseg.comparison.text import Table
 from fibseg.runs.identity import name_words
@@ -62,7 +62,7 @@ def answer_table(dataset: Dataset) -> Table:
         rows=rows,
         notes=[
             *_star_notes(dataset, tests),
-            f"minutes: {seconds_note(dataset)}",
+            f"minutes: of training and scoring a run, mean over runs{stated_note(dataset)}",
             *_left_out_notes(dataset),
             *_mixture_notes(dataset),
         ],

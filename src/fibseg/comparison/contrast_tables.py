@@ -150,7 +150,7 @@ def detail_table(dataset: Dataset) -> Table:
             "over seeds and slices: 95 % interval of the difference of pooled F1, of this row "
             "alone, for other seeds and other slices of the same volumes; descriptive below "
             f"{SLICES_FOR_INTERVAL} slices with the class or {SEEDS_FOR_SLICES} seeds, none below "
-            f"{FEWEST_SLICES} slices or without pairs",
+            f"{FEWEST_SLICES} slices",
         ],
     )
 

@@ -196,8 +196,8 @@ def cost_table(dataset: Dataset) -> Table:
         notes=[
             "F1, foreground IoU: means over the classes without the background, and over runs; F1 "
             "by slice, IoU of the pixels of all test slices together",
-            f"seconds: {seconds_note(dataset)}; peak: largest memory of a run, of the GPU where it "
-            "was trained there; empty: not known",
+            f"seconds: of training and scoring, mean over runs{stated_note(dataset)}; peak: "
+            "largest memory of a run, of the GPU where it was trained there; empty: not known",
         ],
     )
 
@@ -207,10 +207,9 @@ def stated_mark(runs: Sequence[FinishedRun]) -> str:
     return " (stated)" if runs[0].adopted else ""
 
 
-def seconds_note(dataset: Dataset) -> str:
-    """What the seconds of runs are of."""
-    stated = "; (stated): by the person who adopted the labels" if dataset.adopted else ""
-    return f"of training and scoring a run, mean over runs{stated}"
+def stated_note(dataset: Dataset) -> str:
+    """What the mark of `stated_mark` means; empty where there is none."""
+    return "; (stated): by the person who adopted the labels" if dataset.adopted else ""
 
 
 def _only(values: Sequence[object]) -> str:
