@@ -160,6 +160,7 @@ def adopt(bench: Bench, peer: Peer, seed: int) -> RunDirectory:
         predictions=[str(adopted)],
         model=peer.name,
         seed=seed,
+        # Of CPU time and one thread, where runs of fibseg state those of the clock.
         seconds=facts["cpu_s"],
         device="cpu",
         parameters=facts["parameters"],

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from fibseg.comparison.answer import answer_table
-from fibseg.comparison.contrast_tables import contrast_table
+from fibseg.comparison.contrast_tables import contrast_sentences, contrast_table
 from fibseg.comparison.contrasts import Contrast
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.inference import slice_interval
@@ -195,3 +195,42 @@ def test_runs_of_another_program_are_not_paired_by_seed(tmp_path: Path) -> None:
     # Stars are of pairs by seed, too: none for the other program, one among ours.
     cells = {row[0]: row[1] for row in answer_table(dataset).rows}
     assert "*" not in cells["nnunet-off"] and cells["unet-off"].endswith("*")
+
+
+@pytest.mark.parametrize("first_seed", [0, 5, 100])
+def test_unpaired_contrasts_take_all_runs_whatever_their_seeds(
+    tmp_path: Path, first_seed: int
+) -> None:
+    generator = np.random.default_rng(0)
+    ours = generator.normal(0.8, 0.02, (8, 20)).round(4)
+    theirs = generator.normal(0.7, 0.02, (3, 20)).round(4)
+    for seed in range(8):
+        make_run(tmp_path, "unet-off", seed, [0.9], ours[seed].tolist())
+    for k in range(3):
+        seed = first_seed + k
+        # A run that collapsed on the validation slices.
+        validation = [0.9 if k else 0.1]
+        make_run(tmp_path, "nnunet-off", seed, validation, theirs[k].tolist(), adopted=True)
+    dataset = dataset_in(tmp_path)
+    (contrast,) = dataset.contrasts
+    expected = stats.ttest_ind(ours.mean(1), theirs.mean(1), equal_var=False)
+    low, high = expected.confidence_interval(0.95)
+    assert contrast.interval.mean == pytest.approx(ours.mean() - theirs.mean())
+    assert (contrast.interval.low, contrast.interval.high) == pytest.approx((low, high))
+    assert contrast.welch == contrast.interval
+    assert contrast.by_slice == pytest.approx((ours.mean(0) - theirs.mean(0)).tolist())
+    # All slices have as many pixels of the class, so that pooled F1 is their mean.
+    assert contrast.pooled_interval.mean == pytest.approx(ours.mean() - theirs.mean())
+    assert math.isnan(contrast.pooled_interval.low) and not contrast.covers_slices
+    assert contrast.runs == (3, 8) and contrast.seeds == [] and contrast.differences == []
+    standing = stats.ttest_ind(ours.mean(1), theirs[1:].mean(1), equal_var=False)
+    low, high = standing.confidence_interval(0.95)
+    assert contrast.standing_interval.low == pytest.approx(low)
+    assert contrast.standing_interval.high == pytest.approx(high)
+    table = contrast_table(dataset)
+    assert [row[-1] for row in table.rows] == ["8 and 3", "8 and 2"]
+    assert table.rows[1][0] == "less collapsed runs (1)"
+    assert not any("which one side lacks" in note for note in table.notes)
+    (sentence,) = contrast_sentences(dataset)
+    assert "; 8 and 3 runs, not paired)" in sentence
+    assert "Pooled F1 differs by +." in sentence and "too few" not in sentence

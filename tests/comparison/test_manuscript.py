@@ -15,6 +15,9 @@ from fibseg.comparison.detection_tables import table_2
 from fibseg.comparison.manuscript import manuscript, manuscript_tables
 from fibseg.comparison.manuscript.checklist import checklist
 from fibseg.comparison.manuscript.methods import methods
+from fibseg.comparison.pairings import Questions
+from fibseg.comparison.score_tables import cost_table
+from fibseg.runs.collection import collect
 from tests.support import PROJECT
 from tests.support.runs import dataset_in, make_grid, make_run
 
@@ -127,3 +130,62 @@ def test_tables_for_a_journal_are_those_of_the_comparison(tmp_path: Path) -> Non
     document = manuscript(dataset, answer, components)
     assert len(re.findall(r"\| \*\*open\*\* \|", document)) >= 8
     assert "a star marks" in document and "6 seeds" in document
+
+
+def adopted_beside(folder: Path, seeds: int) -> Dataset:
+    """Runs of fibseg, and three of another program, as `fibseg adopt` writes them."""
+    grid(folder, seeds)
+    versions = {"fibseg": "77.7", "commit": "abcdef"}
+    for seed in range(3):
+        facts = {"adopted": True, "seconds": 60000.0, "device": "abacus", "versions": versions}
+        path = make_run(folder, "nnunet-off", seed, [0.6 + seed / 50], [0.6 + seed / 50], **facts)
+        give_config(path, {"filter": {"areas": []}, "model": {"architecture": "nnunet"}})
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        kept = {name: config[name] for name in ("data", "filter", "model", "provenance")}
+        (path / "config.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
+    questions = Questions(named_pairs=[("unet-off", "nnunet-off")])
+    return Dataset(collect([folder]).runs, questions=questions)
+
+
+@pytest.mark.parametrize("seeds", [2, 6])
+def test_nothing_is_said_of_how_another_program_was_trained(tmp_path: Path, seeds: int) -> None:
+    dataset = adopted_beside(tmp_path, seeds)
+    text = " ".join(methods(dataset))
+    assert (
+        "The labels of nnunet-off (3 runs) were made by another program, of whose training nothing "
+        "is recorded; what follows on trainings is of the other configurations." in text
+    )
+    assert text.count("nnunet") == 2
+    assert "For eunet-off and unet-off: The image was the only input channel." in text
+    assert "77.7" not in text and "abacus" not in text and "1000.0 minutes" not in text
+    assert (
+        "Differences from nnunet-off were not paired: they are those of the means of all runs, "
+        "with Welch's 95 % intervals, and none of them was tested." in text
+    )
+    assert ("fewer than 6 seeds" in text) == (seeds < 6)
+    answers = dict(checklist(dataset))
+    assert answers["Which code was run?"] == "another program for nnunet-off"
+    assert (
+        answers["Where are all hyperparameters?"]
+        == "config.yaml of each run but those of nnunet-off; 5 configurations were compared"
+    )
+    assert answers["How long does a run take?"] == ""
+    assert answers["On which hardware?"] == "abacus (nnunet-off, as stated)"
+    assert "Welch's" in answers["Which intervals and tests were used?"]
+    notes = " ".join(answer_table(dataset).notes)
+    assert "no marks for nnunet-off, whose runs are no pairs with the others" in notes
+    assert "1000.0 (stated)" in str(answer_table(dataset).rows)
+    assert "60000 (stated)" in str(cost_table(dataset).rows)
+
+
+def test_runs_of_another_program_alone(tmp_path: Path) -> None:
+    for seed in range(7):
+        make_run(tmp_path, "nnunet-off", seed, [0.5], [0.5], adopted=True, seconds=6.0)
+        make_run(tmp_path, "biapy-off", seed, [0.6], [0.6 + seed / 100], adopted=True)
+    dataset = dataset_in(tmp_path)
+    text = " ".join(methods(dataset))
+    assert "The labels of biapy-off and nnunet-off (14 runs) were made by another program" in text
+    assert "what follows" not in text and "paired by seed" not in text and "fewer" not in text
+    assert "seeds" not in " ".join(answer_table(dataset).notes)
+    answers = dict(checklist(dataset))
+    assert answers["Where are all hyperparameters?"] == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -280,3 +281,13 @@ def test_a_run_with_neighbouring_slices_labels_its_own_stack_alike(commands: Com
     tifffile.imwrite(thin, tifffile.imread(image)[:2])
     result = commands.run("predict.py", f"checkpoint={run}", f"image={thin}", "output=thin-out.tif")
     commands.refused(result, "2 slices; a network of data.context=2 needs 3 or more")
+
+
+def test_a_training_that_does_not_tell_the_thickness_of_slices() -> None:
+    trained = [[math.nan, 8.0, 8.0]]
+    assert scale_of([50.0, 8.0, 8.0], trained, False) == ((1.0, 1.0), "")
+    scale, text = scale_of([50.0, 4.0, 8.0], trained, False)
+    assert scale == (1.0, 1.0) and "the training had [[?, 8.0, 8.0]] nm; resample=true" in text
+    scale, text = scale_of([50.0, 4.0, 8.0], trained, resample=True)
+    assert scale == (0.5, 1.0) and "training [?, 8.0, 8.0] nm: slices are shown" in text
+    assert "the training had [?,8,8])" in scale_of(None, trained, False)[1]

@@ -222,3 +222,17 @@ def test_a_fold_that_is_no_number_leaves_the_run_out(tmp_path: Path) -> None:
     collection = collect([tmp_path])
     assert [left.path for left in collection.left_out] == [path]
     assert "scores.json is damaged" in collection.left_out[0].reason
+
+
+def test_adopted_labels_count_once_whatever_their_seed(tmp_path: Path) -> None:
+    first = make_run(tmp_path, "nnunet-off", 0, [0.5], [0.5], adopted=True, start_hash="a")
+    make_run(tmp_path, "nnunet-off", 1, [0.5], [0.5], adopted=True, start_hash="a")
+    make_run(tmp_path, "nnunet-off", 2, [0.5], [0.5], adopted=True, start_hash="b")
+    # Another model may label alike, and runs of fibseg may start from the same weights.
+    make_run(tmp_path, "biapy-off", 0, [0.5], [0.5], adopted=True, start_hash="a")
+    make_run(tmp_path, "unet-off", 0, [0.5], [0.5], start_hash="a")
+    make_run(tmp_path, "unet-off", 1, [0.5], [0.5], start_hash="a")
+    collection = collect([tmp_path])
+    assert len(collection.runs) == 5
+    ((path, reason),) = collection.left_out
+    assert "nnunet-off-s1" in path.name and reason == f"the same labels as {first}"

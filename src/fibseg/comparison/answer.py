@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fibseg.comparison.contrast_tables import SCOPE, p_in_text, score_in_text, signed_score
-from fibseg.comparison.contrasts import Contrast, side_text
+from fibseg.comparison.contrasts import Contrast
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.inference import (
     SEEDS_FOR_TEST,
@@ -19,6 +19,8 @@ from fibseg.comparison.inference import (
     family_test,
     t_interval,
 )
+from fibseg.comparison.score_tables import stated_mark, stated_note
+from fibseg.comparison.sides.texts import runs_text, side_text
 from fibseg.comparison.text import Table
 from fibseg.runs.identity import name_words
 
@@ -59,8 +61,8 @@ def answer_table(dataset: Dataset) -> Table:
         columns=["configuration", *dataset.foreground, "minutes", "parameters", "runs"],
         rows=rows,
         notes=[
-            *_star_notes(tests),
-            "minutes: of training and scoring a run, mean over runs",
+            *_star_notes(dataset, tests),
+            f"minutes: of training and scoring a run, mean over runs{stated_note(dataset)}",
             *_left_out_notes(dataset),
             *_mixture_notes(dataset),
         ],
@@ -101,13 +103,19 @@ def _below_the_best(
     return below, sum(not math.isnan(p) for p in adjusted)
 
 
-def _star_notes(tests: int) -> list[str]:
-    if not tests:
-        return [f"no marks against the best: those need {SEEDS_FOR_TEST} seeds or more"]
-    return [
-        "*: below the best of its class by more than chance over seeds (joint sign flips, "
-        f"{tests} tests of all pairs); where seeds scatter more, a lower mean may have none"
-    ]
+def _star_notes(dataset: Dataset, tests: int) -> list[str]:
+    notes = []
+    if tests:
+        notes.append(
+            "*: below the best of its class by more than chance over seeds (joint sign flips, "
+            f"{tests} tests of all pairs); where seeds scatter more, a lower mean may have none"
+        )
+    elif len(dataset.adopted) < len(dataset.configurations):
+        notes.append(f"no marks against the best: those need {SEEDS_FOR_TEST} seeds or more")
+    if dataset.adopted:
+        names = ", ".join(dataset.adopted)
+        notes.append(f"no marks for {names}, whose runs are no pairs with the others")
+    return notes
 
 
 def _left_out_notes(dataset: Dataset) -> list[str]:
@@ -190,7 +198,7 @@ def _cost_cells(dataset: Dataset, label: str) -> list[str]:
     # A forest has none.
     parameters = {run.facts["parameters"] for run in runs if run.facts.get("parameters")}
     return [
-        f"{np.mean(seconds) / 60:.1f}" if seconds else "-",
+        f"{np.mean(seconds) / 60:.1f}{stated_mark(runs)}" if seconds else "-",
         f"{parameters.pop():,}" if len(parameters) == 1 else "-",
     ]
 
@@ -214,9 +222,10 @@ def _answer(contrasts: Sequence[Contrast], margin: float) -> str:
     """What one side scored above another one, class by class: the verdicts first."""
     some = contrasts[0]
     by_class = "; ".join(_verdict(contrast, margin) for contrast in contrasts)
-    seeds = f"{len(some.seeds)} seed{'s' if len(some.seeds) > 1 else ''}"
-    basis = f"95 % intervals of each over {seeds}" if len(some.seeds) > 1 else seeds
-    if len(some.seeds) > 1 and not some.is_tested:
+    seeds = runs_text(some.runs, some.paired)
+    has_interval = min(some.runs) > 1
+    basis = f"95 % intervals of each over {seeds}" if has_interval else seeds
+    if has_interval and not some.is_tested:
         basis += "; too few seeds for a test" if some.paired else "; not paired, no test"
     if some.is_tested:
         joint = f", jointly for {some.family} tests" if some.family > 1 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fibseg.comparison.contrasts import Contrast, side_text
+from fibseg.comparison.contrasts import Contrast
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.inference import (
     FEWEST_SLICES,
@@ -16,6 +16,7 @@ from fibseg.comparison.inference import (
     Interval,
 )
 from fibseg.comparison.pairings import unpaired
+from fibseg.comparison.sides.texts import runs_cell, runs_text, side_text
 from fibseg.comparison.text import Table
 
 SCOPE = "This covers training randomness only, not other slices, cells or annotators."
@@ -65,35 +66,41 @@ def _contrast_row(contrast: Contrast) -> list[str]:
         *interval_cells(interval),
         _p_text(contrast.joint_p) if contrast.is_tested else _why_untested(contrast),
         _p_text(contrast.equivalence_p),
-        str(len(contrast.seeds)),
+        runs_cell(contrast.runs, contrast.paired),
     ]
 
 
 def _why_untested(contrast: Contrast) -> str:
-    # With five seeds or fewer, no outcome could be significant.
+    # No outcome of five seeds could be significant.
     return "too few seeds for a 5 % test" if contrast.paired else "not paired by seed"
 
 
 def _row_without_collapsed(contrast: Contrast) -> list[str]:
-    listed = ", ".join(map(str, contrast.collapsed_seeds))
+    collapsed = contrast.collapsed_seeds
     return [
-        f"less collapsed seeds {listed}",
+        # Without pairs, a seed does not say of which side the run is.
+        f"less collapsed seeds {', '.join(map(str, collapsed))}"
+        if contrast.paired
+        else f"less collapsed runs ({len(collapsed)})",
         contrast.name,
         contrast.class_name,
         *interval_cells(contrast.standing_interval),
         *("", ""),
-        str(len(contrast.seeds) - len(contrast.collapsed_seeds)),
+        runs_cell(contrast.standing_runs, contrast.paired),
     ]
 
 
 def _family_notes(dataset: Dataset) -> list[str]:
     """What the intervals and p of the table hold for."""
     tested = {_family_name(c): c for c in dataset.contrasts if c.is_tested}
-    notes = ["paired by seed, all finished runs"]
+    notes = []
+    if any(contrast.paired for contrast in dataset.contrasts):
+        notes.append("paired by seed, all finished runs")
     if not all(contrast.paired for contrast in dataset.contrasts):
         notes.append(
             "not paired by seed: seeds of another program mean something else than ours; from, to "
-            "are Welch's 95 % interval of the row by itself, and there is no test"
+            "are Welch's 95 % interval of the row by itself over all runs of both sides, and there "
+            "is no test; seeds: runs of the first and of the second name"
         )
     if tested:
         families = ", ".join(
@@ -153,7 +160,7 @@ def _detail_row(contrast: Contrast) -> list[str]:
     if contrast.seeds_needed is not None:
         seeds, lower, upper = contrast.seeds_needed
         needed = f"{_seed_count(seeds)} ({lower} to {_seed_count(upper)})"
-    claim = "" if contrast.covers_slices else ", descriptive"
+    claim = "" if contrast.covers_slices or not contrast.paired else ", descriptive"
     return [
         contrast.question,
         contrast.name,
@@ -218,7 +225,7 @@ def contrast_sentence(contrast: Contrast, margin: float) -> str:
             f"(two one-sided tests, p {p_in_text(contrast.equivalence_p)})."
         )
     # Of one seed there is no interval of any kind.
-    if len(contrast.seeds) > 1:
+    if min(contrast.runs) > 1:
         sentences.append(_slices_sentence(contrast))
     return " ".join([*sentences, _SCOPE_OF_BOTH if contrast.covers_slices else SCOPE])
 
@@ -227,6 +234,8 @@ def _slices_sentence(contrast: Contrast) -> str:
     """The interval over seeds and slices, which is not of 95 % where either are few."""
     interval = contrast.pooled_interval
     mean, low, high = map(signed_score, (interval.mean, interval.low, interval.high))
+    if not contrast.paired:
+        return f"Pooled F1 differs by {mean}."
     if math.isnan(interval.low):
         few = "1 slice is" if contrast.slices == 1 else f"{contrast.slices} slices are"
         return f"Pooled F1 differs by {mean}; {few} too few for an interval over slices, too."
@@ -243,9 +252,11 @@ def _slices_sentence(contrast: Contrast) -> str:
 
 def _evidence(contrast: Contrast) -> str:
     """Interval, p and seeds, in the direction in which the sentence gives the difference."""
-    count = len(contrast.seeds)
-    if count < 2:
-        return "1 seed, no interval"
+    count = runs_text(contrast.runs, contrast.paired)
+    if not contrast.paired:
+        count += ", not paired"
+    if min(contrast.runs) < 2:
+        return f"{count}, no interval"
     interval = contrast.joint_interval if contrast.is_tested else contrast.interval
     ends = [interval.low, interval.high]
     # The size of the difference is given, so that a negative one is turned around with its ends.
@@ -253,13 +264,8 @@ def _evidence(contrast: Contrast) -> str:
         ends = [-interval.high, -interval.low]
     low, high = map(score_in_text, ends)
     joint = f", jointly for {contrast.family} tests" if contrast.family > 1 else ""
-    if not contrast.is_tested:
-        pairs = "" if contrast.paired else ", not paired"
-        return f"95 % interval over seeds {low} to {high}; {count} seeds{pairs}"
-    return (
-        f"95 % interval over seeds {low} to {high} and p {p_in_text(contrast.joint_p)}{joint}; "
-        f"{count} seeds"
-    )
+    p = f" and p {p_in_text(contrast.joint_p)}{joint}" if contrast.is_tested else ""
+    return f"95 % interval over seeds {low} to {high}{p}; {count}"
 
 
 def p_in_text(p: float) -> str:

@@ -9,13 +9,11 @@ from itertools import compress
 
 import numpy as np
 
-from fibseg.arrays import Floats
 from fibseg.comparison.inference import (
     SEEDS_FOR_SLICES,
     SLICES_FOR_INTERVAL,
     Interval,
     family_test,
-    pooled_values,
     seeds_needed_range,
     slice_interval,
     t_interval,
@@ -27,9 +25,16 @@ from fibseg.comparison.inference.intervals import (
     welch_interval,
 )
 from fibseg.comparison.pairings import Pairing
-from fibseg.comparison.rows import collapsed_runs, mean_by_volume
+from fibseg.comparison.rows import mean_by_volume
+from fibseg.comparison.sides.runs import (
+    collapsed_of,
+    paired_runs,
+    pooled_by_seed,
+    side_f1,
+    side_f1_by_slice,
+)
+from fibseg.comparison.sides.texts import side_text
 from fibseg.runs.finished import FinishedRun
-from fibseg.scores.pixels import class_counts
 
 _UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
@@ -49,7 +54,7 @@ class Contrast:
         first: names of the configurations that are subtracted.
         second: names of the configurations that they are subtracted from.
         class_name: the class.
-        seeds: seeds that all configurations have.
+        seeds: seeds that all configurations have; [] where nothing is paired.
         differences: of the test F1, per seed.
         interval: mean of the differences, with Student's 95 % interval of this contrast alone.
         collapsed_seeds: seeds of a run that collapsed on one of the sides.
@@ -70,7 +75,10 @@ class Contrast:
         pooled_interval: mean difference of pooled F1, with a 95 % interval over seeds and slices.
         by_volume: difference in each test volume that holds the class, mean over seeds.
         paired: whether equal seeds mean the same on both sides, as they do for runs of fibseg.
-            Else `interval` and `standing_interval` are Welch's, and there is no test.
+            Else all runs of both sides count, `interval` and `standing_interval` are Welch's, there
+            is no test, and `pooled_interval` has no ends.
+        runs: number of runs of the first and of the second side.
+        standing_runs: the same without collapsed ones.
     """
 
     question: str
@@ -96,6 +104,8 @@ class Contrast:
     pooled_interval: Interval = _UNKNOWN
     by_volume: dict[int, float] = field(default_factory=dict)
     paired: bool = True
+    runs: tuple[int, int] = (0, 0)
+    standing_runs: tuple[int, int] = (0, 0)
 
     @property
     def name(self) -> str:
@@ -125,19 +135,16 @@ class Contrast:
     @property
     def covers_slices(self) -> bool:
         """Whether `pooled_interval` is of 95 %; with fewer seeds or slices it only describes."""
-        return len(self.seeds) >= SEEDS_FOR_SLICES and self.slices >= SLICES_FOR_INTERVAL
+        return (
+            self.paired
+            and len(self.seeds) >= SEEDS_FOR_SLICES
+            and self.slices >= SLICES_FOR_INTERVAL
+        )
 
     @property
     def is_main_effect(self) -> bool:
         """Whether it is between means of several configurations."""
         return len(self.first) > 1 and self.question != "interaction"
-
-
-def side_text(names: Sequence[str], question: str) -> str:
-    """Name a side of a contrast."""
-    if question == "interaction":
-        return " + ".join(names)
-    return names[0] if len(names) == 1 else f"mean of {', '.join(names)}"
 
 
 def contrasts_of(
@@ -189,26 +196,34 @@ def _contrast(
     class_name: str,
     margin: float,
 ) -> Contrast | None:
-    """The contrast of one class; None without a common seed, or a test slice with the class."""
-    first = [configurations[label] for label in pairing.first]
-    second = [configurations[label] for label in pairing.second]
+    """The contrast of one class; None without common seeds, or a test slice with the class."""
+    all_runs = [[configurations[name] for name in side] for side in (pairing.first, pairing.second)]
+    everything = [*all_runs[0], *all_runs[1]]
+    paired = not any(run.adopted for runs in everything for run in runs)
+    # Without pairs no run is chosen: which seed another program's run was given says nothing. Its
+    # sides are single configurations, since it has no filter that a mean could be over.
+    if not paired and len(everything) > 2:
+        return None
+    first, second = paired_runs(all_runs) if paired else [[list(of[0])] for of in all_runs]
     # An interaction is a difference of differences; a main effect is a mean of differences.
     share = 1 if pairing.question == "interaction" else len(first)
-    # One seed draws the same patches, whatever the model or filter: docs/ARCHITECTURE.md,
-    # "Randomness". That is what makes runs of one seed a pair.
-    seeds = sorted(set.intersection(*({run.seed for run in runs} for runs in (*first, *second))))
-    first_scores = [_sum_of_f1(first, seed, class_name) / share for seed in seeds]
-    second_scores = [_sum_of_f1(second, seed, class_name) / share for seed in seeds]
-    differences = [b - a for a, b in zip(first_scores, second_scores, strict=True)]
+    first_scores, second_scores = (
+        [score / share for score in side_f1(side, class_name)] for side in (first, second)
+    )
     # F1 is NaN for a class that no test slice holds.
-    if not differences or any(math.isnan(difference) for difference in differences):
+    if not first_scores or any(math.isnan(score) for score in (*first_scores, *second_scores)):
         return None
+    seeds = [run.seed for run in first[0]] if paired else []
+    pairs = zip(first_scores, second_scores, strict=True) if paired else ()
+    differences = [b - a for a, b in pairs]
+    collapsed = collapsed_of(everything, class_name)
     # A collapse on either side spoils the pair.
-    failed = [collapsed_runs(runs, class_name) for runs in (*first, *second)]
-    collapsed = {run.seed for runs in failed for run in runs} & set(seeds)
-    paired = not any(run.adopted for runs in (*first, *second) for run in runs)
-    stands = [seed not in collapsed for seed in seeds]
-    by_slice = _f1_by_slice(second, seeds, class_name) - _f1_by_slice(first, seeds, class_name)
+    failed = {run.seed for run in collapsed} & set(seeds)
+    first_stands, second_stands = (
+        [run.seed not in failed if paired else run not in collapsed for run in side[0]]
+        for side in (first, second)
+    )
+    by_slice = side_f1_by_slice(second, class_name) - side_f1_by_slice(first, class_name)
     by_slice = by_slice / share
     # All runs of a data set were scored on the same slices, in the same order.
     places = first[0][0].places["test"]
@@ -220,9 +235,11 @@ def _contrast(
         seeds=seeds,
         differences=differences,
         interval=_interval(first_scores, second_scores, paired),
-        collapsed_seeds=sorted(collapsed),
+        collapsed_seeds=sorted(failed if paired else [run.seed for run in collapsed]),
         standing_interval=_interval(
-            list(compress(first_scores, stands)), list(compress(second_scores, stands)), paired
+            list(compress(first_scores, first_stands)),
+            list(compress(second_scores, second_stands)),
+            paired,
         ),
         equivalence_p=equivalence_p(differences, margin) if paired else math.nan,
         effect_size=effect_size(first_scores, second_scores),
@@ -235,6 +252,8 @@ def _contrast(
         by_slice=by_slice.tolist(),
         by_volume=mean_by_volume(by_slice, places),
         paired=paired,
+        runs=(len(first_scores), len(second_scores)),
+        standing_runs=(sum(first_stands), sum(second_stands)),
     )
 
 
@@ -243,30 +262,6 @@ def _interval(first: list[float], second: list[float], paired: bool) -> Interval
     if not paired:
         return welch_interval(first, second)
     return t_interval([b - a for a, b in zip(first, second, strict=True)])
-
-
-def _sum_of_f1(side: Sequence[Sequence[FinishedRun]], seed: int, class_name: str) -> float:
-    """Test F1 of a class by the runs of one seed, summed over the configurations of a side."""
-    # fsum rounds once, so that the order of the runs does not change a difference.
-    return math.fsum(
-        run.f1("test")[class_name] for runs in side for run in runs if run.seed == seed
-    )
-
-
-def _f1_by_slice(
-    side: Sequence[Sequence[FinishedRun]], seeds: Sequence[int], class_name: str
-) -> Floats:
-    """Test F1 (S,) of each slice: mean over seeds, summed over the configurations of a side.
-
-    NaN where a slice does not hold the class.
-    """
-    column = side[0][0].class_names.index(class_name)
-    means = [
-        # A slice without the class is NaN in every run, so that no mean mixes numbers with NaN.
-        np.mean([run.f1_by_slice("test")[:, column] for run in runs if run.seed in seeds], axis=0)
-        for runs in side
-    ]
-    return np.asarray(np.sum(means, axis=0), np.float64)
 
 
 def _with_pooled_intervals(
@@ -279,19 +274,22 @@ def _with_pooled_intervals(
     along_z = sorted(range(len(places)), key=lambda k: places[k])
     volumes = np.array([places[k].volume for k in along_z])
     # Of each run once, and not for each contrast that it is in.
-    values = {
-        label: {
-            run.seed: pooled_values(class_counts(run.confusions["test"][along_z]).swapaxes(0, 1))
-            for run in runs
-        }
-        for label, runs in configurations.items()
-    }
+    values = pooled_by_seed(configurations, along_z)
     completed = []
     for contrast in contrasts:
         column = some_run.class_names.index(contrast.class_name)
+        sides = (contrast.first, contrast.second)
+        if not contrast.paired:
+            means = [
+                float(np.mean([of_run[column] for of_run in values[name].values()]))
+                for (name,) in sides
+            ]
+            interval = Interval(means[1] - means[0], math.nan, math.nan)
+            completed.append(replace(contrast, pooled_interval=interval))
+            continue
         first, second = (
             np.sum([[values[name][seed][column] for seed in contrast.seeds] for name in side], 0)
-            for side in (contrast.first, contrast.second)
+            for side in sides
         )
         share = 1 if contrast.question == "interaction" else len(contrast.first)
         interval = slice_interval((second - first) / share, volumes, contrast.slices)

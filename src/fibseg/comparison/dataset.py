@@ -80,6 +80,11 @@ class Dataset:
         """Runs by the name of their configuration; those of one differ in the seed only."""
         return configurations(self.runs)
 
+    @property
+    def adopted(self) -> list[str]:
+        """Names of the configurations whose labels another program made."""
+        return [label for label, runs in self.configurations.items() if runs[0].adopted]
+
     @cached_property
     def score_rows(self) -> list[ScoreRow]:
         """Test scores of each configuration and class."""

@@ -284,7 +284,9 @@ def unpaired(
         labels = (*pairing.first, *pairing.second)
         seeds = [frozenset(run.seed for run in configurations[label]) for label in labels]
         alone = sorted(frozenset.union(*seeds) - frozenset.intersection(*seeds))
-        if alone and pairing.question != "interaction":
+        # All runs of another program are compared with all of ours.
+        adopted = any(run.adopted for label in labels for run in configurations[label])
+        if alone and pairing.question != "interaction" and not adopted:
             listed = ", ".join(map(str, alone))
             phrases.append(
                 f"{pairing.second[0]} less {pairing.first[0]}: "

@@ -179,7 +179,7 @@ def cost_table(dataset: Dataset) -> Table:
                 label,
                 f"{np.mean(f1):.3f}" if f1 else "-",
                 f"{np.mean(ious):.3f}" if ious else "-",
-                f"{np.mean(seconds):.0f}" if seconds else "",
+                f"{np.mean(seconds):.0f}{stated_mark(runs)}" if seconds else "",
                 _only([run.facts.get("device_name") or run.facts.get("device") for run in runs]),
                 _only([f"{run.facts.get('parameters') or 0:,}".lstrip("0") for run in runs]),
                 f"{max(peaks):.2f}" if peaks else "",
@@ -197,10 +197,21 @@ def cost_table(dataset: Dataset) -> Table:
         notes=[
             "F1, foreground IoU: means over the classes without the background, and over runs; F1 "
             "by slice, IoU of the pixels of all test slices together; -: of no class",
-            "seconds: of training and scoring, mean over runs; peak: largest memory of the process "
-            "with what it trained before, or of the run on its GPU; empty: not known",
+            f"seconds: of training and scoring, mean over runs{stated_note(dataset)}; peak: "
+            "largest memory of the process with what it trained before, or of the run on its GPU; "
+            "empty: not known",
         ],
     )
+
+
+def stated_mark(runs: Sequence[FinishedRun]) -> str:
+    """Behind costs that a person stated, and no clock of ours."""
+    return " (stated)" if runs[0].adopted else ""
+
+
+def stated_note(dataset: Dataset) -> str:
+    """What the mark of `stated_mark` means; empty where there is none."""
+    return "; (stated): by the person who adopted the labels" if dataset.adopted else ""
 
 
 def _only(values: Sequence[object]) -> str:

@@ -49,11 +49,13 @@ def _preprocessing(model: TrainedModel) -> list[dict[str, Any]]:
         return []
     grey = model.grey_range
     if grey.percentiles is None:
-        # In two steps, as our own arithmetic: halves would be rounded to the other side.
-        return [
+        # In two steps, as our own arithmetic: halves would be rounded to the other side. The format
+        # refuses a step that changes nothing.
+        steps = [
             {"id": "scale_linear", "kwargs": {"offset": -grey.low}},
             {"id": "scale_linear", "kwargs": {"gain": 255 / (grey.high - grey.low)}},
         ]
+        return [step for step in steps if step["kwargs"] not in ({"offset": 0.0}, {"gain": 1.0})]
     low, high = grey.percentiles
     kwargs = {"axes": ["y", "x"], "min_percentile": low, "max_percentile": high}
     return [
@@ -123,7 +125,13 @@ def _input(model: TrainedModel, test_tensor: dict[str, str]) -> dict[str, Any]:
             {"type": "batch"},
             {"type": "channel", "channel_names": model.channels.names},
             *(
-                {"type": "space", "id": axis, "size": {"min": _least(model), "step": 1}, **scale}
+                {
+                    "type": "space",
+                    "id": axis,
+                    # Programs refuse what fits no step, and slices may have any side.
+                    "size": {"min": least_side(model), "step": 1},
+                    **scale,
+                }
                 for axis, scale in _pixel_sizes(model).items()
             ),
         ],
@@ -146,6 +154,7 @@ def _output(model: TrainedModel, test_tensor: dict[str, str]) -> dict[str, Any]:
                     "type": "space",
                     "id": axis,
                     "size": {"tensor_id": INPUT, "axis_id": axis},
+                    "halo": int(model.kind.network_class().halo),
                     **scale,
                 }
                 for axis, scale in _pixel_sizes(model).items()
@@ -156,9 +165,14 @@ def _output(model: TrainedModel, test_tensor: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _least(model: TrainedModel) -> int:
-    """The least side of a slice: below it the deepest activations are a single pixel."""
-    return 2 * int(model.kind.network_class().stride)
+def least_side(model: TrainedModel) -> int:
+    """The least side of a slice, and of a block with its halo.
+
+    The part of a block that is used has two of the deepest activations; from a single one no
+    statistics could be taken.
+    """
+    network = model.kind.network_class()
+    return 2 * (int(network.halo) + int(network.stride))
 
 
 def _pixel_sizes(model: TrainedModel) -> dict[str, dict[str, Any]]:

@@ -23,13 +23,14 @@ from fibseg.export.description import (
     CHECKPOINT_NAME,
     ONNX_NAME,
     Publication,
+    least_side,
     package_description,
     takes_grey_values,
 )
 from fibseg.export.exchanged import ExchangedModel, onnx_bytes
 from fibseg.export.texts import readme
 from fibseg.filters.slices import slice_channels
-from fibseg.models.foreign.archive import DESCRIPTION_NAMES, Archive
+from fibseg.models.foreign.archive import DESCRIPTION_NAME, Archive
 from fibseg.models.foreign.package import described_package
 from fibseg.models.foreign.running import Floats32, export_library, first_line
 from fibseg.models.trained import TrainedModel, save_model
@@ -42,7 +43,7 @@ from fibseg.stack import read_pages
 from fibseg.stack.output.pages import count_pages
 
 _SIDE = 256
-"""Of the test input, in pixels."""
+"""Of the test input, in pixels, at least."""
 
 _OPACITY = 0.45
 """Of the labels on the cover picture."""
@@ -94,12 +95,17 @@ def package_bytes(exchanged: ExchangedModel, run: RunDirectory, publication: Pub
     with tempfile.TemporaryDirectory(prefix="fibseg-") as folder:
         path = Path(folder) / "package.zip"
         path.write_bytes(_zipped(files, exchanged, run, publication))
-        with closing(Archive(path)) as archive:
-            package = described_package(archive, archive.description())
-            output = package.processed(given, exchanged.graph.of_array)
-        files["test_output.npy"] = _npy(output)
-        path.write_bytes(_zipped(files, exchanged, run, publication))
-        _test(path)
+        try:
+            with closing(Archive(path)) as archive:
+                package = described_package(archive, archive.description())
+                output = package.processed(given, exchanged.graph.of_array)
+            files["test_output.npy"] = _npy(output)
+            path.write_bytes(_zipped(files, exchanged, run, publication))
+            _test(path)
+        except FibsegError as error:
+            # The file is gone by the time that its name is read.
+            reason = str(error).removeprefix(f"{path}: ")
+            raise FibsegError(f"{run.path}: its package: {reason}") from error
         return path.read_bytes()
 
 
@@ -127,7 +133,10 @@ def package_input(model: TrainedModel, levels: Floats32) -> Floats32:
 
 
 def _example_slice(exchanged: ExchangedModel, run: RunDirectory) -> UInt8:
-    """The middle of a validation slice of the run, in 8 bits; of a synthetic cell without one."""
+    """The middle of a validation slice of the run, in 8 bits; of a synthetic cell without one.
+
+    A slice that is too small is mirrored at its border.
+    """
     config = read_config(run) if run.config.exists() else None
     image = None
     if config is not None:
@@ -135,13 +144,15 @@ def _example_slice(exchanged: ExchangedModel, run: RunDirectory) -> UInt8:
         pages = folder / "validation-images.tif"
         if pages.is_file():
             (image,) = read_pages(pages, [count_pages(pages) // 2])
-    if image is None or min(image.shape) < 2 * exchanged.graph.stride:
-        image = make_phantom((1, _SIDE, _SIDE), seed=0)[0][0]
-    rows, columns = (
-        slice((length - min(length, _SIDE)) // 2, (length + min(length, _SIDE)) // 2)
-        for length in image.shape
+    side = max(_SIDE, least_side(exchanged.model))
+    if image is None:
+        image = make_phantom((1, side, side), seed=0)[0][0]
+    short = [max(0, side - length) for length in image.shape]
+    image = np.pad(
+        image, [(missing // 2, missing - missing // 2) for missing in short], "symmetric"
     )
-    return np.ascontiguousarray(image[rows, columns])
+    top, left = ((length - side) // 2 for length in image.shape)
+    return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 
 def _cover(image: UInt8, labels: UInt8) -> bytes:
@@ -169,7 +180,7 @@ def _zipped(
     text = yaml.safe_dump(description, sort_keys=False, width=100, allow_unicode=True)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in {DESCRIPTION_NAMES[0]: text.encode(), **files}.items():
+        for name, content in {DESCRIPTION_NAME: text.encode(), **files}.items():
             archive.writestr(name, content)
     return buffer.getvalue()
 
@@ -188,12 +199,11 @@ def _test(path: Path) -> None:
         # Of any step of another library.
         except Exception as error:
             raise FibsegError(
-                f"bioimageio.core cannot test the package ({first_line(error)}); it is not written."
+                f"bioimageio.core cannot test it ({first_line(error)}); it is not written."
             ) from error
     errors = [part for step in summary.details for part in step.errors]
     if errors or summary.status == "failed":
         reason = errors[0].msg if errors else summary.status
         raise FibsegError(
-            f"the package does not pass bioimageio.core's test ({first_line(reason)}); it is not "
-            "written."
+            f"bioimageio.core's test fails ({first_line(reason)}); it is not written."
         )

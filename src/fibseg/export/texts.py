@@ -24,18 +24,31 @@ _TIMM = {"text": "Wightman, PyTorch Image Models", "doi": "10.5281/zenodo.441486
 
 _LONGEST_NAME = 64
 
+_NETWORKS = {
+    "unet": "UNet",
+    "eunet": "EfficientUNet",
+    "encoder_unet": "UNet with the encoder {encoder}",
+}
+
 
 def package_name(model: TrainedModel) -> str:
     """Name a package, in the letters that bioimage.io allows."""
     classes = " ".join(list(model.class_names)[1:])
-    name = re.sub(r"[^A-Za-z0-9_+\- ()]+", " ", f"{model.architecture} FIB-SEM {classes}")
+    name = re.sub(r"[^A-Za-z0-9_+\- ()]+", " ", f"{_network_name(model)} FIB-SEM {classes}")
     return name[:_LONGEST_NAME].strip()
 
 
 def short_description(model: TrainedModel) -> str:
     """Describe a package in a sentence."""
     classes = ", ".join(list(model.class_names)[1:])
-    return f"Semantic segmentation of FIB-SEM slices by a {model.architecture}: {classes}."
+    network = _network_name(model)
+    article = "an" if network[0] in "AEIO" else "a"
+    return f"Semantic segmentation of FIB-SEM slices by {article} {network}: {classes}."
+
+
+def _network_name(model: TrainedModel) -> str:
+    name = _NETWORKS.get(model.architecture, model.architecture)
+    return name.format_map({key: str(value) for key, value in model.arguments.items()})
 
 
 def citations(model: TrainedModel) -> list[dict[str, str]]:
@@ -53,6 +66,7 @@ def readme(model: TrainedModel, run: RunDirectory, license_name: str | None) -> 
         "multi class organelle segmentation for cellular FIB-SEM images*, ISBI 2021.",
         "## Input",
         _input_text(model),
+        _blocks_text(model),
         "## Output",
         _output_text(model),
     ]
@@ -86,6 +100,21 @@ def _input_text(model: TrainedModel) -> str:
         f"{text}All channels are in 8 bits, 0 to 255, and the package does not scale them: in the "
         f"image, {scaling}. `grain A` is the image without grains of fewer than A pixels, as "
         "`fibseg filter IMAGE OUTPUT --area A` makes it of the image in 8 bits."
+    )
+
+
+def _blocks_text(model: TrainedModel) -> str:
+    network = model.kind.network_class()
+    halo = f"with a halo of {network.halo} pixels on each side"
+    if model.kind.exact_tiles:
+        return (
+            f"Slices may be cut into blocks {halo}. Blocks that start at multiples of "
+            f"{network.stride} pixels get the labels of the whole slice. Programs that mirror a "
+            "slice by the halo at its border may label the outer pixels otherwise than fibseg."
+        )
+    return (
+        "Show whole slices to this network: squeeze-and-excitation averages over all that it is "
+        f"shown, so that blocks get other labels, even {halo}."
     )
 
 

@@ -100,7 +100,8 @@ def _contrast_row(contrast: Contrast) -> dict[str, Any]:
         "joint_p": contrast.joint_p,
         "p_equivalent": contrast.equivalence_p,
         "effect_size": contrast.effect_size,
-        "seeds": len(contrast.seeds),
+        "seeds": min(contrast.runs),
+        "paired": contrast.paired,
     }
 
 

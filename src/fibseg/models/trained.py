@@ -103,6 +103,7 @@ class TrainedModel:
         training: hashes and versions of its run, see `training_facts`; None before format 10.
         file_sha256: of the file that it was read from, as `sha256sum` prints it, or of the weights
             in a package; None for a model that comes from no file.
+        notes: what a person who predicts by it should know.
     """
 
     network: Model
@@ -123,6 +124,7 @@ class TrainedModel:
     objects: ObjectRules | None = None
     training: dict[str, Any] | None = None
     file_sha256: str | None = None
+    notes: Sequence[str] = ()
 
     @property
     def kind(self) -> Kind:

@@ -171,6 +171,7 @@ def make_labeller(
     set_threads(config.threads)
     checkpoints = find_checkpoints(config, console)
     models = [open_model(path) for path in checkpoints]
+    print_warnings(console, [note for model in models for note in model.notes])
     check_depth(stack, max(model.channels.context for model in models))
     voxel_size = known_voxel_size(config, stack, checkpoints, console)
     scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)

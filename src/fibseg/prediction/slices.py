@@ -18,6 +18,7 @@ from fibseg.arrays import UInt8
 from fibseg.filters.patches import PatchFilter, prefetched
 from fibseg.filters.slices import slice_channels
 from fibseg.machine import Compute
+from fibseg.models.foreign.running import showing
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.windows import Cut, Windows, blend_weights, cut_shape
 from fibseg.scores.smallest import without_small
@@ -126,7 +127,7 @@ class WindowedNetwork:
         for chosen, windows in batches:
             # As `fibseg.data.module` does it, so that both see the same floats to the last bit.
             images = windows.to(self.compute.device).float().mul_(1 / 255)
-            with torch.inference_mode():
+            with torch.inference_mode(), showing(channels):
                 scores = self.network(images)
             yield chosen, scores
 
@@ -154,9 +155,8 @@ def _filtered_ahead(
     """Put filtered channels behind the first one, while the network is at the batch before."""
 
     def begin(batch: tuple[_Cuts, Tensor]) -> Callable[[], tuple[_Cuts, Tensor]]:
-        chosen, windows = batch
-        filtered = window_filter.begin(windows[:, 0].numpy())
-        return lambda: (chosen, torch.cat([torch.from_numpy(filtered()), windows[:, 1:]], 1))
+        filtered = window_filter.begin(batch[1][:, 0].numpy())
+        return lambda: (batch[0], torch.cat([torch.from_numpy(filtered()), batch[1][:, 1:]], 1))
 
     return prefetched(batches, begin, 1)
 

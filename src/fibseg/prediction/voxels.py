@@ -103,10 +103,19 @@ def _is_same_place(first: str, second: str) -> bool:
 def _written(size: Sequence[float]) -> str:
     """Write a voxel size as it is typed.
 
-    >>> _written([20.0, 4.5, 5])
-    '[20,4.5,5]'
+    >>> _written([20.0, 4.5, 5]), _written([math.nan, 4.5, 5])
+    ('[20,4.5,5]', '[?,4.5,5]')
     """
-    return f"[{','.join(f'{length:g}' for length in size)}]"
+    return f"[{','.join('?' if math.isnan(side) else f'{side:g}' for side in size)}]"
+
+
+def _listed(size: Sequence[float]) -> str:
+    """Write a voxel size as a list of its numbers.
+
+    >>> _listed([20, 4.5, 5]), _listed([math.nan, 4.5, 5])
+    ('[20, 4.5, 5]', '[?, 4.5, 5]')
+    """
+    return f"[{', '.join('?' if math.isnan(side) else str(side) for side in size)}]"
 
 
 def pixel_scale(
@@ -119,8 +128,8 @@ def pixel_scale(
 
     Args:
         voxel_size: (z, y, x) of the image in nm; None where it is unknown.
-        trained_sizes: (z, y, x) of each training volume in nm; none where the model is another
-            program's.
+        trained_sizes: (z, y, x) of each training volume in nm; none where the model does not tell
+            them. z is NaN for another program's, which sees no depth.
         resample: whether the user asked for slices of the training's pixel size.
         console: takes a warning where the sizes differ.
 
@@ -158,7 +167,7 @@ def pixel_scale(
     nearest = min(trained_sizes, key=distance)
     ratios = [size / trained for size, trained in zip(voxel_size, nearest, strict=True)]
     # Headers are rounded.
-    if max(abs(ratio - 1) for ratio in ratios) < SAME_SIZE:
+    if max(abs(ratio - 1) for ratio in ratios if not math.isnan(ratio)) < SAME_SIZE:
         return 1.0, 1.0
     # Slices are enlarged and never resampled along z: the labels are of one slice at a time.
     scale = (ratios[1], ratios[2])
@@ -168,10 +177,10 @@ def pixel_scale(
             f"slices are shown to the network {scale[0]:.3g} times as high and "
             f"{scale[1]:.3g} times as wide"
         )
-        console.print(f"voxels of {voxel_size} nm, training {list(nearest)} nm: {change}")
+        console.print(f"voxels of {voxel_size} nm, training {_listed(nearest)} nm: {change}")
         return scale
     offer = "; resample=true brings them together." if differs_in_plane else "."
-    sizes = [list(size) for size in trained_sizes]
+    sizes = f"[{', '.join(map(_listed, trained_sizes))}]"
     console.print(f"warning: voxels of {voxel_size} nm, but the training had {sizes} nm{offer}")
     return 1.0, 1.0
 

@@ -56,8 +56,8 @@ class Collection:
 def collect(paths: Iterable[str | Path]) -> Collection:
     """Read the runs among these paths and one level below them.
 
-    A run is left out if it is damaged or unfinished, if it repeats another one, or if it was scored
-    on other slices or classes than the runs of its data set before it.
+    A run is left out if it is damaged or unfinished, if it repeats another one or its adopted
+    labels, or if it was scored on other slices or classes than the runs of its data set before it.
 
     Raises:
         FibsegError: a path does not exist, or none holds a run directory.
@@ -66,6 +66,7 @@ def collect(paths: Iterable[str | Path]) -> Collection:
     # The first run sets what those after it must fit, so the order of the paths decides.
     runs: list[FinishedRun] = []
     first_of: dict[tuple[str, str, int], Path] = {}
+    first_adopted: dict[tuple[str, str, str], Path] = {}
     scored_on: dict[str, tuple[list[str], dict[str, list[Place]]]] = {}
     for path in directories:
         try:
@@ -83,6 +84,13 @@ def collect(paths: Iterable[str | Path]) -> Collection:
             reason = f"the same configuration, data and seed as {first}"
             left_out.append(LeftOut(path, reason))
             continue
+        # Nor are the labels of another program a second training under a second number.
+        if run.adopted and run.facts.get("start_hash"):
+            labels = (str(run.facts["model"]), run.data_hash, str(run.facts["start_hash"]))
+            first = first_adopted.setdefault(labels, path)
+            if first != path:
+                left_out.append(LeftOut(path, f"the same labels as {first}"))
+                continue
         # Runs are compared slice by slice and class by class, so their order must be the same, too.
         expected = scored_on.setdefault(run.data_hash, (run.class_names, run.places))
         if expected != (run.class_names, run.places):

@@ -90,6 +90,26 @@ def test_files_that_are_refused(path: Path, tmp_path: Path) -> None:
     refused(linear_graph(SLOPES, "Softmax", described(tmp_path, window=[5, 3])), "window is ")
 
 
+def test_graphs_of_other_types_and_counts(path: Path) -> None:
+    def value(name: str, kind: int) -> onnx.ValueInfoProto:
+        return onnx.helper.make_tensor_value_info(name, kind, ["n", 3, "h", "w"])
+
+    half = onnx.TensorProto.FLOAT16
+    for kind, outputs, message in (
+        (half, 1, r"1 input \(float16\) and 1 output \(float16\); expected one of each, of type f"),
+        (onnx.TensorProto.FLOAT, 2, r"1 input \(float32\) and 2 outputs \(float32, float32\)"),
+    ):
+        names = [f"out{k}" for k in range(outputs)]
+        nodes = [onnx.helper.make_node("Relu", ["in"], [name]) for name in names]
+        given = [value("in", kind)]
+        graph = onnx.helper.make_graph(nodes, "graph", given, [value(name, kind) for name in names])
+        opset = [onnx.helper.make_opsetid("", 18)]
+        model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=9)
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(FibsegError, match=message):
+            open_model(path)
+
+
 def test_a_graph_whose_weights_are_elsewhere_is_refused(path: Path, tmp_path: Path) -> None:
     model = onnx.load_model_from_string(linear_graph(SLOPES, "Softmax", described(tmp_path)))
     (tmp_path / "weights.bin").write_bytes(model.graph.initializer[0].raw_data)

@@ -78,6 +78,42 @@ def test_scores_and_components_are_those_of_the_labels(
     assert other.path.name.split("-s")[1][2:] == run.path.name.split("-s")[1][2:]
 
 
+def test_what_is_stated_later_is_kept(
+    tmp_path: Path, phantom_folder: Path, prediction: Path
+) -> None:
+    folder = tmp_path / "runs" / "tiny"
+    description = describe(phantom_folder)
+    run, _ = adopt(description, folder, predictions=[str(prediction)], seconds=10.0, device="cpu")
+    before = json.loads(run.scores.read_text())
+    _, text = adopt(
+        description, folder, predictions=[str(prediction)], seconds=20.0, parameters=7, device="cpu"
+    )
+    assert "adopted already; seconds: 20.0 in place of 10.0; parameters: 7" in text
+    assert "device" not in text
+    after = json.loads(run.scores.read_text())
+    before["run"] |= {"seconds": 20.0, "parameters": 7}
+    assert after == before
+    _, text = adopt(description, folder, predictions=[str(prediction)])
+    assert "adopted already; its scores:" in text
+    assert json.loads(run.scores.read_text()) == after
+
+
+def test_the_same_labels_are_no_second_seed(
+    tmp_path: Path, phantom_folder: Path, prediction: Path
+) -> None:
+    folder = tmp_path / "runs" / "tiny"
+    description = describe(phantom_folder)
+    run, _ = adopt(description, folder, predictions=[str(prediction)])
+    (folder / "unet-off-s0-12345678").mkdir()
+    (folder / "unet-off-s0-12345678" / "config.yaml").write_text("{")
+    with pytest.raises(FibsegError, match=r"the same labels as .*nnunet-off-s0-.* of seed 0") as e:
+        adopt(description, folder, predictions=[str(prediction)], seed=1)
+    assert str(run.path) in str(e.value)
+    assert not list(folder.glob("nnunet-off-s1-*"))
+    # Two programs may label alike.
+    adopt(description, folder, predictions=[str(prediction)], model="biapy")
+
+
 def test_an_adoption_that_was_killed_goes_on(
     tmp_path: Path, phantom_folder: Path, prediction: Path
 ) -> None:

@@ -37,11 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name", help="name of the folder in it (default: that of the data description)"
     )
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help="seconds of its training, for comparisons"
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="seconds of its training and of the labels that are scored; comparisons mark them as "
+        "stated",
     )
     parser.add_argument("--device", metavar="NAME", help="device of its training, such as cuda")
     parser.add_argument(
-        "--parameters", type=int, metavar="N", help="numbers of its network, for comparisons"
+        "--parameters", type=int, metavar="N", help="number of parameters of its network"
     )
     parser.add_argument(
         "--memory", type=float, metavar="GIB", help="largest memory of its training in GiB"

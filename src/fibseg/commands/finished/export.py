@@ -85,7 +85,8 @@ def run(options: argparse.Namespace) -> None:
         content = package_bytes(exchanged, RunDirectory(directory), publication)
         lacking = [f"--{name}" for name in ("author", "license") if not getattr(options, name)]
         if lacking:
-            text = f"bioimage.io takes no package without {' and '.join(lacking)}; it has none yet"
+            options_text = " and ".join(lacking)
+            text = f"bioimage.io takes no package without: give {options_text} before you upload it"
             print_line(console, text)
     write_whole(output, content)
     digest = hashlib.sha256(content).hexdigest()

@@ -14,6 +14,7 @@ import numpy as np
 from fibseg.comparison.dataset import Dataset
 from fibseg.comparison.manuscript.methods import split_sizes
 from fibseg.errors import FibsegError
+from fibseg.runs.finished import FinishedRun
 
 OPEN = ""
 """An answer that only the authors know."""
@@ -35,13 +36,25 @@ def checklist(dataset: Dataset) -> list[Item]:
 
 
 def _code(dataset: Dataset) -> str:
-    commits = {(run.facts.get("versions") or {}).get("commit") for run in dataset.runs} - {None}
-    return f"fibseg, commit {' or '.join(sorted(map(str, commits)))}" if commits else OPEN
+    runs = _trained(dataset)
+    commits = {(run.facts.get("versions") or {}).get("commit") for run in runs} - {None}
+    texts = [f"fibseg, commit {' or '.join(sorted(map(str, commits)))}"] if commits else []
+    if dataset.adopted:
+        texts.append(f"another program for {', '.join(dataset.adopted)}")
+    return "; ".join(texts) or OPEN
+
+
+def _trained(dataset: Dataset) -> list[FinishedRun]:
+    """Runs whose training is recorded."""
+    return [run for run in dataset.runs if not run.adopted]
 
 
 def _configuration(dataset: Dataset) -> str:
+    if not _trained(dataset):
+        return OPEN
     count = len(dataset.configurations)
-    return f"config.yaml of each run; {count} configurations were compared"
+    but = f" but those of {', '.join(dataset.adopted)}" if dataset.adopted else ""
+    return f"config.yaml of each run{but}; {count} configurations were compared"
 
 
 def _splits(dataset: Dataset) -> str:
@@ -98,11 +111,16 @@ _AGGREGATION = (
 
 
 def _uncertainty(dataset: Dataset) -> str:
-    if any(contrast.is_tested for contrast in dataset.contrasts):
-        return "95 % intervals over seeds; joint sign flips for each question's contrasts"
-    few = "no test: too few seeds, or nothing to compare"
     has_seeds = any(len(runs) > 1 for runs in dataset.configurations.values())
-    return f"95 % intervals over seeds; {few}" if has_seeds else few
+    texts = ["95 % intervals over seeds"] if has_seeds else []
+    if any(contrast.is_tested for contrast in dataset.contrasts):
+        texts.append("joint sign flips for each question's contrasts")
+    elif all(contrast.paired for contrast in dataset.contrasts):
+        texts.append("no test: too few seeds, or nothing to compare")
+    if not all(contrast.paired for contrast in dataset.contrasts):
+        names = ", ".join(dataset.adopted)
+        texts.append(f"Welch's 95 % intervals without pairs and no test for {names}")
+    return "; ".join(texts)
 
 
 def _primary(dataset: Dataset) -> str:
@@ -111,7 +129,7 @@ def _primary(dataset: Dataset) -> str:
 
 
 def _time(dataset: Dataset) -> str:
-    seconds = [run.facts["seconds"] for run in dataset.runs if "seconds" in run.facts]
+    seconds = [run.facts["seconds"] for run in _trained(dataset) if "seconds" in run.facts]
     if not seconds:
         return OPEN
     total = sum(seconds) / 3600
@@ -119,8 +137,12 @@ def _time(dataset: Dataset) -> str:
 
 
 def _hardware(dataset: Dataset) -> str:
-    names = {run.facts.get("device_name") or run.facts.get("device") for run in dataset.runs}
-    return ", ".join(sorted(str(name) for name in names - {None})) or OPEN
+    names = set()
+    for label, runs in dataset.configurations.items():
+        stated = f" ({label}, as stated)" if label in dataset.adopted else ""
+        devices = {run.facts.get("device_name") or run.facts.get("device") for run in runs}
+        names |= {f"{device}{stated}" for device in devices - {None}}
+    return ", ".join(sorted(names)) or OPEN
 
 
 def _parameters(dataset: Dataset) -> str:

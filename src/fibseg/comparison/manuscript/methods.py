@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from fibseg.comparison.contrast_tables import SCOPE
 from fibseg.comparison.dataset import Dataset
-from fibseg.comparison.inference import SEEDS_FOR_TEST
+from fibseg.comparison.manuscript.evaluation import computers, evaluation, listed
 from fibseg.comparison.volumes import splits_in
 from fibseg.data.folds import MOST_SLICES
 from fibseg.data.splits import parse_slices
@@ -39,9 +37,15 @@ def methods(dataset: Dataset) -> list[str]:
         for label, runs in dataset.configurations.items()
         if (config := dataset.config(runs[0])) is not None
     }
-    writers = (_data, _grey_values, _filter, _models, _patches, _loss, _optimizer, _decision)
-    sentences = [sentence for writer in writers if (sentence := _varied(configs, writer))]
-    return [*sentences, *_evaluation(dataset), *_computers(dataset)]
+    trained = {label: of for label, of in configs.items() if label not in dataset.adopted}
+    writers = (_grey_values, _filter, _models, _patches, _loss, _optimizer, _decision)
+    sentences = [sentence for writer in writers if (sentence := _varied(trained, writer))]
+    return [
+        *filter(None, [_varied(configs, _data), _adopted(dataset)]),
+        *sentences,
+        *evaluation(dataset),
+        *computers(dataset),
+    ]
 
 
 def split_sizes(config: Config) -> dict[str, int]:
@@ -70,7 +74,7 @@ def _varied(configs: Mapping[str, Config], write: Callable[[Config], str]) -> st
         groups.setdefault(sentence, []).append(label)
     if len(groups) == 1:
         return next(iter(groups))
-    return " ".join(f"For {_list(of)}: {text}" for text, of in groups.items() if text)
+    return " ".join(f"For {listed(of)}: {text}" for text, of in groups.items() if text)
 
 
 def _data(config: Config) -> str:
@@ -85,7 +89,7 @@ def _data(config: Config) -> str:
         f"The data set {data['name']} has {volumes} with voxels of {size} nm (z, y, x). "
         f"Of the annotated slices, {sizes['train']} were used for training, "
         f"{sizes['validation']} for validation and {sizes['test']} for testing; the classes were "
-        f"{_list(names)}, and background.{_fold(data)}"
+        f"{listed(names)}, and background.{_fold(data)}"
     )
 
 
@@ -96,6 +100,21 @@ def _fold(data: Mapping[str, Any]) -> str:
     return (
         f" The slices were divided into {data['folds']} folds, of which number {data['fold']} "
         f"(from 0) was tested; slices within {data['guard']} of a tested one were left out."
+    )
+
+
+def _adopted(dataset: Dataset) -> str:
+    """Whose labels are another program's; empty without such runs."""
+    names = dataset.adopted
+    if not names:
+        return ""
+    count = sum(run.adopted for run in dataset.runs)
+    runs = "1 run" if count == 1 else f"{count} runs"
+    is_beside = len(names) < len(dataset.configurations)
+    rest = "; what follows on trainings is of the other configurations" if is_beside else ""
+    return (
+        f"The labels of {listed(names)} ({runs}) were made by another program, of whose training "
+        f"nothing is recorded{rest}."
     )
 
 
@@ -114,8 +133,8 @@ def _filter(config: Config) -> str:
         return "The image was the only input channel."
     where = "whole slices" if config["filter"]["scope"] == "slice" else "each patch"
     return (
-        f"The image and its grain-filtered versions, with areas of {_list(areas)} pixels, computed "
-        f"on {where}, were the input channels."
+        f"The image and its grain-filtered versions, with areas of {listed(areas)} pixels, "
+        f"computed on {where}, were the input channels."
     )
 
 
@@ -194,85 +213,3 @@ def _decision(config: Config) -> str:
             "class around them."
         )
     return " ".join(parts)
-
-
-def _evaluation(dataset: Dataset) -> list[str]:
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for label, runs in dataset.configurations.items():
-        groups.setdefault(tuple(sorted(run.seed for run in runs)), []).append(label)
-    if len(groups) == 1:
-        trained = f"Each configuration was trained with {_seeds(next(iter(groups)))}."
-    else:
-        each = "; ".join(f"{_list(of)} with {_seeds(seeds)}" for seeds, of in groups.items())
-        trained = f"Configurations were trained with several seeds: {each}."
-    left_out = len(dataset.left_out)
-    further = "1 further run" if left_out == 1 else f"{left_out} further runs"
-    lacking = f" {further} had no scores and took no part." if left_out else ""
-    return [
-        trained + lacking,
-        "F1 was computed from the pixels of each test slice and averaged over the slices whose "
-        "truth holds the class; pixels without annotation do not count. Intervals are Student's "
-        f"95 % intervals over seeds. {_test(dataset)}{SCOPE}",
-    ]
-
-
-def _test(dataset: Dataset) -> str:
-    """How differences were tested; empty without a contrast."""
-    if not dataset.contrasts:
-        return ""
-    if all(math.isnan(contrast.joint_p) for contrast in dataset.contrasts):
-        return (
-            f"Differences were paired by seed; with fewer than {SEEDS_FOR_TEST} seeds none was "
-            "tested. "
-        )
-    return (
-        "Differences were paired by seed and tested by joint sign flips with the largest |t| of a "
-        "question's contrasts (Westfall and Young, step-down), for which intervals hold jointly. "
-    )
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    is_range = list(seeds) == list(range(seeds[0], seeds[-1] + 1))
-    return f"{len(seeds)} seeds ({f'{seeds[0]} to {seeds[-1]}' if is_range else _list(seeds)})"
-
-
-def _computers(dataset: Dataset) -> list[str]:
-    """Device, time and versions, as far as the runs say them."""
-    facts = [run.facts for run in dataset.runs]
-    devices = [
-        f"{fact.get('device_name') or fact['device']} ({fact['precision']})"
-        for fact in facts
-        if fact.get("device") and fact.get("precision")
-    ]
-    seconds = [fact["seconds"] for fact in facts if "seconds" in fact]
-    versions: dict[str, set[str]] = {}
-    for fact in facts:
-        for name, version in (fact.get("versions") or {}).items():
-            versions.setdefault(name, set()).add(str(version))
-    sentences = []
-    if devices:
-        sentences.append(f"Runs were trained on {_list(sorted(set(devices)))}.")
-    if seconds:
-        minutes = [value / 60 for value in seconds]
-        sentences.append(
-            f"Training and scoring a run took {min(minutes):.1f} to {max(minutes):.1f} minutes."
-        )
-    if versions:
-        texts = [f"{name} {' or '.join(sorted(of))}" for name, of in sorted(versions.items())]
-        sentences.append(f"Versions: {', '.join(texts)}.")
-    return sentences
-
-
-def _list(items: Sequence[Any]) -> str:
-    """Items as a sentence lists them.
-
-    >>> _list([1, 2, 3]), _list(["a"]), _list([650.0, 3200])
-    ('1, 2 and 3', 'a', '650 and 3200')
-    """
-    texts = [
-        f"{item:g}" if isinstance(item, float) and math.isfinite(item) else str(item)
-        for item in items
-    ]
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from fibseg.models.checkpoints import METADATA_KEY
 from fibseg.models.foreign.running import (
     Floats32,
     RunElsewhere,
+    counted,
     export_library,
     first_line,
 )
@@ -70,8 +71,8 @@ class OnnxGraph:
         outputs = self._session.get_outputs()
         if [tensor.type for tensor in (*inputs, *outputs)] != ["tensor(float)"] * 2:
             raise FibsegError(
-                f"{name}: {len(inputs)} inputs and {len(outputs)} outputs; expected one of each, "
-                "of type float32."
+                f"{name}: {_typed(inputs, 'input')} and {_typed(outputs, 'output')}; expected one "
+                "of each, of type float32."
             )
         self._name = name
         self._input = inputs[0].name
@@ -96,6 +97,14 @@ class OnnxGraph:
                 f"({first_line(error)})."
             ) from error
         return np.asarray(result, np.float32)
+
+
+def _typed(tensors: Sequence[Any], noun: str) -> str:
+    """How many inputs or outputs there are, and of which types."""
+    # As onnxruntime writes them: tensor(float16).
+    types = [tensor.type.removeprefix("tensor(").removesuffix(")") for tensor in tensors]
+    names = [{"float": "float32", "double": "float64"}.get(name, name) for name in types]
+    return f"{counted(len(tensors), noun)} ({', '.join(names)})"
 
 
 def _tensors(message: Any) -> Iterator[Any]:

@@ -8,45 +8,34 @@ package names.
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import Pixels
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
 from fibseg.filters.channels import Channels
-from fibseg.models.foreign.archive import Archive
+from fibseg.models.foreign.archive import LARGEST_WEIGHTS, Archive
 from fibseg.models.foreign.graph import ProbabilityGraph
 from fibseg.models.foreign.onnx_file import OnnxGraph
 from fibseg.models.foreign.running import (
     ArrayNetwork,
     Floats32,
     RunElsewhere,
+    counted,
     export_library,
     first_line,
 )
 from fibseg.models.foreign.slices import SliceNetwork, tensor_axes
+from fibseg.models.foreign.steps import Package, check_steps
 from fibseg.models.kinds import FOREIGN
 from fibseg.models.trained import TrainedModel, load_model
 from fibseg.rules import brief
-
-_STEPS = {
-    "binarize",
-    "clip",
-    "ensure_dtype",
-    "fixed_zero_mean_unit_variance",
-    "scale_linear",
-    "scale_range",
-    "sigmoid",
-    "softmax",
-    "zero_mean_unit_variance",
-}
-"""Steps before and after a network that are computed from the slice alone, and run no code."""
+from fibseg.stack.units import voxel_size_in_nm
 
 _TOLERANCE = 1e-3
 _MOST_DIFFERING = 1e-4
@@ -55,59 +44,6 @@ the format's own limits."""
 
 _USUAL_SIDE = 256
 """Side of windows that overlap, where a network takes any."""
-
-
-@dataclass(frozen=True)
-class Package:
-    """A description whose parts have been looked at.
-
-    Attributes:
-        path: of the zip.
-        model: the description, as bioimageio.spec holds it.
-        input: its only input.
-        output: its only output.
-    """
-
-    path: Path
-    model: Any
-    input: Any
-    output: Any
-
-    def processed(self, values: Pixels, infer: ArrayNetwork) -> Floats32:
-        """Run the network, with what precedes and follows it.
-
-        Args:
-            values: the input, in the axes of the description.
-            infer: runs the network on such axes.
-
-        Returns:
-            The output, in the axes of the description.
-
-        Raises:
-            FibsegError: a step cannot be computed.
-        """
-        core = export_library("bioimageio.core")
-        try:
-            before, after = core.proc_setup.get_pre_and_postprocessing(
-                self.model, dataset_for_initial_statistics=()
-            )
-            dims = [axis.id for axis in self.input.axes]
-            tensor = core.Tensor.from_numpy(values, dims=dims)
-            sample = core.Sample(members={self.input.id: tensor}, stat={}, id="slice")
-            before(sample)
-            prepared = sample.members[self.input.id].to_numpy()
-            result = infer(np.ascontiguousarray(prepared, np.float32))
-            dims = [axis.id for axis in self.output.axes]
-            sample.members[self.output.id] = core.Tensor.from_numpy(result, dims=dims)
-            after(sample)
-            return np.asarray(sample.members[self.output.id].to_numpy(), np.float32)
-        except FibsegError:
-            raise
-        # Of any step of another library.
-        except Exception as error:
-            raise FibsegError(
-                f"{self.path}: its steps cannot be computed ({first_line(error)})."
-            ) from error
 
 
 def open_package(path: Path) -> TrainedModel:
@@ -160,19 +96,13 @@ def described_package(archive: Archive, content: dict[str, Any]) -> Package:
     inputs = [tensor for tensor in model.inputs if not tensor.optional]
     if len(inputs) != 1 or len(model.outputs) != 1:
         raise FibsegError(
-            f"{archive.path}: {len(inputs)} inputs and {len(model.outputs)} outputs; expected one "
-            "of each."
+            f"{archive.path}: {counted(len(inputs), 'input')} and "
+            f"{counted(len(model.outputs), 'output')}; expected one of each."
         )
     package = Package(archive.path, model, inputs[0], model.outputs[0])
     for tensor in (package.input, package.output):
         _check_axes(archive.path, tensor)
-    steps = [*package.input.preprocessing, *package.output.postprocessing]
-    unknown = sorted({str(step.id) for step in steps} - _STEPS)
-    if unknown:
-        raise FibsegError(
-            f"{archive.path}: needs {unknown[0]}, which fibseg does not run; expected "
-            f"{', '.join(sorted(_STEPS))}."
-        )
+    check_steps(package)
     return package
 
 
@@ -200,7 +130,7 @@ def _own_model(archive: Archive, package: Package, name: str) -> TrainedModel:
     digests = {str(file.source): file.sha256 for file in package.model.attachments}
     if digests.get(name) is None:
         raise FibsegError(f"{archive.path}: {name!r} is no attachment with a SHA-256.")
-    content = archive.read(name, sha256=digests[name])
+    content = archive.read(name, LARGEST_WEIGHTS, digests[name])
     with tempfile.TemporaryDirectory(prefix="fibseg-") as folder:
         # Packages of older versions hold a zip of torch.
         file = Path(folder) / f"model{Path(name).suffix}"
@@ -222,7 +152,7 @@ def _graph(archive: Archive, package: Package) -> tuple[OnnxGraph, str]:
     if weights.external_data is not None:
         raise FibsegError(f"{archive.path}: keeps weights beside its ONNX file; expected one file.")
     name = str(weights.source)
-    content = archive.read(name, sha256=weights.sha256)
+    content = archive.read(name, LARGEST_WEIGHTS, weights.sha256)
     graph = OnnxGraph(content, f"{archive.path}, {name}")
     return graph, hashlib.sha256(content).hexdigest()
 
@@ -232,7 +162,9 @@ def _tested(archive: Archive, package: Package, infer: ArrayNetwork) -> Floats32
     arrays = []
     for tensor in (package.input, package.output):
         if tensor.test_tensor is None:
-            raise FibsegError(f"{archive.path}: has no test {tensor.id}, so that it is not run.")
+            raise FibsegError(
+                f"{archive.path}: has no test tensor for {tensor.id}, and is therefore not run."
+            )
         file = tensor.test_tensor
         arrays.append(archive.array(str(file.source), file.sha256))
     given, expected = arrays
@@ -271,9 +203,22 @@ def _foreign_model(
         channels=Channels(),
         # As they are in a stack of 8 bits; intensity=own brings others to it.
         grey_range=GreyRange(0.0, 255.0),
-        voxel_sizes=[],
+        voxel_sizes=_voxel_sizes(package),
         patch_size=side or _USUAL_SIDE,
         precision="32",
         windows=windows,
         file_sha256=digest,
+        notes=network.notes,
     )
+
+
+def _voxel_sizes(package: Package) -> list[list[float]]:
+    """Voxel size (z, y, x) in nm as the axes tell it, of which z is not known; [] without it."""
+    axes = {str(axis.id): axis for axis in package.input.axes if axis.type == "space"}
+    units = [axes[name].unit for name in ("y", "x")]
+    if None in units:
+        return []
+    # A depth of 1 nm stands in.
+    size = voxel_size_in_nm([1.0, axes["y"].scale, axes["x"].scale], ["nm", *units])
+    # The constant, which is the same object in every model, and so equal to itself in lists.
+    return [] if size is None else [[math.nan, *size[1:]]]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fibseg.arrays import UInt8
 from fibseg.errors import FibsegError
 
 Floats32 = NDArray[np.float32]
@@ -20,6 +23,28 @@ ArrayNetwork = Callable[[Floats32], Floats32]
 
 _SMALLEST = 1e-37
 """Stands for a probability of 0, whose logarithm would be infinite."""
+
+
+_SHOWN: ContextVar[UInt8 | None] = ContextVar("shown_slice", default=None)
+
+
+@contextmanager
+def showing(channels: UInt8) -> Iterator[None]:
+    """Let networks know the whole slice (C, H, W) of which they see windows meanwhile.
+
+    Not an argument: between a window and a network that measures slices stand ensembles and
+    decisions, which need not know of it.
+    """
+    token = _SHOWN.set(channels)
+    try:
+        yield
+    finally:
+        _SHOWN.reset(token)
+
+
+def shown_slice() -> UInt8 | None:
+    """The channels (C, H, W) of the slice that is shown; None outside of `showing`."""
+    return _SHOWN.get()
 
 
 class RunElsewhere(nn.Module):
@@ -64,3 +89,12 @@ def first_line(error: Any) -> str:
     """The first line of an error of another library, cut to a sentence's part."""
     text = str(error).strip()
     return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "input"), counted(2, "input")
+    ('1 input', '2 inputs')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

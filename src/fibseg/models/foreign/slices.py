@@ -1,18 +1,16 @@
-"""Another program's network on our slices: its sizes, its axes, and what its numbers mean."""
+"""Another program's network on our slices: its sizes and its axes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fibseg.arrays import UInt8
 from fibseg.errors import FibsegError
-from fibseg.models.foreign.running import ArrayNetwork, Floats32
-
-if TYPE_CHECKING:
-    from fibseg.models.foreign.package import Package
-
-_BACKGROUND = "background"
+from fibseg.models.foreign.meaning import meaning_of
+from fibseg.models.foreign.running import ArrayNetwork, Floats32, shown_slice
+from fibseg.models.foreign.steps import Package, Statistics
 
 _ORDER = "NCyx"
 """Axes of our arrays."""
@@ -21,12 +19,9 @@ _ORDER = "NCyx"
 class SliceNetwork:
     """Runs a package on slices of one channel.
 
-    What its output means is seen in its test output: a single channel is the probability of a
-    class, or its logit where it leaves [0, 1]; of several, each is a class, the first one the
-    background, where they add up to 1 (probabilities) or leave [0, 1] (logits).
-
     Attributes:
         class_names: background first.
+        notes: what a person should know of the classes.
         fixed_side: side of the only images that it takes; None where it takes many.
     """
 
@@ -50,18 +45,15 @@ class SliceNetwork:
         self._sizes = {name: _size_rule(package, sizes[name]) for name in ("y", "x")}
         fixed = {least for least, step in self._sizes.values() if not step}
         if len(fixed) > 1 or (fixed and not all(not step for _, step in self._sizes.values())):
-            raise FibsegError(f"{package.path}: takes images of one size that are no squares.")
-        self.fixed_side = next(iter(fixed), None)
-        scores = self._arranged(test_output)
-        self._kind = _kind_of(scores)
-        if self._kind is None:
             raise FibsegError(
-                f"{package.path}: the {scores.shape[1]} channels of its output are no "
-                "probabilities of classes that exclude each other; fibseg runs semantic "
-                "segmentation alone."
+                f"{package.path}: takes only images of one size, which is not square."
             )
-        names = _channel_names(package.output, scores.shape[1])
-        self.class_names = names if len(names) > 1 else [_BACKGROUND, names[0]]
+        self.fixed_side = next(iter(fixed), None)
+        self._meaning = meaning_of(package, self._arranged(test_output))
+        self.class_names = self._meaning.class_names
+        self.notes = self._meaning.notes
+        # Of the slice whose windows were shown last.
+        self._measured: tuple[UInt8, Statistics] | None = None
 
     def run(self, levels: Floats32) -> Floats32:
         """Compute probabilities (N, K, H, W) of grey levels (N, 1, H, W), image by image.
@@ -69,7 +61,24 @@ class SliceNetwork:
         Raises:
             FibsegError: the network does not take this size.
         """
-        return np.concatenate([self._of_image(image) for image in levels])
+        # Whole numbers, as in a stack of 8 bits.
+        return np.concatenate([self._of_image(image) for image in np.rint(levels)])
+
+    def _statistics(self, image: Floats32) -> Statistics:
+        """Measure the slice that an image (1, H, W) is a window of, or the image without one."""
+        whole = shown_slice()
+        if whole is None:
+            return self._package.statistics(self._given(image))
+        if self._measured is None or self._measured[0] is not whole:
+            given = self._given(whole[:1].astype(np.float32))
+            self._measured = (whole, self._package.statistics(given))
+        return self._measured[1]
+
+    def _given(self, image: Floats32) -> Any:
+        """An image (1, H, W) in axes and type of the description; 8 bits fit into every type."""
+        data = self._package.input.data
+        data = data if not isinstance(data, list | tuple) else data[0]
+        return _in_axes(image[None], self._input_axes).astype(str(data.type))
 
     def _of_image(self, image: Floats32) -> Floats32:
         """Compute probabilities (1, K, H, W) of an image (1, H, W)."""
@@ -77,18 +86,14 @@ class SliceNetwork:
         rows = self._padded(height, "y")
         columns = self._padded(width, "x")
         padded = np.pad(image, ((0, 0), (0, rows - height), (0, columns - width)), mode="edge")
-        values = _in_axes(padded[None], self._input_axes)
-        # As the description has it; 8-bit levels fit into every type.
-        data = self._package.input.data
-        data = data if not isinstance(data, list | tuple) else data[0]
-        output = self._package.processed(values.astype(str(data.type)), self._infer)
+        output = self._package.processed(self._given(padded), self._infer, self._statistics(image))
         scores = self._arranged(output)
         if scores.shape[2:] != (rows, columns):
             raise FibsegError(
                 f"{self._package.path}: makes {scores.shape[2:]} of a slice of {(rows, columns)}; "
                 "expected the same size."
             )
-        return self._probabilities(scores[..., :height, :width])
+        return self._meaning.probabilities(scores[..., :height, :width])
 
     def _padded(self, length: int, axis: str) -> int:
         """The next length of an axis that the network takes."""
@@ -110,19 +115,6 @@ class SliceNetwork:
             if letter not in letters:
                 scores = np.expand_dims(scores, position)
         return scores
-
-    def _probabilities(self, scores: Floats32) -> Floats32:
-        """Turn scores (1, K, H, W) into probabilities of all classes, the background included."""
-        # Logits of the largest and smallest networks overflow nothing in double precision.
-        values = scores.astype(np.float64)
-        if self._kind == "logits" and values.shape[1] > 1:
-            values = np.exp(values - values.max(axis=1, keepdims=True))
-            values /= values.sum(axis=1, keepdims=True)
-        elif self._kind == "logits":
-            values = 1 / (1 + np.exp(-values.clip(-500, 500)))
-        if values.shape[1] == 1:
-            values = np.concatenate([1 - values, values], axis=1)
-        return values.astype(np.float32)
 
 
 def tensor_axes(tensor: Any) -> list[str]:
@@ -149,22 +141,3 @@ def _size_rule(package: Package, size: Any) -> tuple[int, int]:
             "own for each."
         )
     return int(size.min), int(size.step)
-
-
-def _kind_of(scores: Floats32) -> str | None:
-    """What scores (N, K, H, W) are: probabilities, logits, or None for neither."""
-    inside = bool(((scores >= -1e-4) & (scores <= 1 + 1e-4)).all())
-    if not inside:
-        return "logits" if np.isfinite(scores).all() else None
-    adds_up = bool(np.allclose(scores.sum(axis=1), 1, atol=1e-3))
-    return "probabilities" if scores.shape[1] == 1 or adds_up else None
-
-
-def _channel_names(tensor: Any, count: int) -> list[str]:
-    """Names of the classes of an output of so many channels, all different."""
-    axes = [axis for axis in tensor.axes if axis.type == "channel"]
-    names = [str(name) for name in axes[0].channel_names] if axes else ["foreground"]
-    usable = len(names) == count == len(set(names)) and all(map(str.isprintable, names))
-    if not usable or names == [_BACKGROUND]:
-        names = [f"class {k}" for k in range(count)] if count > 1 else ["foreground"]
-    return names

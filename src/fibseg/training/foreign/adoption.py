@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from fibseg import machine
-from fibseg.arrays import IGNORE, UInt8
-from fibseg.data.description import DataDescription, VolumeDescription, class_names
+from fibseg.data.description import DataDescription, class_names
 from fibseg.data.grey import grey_range
-from fibseg.data.labels.classes import to_classes
-from fibseg.data.labels.files import name_doubts, open_label_stack
-from fibseg.data.labels.pairing import place_labels, slice_list
 from fibseg.data.slices import data_hash, load_slices, neighbours_hash
-from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
-from fibseg.machine import print_line, print_warnings
+from fibseg.files import write_whole
+from fibseg.machine import print_line
 from fibseg.models.kinds import KINDS
 from fibseg.rules import Check, Rule, number, require, whole
 from fibseg.runs.directory import RunDirectory
@@ -33,9 +29,9 @@ from fibseg.runs.identity import (
     run_name,
     write_config,
 )
-from fibseg.runs.results import SCORED_SPLITS
-from fibseg.stack import located, open_stack
+from fibseg.runs.results import SCORED_SPLITS, read_scores
 from fibseg.training.evaluation import evaluate, write_results
+from fibseg.training.foreign.labels import adopted_labels, scored_digest, warn_of_names
 from fibseg.training.pictures import Scene, draw_pictures
 from fibseg.training.report import print_scores
 
@@ -53,9 +49,9 @@ class Adoption:
         predictions: label stacks, one for each volume of the data set.
         model: name of the model that made them, as comparisons print it.
         seed: of its training.
-        seconds: of its training and its prediction; None where nobody knows.
+        seconds: of training and scoring a run, as a person states them; None where nobody knows.
         device: on which it was trained; None where nobody knows.
-        parameters: numbers of the network; None where nobody knows.
+        parameters: number of parameters of the network; None where nobody knows.
         peak_gib: largest memory of its training in GiB; None where nobody knows.
     """
 
@@ -99,30 +95,34 @@ def adopt_labels(
         console: takes what a person reads.
 
     Raises:
-        FibsegError: a name is impossible, the stacks do not fit the data set, or the run has other
-            labels.
+        FibsegError: a name is impossible, the stacks do not fit the data set, the run has other
+            labels, or another seed of the model has the same ones.
     """
     _check(adoption, description)
     slices = load_slices(description)
     labels = {
-        split: [_labels_of(adoption, description, annotated) for annotated in slices[split]]
+        split: [
+            adopted_labels(adoption.predictions, description, annotated)
+            for annotated in slices[split]
+        ]
         for split in SCORED_SPLITS
     }
-    _warn_of_names(adoption, description, console)
+    warn_of_names(adoption.predictions, description, console)
     names = class_names(description)
     config = _configuration(adoption, description, folder)
     provenance = {
         "config_hash": config_hash(config),
         "data_hash": data_hash(slices, names),
         "neighbours_hash": neighbours_hash(slices),
-        "start_hash": _digest(labels),
+        "start_hash": scored_digest(labels),
     }
     directory = RunDirectory(folder / run_name(config, None, config))
+    _check_labels_are_new(directory, adoption.model, provenance)
     with directory.lock():
         print_line(console, f"run {directory.path}")
         _begin(directory, config, provenance)
         if directory.scores.exists():
-            console.print("adopted already; its scores:")
+            _restate(directory, adoption, console)
         else:
             scores = evaluate(
                 directory=directory,
@@ -142,6 +142,27 @@ def adopt_labels(
             )
         print_scores(directory, console)
     return directory
+
+
+def _check_labels_are_new(
+    directory: RunDirectory, model: str, provenance: Mapping[str, Any]
+) -> None:
+    """Refuse labels that another run of the model has: they would count as a second training."""
+    for path in sorted(directory.path.parent.glob(f"{model}-*")):
+        earlier = None
+        # A damaged run is in no comparison.
+        with suppress(FibsegError):
+            earlier = read_config(RunDirectory(path))
+        if earlier is None or path == directory.path:
+            continue
+        if (earlier.get("model") or {}).get("architecture") == model and all(
+            earlier["provenance"].get(name) == provenance[name]
+            for name in ("data_hash", "start_hash")
+        ):
+            raise FibsegError(
+                f"the same labels as {path}, of seed {earlier.get('seed')}; expected those of "
+                "another training."
+            )
 
 
 def _begin(directory: RunDirectory, config: dict[str, Any], provenance: Mapping[str, Any]) -> None:
@@ -174,14 +195,35 @@ def _configuration(
     }
 
 
-def _facts(adoption: Adoption, config: dict[str, Any]) -> dict[str, Any]:
-    """What scores.json says of the run; what nobody knows is left out."""
-    known = {
+def _stated(adoption: Adoption) -> dict[str, Any]:
+    """What a person states of the training; what nobody knows is left out."""
+    facts = {
         "seconds": adoption.seconds,
         "device": adoption.device,
         "parameters": adoption.parameters,
         "peak_gib": adoption.peak_gib,
     }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _restate(directory: RunDirectory, adoption: Adoption, console: Console) -> None:
+    """Bring a finished run up to what is stated now, and say what changed."""
+    # Checked before it is changed: a damaged file is reported, and not mended by half.
+    facts = read_scores(directory).facts
+    changes = {name: value for name, value in _stated(adoption).items() if facts.get(name) != value}
+    if changes:
+        content = json.loads(directory.scores.read_text(encoding="utf-8"))
+        content["run"] |= changes
+        write_whole(directory.scores, json.dumps(content) + "\n")
+    texts = [
+        f"; {name}: {value}" + (f" in place of {facts[name]}" if name in facts else "")
+        for name, value in changes.items()
+    ]
+    print_line(console, f"adopted already{''.join(texts)}; its scores:")
+
+
+def _facts(adoption: Adoption, config: dict[str, Any]) -> dict[str, Any]:
+    """What scores.json says of the run."""
     return {
         "name": config["name"],
         "model": adoption.model,
@@ -190,7 +232,7 @@ def _facts(adoption: Adoption, config: dict[str, Any]) -> dict[str, Any]:
         "data": config["data"]["name"],
         "adopted": True,
         **fold_facts(config),
-        **{name: value for name, value in known.items() if value is not None},
+        **_stated(adoption),
         "versions": _versions(),
     }
 
@@ -200,65 +242,3 @@ def _versions() -> dict[str, Any]:
     return {
         name: value for name, value in machine.versions().items() if name in ("fibseg", "commit")
     }
-
-
-def _labels_of(
-    adoption: Adoption, description: DataDescription, annotated: AnnotatedSlice
-) -> UInt8:
-    """The adopted labels of a slice as class indices (H, W), IGNORE outside the stack.
-
-    Raises:
-        FibsegError: the stack does not hold the slice, or leaves an annotated pixel without class.
-    """
-    path = adoption.predictions[annotated.volume]
-    volume = description.volumes[annotated.volume]
-    image = open_stack(located(description.root, volume.image))
-    labels = open_label_stack(path)
-    offset = _offset(volume, image.shape, labels.shape)
-    placement = place_labels(image, labels, offset)
-    if annotated.z not in placement.pages:
-        raise FibsegError(
-            f"{path}: has no labels of slice {annotated.z}, which is scored; it holds slices "
-            f"{slice_list(placement.slices)}."
-        )
-    _, top, left = offset
-    _, height, width = labels.shape
-    if top + height > image.shape[1] or left + width > image.shape[2]:
-        raise FibsegError(
-            f"{path}: of shape {labels.shape}, but the image has {image.shape} and its labels "
-            f"begin at {offset}; expected labels of one of the two."
-        )
-    page = placement.pages[annotated.z]
-    classes = np.full(image.shape[1:], IGNORE, np.uint8)
-    place = (slice(top, top + height), slice(left, left + width))
-    classes[place] = to_classes(labels.read(page), description, f"{path}, slice {page}")
-    undecided = int(((classes == IGNORE) & (annotated.labels != IGNORE)).sum())
-    # They would not be counted, and the score would be that of the easy pixels.
-    if undecided:
-        raise FibsegError(
-            f"{path}, slice {page}: {undecided} annotated pixels without a class (outside, or "
-            f"{description.ignore}); a prediction labels every pixel."
-        )
-    return classes
-
-
-def _offset(volume: VolumeDescription, image: Sequence[int], labels: Sequence[int]) -> list[int]:
-    """Where adopted labels lie: on the whole image, or where the data set's own labels lie."""
-    return [0, 0, 0] if tuple(image) == tuple(labels) else list(volume.offset)
-
-
-def _warn_of_names(adoption: Adoption, description: DataDescription, console: Console) -> None:
-    """Warn where a label file calls a value by another name than the data set."""
-    names = {entry.label: name for name, entry in description.classes.items()}
-    for path in adoption.predictions:
-        print_warnings(console, name_doubts(path, names))
-
-
-def _digest(labels: Mapping[str, Sequence[UInt8]]) -> str:
-    """Hash adopted labels, as far as they are scored."""
-    digest = hashlib.sha256()
-    for split, of_split in labels.items():
-        for classes in of_split:
-            digest.update(f"{split} {classes.shape}".encode())
-            digest.update(classes.tobytes())
-    return digest.hexdigest()[:16]
