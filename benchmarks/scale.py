@@ -9,7 +9,7 @@ person writes first: read, filter, label the whole slice, write, in turn. "MONAI
 its sliding windows, "the network alone" has neither files nor filter.
 
 With --large it prints what commands have in memory for slices of 8000 x 8000 pixels of 16 bits,
-which repeat the run's test slices: stacks of 2 and of 6 are labelled and measured, and one of
+which repeat the run's test slices: stacks of 1 and of 3 are labelled and measured, and one of
 4000, a sparse file of 512 GB in FOLDER, is checked, and labelled until its first slices are done.
 """
 
@@ -52,7 +52,7 @@ from fibseg.stack import open_stack
 LARGE_SIDE = 8000
 """Side of a slice of the large stacks, in pixels."""
 
-LARGE_SLICES = (2, 6)
+LARGE_SLICES = (1, 3)
 """Slices of the stacks that are labelled: the memory must not grow with their number."""
 
 DEPTH = 4000
@@ -196,7 +196,8 @@ def large_rows(run: Path, root: str | None, folder: Path) -> list[dict[str, Any]
 
     def predict(image: Path, output: Path) -> list[str]:
         keys = [f"checkpoint={run.resolve()}", f"image={image}", f"output={output}"]
-        return ["predict.py", *keys, "overwrite=true", "voxel_size=[5,5,5]"]
+        more = ("windows=whole", "overwrite=true", "voxel_size=[5,5,5]")
+        return ["predict.py", *keys, *more]
 
     fibseg = ["-m", "fibseg.commands.main"]
     for depth in LARGE_SLICES:

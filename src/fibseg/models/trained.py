@@ -161,9 +161,7 @@ _IN_FILE = (
 
 
 def keep_model(model: TrainedModel, run: RunDirectory, weights: Weights | None = None) -> str:
-    """Write the model of a run, in place of one that an older version wrote; gives its SHA-256.
-
-    `weights` replace those of its network; None writes its own.
+    """Write the model of a run, or other weights for it, in place of an older version's file.
 
     Raises:
         FibsegError: the file cannot be written.
