@@ -161,7 +161,7 @@ _IN_FILE = (
 
 
 def keep_model(model: TrainedModel, run: RunDirectory, weights: Weights | None = None) -> str:
-    """Write the model of a run, or other weights for it, in place of an older version's file.
+    """Write the model of a run, or other weights for it, and no older one; gives its SHA-256.
 
     Raises:
         FibsegError: the file cannot be written.
