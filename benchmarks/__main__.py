@@ -93,16 +93,13 @@ def filter_row(image: np.ndarray) -> dict[str, Any]:
 
 
 def scaling_row(image: np.ndarray) -> dict[str, Any]:
-    """24 slices per core, over every core: how much of one process's speed each core adds.
-
-    The time to start the processes counts.
-    """
+    """24 slices per core, over every core: how much of one thread's speed each core adds."""
     images = [np.ascontiguousarray(image[:, k:]) for k in range(24 * cores())]
     ours = seconds_of(lambda: filter_slices(images, AREAS, None, cores()), 1)
     peer = seconds_of(lambda: filter_slices(images, AREAS, None, 1), 1)
     return {
-        "what": f"grain channels of {len(images)} slices, {cores()} processes",
-        "peer": "one process",
+        "what": f"grain channels of {len(images)} slices, {cores()} threads",
+        "peer": "one thread",
         "ours_s": ours,
         "peer_s": peer,
         "per_core": peer / ours / cores(),
