@@ -208,7 +208,9 @@ def large_rows(run: Path, root: str | None, folder: Path) -> list[dict[str, Any]
     data = folder / "large.yaml"
     names = [f"{name}={value}" for value, name in enumerate(scored.model.class_names) if value]
     classes = [word for name in names for word in ("--class", name)]
-    new = ["new", "large", str(image), str(labels), *classes, "--output", str(data), "--overwrite"]
+    # As if a person had corrected the first slice.
+    paths = [str(image), str(labels), "--slices", "0", "--output", str(data)]
+    new = ["new", "large", *paths, *classes, "--overwrite"]
     add(f"fibseg new, {DEPTH} slices", [*fibseg, *new])
     page = ["--page", str(folder / "check.html")]
     add(f"fibseg check, {DEPTH} slices", [*fibseg, "check", str(data), *page])

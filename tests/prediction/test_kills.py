@@ -168,6 +168,8 @@ def test_a_node_of_a_ray_cluster_is_lost(finished: Commands, cell: Path) -> None
     predict(finished, whole)
     out = cell / "out.zarr"
     node = {"num_cpus": 4, "object_store_memory": 80_000_000}
+    # A cluster puts its own in the place of this process's.
+    handler = signal.getsignal(signal.SIGTERM)
     cluster = Cluster(initialize_head=True, head_node_args=node)
     try:
         lost = cluster.add_node(**node)
@@ -180,6 +182,7 @@ def test_a_node_of_a_ray_cluster_is_lost(finished: Commands, cell: Path) -> None
             assert "labels of 60 slices" in printed
     finally:
         cluster.shutdown()
+        signal.signal(signal.SIGTERM, handler)
     assert files_of(out) == files_of(whole)
 
 
