@@ -208,8 +208,9 @@ def large_rows(run: Path, root: str | None, folder: Path) -> list[dict[str, Any]
     data = folder / "large.yaml"
     names = [f"{name}={value}" for value, name in enumerate(scored.model.class_names) if value]
     classes = [word for name in names for word in ("--class", name)]
-    # As if a person had corrected the first slice.
-    paths = [str(image), str(labels), "--slices", "0", "--output", str(data)]
+    # As if a person had corrected all of them.
+    place = ["--slices", f"0:{depth}", "--offset", "0,0,0"]
+    paths = [str(image), str(labels), *place, "--output", str(data)]
     new = ["new", "large", *paths, *classes, "--overwrite"]
     add(f"fibseg new, {DEPTH} slices", [*fibseg, *new])
     page = ["--page", str(folder / "check.html")]
