@@ -158,8 +158,9 @@ def large_stack(folder: Path, scored: ScoredRun, depth: int) -> Path:
     stack = tifffile.memmap(
         path, shape=(depth, side, side), dtype=np.uint16, photometric="minisblack"
     )
-    # The first block of a prediction is spread over the stack.
-    first = {*range(min(depth, max(LARGE_SLICES))), *spread(range(depth), 5)}
+    # The first block of a prediction, and the samples of grey values, are spread over the stack.
+    first = {*range(min(depth, max(LARGE_SLICES)))}
+    first |= {*spread(range(depth), 5), *spread(range(depth), 16)}
     for z in sorted(first):
         pixels = scored.slices[z % len(scored.slices)].image.astype(np.uint16)
         times = [-(-side // length) for length in pixels.shape]
