@@ -204,7 +204,8 @@ def large_rows(run: Path, root: str | None, folder: Path) -> list[dict[str, Any]
     for depth in LARGE_SLICES:
         labels = folder / f"labels-{depth}.zarr"
         add(f"predict.py, {depth} slices", predict(large_stack(folder, scored, depth), labels))
-        add(f"fibseg measure, {depth} slices", [*fibseg, "measure", str(labels), "--overwrite"])
+        table = ["--output", str(folder / f"objects-{depth}.csv"), "--overwrite"]
+        add(f"fibseg measure, {depth} slices", [*fibseg, "measure", str(labels), *table])
     image = large_stack(folder, scored, DEPTH)
     data = folder / "large.yaml"
     names = [f"{name}={value}" for value, name in enumerate(scored.model.class_names) if value]

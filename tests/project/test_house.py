@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from functools import cache
 
@@ -88,3 +89,14 @@ def test_good_code_is_not_reported(rule: Rule) -> None:
         '"""M."""\nfrom fibseg.files import f\n\n\ndef g(a, b):\n    """G."""\n    x, y = f(a, b)\n'
     )
     assert rule([Source("src/fibseg/module.py", good)]) == []
+
+
+def test_no_large_file_is_tracked() -> None:
+    """An output of a command that was added by mistake stays in the history for good."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode != 0:
+        pytest.skip("this is no git checkout")
+    files = [PROJECT / name for name in listed.stdout.split("\0") if name]
+    assert [file.name for file in files if file.is_file() and file.stat().st_size > 2**20] == []
