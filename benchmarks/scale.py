@@ -30,13 +30,11 @@ from typing import Any
 import numpy as np
 import tifffile
 import torch
-from monai.inferers.inferer import SlidingWindowInferer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from benchmarks.prediction import PROJECT, peak_of
-from benchmarks.scored import BATCH_SIZE, ScoredRun, labels_of, open_scored
+from benchmarks.scored import ScoredRun, labels_of, monai_windows, open_scored
 from fibseg.data.grey import to_8bit
 from fibseg.files import write_whole
 from fibseg.filters import grain_filter
@@ -90,18 +88,6 @@ def by_loop(scored: ScoredRun, image: Path, output: Path, network: Network) -> N
             target.write(labels_of(scored, channels, network), compression="zlib")
 
 
-def monai_windows(scored: ScoredRun) -> Network:
-    """The network in MONAI's sliding windows of the size of a patch, overlap .5, Gaussian."""
-    inferer = SlidingWindowInferer(scored.model.patch_size, BATCH_SIZE, 0.5, mode="gaussian")
-
-    def network(images: Tensor) -> Tensor:
-        scores = inferer(images, scored.model.network)
-        assert isinstance(scores, Tensor)
-        return scores
-
-    return network
-
-
 def rows_of(run: Path, root: str | None, count: int, device: torch.device) -> list[dict[str, Any]]:
     """Measure every way for one run."""
     scored = open_scored(run, root, device)
@@ -132,7 +118,7 @@ def rows_of(run: Path, root: str | None, count: int, device: torch.device) -> li
             "predict.py, blend": predict("tif", "blend"),
             "predict.py, paper's windows": predict("tif", "paper"),
             "a loop": loop(scored.model.network),
-            "MONAI, overlap .5": loop(monai_windows(scored)),
+            "MONAI, overlap .5": loop(monai_windows(scored, 0.5)),
             "the network alone": alone,
         }
         rows = []

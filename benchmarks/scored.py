@@ -66,8 +66,8 @@ def open_scored(
     return ScoredRun(model, slices, channels, compute)
 
 
-def by_monai(scored: ScoredRun, overlap: float) -> list[UInt8]:
-    """Labels by MONAI's sliding windows of the size of a patch, with Gaussian weights."""
+def monai_windows(scored: ScoredRun, overlap: float) -> Network:
+    """The network in MONAI's sliding windows of the size of a patch, with Gaussian weights."""
     inferer = SlidingWindowInferer(scored.model.patch_size, BATCH_SIZE, overlap, mode="gaussian")
 
     def network(images: Tensor) -> Tensor:
@@ -75,6 +75,12 @@ def by_monai(scored: ScoredRun, overlap: float) -> list[UInt8]:
         assert isinstance(scores, Tensor)
         return scores
 
+    return network
+
+
+def by_monai(scored: ScoredRun, overlap: float) -> list[UInt8]:
+    """Labels by MONAI's sliding windows."""
+    network = monai_windows(scored, overlap)
     return [labels_of(scored, channels, network) for channels in scored.channels]
 
 
