@@ -186,14 +186,17 @@ def test_a_shard_that_is_lost_is_made_again(tmp_path: Path, whole: Path) -> None
 
 
 def write_all(folder: Path, operations: int) -> None:
-    """Write slices, and finish; kill this process before a file of the stores."""
+    """Write slices, and finish; kill this process while zarr writes a file of the stores."""
     count = itertools.count()
     put = local_store._put
 
-    def put_or_die(*arguments: Any, **options: Any) -> Any:
+    def put_or_die(path: Path, *arguments: Any, **options: Any) -> Any:
         if next(count) == operations:
+            # As zarr names a file that is not whole yet.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".0123.partial").write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
-        return put(*arguments, **options)
+        return put(path, *arguments, **options)
 
     local_store._put = put_or_die
     staging = staged_shards(folder)
@@ -215,7 +218,7 @@ def test_killed_at_files_of_the_stores(tmp_path: Path) -> None:
     write_all(tmp_path / "whole", -1)
     chance = random.Random(0)
     # 70 slices of 3 chunks, 3 slabs of 3 shards, 9 files of metadata.
-    points = [*chance.sample(range(4, 225), 6), 32 * 3 + 9, 32 * 3 + 10, 32 * 3 + 11, 228]
+    points = [*chance.sample(range(4, 225), 6), 32 * 3 + 9, 32 * 3 + 10, 32 * 3 + 11, 225, 227, 228]
     killed = 0
     for point in points:
         folder = tmp_path / str(point)
@@ -229,4 +232,4 @@ def test_killed_at_files_of_the_stores(tmp_path: Path) -> None:
                 assert staging.finish() is not None
         assert contents(folder) == contents(tmp_path / "whole"), point
         assert sorted(path.name for path in folder.iterdir()) == sorted(OUTPUTS)
-    assert killed >= 9
+    assert killed >= 11

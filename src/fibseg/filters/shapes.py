@@ -140,7 +140,10 @@ def _unite(work: _Work, parts: int) -> None:
 
 @compiled
 def _flood(work: _Work) -> int:
-    """Move the front through a slice; return the number of parts."""
+    """Move the front through a slice; return the number of parts.
+
+    One long loop: calls in it, inlined ones too, make numba's code 1.2 to 2 times as slow.
+    """
     grey = work.grey
     row = work.row
     part_of = work.part_of
@@ -191,15 +194,7 @@ def _flood(work: _Work) -> int:
             above_right = corner_level[pixel - row]
             below_left = corner_level[pixel - 1]
             below_right = corner_level[pixel]
-            for side in range(4):
-                if side == 0:
-                    corner = pixel - row - 1
-                elif side == 1:
-                    corner = pixel - row
-                elif side == 2:
-                    corner = pixel - 1
-                else:
-                    corner = pixel
+            for corner in (pixel - row - 1, pixel - row, pixel - 1, np.int64(pixel)):
                 if corner_level[corner] == _NEW:
                     corner_level[corner] = level
                     corners[corner_count] = corner

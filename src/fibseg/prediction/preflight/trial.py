@@ -96,8 +96,11 @@ def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -
     ]
     share = image.size / labels.size
     write_seconds = (perf_counter() - start) * share
-    beside = [read_seconds / READER_THREADS, filter_seconds / compute.filter_threads, write_seconds]
-    others = read_seconds + filter_seconds + write_seconds
+    # The threads that filter read, too.
+    preparers = compute.filter_threads if filter_seconds else READER_THREADS
+    prepare_seconds = read_seconds + filter_seconds
+    beside = [prepare_seconds / preparers, write_seconds]
+    others = prepare_seconds + write_seconds
     # What goes on side by side takes the time of the slowest, unless the cores are too few.
     work = others if on_gpu else others + network_seconds * torch.get_num_threads()
     seconds = max(network_seconds, *beside, work / cores())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fibseg.arrays import Pixels
+from fibseg.files import remove
 from fibseg.stack.base import StackHeader
 from fibseg.stack.output.ome import (
     ZARR_FORMATS,
@@ -70,9 +71,15 @@ def reopen_store(path: Path, header: StackHeader) -> None:
 
 
 def write_store_notes(path: Path, header: StackHeader) -> None:
-    """Write the notes of a header into its store, which complete it."""
+    """Write the notes of a header into its store, which complete it.
+
+    No other process may be at work in it.
+    """
     import zarr
 
+    # Of a process that was killed while zarr wrote a file of the group.
+    for partial in path.glob("*.partial"):
+        remove(partial)
     notes = header.notes or {}
     group: Any = zarr.open_group(path, mode="r+", zarr_format=ZARR_FORMATS[header.ome_zarr])
     if notes:
