@@ -20,7 +20,7 @@ A peer needs a Python of its own. Where PyTorch is installed already, in `.venv`
         batchgenerators batchgeneratorsv2 SimpleITK graphviz seaborn yacs einops blosc2 ndindex \\
         numexpr fft-conv-pytorch segmentation-models-pytorch biapy timm==1.0.14 \\
         "torchmetrics==1.4.*" "xarray==2025.1.*" bioimageio.core==0.9.6 bioimageio.spec==0.5.7.4 \\
-        pydot edt fill-voids opencv-python-headless torchinfo tensorboardX pytorch-msssim
+        pydot edt fill-voids fastremap opencv-python-headless torchinfo tensorboardX pytorch-msssim
 
 The versions are those that BiaPy 3.7.1 asks for. A step of nnU-Net's own plan takes patches of
 1024 x 1024, 7 GiB and tens of seconds here, so that few minutes are a handful of steps.

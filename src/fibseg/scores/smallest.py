@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fibseg.arrays import IGNORE, Floats, UInt8
+from fibseg.arrays import IGNORE, Floats, Mask, UInt8
+from fibseg.compiled import compiled
 from fibseg.scores.components import numbered
 
 SIZES = np.array([0, 10, 20, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 2000, 5000])
@@ -35,8 +37,6 @@ def without_small(labels: UInt8, smallest: Sequence[int]) -> UInt8:
     >>> without_small(np.array([[2, 1, 1, 0, 1]], np.uint8), [0, 2, 0])
     array([[2, 1, 1, 0, 0]], dtype=uint8)
     """
-    from scipy import ndimage
-
     small = np.zeros(labels.shape, bool)
     for index, size in enumerate(smallest):
         if index > 0 and size > 1:
@@ -46,16 +46,63 @@ def without_small(labels: UInt8, smallest: Sequence[int]) -> UInt8:
             small |= (pixels < size)[numbers]
     if not small.any() or small.all():
         return labels
-    cleaned = labels.copy()
-    # The nearest pixel that stays touches the group of small objects, so a box of one pixel more
-    # holds it: the distances of a whole slice take several times as long.
-    for rows, columns in ndimage.find_objects(numbered(small)):
-        box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in (rows, columns))
-        nearest = ndimage.distance_transform_edt(
-            small[box], return_distances=False, return_indices=True
-        )
-        cleaned[box] = np.where(small[box], labels[box][tuple(nearest)], cleaned[box])
-    return cleaned
+    filled: UInt8 = _filled(labels, small, _nearest_rows(small))
+    return filled
+
+
+@compiled
+def _nearest_rows(small: Mask) -> NDArray[np.int32]:
+    """Give the row of the nearest pixel that stays in the column of each pixel (H, W).
+
+    It is the upper one of two, and -1 where none stays.
+    """
+    height, width = small.shape
+    rows = np.empty((height, width), np.int32)
+    for y in range(height):
+        for x in range(width):
+            if not small[y, x]:
+                rows[y, x] = y
+            else:
+                rows[y, x] = rows[y - 1, x] if y > 0 else -1
+    for y in range(height - 2, -1, -1):
+        for x in range(width):
+            below = rows[y + 1, x]
+            # Of a pixel below, the nearest one may be above this one.
+            if below > y and (rows[y, x] < 0 or below - y < y - rows[y, x]):
+                rows[y, x] = below
+    return rows
+
+
+@compiled
+def _filled(labels: UInt8, small: Mask, rows: NDArray[np.int32]) -> UInt8:
+    """Give pixels of small objects the class of the nearest one that stays.
+
+    Of several, it is that of the first column, and there of the first row. That is scipy's choice,
+    whose distances of a whole slice take many times as long.
+    """
+    height, width = small.shape
+    filled = labels.copy()
+    for y in range(height):
+        for x in range(width):
+            if not small[y, x]:
+                continue
+            nearest = np.int64(height) ** 2 + np.int64(width) ** 2
+            across = 0
+            while across * across <= nearest and across < width:
+                left = x - across
+                if left >= 0 and rows[y, left] >= 0:
+                    distance = across * across + (rows[y, left] - y) ** 2
+                    if distance <= nearest:
+                        nearest = distance
+                        filled[y, x] = labels[rows[y, left], left]
+                right = x + across
+                if right < width and rows[y, right] >= 0:
+                    distance = across * across + (rows[y, right] - y) ** 2
+                    if distance < nearest:
+                        nearest = distance
+                        filled[y, x] = labels[rows[y, right], right]
+                across += 1
+    return filled
 
 
 def best_smallest(labels: Sequence[UInt8], truths: Sequence[UInt8], classes: int) -> list[int]:
