@@ -6,7 +6,8 @@ python -m benchmarks.scale RUN --large FOLDER [--root DIR] [--output FILE]
 RUN is a run directory. Its test slices, over and over, are the stack. Each way reads a TIFF and
 writes labels, one after the other, in this process and on the device at hand. The loop is what a
 person writes first: read, filter, label the whole slice, write, in turn. "MONAI" is that loop with
-its sliding windows, "the network alone" has neither files nor filter.
+its sliding windows, "the network alone" has neither files nor filter. The filter alone is measured
+with 1, 2, 4 threads and so on, as many as there are cores.
 
 With --large it prints what commands have in memory for slices of 8000 x 8000 pixels of 16 bits,
 which repeat the run's test slices: stacks of 1 and of 3 are labelled and measured, and one of
@@ -24,6 +25,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ from rich.table import Table
 
 from benchmarks.prediction import PROJECT, peak_of
 from benchmarks.scored import ScoredRun, labels_of, monai_windows, open_scored
+from fibseg.arrays import UInt8
 from fibseg.data.grey import to_8bit
 from fibseg.files import write_whole
 from fibseg.filters import grain_filter
@@ -88,6 +92,15 @@ def by_loop(scored: ScoredRun, image: Path, output: Path, network: Network) -> N
             target.write(labels_of(scored, channels, network), compression="zlib")
 
 
+def filter_all(scored: ScoredRun, images: UInt8, threads: int) -> None:
+    """Filter the slices (Z, H, W) of a stack, several at a time."""
+    with ThreadPoolExecutor(threads) as pool:
+        grey = (to_8bit(image, scored.model.grey_range) for image in images)
+        filtered = pool.map(lambda image: grain_filter(image, scored.model.channels.areas), grey)
+        for _ in filtered:
+            pass
+
+
 def rows_of(run: Path, root: str | None, count: int, device: torch.device) -> list[dict[str, Any]]:
     """Measure every way for one run."""
     scored = open_scored(run, root, device)
@@ -121,6 +134,11 @@ def rows_of(run: Path, root: str | None, count: int, device: torch.device) -> li
             "MONAI, overlap .5": loop(monai_windows(scored, 0.5)),
             "the network alone": alone,
         }
+        if scored.model.channels.areas:
+            for threads in sorted({2**k for k in range(cores().bit_length())} | {cores()}):
+                ways[f"the filter alone, {threads} threads"] = partial(
+                    filter_all, scored, images, threads
+                )
         rows = []
         alone()
         for way, step in ways.items():
