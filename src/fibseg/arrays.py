@@ -1,4 +1,4 @@
-"""Shared types: arrays by what they hold, the class index IGNORE, places of slices."""
+"""Shared types: arrays by what they hold, the class index IGNORE, sizes and places of slices."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ Pixels = NDArray[Any]
 
 IGNORE = 255
 """Class index of an unannotated pixel: it has no part in loss and scores. Classes are 0 to 254."""
+
+MOST_PIXELS = 2**30
+"""Pixels of the largest slice: its positions are numbers of four bytes, with room for a frame."""
 
 
 class Place(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +16,7 @@ from fibseg.data.inspection.survey import Survey
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.pages.check import THUMBNAIL_SIDE, write_check_page
 from tests.support import describe
-
-
-class PageTags(HTMLParser):
-    """Tags and attributes of a page."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
+from tests.support.page_tags import Tags
 
 
 @pytest.mark.parametrize(
@@ -56,7 +44,7 @@ def test_the_page_needs_no_other_file(shape: tuple[int, int], tmp_path: Path) ->
     path = tmp_path / "new" / "page.html"
     write_check_page(path, "Data <u>", survey, slices)
     text = path.read_text(encoding="utf-8")
-    page = PageTags(text)
+    page = Tags(text)
     assert not {"script", "b", "i", "u", "link"} & {tag for tag, _ in page.tags}
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "http" not in text
@@ -69,6 +57,6 @@ def test_the_page_needs_no_other_file(shape: tuple[int, int], tmp_path: Path) ->
         with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
             step = -(-max(shape) // THUMBNAIL_SIDE)
             assert picture.size == (2 * -(-shape[1] // step), -(-shape[0] // step))
-    assert sum(tag == "tr" for tag, _ in page.tags) == 3
+    assert page.count("tr") == 3
     levels = [attributes["class"] for tag, attributes in page.tags if tag == "li"]
     assert levels == ["warning", "error"]

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -19,27 +18,7 @@ from fibseg.pages.charts import charts_of
 from fibseg.pages.comparison import write_comparison_page
 from fibseg.runs.collection import collect
 from tests.support.page_runs import make_page_runs
-
-
-class Tags(HTMLParser):
-    """Tags of a page with their attributes."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def count(self, name: str) -> int:
-        return sum(tag == name for tag, _ in self.tags)
-
-    def links(self) -> list[str]:
-        return [attributes["href"] or "" for tag, attributes in self.tags if tag == "a"]
-
-    def ids(self) -> list[str | None]:
-        return [attributes["id"] for _, attributes in self.tags if "id" in attributes]
+from tests.support.page_tags import Tags
 
 
 def write_page(runs: Path, page: Path) -> str:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from fibseg.scores.measures import VOXELS, ObjectMeasures, measure_classes
-
-SPACING = (20.0, 5.0, 4.0)
-TWO_OBJECTS = ObjectMeasures(
-    class_index=np.array([2, 2]),
-    voxels=np.array([8, 2]),
-    low=np.array([[1, 2, 3], [0, 0, 0]]),
-    high=np.array([[2, 3, 4], [1, 0, 0]]),
-    centre=np.array([[1.5, 2.5, 3.5], [0.5, 0.0, 0.0]]),
-    surface=np.array([3e6, 1e6]),
-    border=np.array([False, True]),
-)
+from fibseg.scores.measures import VOXELS, measure_classes
+from tests.support.bodies import SPACING, TWO_OBJECTS
 
 
 def test_a_summary_per_class() -> None:

@@ -1,4 +1,4 @@
-"""Bodies of known shape as masks, in voxels of any size."""
+"""Bodies of known shape as masks, in voxels of any size, and measures of two objects."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ import numpy as np
 
 from fibseg.scores.bodies.ids import find_ids
 from fibseg.scores.bodies.numbered import NumberedObjects
+from fibseg.scores.measures import ObjectMeasures
 
 Spacing = tuple[float, float, float]
 CUBES: Spacing = (5.0, 5.0, 5.0)
 FLAT: Spacing = (20.0, 5.0, 5.0)
+
+SPACING: Spacing = (20.0, 5.0, 4.0)
+TWO_OBJECTS = ObjectMeasures(
+    class_index=np.array([2, 2]),
+    voxels=np.array([8, 2]),
+    low=np.array([[1, 2, 3], [0, 0, 0]]),
+    high=np.array([[2, 3, 4], [1, 0, 0]]),
+    centre=np.array([[1.5, 2.5, 3.5], [0.5, 0.0, 0.0]]),
+    surface=np.array([3e6, 1e6]),
+    border=np.array([False, True]),
+)
+"""Two objects of class 2, measured in voxels of SPACING."""
 
 
 def positions(side: float, spacing: Spacing) -> list[np.ndarray]:

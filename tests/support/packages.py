@@ -13,8 +13,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
+
+from fibseg.errors import FibsegError
+from fibseg.models.foreign.opening import open_model
 
 
 def no_network(patch: pytest.MonkeyPatch) -> None:
@@ -125,6 +129,14 @@ def expected_scores(image: np.ndarray, slopes: list[list[float]] = SLOPES) -> np
     return np.array(slopes)[None, :, :1, None] * standardised(image)[None, None]
 
 
+def probabilities(path: Path, image: np.ndarray) -> np.ndarray:
+    """(K, H, W) of an 8-bit image (H, W), as a prediction computes them."""
+    images = torch.from_numpy(image)[None, None].float() / 255
+    with torch.inference_mode():
+        scores = open_model(path).network(images)
+    return np.asarray(scores.softmax(dim=1)[0].numpy())
+
+
 def write_package(
     path: Path,
     graph: bytes | None = None,
@@ -162,3 +174,10 @@ def write_package(
         for name, bytes_of_file in {**files, **(more or {})}.items():
             archive.writestr(name, bytes_of_file)
     return path
+
+
+def refused(path: Path, message: str) -> None:
+    """Opening a package fails with a sentence that names it and matches the message."""
+    with pytest.raises(FibsegError, match=message) as refusal:
+        open_model(path)
+    assert "\n" not in str(refusal.value) and str(path) in str(refusal.value)

@@ -24,7 +24,13 @@ from fibseg.data.labels.files import (
     open_labels,
     read_label_map,
 )
-from fibseg.data.labels.importing import ImportedLabels, LabelMeaning, import_labels, plan_import
+from fibseg.data.labels.importing import (
+    ImportedLabels,
+    ImportPlan,
+    LabelMeaning,
+    import_labels,
+    plan_import,
+)
 from fibseg.errors import FibsegError
 from fibseg.machine import plain_console, print_warnings
 from fibseg.stack import check_output, open_stack
@@ -106,15 +112,7 @@ def run(options: argparse.Namespace) -> None:
     console.print(f"{output}: {imported.annotated} of {imported.depth} slices annotated; values")
     for line in _meaning_lines(imported, meaning):
         console.print(f"  {line}")
-    size = list(plan.voxel_size) if plan.voxel_size else "???"
-    console.print(
-        f"\n{_class_entry(meaning.classes)}volumes:\n"
-        f"  - image: {options.image or '???'}\n"
-        f"    labels: {output}\n"
-        f"    offset: {plan.offset}\n"
-        f"    voxel_size: {size}\n"
-        "    split: ???"
-    )
+    console.print(f"\n{_entry(meaning.classes, options.image, output, plan)}")
     if image is not None:
         files = shlex.join([options.image, str(output)])
         # As `fibseg new` asks for it.
@@ -211,11 +209,19 @@ def _meaning_lines(imported: ImportedLabels, meaning: LabelMeaning) -> list[str]
     return lines
 
 
-def _class_entry(classes: Iterable[str]) -> str:
-    """The classes as a data description has them."""
+def _entry(classes: Iterable[str], image: str | None, labels: Path, plan: ImportPlan) -> str:
+    """The classes and the volume as a data description has them."""
     lines = "".join(
         f"  {yaml_text(name)}: {{label: {number}, weight: 1.0}}\n"
         for number, name in enumerate(classes, 1)
     )
     # A weight of .1 for the background, as in the paper; the others are for the user to set.
-    return f"classes:\n{lines}background: {{labels: [0], weight: 0.1}}\nignore: {IGNORE}\n"
+    return (
+        f"classes:\n{lines}background: {{labels: [0], weight: 0.1}}\nignore: {IGNORE}\n"
+        "volumes:\n"
+        f"  - image: {image or '???'}\n"
+        f"    labels: {labels}\n"
+        f"    offset: {plan.offset}\n"
+        f"    voxel_size: {list(plan.voxel_size) if plan.voxel_size else '???'}\n"
+        "    split: ???"
+    )

@@ -15,6 +15,7 @@ from fibseg.commands.arguments import nanometre_sizes
 from fibseg.commands.measure_outputs import (
     check_outputs,
     chosen_outputs,
+    print_further,
     summary_table,
     write_outputs,
 )
@@ -28,7 +29,7 @@ from fibseg.scores.bodies.ids import find_ids
 from fibseg.scores.bodies.measuring import measure_more, too_large
 from fibseg.scores.bodies.numbered import NumberedObjects
 from fibseg.scores.bodies.splitting import split_objects
-from fibseg.scores.bodies.table import check_parquet, object_table_of
+from fibseg.scores.bodies.table import ObjectTable, check_parquet, object_table_of
 from fibseg.scores.label_values import (
     annotated_values,
     class_reader,
@@ -120,17 +121,7 @@ def run(options: argparse.Namespace) -> None:
     )
     if objects.count and (left := too_large(objects)) and (options.shape or options.split_necks):
         print_line(console, f"{left} objects are too large for a skeleton and for necks")
-    more = measure_more(
-        objects=objects,
-        classes=len(source.names),
-        read_classes=source.read,
-        shape=options.shape,
-        neighbours=options.neighbours,
-    )
-    rule = _rule(options)
-    table = object_table_of(
-        objects=objects, class_names=source.names, rule=rule, more=more, units=units
-    )
+    table = _object_table(objects, source, options, units)
     header = StackHeader(stack.shape, "uint32", None if units is VOXELS else list(spacing))
     write_outputs(outputs, table, header, objects)
     if outputs.page is not None:
@@ -139,7 +130,7 @@ def run(options: argparse.Namespace) -> None:
             title=f"Objects of {labels.name}",
             table=table,
             class_names=source.names,
-            notes=[rule],
+            notes=[_rule(options)],
         )
     summaries = measure_classes(
         measures=objects.measures,
@@ -150,13 +141,7 @@ def run(options: argparse.Namespace) -> None:
     )
     console.print(summary_table(summaries, units))
     print_line(console, f"{outputs.table}: {objects.count} objects")
-    for path, content in (
-        (outputs.parquet, "the same table"),
-        (outputs.page, "histograms"),
-        (outputs.instances, "the number of its object at each voxel"),
-    ):
-        if path is not None:
-            print_line(console, f"{path}: {content}")
+    print_further(outputs, console)
 
 
 @dataclass(frozen=True)
@@ -228,6 +213,23 @@ def _objects(
         spacing=spacing,
         smallest=options.smallest,
         read_classes=source.read,
+    )
+
+
+def _object_table(
+    objects: NumberedObjects, source: _Classes, options: argparse.Namespace, units: Units
+) -> ObjectTable:
+    """Measure the objects as far as the user asks for it."""
+    more = measure_more(
+        objects=objects,
+        classes=len(source.names),
+        read_classes=source.read,
+        shape=options.shape,
+        neighbours=options.neighbours,
+    )
+    names = source.names
+    return object_table_of(
+        objects=objects, class_names=names, rule=_rule(options), more=more, units=units
     )
 
 

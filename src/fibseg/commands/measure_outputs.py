@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from fibseg.errors import FibsegError
 from fibseg.files import clear_leftovers, replacing_together, writing
+from fibseg.machine import print_line
 from fibseg.scores.bodies.numbered import NumberedObjects
 from fibseg.scores.bodies.table import ObjectTable
 from fibseg.scores.measures import ClassMeasures, Units
@@ -81,6 +83,17 @@ def write_outputs(
             with StackWriter(outputs.instances, header, place[outputs.instances]) as writer:
                 for numbers in objects.instances():
                     writer.write(numbers)
+
+
+def print_further(outputs: MeasureOutputs, console: Console) -> None:
+    """Print a line for each file beside the table of objects."""
+    for path, content in (
+        (outputs.parquet, "the same table"),
+        (outputs.page, "histograms"),
+        (outputs.instances, "the number of its object at each voxel"),
+    ):
+        if path is not None:
+            print_line(console, f"{path}: {content}")
 
 
 def summary_table(summaries: Sequence[ClassMeasures], units: Units) -> Table:

@@ -65,12 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write a commented data description from what is in the files, and print what to do next."""
     console = plain_console(soft_wrap=True, highlight=False)
-    # The name becomes a file name, and a value on Hydra's command line.
-    require(Check("NAME", options.name, NAME))
-    path = Path(options.output or _DESCRIPTIONS / f"{options.name}.yaml")
-    if path.exists() and not options.overwrite:
-        raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
-    _check_not_hidden(path)
+    path = _output(options)
     # Before the files are opened: to survey a large stack of labels takes time.
     classes = _class_names(parse_classes(options.classes))
     image = open_stack(options.image)
@@ -117,13 +112,20 @@ def _annotated(options: argparse.Namespace, depth: int) -> list[int] | None:
     return annotated_slices(options.labels, options.slices, depth)
 
 
-def _check_not_hidden(path: Path) -> None:
-    """Refuse the name of a description of the package, which Hydra would find in place of this."""
+def _output(options: argparse.Namespace) -> Path:
+    """The file to write; its name may be that of no description of the package."""
+    # The name becomes a file name, and a value on Hydra's command line.
+    require(Check("NAME", options.name, NAME))
+    path = Path(options.output or _DESCRIPTIONS / f"{options.name}.yaml")
+    if path.exists() and not options.overwrite:
+        raise FibsegError(f"{path}: exists already; give another name, or --overwrite.")
+    # Hydra would find the package's description in place of this one.
     packaged = CONF / "data" / f"{path.stem}.yaml"
     if packaged.exists() and packaged.resolve() != path.resolve():
         raise FibsegError(
             f"{path.stem}: a data description of fibseg has this name; give another name."
         )
+    return path
 
 
 def _open_class_numbers(path: str) -> Stack:

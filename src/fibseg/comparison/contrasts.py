@@ -28,10 +28,11 @@ from fibseg.comparison.pairings import Pairing
 from fibseg.comparison.rows import mean_by_volume
 from fibseg.comparison.sides.runs import (
     collapsed_of,
-    paired_runs,
+    compared_runs,
     pooled_by_seed,
     side_f1,
     side_f1_by_slice,
+    standing_runs,
 )
 from fibseg.comparison.sides.texts import side_text
 from fibseg.runs.finished import FinishedRun
@@ -198,59 +199,46 @@ def _contrast(
 ) -> Contrast | None:
     """The contrast of one class; None without common seeds, or a test slice with the class."""
     all_runs = [[configurations[name] for name in side] for side in (pairing.first, pairing.second)]
-    everything = [*all_runs[0], *all_runs[1]]
-    paired = not any(run.adopted for runs in everything for run in runs)
-    # Without pairs no run is chosen: which seed another program's run was given says nothing. Its
-    # sides are single configurations, since it has no filter that a mean could be over.
-    if not paired and len(everything) > 2:
-        return None
-    first, second = paired_runs(all_runs) if paired else [[list(of[0])] for of in all_runs]
+    (first, second), paired = compared_runs(all_runs)
     # An interaction is a difference of differences; a main effect is a mean of differences.
-    share = 1 if pairing.question == "interaction" else len(first)
+    share = 1 if pairing.question == "interaction" else len(pairing.first)
     first_scores, second_scores = (
         [score / share for score in side_f1(side, class_name)] for side in (first, second)
     )
     # F1 is NaN for a class that no test slice holds.
     if not first_scores or any(math.isnan(score) for score in (*first_scores, *second_scores)):
         return None
-    seeds = [run.seed for run in first[0]] if paired else []
     pairs = zip(first_scores, second_scores, strict=True) if paired else ()
     differences = [b - a for a, b in pairs]
-    collapsed = collapsed_of(everything, class_name)
-    # A collapse on either side spoils the pair.
-    failed = {run.seed for run in collapsed} & set(seeds)
-    first_stands, second_stands = (
-        [run.seed not in failed if paired else run not in collapsed for run in side[0]]
-        for side in (first, second)
+    collapsed_seeds, (first_stands, second_stands) = standing_runs(
+        (first, second), collapsed_of([*all_runs[0], *all_runs[1]], class_name), paired
     )
     by_slice = side_f1_by_slice(second, class_name) - side_f1_by_slice(first, class_name)
     by_slice = by_slice / share
-    # All runs of a data set were scored on the same slices, in the same order.
-    places = first[0][0].places["test"]
+    # Two differences give a deviation with one degree of freedom, which says next to nothing.
+    is_varied = len(differences) >= _SEEDS_FOR_POWER
     return Contrast(
         question=pairing.question,
         first=pairing.first,
         second=pairing.second,
         class_name=class_name,
-        seeds=seeds,
+        seeds=[run.seed for run in first[0]] if paired else [],
         differences=differences,
         interval=_interval(first_scores, second_scores, paired),
-        collapsed_seeds=sorted(failed if paired else [run.seed for run in collapsed]),
+        collapsed_seeds=collapsed_seeds,
         standing_interval=_interval(
             list(compress(first_scores, first_stands)),
             list(compress(second_scores, second_stands)),
             paired,
         ),
-        equivalence_p=equivalence_p(differences, margin) if paired else math.nan,
+        equivalence_p=equivalence_p(differences, margin),
         effect_size=effect_size(first_scores, second_scores),
         correlation=correlation(first_scores, second_scores) if paired else math.nan,
         welch=welch_interval(first_scores, second_scores),
-        # Two differences give a deviation with one degree of freedom, which says next to nothing.
-        seeds_needed=(
-            seeds_needed_range(differences) if paired and len(seeds) >= _SEEDS_FOR_POWER else None
-        ),
+        seeds_needed=seeds_needed_range(differences) if is_varied else None,
         by_slice=by_slice.tolist(),
-        by_volume=mean_by_volume(by_slice, places),
+        # All runs of a data set were scored on the same slices, in the same order.
+        by_volume=mean_by_volume(by_slice, first[0][0].places["test"]),
         paired=paired,
         runs=(len(first_scores), len(second_scores)),
         standing_runs=(sum(first_stands), sum(second_stands)),

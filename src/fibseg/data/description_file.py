@@ -39,11 +39,6 @@ def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
 
     Paths of image and labels are made absolute, since the description may lie anywhere.
     """
-    classes = "".join(
-        f"  {yaml_text(names.classes.get(value, f'class{number}'))}: "
-        f"{{label: {value}, weight: 1.0}}   # {draft.values[value]:.2%} of all label pixels\n"
-        for number, value in enumerate(draft.class_values, 1)
-    )
     split = ", ".join(
         f"{split}: {compact_slices(slices)}" for split, slices in draft.positions.items()
     )
@@ -53,12 +48,6 @@ def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
         if names.reviewed
         else ""
     )
-    by_names = "; the numbers in the names of labels and image say which" if draft.notes else ""
-    between = (
-        f"{draft.left_out} of them between the splits are in none"
-        if draft.left_out
-        else "leave slices between the splits where you can"
-    )
     # Written as text, since yaml.dump writes no comments.
     write_whole(
         path,
@@ -67,7 +56,7 @@ def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
         "root: .                         # of paths that do not begin with /\n"
         "classes:                        # weight: of the class in the loss; "
         "a rare class may take more\n"
-        f"{classes}"
+        f"{_class_lines(draft, names.classes)}"
         "background: {labels: [0], weight: 0.1}     "
         "# annotated values that are none of the classes\n"
         f"ignore: {ignore}                      "
@@ -80,11 +69,30 @@ def write_description(path: Path, draft: Draft, names: DraftNames) -> None:
         f"    offset: {draft.offset}           # where the labels start in the image: z, y, x\n"
         f"    voxel_size: {draft.voxel_size or '???'}       # z, y, x in nm\n"
         f"{reviewed}"
-        f"    # {len(draft.annotated)} slices hold labels{by_names}. "
-        f"Neighbours look alike: {between}.\n"
+        f"    # {_split_hint(draft)}\n"
         f"    split: {{{split}}}\n"
         "phantom: null\n",
     )
+
+
+def _class_lines(draft: Draft, names: Mapping[int, str]) -> str:
+    """A line for each class, with its share of the labels."""
+    return "".join(
+        f"  {yaml_text(names.get(value, f'class{number}'))}: "
+        f"{{label: {value}, weight: 1.0}}   # {draft.values[value]:.2%} of all label pixels\n"
+        for number, value in enumerate(draft.class_values, 1)
+    )
+
+
+def _split_hint(draft: Draft) -> str:
+    """How many slices can be split, and what to mind between the splits."""
+    by_names = "; the numbers in the names of labels and image say which" if draft.notes else ""
+    between = (
+        f"{draft.left_out} of them between the splits are in none"
+        if draft.left_out
+        else "leave slices between the splits where you can"
+    )
+    return f"{len(draft.annotated)} slices hold labels{by_names}. Neighbours look alike: {between}."
 
 
 def _absolute(path: str) -> str:

@@ -125,22 +125,14 @@ class VolumeReader:
             self._objects = open_objects(
                 description=description,
                 index=index,
-                shape=next(iter(self._labels.values())).shape,
+                shape=shape,
                 classes_of=lambda z: self._read_labels(z, self._page_of[z])[0],
                 slices=self.annotated,
             )
         self.notes = [placement.note] if placement.note else []
         self.doubts = [*self.image.doubts, *placement.doubts]
         self.doubts += self._mask.doubts if self._mask else ()
-        self.doubts += [
-            f"{path}: a prediction of fibseg; only slices that a person has corrected may be in a "
-            "split."
-            for path in paths.values()
-            if is_prediction(path)
-        ]
-        # A mask has the name of its class in the description alone.
-        names = {entry.label: name for name, entry in description.classes.items()}
-        self.doubts += name_doubts(paths[""], names) if "" in paths else []
+        self.doubts += _label_doubts(description, paths)
 
     def read(self, z: int, page: int | None = None) -> AnnotatedSlice:
         """Read a slice of the image with its class indices.
@@ -261,6 +253,19 @@ def _open_labels(paths: Mapping[str, str], where: str) -> dict[str, Stack]:
     if len({stack.shape for stack in stacks.values()}) != 1:
         raise FibsegError(f"{where}.labels: the masks differ in shape, or there is none.")
     return stacks
+
+
+def _label_doubts(description: DataDescription, paths: Mapping[str, str]) -> list[str]:
+    """Say which of the label files are predictions, and which call a class by another name."""
+    doubts = [
+        f"{path}: a prediction of fibseg; only slices that a person has corrected may be in a "
+        "split."
+        for path in paths.values()
+        if is_prediction(path)
+    ]
+    # A mask has the name of its class in the description alone.
+    names = {entry.label: name for name, entry in description.classes.items()}
+    return doubts + (name_doubts(paths[""], names) if "" in paths else [])
 
 
 def _check_numbers(volume: VolumeDescription, where: str) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import Pixels
+from fibseg.arrays import MOST_PIXELS, Pixels
 from fibseg.errors import FibsegError
 
 # Higra casts int8, int16, uint32 and float16 to uint8 without a word.
@@ -40,10 +40,6 @@ _TREE_DTYPES = {
     "float64": "float64",
 }
 """Pixel type of an image -> type of the pixels that the tree is built of."""
-
-
-_MOST_PIXELS = 2**30
-"""Pixels of an image whose positions are numbers of four bytes, with room for a frame."""
 
 
 def grain_filter(image: Pixels, areas: Sequence[int]) -> Pixels:
@@ -156,7 +152,7 @@ def check_image(image: Pixels) -> None:
             f"image of shape {image.shape}: expected (H, W) and at least one pixel; "
             "pass one grey slice"
         )
-    if image.size > _MOST_PIXELS:
+    if image.size > MOST_PIXELS:
         raise FibsegError(
             f"image of shape {image.shape}: expected at most 32768 x 32768 pixels; cut it"
         )

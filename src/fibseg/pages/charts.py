@@ -127,8 +127,28 @@ def _run_layers(dataset: Dataset) -> list[Specification]:
 
 def confusion_chart(dataset: Dataset) -> Chart:
     """Shares of the true pixels of each class that are predicted as each, over all runs."""
+    layers = _confusion_layers(dataset.class_names)
+    return Chart(
+        title="Confusion of classes",
+        description="Confusion matrices: rows are the truth, columns the prediction",
+        specification={
+            "facet": {
+                "field": "configuration",
+                "type": "nominal",
+                "sort": short_names(list(dataset.configurations)),
+                "title": None,
+            },
+            "columns": len(dataset.configurations),
+            "spec": {"width": {"step": 44}, "height": {"step": 28}, "layer": layers},
+        },
+        columns=columns_of(_confusion_rows(dataset)),
+    )
+
+
+def _confusion_rows(dataset: Dataset) -> list[dict[str, Any]]:
+    """A row for each pair of classes, configuration by configuration."""
     names = dataset.class_names
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, runs in enumerate(dataset.configurations.values()):
         # The pixels of all runs are added first, so that every pixel counts alike.
         counts = np.sum([run.confusions["test"].sum(axis=0) for run in runs], axis=0)
@@ -143,6 +163,11 @@ def confusion_chart(dataset: Dataset) -> Chart:
             }
             for truth, predicted in np.ndindex(*shares.shape)
         ]
+    return rows
+
+
+def _confusion_layers(names: Sequence[str]) -> list[Specification]:
+    """Squares whose colour is the share, and the shares as numbers on them."""
     cells: dict[str, Any] = {
         "x": {"field": "predicted", "type": "nominal", "sort": names, "title": "predicted"},
         "y": {"field": "truth", "type": "nominal", "sort": names, "title": "truth"},
@@ -167,21 +192,7 @@ def confusion_chart(dataset: Dataset) -> Chart:
         "mark": {"type": "text", "fontSize": 9},
         "encoding": {**cells, "text": text, "color": ink},
     }
-    return Chart(
-        title="Confusion of classes",
-        description="Confusion matrices: rows are the truth, columns the prediction",
-        specification={
-            "facet": {
-                "field": "configuration",
-                "type": "nominal",
-                "sort": short_names(list(dataset.configurations)),
-                "title": None,
-            },
-            "columns": len(dataset.configurations),
-            "spec": {"width": {"step": 44}, "height": {"step": 28}, "layer": [squares, numbers]},
-        },
-        columns=columns_of(rows),
-    )
+    return [squares, numbers]
 
 
 def recall_chart(dataset: Dataset) -> Chart:

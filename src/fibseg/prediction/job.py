@@ -15,6 +15,7 @@ from fibseg.config.schemas import PredictConfig
 from fibseg.errors import FibsegError
 from fibseg.machine import Compute, choose_device, cores, print_warnings, set_threads
 from fibseg.models.foreign.opening import open_model
+from fibseg.models.trained import TrainedModel
 from fibseg.prediction.adaptation import Adaptation, adapted
 from fibseg.prediction.ensemble import common_precision, common_windows
 from fibseg.prediction.instances import common_rules
@@ -175,15 +176,7 @@ def make_labeller(
     check_depth(stack, max(model.channels.context for model in models))
     voxel_size = known_voxel_size(config, stack, checkpoints, console)
     scale = pixel_scale(voxel_size, models[0].voxel_sizes, config.resample, console)
-    device = choose_device(config.device)
-    is_auto = config.precision == "auto"
-    compute = Compute(
-        device=device,
-        precision=common_precision(models, device) if is_auto else config.precision,
-        batch_size=config.window_batch,
-        filter_threads=config.processes or config.threads or cores(),
-        memory_share=memory_share,
-    )
+    compute = _compute(config, models, memory_share)
     # Before anything is labelled: a stack in another scale of grey values is refused.
     try:
         models, adaptation = adapted(
@@ -197,8 +190,8 @@ def make_labeller(
         )
     except torch.OutOfMemoryError as error:
         raise FibsegError(
-            f"adapt={config.adapt}: {device} has too little memory to measure whole slices; "
-            "expected none or grey."
+            f"adapt={config.adapt}: {compute.device} has too little memory to measure whole "
+            "slices; expected none or grey."
         ) from error
     layers = list(models[0].class_names) if config.probabilities else []
     layers += [DISAGREEMENT] if config.disagreement else []
@@ -215,6 +208,19 @@ def make_labeller(
     )
     console.print(job_summary(labeller, stack, config))
     return labeller, adaptation, voxel_size
+
+
+def _compute(config: PredictConfig, models: Sequence[TrainedModel], memory_share: float) -> Compute:
+    """Choose the device, the precision and the threads of the labelling."""
+    device = choose_device(config.device)
+    is_auto = config.precision == "auto"
+    return Compute(
+        device=device,
+        precision=common_precision(models, device) if is_auto else config.precision,
+        batch_size=config.window_batch,
+        filter_threads=config.processes or config.threads or cores(),
+        memory_share=memory_share,
+    )
 
 
 def find_checkpoints(config: PredictConfig, console: Console) -> list[Path]:

@@ -83,8 +83,6 @@ def label_stack(
     network, _ = network_of(labeller)
     model = labeller.models[0]
     sources = list(sources_of(labeller.models))
-    smallest = smallest_of(labeller.models)
-    height, width = stack.shape[1:]
     load = labeller.first_load
     device = labeller.compute.device
     exact_tiles = has_exact_tiles(labeller.models)
@@ -113,22 +111,36 @@ def label_stack(
             decision, load = fitting(
                 label, load, lighter_loads(device, exact_tiles, prepared.channels.shape, say)
             )
-            layers = decision.layers
-            labels = without_small(decision.labels, smallest)
-            objects = objects_of(labeller, labels, decision.maps)
-            if labels.shape != (height, width):
-                labels = nearest(labels, height, width)
-                layers = [nearest(layer, height, width) for layer in layers]
-                objects = None if objects is None else nearest(objects, height, width)
-            yield LabelledSlice(
-                z=z,
-                labels=labels,
-                outside=prepared.outside,
-                digest=prepared.digest,
-                layers=layers,
-                confidence=decision.confidence,
-                objects=objects,
+            yield _labelled(
+                z=z, prepared=prepared, decision=decision, labeller=labeller, shape=stack.shape
             )
+
+
+def _labelled(
+    z: int,
+    prepared: _PreparedSlice,
+    decision: Decided,
+    labeller: Labeller,
+    shape: tuple[int, int, int],
+) -> LabelledSlice:
+    """Leave out small objects, number the others, and bring all to the size of the stack."""
+    height, width = shape[1:]
+    layers = decision.layers
+    labels = without_small(decision.labels, smallest_of(labeller.models))
+    objects = objects_of(labeller, labels, decision.maps)
+    if labels.shape != (height, width):
+        labels = nearest(labels, height, width)
+        layers = [nearest(layer, height, width) for layer in layers]
+        objects = None if objects is None else nearest(objects, height, width)
+    return LabelledSlice(
+        z=z,
+        labels=labels,
+        outside=prepared.outside,
+        digest=prepared.digest,
+        layers=layers,
+        confidence=decision.confidence,
+        objects=objects,
+    )
 
 
 def _prepared(
@@ -142,33 +154,11 @@ def _prepared(
         kept = threads + 2 * labeller.context + 1
         stack = replace(stack, read=lru_cache(kept)(stack.read))
 
-    def prepare(z: int) -> _PreparedSlice | FibsegError:
-        try:
-            image = read_finite(stack, z)
-        except FibsegError as error:
-            # Returned, not raised: slices before it are still on their way, and others may follow.
-            return error
-        around = read_neighbours(stack, z, labeller.context, stand_in=image)
-        parts: list[UInt8] = []
-        for grey_range, areas, context in sources:
-            pictures = [image, *around[: 2 * context]]
-            grey = in_8bit(pictures, grey_range, labeller.scale)
-            parts += [grey[:1], grain_filter(grey[0], areas), grey[1:]]
-        # The warning on grey values is about the first model, as its text is.
-        first_range, _, _ = sources[0]
-        stand_ins = sum(picture is image for picture in around)
-        return _PreparedSlice(
-            outside=tissue_outside(image, first_range),
-            digest=slice_digest(image, around),
-            lacks_neighbour=stand_ins > stack.neighbours(z, labeller.context).count(z),
-            channels=np.concatenate(parts),
-        )
-
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[int, Future[_PreparedSlice | FibsegError]]] = deque()
         try:
             for z in positions:
-                waiting.append((z, pool.submit(prepare, z)))
+                waiting.append((z, pool.submit(_prepare, labeller, stack, z, sources)))
                 # Bounds the memory, whatever the depth of the stack.
                 if len(waiting) > threads + READER_THREADS:
                     first, future = waiting.popleft()
@@ -178,3 +168,29 @@ def _prepared(
         finally:
             # A caller that stops early asks for no other slice.
             pool.shutdown(cancel_futures=True)
+
+
+def _prepare(
+    labeller: Labeller, stack: Stack, z: int, sources: Sequence[Source]
+) -> _PreparedSlice | FibsegError:
+    """Read a slice and its neighbours, and make the channels of all sources."""
+    try:
+        image = read_finite(stack, z)
+    except FibsegError as error:
+        # Returned, not raised: slices before it are still on their way, and others may follow.
+        return error
+    around = read_neighbours(stack, z, labeller.context, stand_in=image)
+    parts: list[UInt8] = []
+    for grey_range, areas, context in sources:
+        pictures = [image, *around[: 2 * context]]
+        grey = in_8bit(pictures, grey_range, labeller.scale)
+        parts += [grey[:1], grain_filter(grey[0], areas), grey[1:]]
+    # The warning on grey values is about the first model, as its text is.
+    first_range, _, _ = sources[0]
+    stand_ins = sum(picture is image for picture in around)
+    return _PreparedSlice(
+        outside=tissue_outside(image, first_range),
+        digest=slice_digest(image, around),
+        lacks_neighbour=stand_ins > stack.neighbours(z, labeller.context).count(z),
+        channels=np.concatenate(parts),
+    )

@@ -139,24 +139,8 @@ def pixel_scale(
     Raises:
         FibsegError: `resample` without a known voxel size.
     """
-    if not trained_sizes:
-        if resample:
-            raise FibsegError(
-                "resample=true: the model does not tell the voxel size of its training."
-            )
-        console.print("the model does not tell the voxel size of its training; it was not compared")
-        return 1.0, 1.0
-    if voxel_size is None:
-        if resample:
-            raise FibsegError(
-                "resample=true: the image does not tell its voxel size; "
-                "give voxel_size=[z,y,x] in nm."
-            )
-        known = " and ".join(_written(size) for size in dict.fromkeys(map(tuple, trained_sizes)))
-        console.print(
-            "the image does not tell its voxel size; it was not compared "
-            f"(voxel_size=[z,y,x] in nm tells it; the training had {known})"
-        )
+    if not trained_sizes or voxel_size is None:
+        _say_unknown(trained_sizes, resample, console)
         return 1.0, 1.0
 
     def distance(trained: Sequence[float]) -> list[float]:
@@ -183,6 +167,28 @@ def pixel_scale(
     sizes = f"[{', '.join(map(_listed, trained_sizes))}]"
     console.print(f"warning: voxels of {voxel_size} nm, but the training had {sizes} nm{offer}")
     return 1.0, 1.0
+
+
+def _say_unknown(
+    trained_sizes: Sequence[Sequence[float]], resample: bool, console: Console
+) -> None:
+    """Say whose voxel size is not known: that of the training, else that of the image."""
+    if not trained_sizes:
+        if resample:
+            raise FibsegError(
+                "resample=true: the model does not tell the voxel size of its training."
+            )
+        console.print("the model does not tell the voxel size of its training; it was not compared")
+        return
+    if resample:
+        raise FibsegError(
+            "resample=true: the image does not tell its voxel size; give voxel_size=[z,y,x] in nm."
+        )
+    known = " and ".join(_written(size) for size in dict.fromkeys(map(tuple, trained_sizes)))
+    console.print(
+        "the image does not tell its voxel size; it was not compared "
+        f"(voxel_size=[z,y,x] in nm tells it; the training had {known})"
+    )
 
 
 def resized(image: UInt8, scale: tuple[float, float]) -> UInt8:

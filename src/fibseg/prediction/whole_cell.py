@@ -57,27 +57,21 @@ def label_stack_into(
         FibsegError: a slice cannot be read or written, or the output was started with another model
             or image.
     """
-    depth, height, width = stack.shape
-    labeller = affordable(labeller, height, width, console.print)
+    labeller = affordable(labeller, *stack.shape[1:], console.print)
     unreadable: list[LabelledSlice] = []
     with StackSession(staging.folder) as session:
-        if not session.is_first:
-            staging.require(identity)
-        elif not staging.begin(identity):
+        if not _begin(
+            session=session,
+            staging=staging,
+            identity=identity,
+            labeller=labeller,
+            stack=stack,
+            restored=restored or {},
+            console=console,
+        ):
             return _is_made_elsewhere(staging, console)
-        else:
-            _prepare(
-                staging=staging,
-                labeller=labeller,
-                stack=stack,
-                restored=restored or {},
-                console=console,
-            )
-            if not session.share():
-                return _is_made_elsewhere(staging, console)
-        done = depth - staging.count_missing()
-        if done:
-            console.print(f"{done} of {depth} slices are labelled already")
+        if done := stack.shape[0] - staging.count_missing():
+            console.print(f"{done} of {stack.shape[0]} slices are labelled already")
         # Again where another process has died with the last slices that were missing.
         while not unreadable:
             unreadable += _label_free(
@@ -94,9 +88,8 @@ def label_stack_into(
             if not session.share():
                 return _is_made_elsewhere(staging, console)
         if kept is not None:
-            outside = [kept_slice.outside for kept_slice in kept.values()]
-            report_outputs(labeller, outside, staging, console)
-            zeroed = [z for z, kept_slice in kept.items() if kept_slice.zeroed]
+            report_outputs(labeller, [entry.outside for entry in kept.values()], staging, console)
+            zeroed = [z for z, entry in kept.items() if entry.zeroed]
             _require_all(zeroed, unreadable, "they are 0 in the output")
             return True
         rest = f"the rest is kept in {staging.folder}"
@@ -105,12 +98,7 @@ def label_stack_into(
             staging.remove()
             rest = "nothing is written"
         _require_all([failed.z for failed in unreadable], unreadable, rest)
-    # The last process may have finished in the meantime.
-    if not staging.folder.exists():
-        return _is_made_elsewhere(staging, console)
-    missing = staging.count_missing()
-    console.print(f"{missing} of {depth} slices are missing, which other processes label")
-    return False
+    return _leave_rest(staging, stack.shape[0], console)
 
 
 def _is_made_elsewhere(staging: Staging, console: Console) -> bool:
@@ -118,20 +106,40 @@ def _is_made_elsewhere(staging: Staging, console: Console) -> bool:
     return True
 
 
-def _prepare(
+def _leave_rest(staging: Staging, depth: int, console: Console) -> bool:
+    """Say what other processes still label; gives whether the last of them has finished."""
+    if not staging.folder.exists():
+        return _is_made_elsewhere(staging, console)
+    missing = staging.count_missing()
+    console.print(f"{missing} of {depth} slices are missing, which other processes label")
+    return False
+
+
+def _begin(
+    session: StackSession,
     staging: Staging,
+    identity: dict[str, Any],
     labeller: Labeller,
     stack: Stack,
     restored: Mapping[int, KeptSlice],
     console: Console,
-) -> None:
-    """Find out what is missing, and say what that needs, before any process labels."""
+) -> bool:
+    """Join other processes, or find out what is missing and what that needs before any labels.
+
+    False where another process has made the outputs meanwhile.
+    """
+    if not session.is_first:
+        staging.require(identity)
+        return True
+    if not staging.begin(identity):
+        return False
     forget_changed(staging=staging, labeller=labeller, stack=stack, console=console)
     staging.restore(restored)
     missing = staging.missing(range(stack.shape[0]))
     # Some of them may be 0 since an earlier attempt, and are tried again.
     staging.forget(missing)
     report_needs(staging=staging, labeller=labeller, stack=stack, missing=missing, console=console)
+    return session.share()
 
 
 def _require_all(positions: Sequence[int], unreadable: Sequence[LabelledSlice], rest: str) -> None:

@@ -11,13 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fibseg.arrays import Pixels
+from fibseg.arrays import MOST_PIXELS, Pixels
 from fibseg.errors import FibsegError
 from fibseg.machine import free_memory
 from fibseg.stack.units import VoxelSize
-
-MOST_PIXELS = 2**30
-"""Pixels of the largest slice, and slices of the deepest stack, that a header is believed."""
 
 LEAST_GAP = 1.5
 """How much longer than the least step from number to number a gap is."""
@@ -155,7 +152,8 @@ def check_shape(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
     depth, height, width = shape
     if min(shape) < 1:
         raise FibsegError(f"{name}: empty, its shape is {shape}.")
-    # A file of kilobytes can state any size; a flipped bit in a header is enough.
+    # A file of kilobytes can state any size; a flipped bit in a header is enough. A depth
+    # has the same limit, which no microscope comes near.
     if height * width > MOST_PIXELS or depth > MOST_PIXELS:
         raise FibsegError(
             f"{name}: damaged, or no stack: its shape is {shape}, and a slice has at most "

@@ -50,29 +50,20 @@ def open_nifti(path: Path) -> Stack:
     width, height, depth = (sides[axis] for axis in axes)
 
     def read(z: int) -> Pixels:
-        index: list[Any] = [slice(None)] * min(3, len(shape)) + [0] * (len(shape) - 3)
-        if len(shape) > 2:
-            index[axes[2]] = depth - 1 - z if flips[2] else z
         with damage_named(path, z):
-            # Two axes are left, x and y in the order of the file.
-            plane = np.asarray(proxy[tuple(index)])
-        plane = plane.T if axes[0] < axes[1] else plane
-        plane = plane[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
+            plane = _read_plane(proxy, z, axes, flips)
         # The cast gives the machine's byte order.
         return np.ascontiguousarray(plane.astype(dtype))
 
     sizes = [(*zooms, 1.0)[:3][axis] for axis in axes]
-    corner = [sides[axis] - 1 if flip else 0 for axis, flip in zip(axes, flips, strict=True)]
-    voxel = np.zeros(3)
-    voxel[list(axes)] = corner
-    origin = affine[:3, :3] @ voxel + affine[:3, 3]
+    origin = _origin(affine, sides, axes, flips)
     return Stack(
         name=str(path),
         shape=(depth, height, width),
         dtype=dtype,
         read=read,
         voxel_size=voxel_size_in_nm(sizes[::-1], [unit] * 3),
-        origin=lengths_in_nm(origin.tolist()[::-1], [unit] * 3) if stated else None,
+        origin=lengths_in_nm(origin[::-1], [unit] * 3) if stated else None,
         doubts=(*_doubts(path, affine, axes, flips), *surplus(path, length)),
         orientation=_orientation_text(axes, flips) if stated else "",
     )
@@ -89,6 +80,29 @@ def _orientation(path: Path, affine: Any) -> tuple[tuple[int, ...], tuple[bool, 
             raise ValueError("its affine has no direction for an axis")
     axes = tuple(int(axis) for axis in np.argsort(rows[:, 0]))
     return axes, tuple(bool(rows[axis, 1] < 0) for axis in axes)
+
+
+def _read_plane(proxy: Any, z: int, axes: tuple[int, ...], flips: tuple[bool, ...]) -> Pixels:
+    """Read a slice of the stack, (y, x)."""
+    shape = proxy.shape
+    index: list[Any] = [slice(None)] * min(3, len(shape)) + [0] * (len(shape) - 3)
+    if len(shape) > 2:
+        index[axes[2]] = shape[axes[2]] - 1 - z if flips[2] else z
+    # Two axes are left, x and y in the order of the file.
+    plane = np.asarray(proxy[tuple(index)])
+    plane = plane.T if axes[0] < axes[1] else plane
+    return plane[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
+
+
+def _origin(
+    affine: Any, sides: tuple[int, ...], axes: tuple[int, ...], flips: tuple[bool, ...]
+) -> list[float]:
+    """Compute where the affine puts the first voxel of the stack: x, y, z."""
+    voxel = np.zeros(3)
+    for axis, flip in zip(axes, flips, strict=True):
+        voxel[axis] = sides[axis] - 1 if flip else 0
+    origin: list[float] = (affine[:3, :3] @ voxel + affine[:3, 3]).tolist()
+    return origin
 
 
 def _orientation_text(axes: tuple[int, ...], flips: tuple[bool, ...]) -> str:

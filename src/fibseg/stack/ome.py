@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
+from fibseg.arrays import MOST_PIXELS
 from fibseg.errors import FibsegError
-from fibseg.stack.base import MOST_PIXELS
 from fibseg.stack.failures import damage_named
 
 

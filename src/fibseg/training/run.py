@@ -154,21 +154,7 @@ def train(run: OpenedRun) -> None:
             class_names=names,
             label=label,
         )
-        facts = {
-            "name": config.name,
-            "model": config.model.architecture,
-            "filter": config.filter.name,
-            "seed": config.seed,
-            "data": config.data.name,
-            # What check_model counts of other kinds is an estimate of their size.
-            "parameters": check_model(config, run.slices) if config.kind.by_gradient else None,
-            "windows": config.windows if config.kind.by_gradient else "whole",
-            **settled,
-            **fold_facts(run.plain),
-            "seconds": round(training_seconds + time.perf_counter() - start, 1),
-            "peak_gib": peak_gib(run.provenance["device"]),
-            **run.provenance,
-        }
+        facts = _facts(run, settled, training_seconds + time.perf_counter() - start)
         write_results(run.directory, facts, names, scores)
         run.directory.remove_state()
         if "model_sha256" in settled:
@@ -184,6 +170,27 @@ def train(run: OpenedRun) -> None:
             class_names=names,
         )
         draw_pictures(scene, run.console)
+
+
+def _facts(run: OpenedRun, settled: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What scores.json says of the run; `settled` is that of `label_by_model`."""
+    config = run.config
+    by_gradient = config.kind.by_gradient
+    return {
+        "name": config.name,
+        "model": config.model.architecture,
+        "filter": config.filter.name,
+        "seed": config.seed,
+        "data": config.data.name,
+        # What check_model counts of other kinds is an estimate of their size.
+        "parameters": check_model(config, run.slices) if by_gradient else None,
+        "windows": config.windows if by_gradient else "whole",
+        **settled,
+        **fold_facts(run.plain),
+        "seconds": round(seconds, 1),
+        "peak_gib": peak_gib(run.provenance["device"]),
+        **run.provenance,
+    }
 
 
 def forget_peak(device: str) -> None:

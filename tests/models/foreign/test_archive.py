@@ -11,18 +11,7 @@ import pytest
 
 from fibseg.errors import FibsegError
 from fibseg.models.foreign.opening import open_model
-from tests.support.packages import TEST_INPUT, npy, write_package
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "model.zip"
-
-
-def refused(path: Path, message: str) -> None:
-    with pytest.raises(FibsegError, match=message) as refusal:
-        open_model(path)
-    assert "\n" not in str(refusal.value) and str(path) in str(refusal.value)
+from tests.support.packages import TEST_INPUT, npy, refused, write_package
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from fibseg.models.foreign.opening import open_model
 from tests.support.labelling import random_image
@@ -16,29 +15,11 @@ from tests.support.packages import (
     axes_of,
     expected_scores,
     linear_graph,
-    no_network,
+    probabilities,
     softmax,
     standardised,
     write_package,
 )
-
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    no_network(monkeypatch)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "model.zip"
-
-
-def probabilities(path: Path, image: np.ndarray) -> np.ndarray:
-    """(K, H, W) of an 8-bit image (H, W), as a prediction computes them."""
-    images = torch.from_numpy(image)[None, None].float() / 255
-    with torch.inference_mode():
-        scores = open_model(path).network(images)
-    return np.asarray(scores.softmax(dim=1)[0].numpy())
 
 
 def test_logits_and_a_single_channel_become_probabilities(path: Path) -> None:

@@ -28,36 +28,16 @@ from tests.support.packages import (
     axes_of,
     expected_scores,
     linear_graph,
-    no_network,
     npy,
+    probabilities,
     softmax,
     standardised,
     write_package,
 )
 
 
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    no_network(monkeypatch)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "model.zip"
-
-
-def probabilities(path: Path, image: np.ndarray) -> np.ndarray:
-    """(K, H, W) of an 8-bit image (H, W), as a prediction computes them."""
-    images = torch.from_numpy(image)[None, None].float() / 255
-    with torch.inference_mode():
-        scores = open_model(path).network(images)
-    return np.asarray(scores.softmax(dim=1)[0].numpy())
-
-
-@pytest.mark.parametrize("shape", [(64, 48), (96, 160)])
-def test_probabilities_are_those_of_its_own_library(path: Path, shape: tuple[int, int]) -> None:
-    write_package(path)
-    image = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+def library_probabilities(path: Path, image: np.ndarray) -> np.ndarray:
+    """(K, H, W) of an 8-bit image (H, W), as the library of bioimage.io computes them."""
     with zipfile.ZipFile(path) as archive:
         context = bioimageio.spec.ValidationContext(
             root=archive, file_name="bioimageio.yaml", perform_io_checks=False
@@ -65,7 +45,14 @@ def test_probabilities_are_those_of_its_own_library(path: Path, shape: tuple[int
         content = yaml.safe_load(archive.read("bioimageio.yaml"))
         model = bioimageio.spec.build_description(content, context=context)
         sample = bioimageio.core.predict(model=model, inputs={"raw": image[None, None]})
-    expected = sample.members["scores"].to_numpy()[0]
+    return np.asarray(sample.members["scores"].to_numpy()[0])
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (96, 160)])
+def test_probabilities_are_those_of_its_own_library(path: Path, shape: tuple[int, int]) -> None:
+    write_package(path)
+    image = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    expected = library_probabilities(path, image)
     assert np.abs(probabilities(path, image) - expected).max() < 1e-6
     # And by numpy, without any of its code.
     assert np.abs(softmax(expected_scores(image))[0] - expected).max() < 1e-5
@@ -99,14 +86,7 @@ def test_windows_are_prepared_by_the_statistics_of_their_slice(
         test_output=output.astype(np.float32),
         inputs__0__preprocessing=[{"id": step, "kwargs": kwargs}],
     )
-    with zipfile.ZipFile(path) as archive:
-        context = bioimageio.spec.ValidationContext(
-            root=archive, file_name="bioimageio.yaml", perform_io_checks=False
-        )
-        content = yaml.safe_load(archive.read("bioimageio.yaml"))
-        model = bioimageio.spec.build_description(content, context=context)
-        sample = bioimageio.core.predict(model=model, inputs={"raw": image[None, None]})
-    expected = sample.members["scores"].to_numpy()[0]
+    expected = library_probabilities(path, image)
     ours = open_model(path)
     size = None if kind == "whole" else 64
     windows = replace(windows_of(ours, kind, size), size=size or 0, halo=32)

@@ -14,18 +14,9 @@ from fibseg.scores.bodies.numbered import NumberedObjects
 from fibseg.scores.bodies.shapes import ObjectShapes
 from fibseg.scores.bodies.skeletons import Skeleton
 from fibseg.scores.bodies.table import MoreMeasures, check_parquet, object_table_of
-from fibseg.scores.measures import VOXELS, ObjectMeasures
+from fibseg.scores.measures import VOXELS
+from tests.support.bodies import SPACING, TWO_OBJECTS
 
-SPACING = (20.0, 5.0, 4.0)
-TWO_OBJECTS = ObjectMeasures(
-    class_index=np.array([2, 2]),
-    voxels=np.array([8, 2]),
-    low=np.array([[1, 2, 3], [0, 0, 0]]),
-    high=np.array([[2, 3, 4], [1, 0, 0]]),
-    centre=np.array([[1.5, 2.5, 3.5], [0.5, 0.0, 0.0]]),
-    surface=np.array([3e6, 1e6]),
-    border=np.array([False, True]),
-)
 NAMES = ["mitochondrion", "er"]
 MORE = MoreMeasures(
     shapes=ObjectShapes(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fibseg.commands.annotating.annotate import add_folder
 from fibseg.commands.annotating.changes import compute_of
@@ -11,6 +13,11 @@ from fibseg.commands.arguments import whole_numbers
 from fibseg.errors import FibsegError
 from fibseg.machine import plain_console, table_console
 from fibseg.rules import Check, among, require, whole
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fibseg.annotation.suggestion import Region
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print regions to paint next."""
-    from rich.table import Table
-
     from fibseg.annotation.opening import opened_project
     from fibseg.annotation.proposing import judged_slices
     from fibseg.annotation.rounds import current_model
@@ -83,13 +88,20 @@ def run(options: argparse.Namespace) -> None:
             judge = measured.__getitem__
         candidates = unreviewed_regions(project, slices, size, judge)
         chosen = suggest_regions(candidates, options.count, kind, options.seed)
+    table_console().print(_table(chosen, kind, is_judged=judge is not None))
+
+
+def _table(regions: Sequence[Region], kind: str, is_judged: bool) -> Table:
+    """A row for each region; `is_judged` says whether a model has looked at them."""
+    from rich.table import Table
+
     table = Table("slice", "rows", "columns", "classes", "unsure", title=f"to paint next: {kind}")
-    for region in chosen:
+    for region in regions:
         table.add_row(
             str(region.z),
             f"{region.y}:{region.y + region.height}",
             f"{region.x}:{region.x + region.width}",
-            "-" if judge is None else f"{region.foreground:.1%}",
-            "-" if judge is None else f"{region.disagreement:.3f}",
+            f"{region.foreground:.1%}" if is_judged else "-",
+            f"{region.disagreement:.3f}" if is_judged else "-",
         )
-    table_console().print(table)
+    return table

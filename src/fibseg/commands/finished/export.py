@@ -47,19 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the file, and print its size and its SHA-256."""
     require(Check("--to", options.to, among(*ENDINGS)))
-    ending = ENDINGS[options.to]
-    path: Path = options.run
-    directory = path.absolute()
-    if path.is_file():
-        # A file outside of a run has a name alone.
-        in_run = directory.parent.name == "checkpoints"
-        directory = directory.parents[1] if in_run else directory.with_suffix("")
-    # The name of a run holds points, of which none begins an ending.
-    output: Path = options.output or Path(f"{directory.name}{ending}")
-    if output.suffix.lower() != ending:
-        raise FibsegError(f"--output: {output}; expected a name that ends in {ending}.")
-    if output.exists() and not (options.overwrite and output.is_file()):
-        raise FibsegError(f"{output}: exists already; give another name, or --overwrite.")
+    directory = _directory_of(options.run)
+    output = _output(options, directory.name)
     if options.to != "bioimageio" and (options.author or options.license):
         raise FibsegError("--author and --license: only a package of bioimageio holds them.")
     # torch is imported here, so that --help answers at once.
@@ -74,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
 
         publication = Publication(options.author, options.license)
         check_publication(publication)
-    exchanged = open_exchanged(path)
+    exchanged = open_exchanged(options.run)
     console = plain_console()
     if options.to == "onnx":
         content = onnx_bytes(exchanged)
@@ -91,3 +80,24 @@ def run(options: argparse.Namespace) -> None:
     write_whole(output, content)
     digest = hashlib.sha256(content).hexdigest()
     print_line(console, f"{output}: {len(content) / 1e6:.3g} MB, SHA-256 {digest}")
+
+
+def _directory_of(path: Path) -> Path:
+    """The run directory of a path; for a model file outside of a run it has a name alone."""
+    directory = path.absolute()
+    if not path.is_file():
+        return directory
+    in_run = directory.parent.name == "checkpoints"
+    return directory.parents[1] if in_run else directory.with_suffix("")
+
+
+def _output(options: argparse.Namespace, name: str) -> Path:
+    """The file to write, which has the ending of its format."""
+    ending = ENDINGS[options.to]
+    # The name of a run holds points, of which none begins an ending.
+    output: Path = options.output or Path(f"{name}{ending}")
+    if output.suffix.lower() != ending:
+        raise FibsegError(f"--output: {output}; expected a name that ends in {ending}.")
+    if output.exists() and not (options.overwrite and output.is_file()):
+        raise FibsegError(f"{output}: exists already; give another name, or --overwrite.")
+    return output

@@ -17,16 +17,37 @@ SideRuns = list[list[FinishedRun]]
 """Runs of each configuration of a side."""
 
 
-def paired_runs(sides: Sequence[Sequence[Sequence[FinishedRun]]]) -> list[SideRuns]:
-    """The runs of each side, in the order of the seeds that all configurations have."""
+def compared_runs(sides: Sequence[Sequence[Sequence[FinishedRun]]]) -> tuple[list[SideRuns], bool]:
+    """The runs of each side that are compared, and whether they are paired by seed.
+
+    Paired runs are in the order of the seeds that all configurations have. Another program's runs
+    are not paired; a side of several configurations with such runs has no runs to compare.
+    """
     every = [runs for side in sides for runs in side]
+    if any(run.adopted for runs in every for run in runs):
+        # No run is chosen: which seed another program's run was given says nothing. Its sides are
+        # single configurations, since it has no filter that a mean could be over.
+        is_single = all(len(side) == 1 for side in sides)
+        return [[list(runs) for runs in side] if is_single else [] for side in sides], False
     # One seed draws the same patches, whatever the model or filter: docs/ARCHITECTURE.md,
     # "Randomness". That is what makes runs of one seed a pair.
     seeds = sorted(set.intersection(*({run.seed for run in runs} for runs in every)))
     return [
         [[run for seed in seeds for run in runs if run.seed == seed] for runs in side]
         for side in sides
-    ]
+    ], True
+
+
+def standing_runs(
+    sides: Sequence[SideRuns], collapsed: Sequence[FinishedRun], paired: bool
+) -> tuple[list[int], list[list[bool]]]:
+    """Seeds of the collapsed runs, and of each side whether its runs stand without these."""
+    if not paired:
+        stands = [[run not in collapsed for run in side[0]] for side in sides]
+        return sorted(run.seed for run in collapsed), stands
+    # A collapse on either side spoils the pair.
+    failed = {run.seed for run in collapsed} & {run.seed for run in sides[0][0]}
+    return sorted(failed), [[run.seed not in failed for run in side[0]] for side in sides]
 
 
 def side_f1(side: SideRuns, class_name: str) -> list[float]:

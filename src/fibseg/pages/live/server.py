@@ -12,15 +12,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from fibseg.pages.live.page import listing, live_page
 from fibseg.pages.live.states import Watcher, page_content
+from fibseg.pages.loopback import LoopbackHandler, LoopbackServer
 
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 """Names of this machine in a browser; any other is a page elsewhere that points its name here."""
@@ -29,47 +28,31 @@ _TYPES = {".png": "image/png", ".html": "text/html; charset=utf-8"}
 _TEXTS = {"", ".csv", ".json", ".log", ".md", ".tex", ".txt", ".yaml"}
 """Endings of files that a browser shows as text; others are downloaded."""
 
-_BLOCK = 1 << 20
-"""Bytes that are read of a file at a time."""
-
 _SECURITY = {
     # Files of runs are data: none of them may bring a script, and no other page may frame these.
     "Content-Security-Policy": "default-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'self'",
-    "X-Content-Type-Options": "nosniff",
-    # The address holds the token.
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
 }
 
 
-class LiveServer(ThreadingHTTPServer):
-    """Serves the states of a folder of runs on the loopback address, to anyone who knows the token.
+class LiveServer(LoopbackServer):
+    """Serves the states of a folder of runs.
 
     Attributes:
-        token: first part of every path.
         interval: seconds between two looks at the folder.
     """
-
-    daemon_threads = True
 
     def __init__(self, folder: Path, port: int, interval: float) -> None:
         # Before the port is taken: where that fails, the base class calls server_close.
         self._comparison = _Comparison(folder)
         self._lock = threading.Lock()
         self._closed = False
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.token = secrets.token_urlsafe(16)
+        super().__init__(port, _Handler)
         self.interval = interval
         self._folder = folder
         self._watcher = Watcher(folder)
         self._content = b""
         self._looked = 0.0
-
-    @property
-    def url(self) -> str:
-        """The address to open."""
-        return f"http://127.0.0.1:{self.server_port}/{self.token}/"
 
     def content(self) -> bytes:
         """States of the runs as JSON, at most `interval` old."""
@@ -113,10 +96,6 @@ class LiveServer(ThreadingHTTPServer):
         with self._lock:
             self._closed = True
             self._comparison.close()
-
-    # An address that a person typed wrong, or a window that was closed, is no error of the server.
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Pass over a connection that broke."""
 
 
 class _Comparison:
@@ -168,15 +147,11 @@ class _Comparison:
         self._parent.cleanup()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     """Answers GET and nothing else."""
 
     server: LiveServer
-    server_version = "fibseg"
-    sys_version = ""
-    protocol_version = "HTTP/1.1"
-    # A window that was closed holds its thread no longer than this many seconds.
-    timeout = 60
+    heads = _SECURITY
 
     def do_GET(self) -> None:
         """Answer with the page, the states, or a file of the runs."""
@@ -202,7 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
         is_known = self.headers.get("If-None-Match") == tag
         self.send_response(HTTPStatus.NOT_MODIFIED if is_known else HTTPStatus.OK)
-        self._send_heads(kind, 0 if is_known else len(content), tag)
+        length = 0 if is_known else len(content)
+        self.end_heads({"Content-Type": kind, "Content-Length": str(length), "ETag": tag})
         if not is_known:
             self.wfile.write(content)
 
@@ -215,24 +191,14 @@ class _Handler(BaseHTTPRequestHandler):
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             self.send_response(HTTPStatus.OK)
-            self._send_heads(kind, size)
-            # As long as promised, though a log grows meanwhile.
-            while size > 0 and (block := file.read(min(size, _BLOCK))):
-                self.wfile.write(block)
-                size -= len(block)
-
-    def _send_heads(self, kind: str, size: int, tag: str = "") -> None:
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(size))
-        if tag:
-            self.send_header("ETag", tag)
-        for name, value in _SECURITY.items():
-            self.send_header(name, value)
-        self.end_headers()
+            self.end_heads({"Content-Type": kind, "Content-Length": str(size)})
+            self.send_bytes(file, size)
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
         self.send_response(status)
-        self._send_heads("text/plain; charset=utf-8", len(sentence))
+        self.end_heads(
+            {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(sentence))}
+        )
         if self.command != "HEAD":
             self.wfile.write(sentence.encode())
 
@@ -247,12 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET is answered.")
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: a window asks every few seconds."""
 
-
-@contextmanager
-def serving(folder: Path, port: int, interval: float) -> Iterator[LiveServer]:
+def serving(folder: Path, port: int, interval: float) -> AbstractContextManager[LiveServer]:
     """Serve a folder of runs until the block ends.
 
     Args:
@@ -263,11 +225,4 @@ def serving(folder: Path, port: int, interval: float) -> Iterator[LiveServer]:
     Raises:
         OSError: the port is taken.
     """
-    server = LiveServer(folder, port, interval)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
+    return LiveServer(folder, port, interval).running()

@@ -6,19 +6,14 @@ import json
 import os
 import re
 import secrets
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from fibseg.pages.loopback import LoopbackHandler, LoopbackServer
 from fibseg.pages.neuroglancer.state import ShownPicture, segment_names
-
-_BLOCK = 1 << 20
-"""Bytes that are read of a file at a time."""
 
 _ANY_ORIGIN = {
     # The viewer is a page of another server. Who may read is decided by the token.
@@ -26,10 +21,6 @@ _ANY_ORIGIN = {
     # What a page may read of an answer: the viewer asks for the length of a shard.
     "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range",
     "Cross-Origin-Resource-Policy": "cross-origin",
-    "X-Content-Type-Options": "nosniff",
-    # The address holds the token.
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
 }
 
 _PREFLIGHT = {
@@ -42,26 +33,20 @@ _PREFLIGHT = {
 }
 
 
-class PictureServer(ThreadingHTTPServer):
-    """Serves pictures on the loopback address, to anyone who knows the token.
+class PictureServer(LoopbackServer):
+    """Serves pictures.
 
-    Attributes:
-        token: first part of every path; behind it come the number of a picture, and the name of its
-            folder or `names`.
+    Behind the token a path has the number of a picture, and the name of its folder or `names`.
     """
 
-    daemon_threads = True
-
     def __init__(self, pictures: Sequence[ShownPicture], port: int) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.token = secrets.token_urlsafe(16)
+        super().__init__(port, _Handler)
         self._pictures = pictures
 
     @property
     def addresses(self) -> list[str]:
         """Where each picture is served, with a slash at the end."""
-        base = f"http://127.0.0.1:{self.server_port}/{self.token}"
-        return [f"{base}/{number}/" for number in range(len(self._pictures))]
+        return [f"{self.url}{number}/" for number in range(len(self._pictures))]
 
     def content(self, words: Sequence[str]) -> Path | bytes | None:
         """The file, or the bytes, behind a path that is divided at its slashes; None without any.
@@ -86,10 +71,6 @@ class PictureServer(ThreadingHTTPServer):
         except (OSError, ValueError):
             return None
 
-    # A viewer drops what it asked for as soon as somebody moves on, which is no error.
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Pass over a connection that broke."""
-
 
 def byte_range(text: str, size: int) -> tuple[int, int] | None:
     """Read a header "Range" for a file of `size` bytes: from start to stop.
@@ -112,15 +93,11 @@ def byte_range(text: str, size: int) -> tuple[int, int] | None:
     return int(first), min(int(last) + 1, size) if last else size
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     """Answers GET, HEAD and the question whether a page may ask."""
 
     server: PictureServer
-    server_version = "fibseg"
-    sys_version = ""
-    protocol_version = "HTTP/1.1"
-    # A window that was closed holds its thread no longer than this many seconds.
-    timeout = 60
+    heads = _ANY_ORIGIN
 
     def do_GET(self) -> None:
         """Answer with a file or a part of it; HEAD with its length alone."""
@@ -138,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_OPTIONS(self) -> None:
         """Allow pages of any server to ask for ranges of files."""
         self.send_response(HTTPStatus.NO_CONTENT)
-        self._end_heads(_PREFLIGHT | {"Content-Length": "0"})
+        self.end_heads(_PREFLIGHT | {"Content-Length": "0"})
 
     def _send_file(self, path: Path) -> None:
         is_json = path.suffix == ".json" or path.name in (".zarray", ".zattrs", ".zgroup")
@@ -152,36 +129,27 @@ class _Handler(BaseHTTPRequestHandler):
             start, stop = part or (0, size)
             if part is not None and start >= size:
                 self.send_response(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-                return self._end_heads({"Content-Range": f"bytes */{size}", "Content-Length": "0"})
+                return self.end_heads({"Content-Range": f"bytes */{size}", "Content-Length": "0"})
             if part is not None:
                 heads["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
             self.send_response(HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT)
-            self._end_heads(heads | {"Content-Length": str(stop - start)})
+            self.end_heads(heads | {"Content-Length": str(stop - start)})
             if self.command == "HEAD":
                 return None
             file.seek(start)
-            while start < stop and (block := file.read(min(stop - start, _BLOCK))):
-                self.wfile.write(block)
-                start += len(block)
+            self.send_bytes(file, stop - start)
         return None
 
     def _answer(self, status: HTTPStatus, content: bytes, kind: str = "text/plain") -> None:
         self.send_response(status)
-        self._end_heads({"Content-Type": kind, "Content-Length": str(len(content))})
+        self.end_heads({"Content-Type": kind, "Content-Length": str(len(content))})
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def _end_heads(self, heads: dict[str, Any]) -> None:
-        for name, value in (heads | _ANY_ORIGIN).items():
-            self.send_header(name, value)
-        self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: a viewer asks for hundreds of chunks."""
-
-
-@contextmanager
-def serving_pictures(pictures: Sequence[ShownPicture], port: int) -> Iterator[PictureServer]:
+def serving_pictures(
+    pictures: Sequence[ShownPicture], port: int
+) -> AbstractContextManager[PictureServer]:
     """Serve the files of pictures until the block ends.
 
     Args:
@@ -191,11 +159,4 @@ def serving_pictures(pictures: Sequence[ShownPicture], port: int) -> Iterator[Pi
     Raises:
         OSError: the port is taken.
     """
-    server = PictureServer(pictures, port)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
+    return PictureServer(pictures, port).running()

@@ -153,9 +153,7 @@ def _skeleton_graph(places: Ints, thickness: Floats, spacing: Floats) -> Any:
     paths = voxels.subgraph(np.flatnonzero(~is_junction))
     for group in networkx.connected_components(paths):
         path = _ordered(paths.subgraph(group))
-        ends = [_outside(voxels, path, position) for position in (0, -1)]
-        if len(path) == 1:
-            ends = [*sorted(set(voxels[path[0]]) - set(path)), None, None][:2]
+        ends = _ends(voxels, path)
         line = places[path].astype(float)
         nodes = []
         for end, at in zip(ends, (0, -1), strict=True):
@@ -189,10 +187,12 @@ def _ordered(path: Any) -> list[int]:
         visited.add(onward[0])
 
 
-def _outside(voxels: Any, path: list[int], position: int) -> int | None:
-    """Find the junction voxel beyond an end of a path; None where the skeleton ends there."""
-    beyond = sorted(set(voxels[path[position]]) - set(path))
-    return beyond[0] if beyond else None
+def _ends(voxels: Any, path: list[int]) -> list[int | None]:
+    """Find the junction voxels beyond both ends of a path; None where the skeleton ends there."""
+    first, last = (sorted(set(voxels[end]) - set(path)) for end in (path[0], path[-1]))
+    if len(path) == 1:
+        return [*first, None, None][:2]
+    return [beyond[0] if beyond else None for beyond in (first, last)]
 
 
 def _length(line: Floats) -> float:

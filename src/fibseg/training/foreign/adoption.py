@@ -29,7 +29,7 @@ from fibseg.runs.identity import (
     run_name,
     write_config,
 )
-from fibseg.runs.results import SCORED_SPLITS, read_scores
+from fibseg.runs.results import read_scores
 from fibseg.training.evaluation import evaluate, write_results
 from fibseg.training.foreign.labels import adopted_labels, scored_digest, warn_of_names
 from fibseg.training.pictures import Scene, draw_pictures
@@ -100,13 +100,7 @@ def adopt_labels(
     """
     _check(adoption, description)
     slices = load_slices(description)
-    labels = {
-        split: [
-            adopted_labels(adoption.predictions, description, annotated)
-            for annotated in slices[split]
-        ]
-        for split in SCORED_SPLITS
-    }
+    labels = adopted_labels(adoption.predictions, description, slices)
     warn_of_names(adoption.predictions, description, console)
     names = class_names(description)
     config = _configuration(adoption, description, folder)

@@ -16,17 +16,31 @@ from fibseg.data.labels.pairing import place_labels, slice_list
 from fibseg.data.volume import AnnotatedSlice
 from fibseg.errors import FibsegError
 from fibseg.machine import print_warnings
+from fibseg.runs.results import SCORED_SPLITS
 from fibseg.stack import located, open_stack
 
 
 def adopted_labels(
-    predictions: Sequence[str], description: DataDescription, annotated: AnnotatedSlice
-) -> UInt8:
-    """The adopted labels of a slice as class indices (H, W), IGNORE outside the stack.
+    predictions: Sequence[str],
+    description: DataDescription,
+    slices: Mapping[str, Sequence[AnnotatedSlice]],
+) -> dict[str, list[UInt8]]:
+    """The adopted labels of the scored slices as class indices (H, W), by split.
+
+    They are IGNORE outside the stack.
 
     Raises:
-        FibsegError: the stack does not hold the slice, or leaves an annotated pixel without class.
+        FibsegError: a stack does not hold a slice, or leaves an annotated pixel without class.
     """
+    return {
+        split: [_slice_labels(predictions, description, annotated) for annotated in slices[split]]
+        for split in SCORED_SPLITS
+    }
+
+
+def _slice_labels(
+    predictions: Sequence[str], description: DataDescription, annotated: AnnotatedSlice
+) -> UInt8:
     path = predictions[annotated.volume]
     volume = description.volumes[annotated.volume]
     image = open_stack(located(description.root, volume.image))
