@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tifffile
 
@@ -18,6 +19,7 @@ from fibseg.prediction.output.blocks import Claims, blocks_of
 from fibseg.prediction.output.outputs import KeptSlice, Output
 from fibseg.prediction.output.session import StackSession
 from fibseg.prediction.output.staging import Staging
+from fibseg.stack import open_stack
 from fibseg.stack.output.tiff import TiffOutput
 from tests.support.forked import start_function
 from tests.support.labelling import IMAGE_SHAPE, files_of, random_image, staged
@@ -137,6 +139,23 @@ def full_staging(path: Path) -> Staging:
     for z, pixels in enumerate(random_image()):
         staging.write(z, [pixels], KeptSlice(0.0, str(z), zeroed=False))
     return staging
+
+
+@pytest.mark.parametrize("ome_zarr", ["0.4", "0.5"])
+@pytest.mark.parametrize("rows", [0, 1024])
+def test_background_fills_slices_or_chunks(tmp_path: Path, ome_zarr: str, rows: int) -> None:
+    """Nothing but zeros in a chunk of 1024 x 1024 is stored like any other chunk."""
+    output = Output(tmp_path / "out.zarr", "uint8", {}, ome_zarr=ome_zarr)
+    staging = Staging([output], (3, 1100, 40), [20.0, 5.0, 5.0])
+    pixels = np.zeros((1100, 40), np.uint8)
+    pixels[:rows] = 2
+    with StackSession(staging.folder):
+        staging.begin({})
+        for z in range(3):
+            staging.write(z, [pixels], KeptSlice(0.0, str(z), zeroed=False))
+        assert staging.count_missing() == 0
+        assert staging.finish() is not None
+    np.testing.assert_array_equal(open_stack(output.path).read(1), pixels)
 
 
 @pytest.mark.slow(seconds=6)

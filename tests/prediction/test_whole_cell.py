@@ -18,6 +18,7 @@ from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.stack import label_stack
 from fibseg.prediction.windows import windows_of
 from fibseg.stack import Stack, open_stack, read_notes
+from fibseg.stack.output.slices import StoreSlices
 from fibseg.stack.output.tiff import TiffOutput
 from tests.support.labelling import (
     CPU,
@@ -135,16 +136,32 @@ def test_a_slice_that_cannot_be_read_is_named_and_the_rest_kept(tmp_path: Path) 
     assert (tmp_path / "out.tif").read_bytes() == label_whole(tmp_path / "whole.tif")
 
 
-def test_a_slice_that_cannot_be_read_may_become_0(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["zeros.tif", "zeros.zarr"])
+def test_a_slice_that_cannot_be_read_may_become_0(tmp_path: Path, name: str) -> None:
     plain = labeller(trained([], 1))
     label_whole(tmp_path / "whole.tif")
     broken = stack_of(random_image(), (5,))
     with pytest.raises(FibsegError, match="Slices 5 could not be read; they are 0 in the output"):
-        label_into(staged(tmp_path / "zeros.tif"), plain, broken, skip_unreadable=True)
-    labels = tifffile.imread(tmp_path / "zeros.tif")
+        label_into(staged(tmp_path / name), plain, broken, skip_unreadable=True)
+    labels = open_stack(tmp_path / name)
     whole = tifffile.imread(tmp_path / "whole.tif")
-    assert not labels[5].any()
-    assert (np.delete(labels, 5, 0) == np.delete(whole, 5, 0)).all()
+    for z in range(12):
+        np.testing.assert_array_equal(labels.read(z), whole[z] if z != 5 else 0 * whole[z])
+
+
+def test_a_slice_that_is_lost_as_soon_as_it_is_written_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StoreSlices, "has", lambda _, z: z != 5)
+    with pytest.raises(FibsegError, match="1 slices are not there although they were written"):
+        label_into(
+            staged(tmp_path / "out.zarr"), labeller(trained([], 1)), stack_of(random_image())
+        )
+    monkeypatch.undo()
+    label_into(staged(tmp_path / "out.zarr"), labeller(trained([], 1)), stack_of(random_image()))
+    label_whole(tmp_path / "whole.tif")
+    whole = tifffile.imread(tmp_path / "whole.tif")
+    np.testing.assert_array_equal(open_stack(tmp_path / "out.zarr").read(5), whole[5])
 
 
 def test_zeros_for_a_slice_are_tried_again_and_reported_again(tmp_path: Path) -> None:

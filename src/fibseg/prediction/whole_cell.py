@@ -73,6 +73,7 @@ def label_stack_into(
         if done := stack.shape[0] - staging.count_missing():
             console.print(f"{done} of {stack.shape[0]} slices are labelled already")
         # Again where another process has died with the last slices that were missing.
+        missing = None
         while not unreadable:
             unreadable += _label_free(
                 staging=staging,
@@ -85,6 +86,7 @@ def label_stack_into(
             kept = staging.finish() if is_last else None
             if kept is not None or not is_last:
                 break
+            missing = _fewer_missing(staging, missing)
             if not session.share():
                 return _is_made_elsewhere(staging, console)
         if kept is not None:
@@ -104,6 +106,17 @@ def label_stack_into(
 def _is_made_elsewhere(staging: Staging, console: Console) -> bool:
     console.print(f"{staging.outputs[0].path}: another process has just finished it")
     return True
+
+
+def _fewer_missing(staging: Staging, before: int | None) -> int:
+    """Count the slices that are missing; as many as before are lost as soon as they are written."""
+    missing = staging.count_missing()
+    if missing == before:
+        raise FibsegError(
+            f"{staging.outputs[0].path}: {missing} slices are not there although they were "
+            "written; is the disk failing? The rest is kept, and the same command resumes."
+        )
+    return missing
 
 
 def _leave_rest(staging: Staging, depth: int, console: Console) -> bool:

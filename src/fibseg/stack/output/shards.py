@@ -86,7 +86,7 @@ class ShardedSlices:
         self._header = header
         self._steps = steps_of(header)
         self._levels = [
-            zarr.open_array(path / str(level), mode="r+", zarr_format=3, config=WRITTEN)
+            zarr.open_array(path / str(level), mode="r+", zarr_format=3).with_config(WRITTEN)
             for level in range(len(self._steps))
         ]
         self._kept: StoreSlices | None = None

@@ -15,7 +15,7 @@ from fibseg.stack.output.ome import level_shape, steps_of
 CHUNK_SIDE = 1024
 """Side of the chunks of a slice, and of shards, in pixels."""
 
-WRITTEN = {"write_empty_chunks": True}
+WRITTEN: Any = {"write_empty_chunks": True}
 """Background is written too: a chunk that is not there is a chunk that was lost."""
 
 
@@ -55,7 +55,7 @@ class StoreSlices:
         self._steps = steps_of(header)
         self._channels = len(header.channels)
         self.levels = [
-            zarr.open_array(path / str(level), mode="r+", zarr_format=2, config=WRITTEN)
+            zarr.open_array(path / str(level), mode="r+", zarr_format=2).with_config(WRITTEN)
             for level in range(len(self._steps))
         ]
 
