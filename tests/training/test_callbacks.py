@@ -103,6 +103,25 @@ def test_a_checkpoint_is_of_the_moment_when_it_was_saved(
     assert torch.equal(kept["weights"], torch.zeros(5)) and kept["epoch"] == 3
 
 
+def test_after_a_model_that_could_not_be_written_no_checkpoint_speaks_of_it(
+    tmp_path: Path,
+) -> None:
+    checkpoint_io = WholeCheckpointIO()
+
+    def keep_model() -> None:
+        raise FibsegError("the disk is full")
+
+    checkpoint_io.begin(keep_model)
+    checkpoint_io.save_checkpoint({"best_epoch": 2}, tmp_path / "last.ckpt")
+    checkpoint_io.save_checkpoint({"best_epoch": 2}, tmp_path / "other.ckpt")
+    with pytest.raises(FibsegError, match="the disk is full"):
+        checkpoint_io.wait()
+    assert list(tmp_path.iterdir()) == []
+    checkpoint_io.save_checkpoint({"best_epoch": 1}, tmp_path / "last.ckpt")
+    checkpoint_io.wait()
+    assert load_whole(tmp_path / "last.ckpt")["best_epoch"] == 1
+
+
 def test_what_could_not_be_written_is_an_error_of_the_next_epoch(tmp_path: Path) -> None:
     checkpoint_io = WholeCheckpointIO()
     (tmp_path / "file").touch()

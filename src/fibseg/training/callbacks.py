@@ -50,8 +50,18 @@ class WholeCheckpointIO(CheckpointIO):
         self._writing: list[Future[Any]] = []
 
     def begin(self, write: Callable[..., Any], *arguments: Any) -> None:
-        """Let the thread call a function, behind what it has begun before."""
-        self._writing.append(self._thread.submit(write, *arguments))
+        """Let the thread call a function, behind what it has begun before.
+
+        It is not called where one of these has failed: last.ckpt without the best model that it
+        speaks of would leave the training with an earlier one.
+        """
+        before = list(self._writing)
+
+        def write_next() -> None:
+            if not any(future.exception() for future in before):
+                write(*arguments)
+
+        self._writing.append(self._thread.submit(write_next))
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
