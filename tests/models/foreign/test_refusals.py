@@ -52,6 +52,16 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         },
         r"takes 3 channels; a stack has one",
     ),
+    "a distance": (
+        {
+            "graph": linear_graph([[2.0]], "Sigmoid"),
+            "test_output": (1 / (1 + np.exp(-expected_scores(TEST_INPUT[0, 0], [[2.0]])))).astype(
+                np.float32
+            ),
+            "outputs__0__axes": axes_of("output", ["distance_transform"], None),
+        },
+        r"its only channel \(distance_transform\) is no probability of a class, by its name",
+    ),
     "no classes": (
         {
             "graph": linear_graph([[1.0], [2.0]], "Sigmoid"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,10 @@ _NO_CLASSES = ("denois", "restor", "reconstruct", "super-resol", "superresol", "
 """In tags of models that give images."""
 
 _BOUNDARY = r"boundar|border|edge|contour|outline"
-_MAPS = rf"{_BOUNDARY}|inside|interior|dist|offset|affinit|flow|gradient|vector|embed|cent(er|re)"
+_FIELDS = r"dist|offset|affinit|flow|gradient|vector|embed|cent(er|re)"
+"""In names of maps that are no class, though their values may lie in 0 to 1."""
+
+_MAPS = rf"{_BOUNDARY}|inside|interior|{_FIELDS}"
 """In names of maps that do not exclude each other."""
 
 _NUMBERED = r"(channel|class|label|c|ch)?[ _-]?\d+"
@@ -84,6 +87,11 @@ def meaning_of(package: Package, test_scores: Floats32) -> Meaning:
                 f"{package.path}: its only channel leaves 0 to 1, and is no probability of a "
                 "class; where it has 8 bits, its description must say so (data.range: [0, 255])."
             )
+        if re.search(_FIELDS, names[0].lower()):
+            raise FibsegError(
+                f"{package.path}: its only channel ({brief(names[0])}) is no probability of a "
+                "class, by its name."
+            )
         return _single(names[0], factor)
     pair = within and _is_pair_with_boundaries(package, names)
     adds_up = bool(np.allclose(values.sum(axis=1), 1, atol=1e-3))
@@ -94,7 +102,8 @@ def meaning_of(package: Package, test_scores: Floats32) -> Meaning:
     if pair:
         return _first_of_pair(package, names, factor)
     if not within and not of_maps and np.isfinite(test_scores).all():
-        return _several(names, factor, logits=True)
+        meaning = _several(names, factor, logits=True)
+        return meaning if meaning.channels[0] is not None else _without_rest(package, meaning)
     raise FibsegError(
         f"{package.path}: the {count} channels of its output ({brief(', '.join(names))}) are no "
         "probabilities of classes that exclude each other; fibseg runs semantic segmentation alone."
@@ -142,6 +151,16 @@ def _several(names: list[str], factor: float, logits: bool) -> Meaning:
         return Meaning(names, order, factor, logits)
     # Every class has a name of its own, and none may become the value 0.
     return Meaning([_BACKGROUND, *names], [None, *order], factor, logits)
+
+
+def _without_rest(package: Package, meaning: Meaning) -> Meaning:
+    """Warn of logits that leave nothing for the background."""
+    note = (
+        f"{package.path}: no channel is named background, so that every pixel becomes "
+        f"{' or '.join(meaning.class_names[1:])}; that is wrong where its classes do not exclude "
+        "each other"
+    )
+    return replace(meaning, notes=(note,))
 
 
 def _is_pair_with_boundaries(package: Package, names: Sequence[str]) -> bool:
