@@ -19,7 +19,7 @@ from torch.export import Dim
 from fibseg.errors import FibsegError
 from fibseg.models.checkpoints import METADATA_KEY
 from fibseg.models.foreign.graph import ProbabilityGraph
-from fibseg.models.foreign.onnx_file import INPUT, OUTPUT, OnnxGraph
+from fibseg.models.foreign.onnx_file import INPUT, OUTPUT, OnnxGraph, sealed
 from fibseg.models.foreign.running import export_library, first_line
 from fibseg.models.trained import TrainedModel, load_model, model_content
 from fibseg.runs.directory import find_checkpoint
@@ -149,7 +149,7 @@ def onnx_bytes(exchanged: ExchangedModel) -> bytes:
         raise FibsegError(
             f"{exchanged.checkpoint}: cannot be written as ONNX ({first_line(error)})."
         ) from error
-    content: bytes = proto.SerializeToString(deterministic=True)
+    content = sealed(proto.SerializeToString(deterministic=True))
     check_equal(exchanged, OnnxGraph(content, str(exchanged.checkpoint)).run, "onnxruntime")
     return content
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from fibseg.data.grey import GreyRange
 from fibseg.errors import FibsegError
+from fibseg.models.foreign.onnx_file import sealed
 from fibseg.models.foreign.opening import open_model
 from fibseg.models.trained import Decision, save_model
 from tests.support.models import content_of, trained
@@ -53,6 +55,23 @@ def test_probabilities_are_those_of_the_graph(path: Path, tmp_path: Path) -> Non
     assert model.grey_range == GreyRange(3.0, 234.0, (0.1, 99.9))
     assert hash(model.grey_range)
     assert model.label_values == [0, 7, 9]
+
+
+def test_a_sealed_file_that_was_changed_is_refused(path: Path, tmp_path: Path) -> None:
+    content = sealed(linear_graph(SLOPES, "Softmax", described(tmp_path)))
+    path.write_bytes(content)
+    assert open_model(path).file_sha256 == hashlib.sha256(content).hexdigest()
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    # Labels of two classes change places.
+    assert content.count(b"[0, 7, 9]") == 1
+    proto = onnx.load(path)
+    (checksum,) = (entry for entry in proto.metadata_props if entry.key == "fibseg_sha256")
+    checksum.value = "0" * 64
+    changed = content.replace(b"[0, 7, 9]", b"[0, 9, 7]")
+    for wrong in (changed, content[:-1] + b"!", proto.SerializeToString()):
+        path.write_bytes(wrong)
+        with pytest.raises(FibsegError, match="or a changed one: its SHA-256 differs"):
+            open_model(path)
 
 
 def test_files_that_are_refused(path: Path, tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ INPUT = "channels"
 OUTPUT = "probabilities"
 """Names of the tensors in a file that fibseg writes."""
 
+_CHECKSUM = "fibseg_sha256"
+"""Key of the checksum among the texts of a file."""
+
 
 class OnnxGraph:
     """A graph of one input and one output, of float32.
@@ -118,6 +121,22 @@ def _tensors(message: Any) -> Iterator[Any]:
                 yield from _tensors(part)
 
 
+def sealed(content: bytes) -> bytes:
+    """Give the bytes of an ONNX file its SHA-256, as a text behind all others."""
+    onnx = export_library("onnx")
+    # Messages of protobuf that stand one behind the other are read as one.
+    end = onnx.ModelProto()
+    onnx.helper.set_model_props(end, {_CHECKSUM: hashlib.sha256(content).hexdigest()})
+    return content + bytes(end.SerializeToString(deterministic=True))
+
+
+def _check_seal(path: Path, content: bytes) -> None:
+    """Compare a file with the checksum at its end."""
+    length = len(sealed(b""))
+    if sealed(content[:-length]) != content:
+        raise FibsegError(f"{path}: a damaged model, or a changed one: its SHA-256 differs.")
+
+
 def open_onnx(path: Path) -> TrainedModel:
     """Read an ONNX file of `fibseg export` as a trained model.
 
@@ -136,6 +155,9 @@ def open_onnx(path: Path) -> TrainedModel:
             f"{path}: does not say how it was trained (grey values, filter, classes); expected a "
             "file of fibseg export, or a bioimage.io package."
         ) from error
+    # Files of earlier versions have none.
+    if _CHECKSUM in graph.metadata:
+        _check_seal(path, content)
     digest = hashlib.sha256(content).hexdigest()
     network = RunElsewhere(graph.run, digest)
     model = model_from(path, {**described, "weights": {}}, network)

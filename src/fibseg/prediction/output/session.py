@@ -13,7 +13,7 @@ from types import TracebackType
 from filelock import Timeout
 
 from fibseg.errors import FibsegError
-from fibseg.files import remove_partials
+from fibseg.files import remove_partials, writing
 
 _PAUSE_SECONDS = 0.1
 """Between two attempts to join while another process prepares the work or ends it."""
@@ -104,12 +104,13 @@ def write_errors_named(path: Path) -> Iterator[None]:
             whose error names it, and a lock that is held.
     """
     try:
-        yield
+        with writing(path):
+            yield
     # What has a sentence already, and what the caller answers.
     except (FibsegError, FileNotFoundError, PermissionError, Timeout):
         raise
     except OSError as error:
         raise FibsegError(
-            f"{path}: cannot be written ({error.strerror or error}); make room there, or give "
-            "output= another place. The same command goes on."
+            f"{path}: cannot be written ({error.strerror or error}); give output= "
+            "another place. The same command goes on."
         ) from error
