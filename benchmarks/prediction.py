@@ -4,9 +4,9 @@ python -m benchmarks.prediction RUN [RUN ...] [--root DIR] [--slices N]
     [--output benchmarks/prediction_cpu.json]
 
 RUN is a run directory; its test slices are labelled. Each figure is of one process, one after the
-other, on the device at hand. `forward` is the network alone on the whole slices, `pipeline`
-predict.py's way from a file to a file. Rows of runs that are not given stay in the output where
-they are of the same device.
+other, on the device at hand. `forward` is the network alone on the whole slices. Rows of runs that
+are not given stay in the output where they are of the same device. `benchmarks.scale` measures
+predict.py's way from a file to a file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.scored import (
     BATCH_SIZE,
-    ScoredRun,
     by_monai,
     by_network_alone,
     f1_of_labels,
@@ -46,10 +45,8 @@ from fibseg.prediction import Labeller, common_precision, label_stack, predict_s
 from fibseg.prediction.output.outputs import KeptSlice, Output
 from fibseg.prediction.output.session import StackSession
 from fibseg.prediction.output.staging import Staging
-from fibseg.prediction.preflight.trial import tried
-from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.runs import FinishedRun, collect, find_checkpoint
-from fibseg.stack import Stack, open_stack
+from fibseg.stack import Stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 PROCESSES = 5
@@ -118,51 +115,7 @@ def rows_of(
                 "mb": round(megabytes),
             }
         )
-    return [*rows, *pipeline_rows(run, scored)]
-
-
-def pipeline_rows(run: Path, scored: ScoredRun) -> list[dict[str, Any]]:
-    """From a TIFF to a TIFF, filter and staging included; each slice five times over.
-
-    The second row is what predict.py says before.
-    """
-    images = np.stack([annotated.image for annotated in scored.slices] * 5)
-    whole = windows_of(scored.model, "whole")
-    labeller = Labeller(models=[scored.model], windows=whole, compute=scored.compute)
-    with tempfile.TemporaryDirectory() as name:
-        image = Path(name) / "image.tif"
-        tifffile.imwrite(image, images, compression="zlib", photometric="minisblack")
-        stack = open_stack(image)
-
-        output = Output(Path(name) / "labels.tif", "uint8", {})
-        needs = tried(labeller, stack, len(images) // 2, [output])
-
-        def step() -> None:
-            label_stack_into(
-                staging=Staging([output], stack.shape, None),
-                labeller=labeller,
-                stack=stack,
-                identity={},
-                skip_unreadable=False,
-                console=Console(quiet=True),
-            )
-
-        _, seconds, megabytes = peak_of(step)
-        kilobytes = output.path.stat().st_size / 1000 / len(images)
-    row = {"run": run.name, "f1": {}}
-    came = {
-        "way": "pipeline",
-        "slices_per_s": round(len(images) / seconds, 3),
-        "mb": round(megabytes),
-        "kb_a_slice": round(kilobytes, 1),
-    }
-    predicted = {
-        "way": "pipeline, predicted",
-        "slices_per_s": round(1 / needs.seconds, 3),
-        "mb": round(needs.memory / 2**20),
-        "kb_a_slice": round(needs.disk[0] / 1000, 1),
-    }
-    return [row | came, row | predicted]
+    return rows
 
 
 def ensemble_rows(folder: Path, root: str | None, device: torch.device) -> list[dict[str, Any]]:

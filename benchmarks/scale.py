@@ -7,7 +7,8 @@ RUN is a run directory. Its test slices, over and over, are the stack. Each way 
 writes labels, one after the other, in this process and on the device at hand. The loop is what a
 person writes first: read, filter, label the whole slice, write, in turn. "MONAI" is that loop with
 its sliding windows, "the network alone" has neither files nor filter. The filter alone is measured
-with 1, 2, 4 threads and so on, as many as there are cores.
+with 1, 2, 4 threads and so on, as many as there are cores. Beside what a prediction took, the table
+has what predict.py says before of its time, memory and disk, divided by that.
 
 With --large it prints what commands have in memory for slices of 8000 x 8000 pixels of 16 bits,
 which repeat the run's test slices: stacks of 1 and of 3 are labelled and measured, and one of
@@ -26,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ from fibseg.prediction import Labeller, windows_of
 from fibseg.prediction.intensity import spread
 from fibseg.prediction.output.outputs import Output
 from fibseg.prediction.output.staging import Staging
+from fibseg.prediction.preflight.trial import tried
 from fibseg.prediction.slices import Network
 from fibseg.prediction.whole_cell import label_stack_into
 from fibseg.stack import open_stack
@@ -64,22 +67,60 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
 
-def by_predict(scored: ScoredRun, image: Path, output: Path, kind: str, size: int | None) -> None:
-    """Label a stack as predict.py does."""
-    stack = open_stack(image)
-    labeller = Labeller(
-        models=[scored.model],
-        windows=windows_of(scored.model, kind, size),
-        compute=scored.compute,
-    )
-    label_stack_into(
-        staging=Staging([Output(output, "uint8", {})], stack.shape, None),
-        labeller=labeller,
-        stack=stack,
-        identity={},
-        skip_unreadable=False,
-        console=Console(quiet=True),
-    )
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction from file to file, as predict.py does it.
+
+    Attributes:
+        scored: the run that labels.
+        image: TIFF that is labelled.
+        output: file or store of labels.
+        kind: of the windows.
+        size: of the windows, for tiles.
+    """
+
+    scored: ScoredRun
+    image: Path
+    output: Path
+    kind: str
+    size: int | None = None
+
+    @property
+    def labeller(self) -> Labeller:
+        """What labels the stack."""
+        return Labeller(
+            models=[self.scored.model],
+            windows=windows_of(self.scored.model, self.kind, self.size),
+            compute=self.scored.compute,
+        )
+
+    def __call__(self) -> None:
+        """Label the stack."""
+        stack = open_stack(self.image)
+        label_stack_into(
+            staging=Staging([Output(self.output, "uint8", {})], stack.shape, None),
+            labeller=self.labeller,
+            stack=stack,
+            identity={},
+            skip_unreadable=False,
+            console=Console(quiet=True),
+        )
+
+    def predicted(self) -> dict[str, float]:
+        """What predict.py says before of speed, memory and disk."""
+        stack = open_stack(self.image)
+        depth, height, width = stack.shape
+        needs = tried(self.labeller, stack, depth // 2, [Output(self.output, "uint8", {})])
+        return {
+            "predicted_mvox_per_s": round(height * width / 1e6 / needs.seconds, 3),
+            "predicted_mb": round(needs.memory / 2**20),
+            "predicted_disk_mb": round(depth * needs.disk[0] / 1e6, 2),
+        }
+
+    def disk_mb(self) -> float:
+        """Megabytes of the output."""
+        files = [self.output, *self.output.rglob("*")]
+        return round(sum(file.stat().st_blocks * 512 for file in files if file.is_file()) / 1e6, 2)
 
 
 def by_loop(scored: ScoredRun, image: Path, output: Path, network: Network) -> None:
@@ -115,16 +156,14 @@ def rows_of(run: Path, root: str | None, count: int, device: torch.device) -> li
         image = Path(name) / "image.tif"
         tifffile.imwrite(image, images, compression="zlib", photometric="minisblack")
 
-        def predict(
-            ending: str, kind: str = "whole", size: int | None = None
-        ) -> Callable[[], None]:
+        def predict(ending: str, kind: str = "whole", size: int | None = None) -> Prediction:
             output = Path(name) / f"{kind}-{size}.{ending}"
-            return lambda: by_predict(scored, image, output, kind, size)
+            return Prediction(scored, image, output, kind, size)
 
         def loop(network: Network) -> Callable[[], None]:
             return lambda: by_loop(scored, image, Path(name) / "loop.tif", network)
 
-        ways = {
+        ways: dict[str, Callable[[], None]] = {
             "predict.py, whole slices": predict("tif"),
             "predict.py, whole slices, OME-Zarr": predict("zarr"),
             "predict.py, tiles of 512": predict("tif", "tiles", 512),
@@ -142,15 +181,17 @@ def rows_of(run: Path, root: str | None, count: int, device: torch.device) -> li
         rows = []
         alone()
         for way, step in ways.items():
+            predicted = step.predicted() if isinstance(step, Prediction) else {}
             _, seconds, megabytes = peak_of(step)
-            rows.append(
-                {
-                    "run": run.name,
-                    "way": way,
-                    "mvox_per_s": round(images.size / 1e6 / seconds, 3),
-                    "mb": round(megabytes),
-                }
-            )
+            row: dict[str, Any] = {
+                "run": run.name,
+                "way": way,
+                "mvox_per_s": round(images.size / 1e6 / seconds, 3),
+                "mb": round(megabytes),
+            }
+            if isinstance(step, Prediction):
+                row |= {"disk_mb": step.disk_mb()} | predicted
+            rows.append(row)
             print(rows[-1], flush=True)
     return rows
 
@@ -232,11 +273,20 @@ def large_rows(run: Path, root: str | None, folder: Path) -> list[dict[str, Any]
 
 
 def table_of(rows: list[dict[str, Any]], device: str) -> Table:
-    """Make a table of the rows of one device."""
-    table = Table("run", "way", "Mvox/s", "MB", title=device)
+    """Make a table of the rows of one device; ratios are of what was predicted to what came."""
+    names = ("run", "way", "Mvox/s", "MB", "time ratio", "memory ratio", "disk ratio")
+    table = Table(*names, title=device)
     for row in rows:
         rate = f"{row['mvox_per_s']:.2f}" if "mvox_per_s" in row else ""
-        table.add_row(row["run"], row["way"], rate, str(row["mb"]))
+        ratios = ["", "", ""]
+        if "predicted_mb" in row:
+            values = (
+                row["mvox_per_s"] / row["predicted_mvox_per_s"],
+                row["predicted_mb"] / row["mb"],
+                row["predicted_disk_mb"] / row["disk_mb"],
+            )
+            ratios = [f"{value:.2f}" for value in values]
+        table.add_row(row["run"], row["way"], rate, str(row["mb"]), *ratios)
     return table
 
 

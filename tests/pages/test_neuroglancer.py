@@ -228,6 +228,16 @@ def test_objects_and_flat_images(tmp_path: Path) -> None:
     assert labels["source"] == "http://a/0/objects.zarr/|zarr2:"
 
 
+def test_the_background_is_left_out_whatever_its_value(tmp_path: Path) -> None:
+    notes = {"classes": {"1": "background", "2": "mitochondrion"}}
+    header = StackHeader((2, 30, 30), "uint8", (7, 5, 4), notes)
+    with StackWriter(tmp_path / "labels.zarr", header) as writer:
+        for _ in range(2):
+            writer.write(np.ones((30, 30), np.uint8))
+    (layer,) = viewer_state([open_picture(tmp_path / "labels.zarr")], ["http://a/0/"])["layers"]
+    assert layer["segments"] == ["2"] and list(layer["segmentColors"]) == ["2"]
+
+
 def test_metadata_of_other_programs(tmp_path: Path) -> None:
     """Channels without a word of them, colours that are none, keys that are missing."""
     group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import skimage.transform
 import torch
+from rich.console import Console
 from scipy.ndimage import gaussian_filter
 
 from fibseg.arrays import UInt8
@@ -20,6 +22,7 @@ from fibseg.filters.grain import grain_filter
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.labeller import Labeller
 from fibseg.prediction.output.changes import labeller_identity
+from fibseg.prediction.output.progress import with_progress
 from fibseg.prediction.slices import WindowedNetwork, probabilities
 from fibseg.prediction.stack import (
     LabelledSlice,
@@ -300,3 +303,13 @@ def _probabilities(models: list[TrainedModel], stack: Stack) -> UInt8:
     plain = labeller(models[0])
     several = replace(plain, models=models, layers=["a"])
     return np.stack([labelled.layers[0] for labelled in label_stack(several, stack, range(3))])
+
+
+def test_slices_that_come_all_at_once_are_not_called_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each took ten seconds; the first one waited for the last."""
+    clock = iter([0.0, 50.0, *(50.0 + k / 1000 for k in range(1, 5))])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    file = io.StringIO()
+    for _ in with_progress(range(5), 5, Console(file=file)):
+        pass
+    assert file.getvalue() == "slice 2 of 5, 0.04 slices/s, 75 s left\n"

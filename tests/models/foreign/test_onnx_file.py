@@ -83,6 +83,8 @@ def test_files_that_are_refused(path: Path, tmp_path: Path) -> None:
 
     with pytest.raises(FibsegError, match=r"model\.onnx: no such file"):
         open_model(path)
+    with pytest.raises(FibsegError, match=r"model\.pt2: a program of PyTorch, for other programs"):
+        open_model(path.with_suffix(".pt2"))
     metadata = described(tmp_path)
     refused(b"hello", "no ONNX file, or a damaged one")
     refused(b"", "onnxruntime cannot run it|no ONNX file")

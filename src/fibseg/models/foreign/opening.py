@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fibseg.errors import FibsegError
 from fibseg.models.trained import TrainedModel, load_model
 
 
@@ -22,4 +23,9 @@ def open_model(path: Path) -> TrainedModel:
         from fibseg.models.foreign.package import open_package
 
         return open_package(path)
+    if path.suffix.lower() == ".pt2":
+        raise FibsegError(
+            f"{path}: a program of PyTorch, for other programs; expected the run that it was "
+            "exported of, or its .onnx or .zip file."
+        )
     return load_model(path)

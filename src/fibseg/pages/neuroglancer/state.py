@@ -80,6 +80,12 @@ def open_picture(path: Path) -> ShownPicture:
     with damage_named(path):
         labels = attributes.get("image-label", {})
         stated = attributes.get("omero", {}).get("channels", [])
+        # The background may have another value than 0; its colour is transparent then, too.
+        background = {0} | {
+            entry["label-value"]
+            for entry in labels.get("colors", [])
+            if "rgba" in entry and entry["rgba"][3] == 0
+        }
         return ShownPicture(
             # With a name for "." too.
             path=path.resolve(),
@@ -91,12 +97,12 @@ def open_picture(path: Path) -> ShownPicture:
             names={
                 str(int(entry["label-value"])): str(entry["class"])
                 for entry in labels.get("properties", [])
-                if entry["label-value"] and "class" in entry
+                if entry["label-value"] not in background and "class" in entry
             },
             colors={
                 str(int(entry["label-value"])): "#" + bytes(entry["rgba"][:3]).hex()
                 for entry in labels.get("colors", [])
-                if entry["label-value"] and "rgba" in entry
+                if entry["label-value"] not in background and "rgba" in entry
             },
         )
 

@@ -44,7 +44,8 @@ class SliceProgress:
         self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> SliceProgress:
-        self._last_line = time.monotonic()
+        self._start = time.monotonic()
+        self._last_line = self._start
         self._bar.start()
         return self
 
@@ -59,7 +60,8 @@ class SliceProgress:
         start, before = self._first = self._first or (now, done)
         if done == before:
             return
-        speed = (done - before) / max(now - start, 1e-9)
+        # The first slices may come all at once, when the last of them is ready.
+        speed = min((done - before) / max(now - start, 1e-9), done / max(now - self._start, 1e-9))
         by = f" by {processes} processes" if processes != 1 else ""
         self._bar.update(
             self._task,
