@@ -23,6 +23,7 @@ from fibseg.stack import open_stack
 from fibseg.stack.output.tiff import TiffOutput
 from tests.support.forked import start_function
 from tests.support.labelling import IMAGE_SHAPE, files_of, random_image, staged
+from tests.support.processes import partial_of
 
 
 def test_another_model_into_a_started_output_is_refused(tmp_path: Path) -> None:
@@ -172,6 +173,15 @@ def test_killed_while_the_output_is_made_of_the_slices(tmp_path: Path, name: str
     assert killed.finish()
     assert files_of(folder / name) == files_of(tmp_path / "whole" / name)
     assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_what_is_left_of_a_folder_that_was_being_deleted_goes(tmp_path: Path) -> None:
+    staging = staging_of(tmp_path / "out.tif")
+    left = partial_of(staging.folder, 2**22 + 1)
+    left.mkdir()
+    (left / "000003.json").write_text("{}")
+    staging.remove_left({"made": "here"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_is_gone_takes_its_notes_with_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import tifffile
 
 from fibseg.arrays import Pixels
 from fibseg.errors import DiskFullError, FibsegError
-from fibseg.files import partial_path, replacing, write_whole
+from fibseg.files import partial_path, remove_partials, replacing, write_whole
 from fibseg.prediction.output.changes import differences
 from fibseg.prediction.output.joining import KeptPages
 from fibseg.prediction.output.outputs import (
@@ -264,6 +264,8 @@ class Staging:
 
     def remove_left(self, identity: dict[str, Any]) -> None:
         """Delete the folder where a process was killed that had finished the outputs."""
+        # It may have been killed while it deleted the folder.
+        remove_partials(self.folder)
         if not self._identity_file.exists():
             return
         with StackSession(self.folder) as session:
