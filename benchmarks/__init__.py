@@ -1,0 +1,3 @@
+
+# Before torch is loaded: how its threads wait, as in every command.
+import fibseg.commands  # noqa: F401

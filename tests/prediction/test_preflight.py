@@ -18,7 +18,7 @@ from fibseg import files
 from fibseg.errors import FibsegError
 from fibseg.filters.shapes import TREE_BYTES
 from fibseg.models.kinds import create_model
-from fibseg.models.trained import TrainedModel
+from fibseg.models.trained import Decision, TrainedModel
 from fibseg.prediction.output.outputs import Output
 from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.preflight import activations, trial
@@ -117,10 +117,13 @@ def test_what_is_too_much_is_cut_into_tiles_or_refused_before_the_start(
         affordable(other, 700, 900, said.append)
 
 
-@pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
-def test_the_disk_that_a_prediction_takes(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "smallest"), [("out.tif", []), ("out.zarr", []), ("out.tif", [0, 40, 40])]
+)
+def test_the_disk_that_a_prediction_takes(tmp_path: Path, name: str, smallest: list[int]) -> None:
     """The bytes of a slice are those that come out, since noise looks the same everywhere."""
-    plain = labeller(unet())
+    decision = Decision("argmax", [0.0, 0.0, 0.0], smallest=smallest)
+    plain = labeller(replace(unet(), decision=decision))
     stack = stack_of(random_image((3, 600, 600)))
     output = Output(tmp_path / name, "uint8", {})
     needs = tried(plain, stack, 1, [output])

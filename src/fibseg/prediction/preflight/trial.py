@@ -23,8 +23,9 @@ from fibseg.prediction.intensity import in_8bit, tissue_outside
 from fibseg.prediction.labeller import Decided, Labeller, decide_slice, network_of, objects_of
 from fibseg.prediction.output.changes import READER_THREADS, slice_digest
 from fibseg.prediction.output.outputs import Output, by_output
-from fibseg.prediction.slices import WindowedNetwork, autocast, label_table
+from fibseg.prediction.slices import WindowedNetwork, autocast, label_table, smallest_of
 from fibseg.prediction.windows import Windows
+from fibseg.scores.smallest import without_small
 from fibseg.stack import Stack, StackHeader, StackWriter, read_finite
 
 TRIAL_SIDE = 1024
@@ -82,7 +83,7 @@ def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -
     read_seconds = perf_counter() - start
     channels, filter_seconds = _channels(labeller, grey)
     decided, network_seconds = _labelled(labeller, channels, (grey.shape[0], grey.shape[1]))
-    labels = decided.labels
+    labels = without_small(decided.labels, smallest_of(labeller.models))
     start = perf_counter()
     values = label_table(labeller.models[0].label_values)
     pages: list[Pixels] = [values[labels], *decided.layers]
