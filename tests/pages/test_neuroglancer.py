@@ -226,6 +226,12 @@ def test_objects_and_flat_images(tmp_path: Path) -> None:
     assert image["shaderControls"] == {"normalized": {"range": [3, 4]}}
     assert labels["type"] == "segmentation" and labels["segments"] == []
     assert labels["source"] == "http://a/0/objects.zarr/|zarr2:"
+    with StackWriter(
+        tmp_path / "cell.zarr", StackHeader((1, 30, 30), "uint8", (7, 5, 4))
+    ) as writer:
+        writer.write(np.zeros((30, 30), np.uint8))
+    with pytest.raises(FibsegError, match=r"flat\.zarr: does not tell its voxel size, which anoth"):
+        viewer_state([open_picture(tmp_path / "cell.zarr"), flat], ["http://a/0/", "http://a/1/"])
 
 
 def test_the_background_is_left_out_whatever_its_value(tmp_path: Path) -> None:

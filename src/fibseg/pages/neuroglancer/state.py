@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from fibseg.errors import FibsegError
 from fibseg.stack import Stack, damage_named, open_channels, picture_attributes, read_finite
 
 SHOWN_PERCENTILES = (0.1, 99.9)
@@ -130,8 +131,14 @@ def viewer_state(pictures: Sequence[ShownPicture], addresses: Sequence[str]) -> 
             the end.
 
     Raises:
-        FibsegError: a slice cannot be read.
+        FibsegError: a slice cannot be read, or some pictures have a voxel size and others none.
     """
+    unknown = [entry.path for entry in pictures if entry.channels[0].stack.voxel_size is None]
+    if unknown and len(unknown) < len(pictures):
+        raise FibsegError(
+            f"{unknown[0]}: does not tell its voxel size, which another picture does; they would "
+            "not lie on each other."
+        )
     first = pictures[0].channels[0].stack
     # In metres; without a voxel size, Neuroglancer counts voxels.
     size = first.voxel_size
