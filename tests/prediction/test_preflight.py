@@ -19,6 +19,7 @@ from fibseg.errors import FibsegError
 from fibseg.filters.shapes import TREE_BYTES
 from fibseg.models.kinds import create_model
 from fibseg.models.trained import Decision, TrainedModel
+from fibseg.prediction.memory import memory_errors_as_sentences
 from fibseg.prediction.output.outputs import Output
 from fibseg.prediction.output.staging import Staging
 from fibseg.prediction.preflight import activations, trial
@@ -26,7 +27,6 @@ from fibseg.prediction.preflight.activations import LiveBytes, activation_bytes,
 from fibseg.prediction.preflight.report import report_needs
 from fibseg.prediction.preflight.trial import Needs, tried
 from fibseg.prediction.stack import label_stack
-from fibseg.prediction.whole_cell import memory_errors_as_sentences
 from fibseg.prediction.windows import windows_of
 from tests.support.labelling import (
     CPU,
@@ -231,6 +231,6 @@ def test_a_filter_without_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("fibseg.prediction.stack.grain_filter", fails)
     with (
         pytest.raises(FibsegError, match="too little memory to read and filter slices"),
-        memory_errors_as_sentences(filtering),
+        memory_errors_as_sentences(filtering.compute.device, filtering.windows, filtering.models),
     ):
         list(label_stack(filtering, stack_of(random_image()), range(3)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 
+from fibseg.errors import FibsegError
 from fibseg.machine import free_memory
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.windows import LARGE_TILE, SMALL_TILE, Windows
@@ -125,3 +127,31 @@ def is_memory_error(error: Exception) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return any(words in str(error) for words in _MEMORY_WORDS)
+
+
+@contextmanager
+def memory_errors_as_sentences(
+    device: torch.device, windows: Windows, models: Sequence[TrainedModel]
+) -> Iterator[None]:
+    """Turn a machine or a device that runs out of memory into one sentence.
+
+    Args:
+        device: that labels.
+        windows: by which slices are cut.
+        models: that label.
+
+    Raises:
+        FibsegError: there was too little memory in the block.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise FibsegError(
+            "too little memory to read and filter slices; take fewer at a time (processes). "
+            "Finished slices are kept."
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise FibsegError(
+            f"{device}: too little memory for windows={windows}; "
+            f"{memory_advice(windows, models)}. Finished slices are kept."
+        ) from error

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from fibseg.data.grey import DRIFTED_SHARE
 from fibseg.errors import FibsegError
 from fibseg.prediction.intensity import spread
 from fibseg.prediction.labeller import Labeller
-from fibseg.prediction.memory import memory_advice
+from fibseg.prediction.memory import memory_errors_as_sentences
 from fibseg.prediction.output.blocks import Claims, blocks_of
 from fibseg.prediction.output.changes import brief_list, compare_slices, report_changes
 from fibseg.prediction.output.outputs import KeptSlice, zero_pixels
@@ -235,7 +234,10 @@ def label_and_keep(
     """
     values = label_table(labeller.models[0].label_values)
     # One thread beside the network: compressing must not make it wait.
-    with ThreadPoolExecutor(1) as writer, memory_errors_as_sentences(labeller):
+    with (
+        ThreadPoolExecutor(1) as writer,
+        memory_errors_as_sentences(labeller.compute.device, labeller.windows, labeller.models),
+    ):
         waiting = deque[tuple[LabelledSlice, Future[None] | None]]()
         labelled_slices = label_stack(
             labeller=labeller, stack=stack, positions=positions, watched=watched, say=say
@@ -254,23 +256,6 @@ def label_and_keep(
                 yield _written(*waiting.popleft())
         while waiting:
             yield _written(*waiting.popleft())
-
-
-@contextmanager
-def memory_errors_as_sentences(labeller: Labeller) -> Iterator[None]:
-    """Turn a machine or a device that runs out of memory into one sentence."""
-    try:
-        yield
-    except MemoryError as error:
-        raise FibsegError(
-            "too little memory to read and filter slices; take fewer at a time (processes). "
-            "Finished slices are kept."
-        ) from error
-    except torch.OutOfMemoryError as error:
-        raise FibsegError(
-            f"{labeller.compute.device}: too little memory for windows={labeller.windows}; "
-            f"{memory_advice(labeller.windows, labeller.models)}. Finished slices are kept."
-        ) from error
 
 
 def _written(labelled: LabelledSlice, future: Future[None] | None) -> LabelledSlice:
