@@ -27,6 +27,7 @@ from fibseg.prediction.slices import WindowedNetwork, autocast, label_table, sma
 from fibseg.prediction.windows import Windows
 from fibseg.scores.smallest import without_small
 from fibseg.stack import Stack, StackHeader, StackWriter, read_finite
+from fibseg.stack.output.ome import steps_of
 
 TRIAL_SIDE = 1024
 """Side in pixels of the largest part of a slice that is tried, where it is not labelled whole."""
@@ -92,7 +93,7 @@ def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -
         pages.append(objects)
     # A picture with channels takes as much as its channels take alone.
     sizes = [
-        sum(_disk_bytes(output, page) for page in pixels.reshape(-1, *labels.shape))
+        sum(_disk_bytes(output, page, stack) for page in pixels.reshape(-1, *labels.shape))
         for output, pixels in zip(outputs, by_output(outputs, pages), strict=True)
     ]
     share = image.size / labels.size
@@ -172,16 +173,21 @@ def _window_pixels(windows: Windows, height: int, width: int) -> int:
     return sum(rows * columns * count for (rows, columns), count in batches.items())
 
 
-def _disk_bytes(output: Output, pixels: Pixels) -> float:
+def _disk_bytes(output: Output, pixels: Pixels, stack: Stack) -> float:
     """Write a slice (h, w) as in an output, and measure its files."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"slice{output.path.suffix}"
-        with StackWriter(path, StackHeader((1, *pixels.shape), output.dtype)) as writer:
+        header = StackHeader((1, *pixels.shape), output.dtype, stack.voxel_size)
+        with StackWriter(path, header) as writer:
             writer.write(pixels.astype(output.dtype))
         if path.is_file():
             return path.stat().st_size
-        chunks = path.glob("*/0/*/*")
-        return sum(-(-chunk.stat().st_size // DISK_BLOCK) * DISK_BLOCK for chunk in chunks)
+        size = 0.0
+        # Coarser resolutions leave slices out.
+        for level, (step, _, _) in enumerate(steps_of(replace(header, shape=stack.shape))):
+            chunks = path.glob(f"{level}/0/*/*")
+            size += sum(-(-chunk.stat().st_size // DISK_BLOCK) for chunk in chunks) / step
+        return DISK_BLOCK * size
 
 
 def _memory(labeller: Labeller, shape: tuple[int, ...]) -> float:
