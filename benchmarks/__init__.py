@@ -1,4 +1,4 @@
 """Measurements of fibseg, one in each module."""
 
 # Before torch is loaded: how its threads wait, as in every command.
-import fibseg.commands  # noqa: F401
+import fibseg  # noqa: F401

@@ -10,7 +10,8 @@ and are scored on its five test slices. Each training has one thread and a numbe
 process's own CPU time, so that it does not matter what else the machine does; nothing is timed by
 the clock. The modules of `benchmarks.peer_programs` say how each is trained, and what is changed.
 Their labels become runs by `fibseg adopt`, in `FOLDER/runs`, so that `fibseg compare
-FOLDER/runs/vnc` has them beside ours. The same command again goes on where it was stopped.
+FOLDER/runs/vnc` has them beside ours. The same command again goes on where it was stopped. Rows of
+peers that are not trained stay in the output.
 
 A peer needs a Python of its own. Where PyTorch is installed already, in `.venv`, it can be shared:
 
@@ -302,7 +303,13 @@ def main() -> None:
             parser.error("--root and --work, or --table")
         options.work = options.work.resolve()
         options.root = options.root.resolve()
-        write_whole(options.output, json.dumps(measure(options), indent=1) + "\n")
+        rows = measure(options)
+        before = json.loads(options.output.read_text()) if options.output.exists() else []
+        names = {row["peer"] for row in rows}
+        rows += [row for row in before if row["peer"] not in names]
+        # The others first, then fibseg.
+        rows.sort(key=lambda row: row["peer"].startswith("fibseg"))
+        write_whole(options.output, json.dumps(rows, indent=1) + "\n")
         options.table = options.output
     print_table(json.loads(options.table.read_text()))
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,7 +110,8 @@ class Prediction:
         """What predict.py says before of speed, memory and disk."""
         stack = open_stack(self.image)
         depth, height, width = stack.shape
-        needs = tried(self.labeller, stack, depth // 2, [Output(self.output, "uint8", {})])
+        outputs = [Output(self.output, "uint8", {})]
+        needs = tried(self.labeller, stack, z=depth // 2, outputs=outputs, voxel_size=None)
         return {
             "predicted_mvox_per_s": round(height * width / 1e6 / needs.seconds, 3),
             "predicted_mb": round(needs.memory / 2**20),
@@ -218,16 +219,19 @@ def megabytes_of(line: list[str], enough: Callable[[], bool] = lambda: False) ->
     """Run Python, interrupt it when it has done enough, and give the memory that it had at most."""
     process = subprocess.Popen([sys.executable, *line], cwd=PROJECT, stdout=subprocess.DEVNULL)
     is_interrupted = False
-    while not (is_over := os.wait4(process.pid, os.WNOHANG))[0]:
+    kilobytes = 0
+    while process.poll() is None:
+        # The system's own figure after the end counts this process, too, whose copy it began as.
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        if peak := re.search(r"VmHWM:\s+(\d+)", status):
+            kilobytes = max(kilobytes, int(peak[1]))
         if not is_interrupted and enough():
             process.send_signal(signal.SIGINT)
             is_interrupted = True
-        time.sleep(1)
-    _, status, usage = is_over
-    code = os.waitstatus_to_exitcode(status)
-    if code not in (0, INTERRUPTED):
-        raise SystemExit(f"{line}: exit code {code}")
-    return round(usage.ru_maxrss / 1024)
+        time.sleep(0.1)
+    if process.returncode not in (0, INTERRUPTED):
+        raise SystemExit(f"{line}: exit code {process.returncode}")
+    return round(kilobytes / 1024)
 
 
 def large_rows(run: Path, root: str | None, folder: Path) -> list[dict[str, Any]]:

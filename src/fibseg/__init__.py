@@ -10,6 +10,7 @@ What a notebook needs stands here, and is loaded when it is used:
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from fibseg.arrays import IGNORE
@@ -40,6 +41,11 @@ __all__ = [
     "score",
     "train",
 ]
+
+# OpenMP reads it when torch loads it. By default torch's threads spin for long while they wait for
+# each other, on cores that the threads that filter need.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _MODULES = {
     "Comparison": "fibseg.interface.frames",

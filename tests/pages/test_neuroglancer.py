@@ -230,7 +230,7 @@ def test_objects_and_flat_images(tmp_path: Path) -> None:
         tmp_path / "cell.zarr", StackHeader((1, 30, 30), "uint8", (7, 5, 4))
     ) as writer:
         writer.write(np.zeros((30, 30), np.uint8))
-    with pytest.raises(FibsegError, match=r"flat\.zarr: does not tell its voxel size, which anoth"):
+    with pytest.raises(FibsegError, match=r"flat\.zarr: has no voxel size, but another picture"):
         viewer_state([open_picture(tmp_path / "cell.zarr"), flat], ["http://a/0/", "http://a/1/"])
 
 
@@ -261,6 +261,9 @@ def test_metadata_of_other_programs(tmp_path: Path) -> None:
     ranges = [layer["shaderControls"]["normalized"]["range"] for layer in state["layers"]]
     assert ranges[0] == [1, 9]
     assert ranges[2] == pytest.approx(np.percentile(array[2, 1], [0.1, 99.9]))
+    short = {"colors": [{"label-value": 3, "rgba": [1, 2, 3]}]}
+    group.attrs["ome"] = ome | {"image-label": short}
+    assert open_picture(tmp_path / "a.zarr").colors == {"3": "#010203"}
     group.attrs["ome"] = ome | {"image-label": {"colors": [{"rgba": [1, 2, 3, 4]}]}}
     with pytest.raises(FibsegError, match=r"a\.zarr: cannot be read"):
         open_picture(tmp_path / "a.zarr")

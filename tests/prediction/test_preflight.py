@@ -118,17 +118,25 @@ def test_what_is_too_much_is_cut_into_tiles_or_refused_before_the_start(
 
 
 @pytest.mark.parametrize(
-    ("name", "smallest"), [("out.tif", []), ("out.zarr", []), ("out.tif", [0, 40, 40])]
+    ("name", "smallest", "voxel_size"),
+    [
+        ("out.tif", [], None),
+        ("out.tif", [0, 40, 40], None),
+        ("out.zarr", [], None),
+        ("out.zarr", [], [20.0, 5.0, 5.0]),
+    ],
 )
-def test_the_disk_that_a_prediction_takes(tmp_path: Path, name: str, smallest: list[int]) -> None:
+def test_the_disk_that_a_prediction_takes(
+    tmp_path: Path, name: str, smallest: list[int], voxel_size: list[float] | None
+) -> None:
     """The bytes of a slice are those that come out, since noise looks the same everywhere."""
     decision = Decision("argmax", [0.0, 0.0, 0.0], smallest=smallest)
     plain = labeller(replace(unet(), decision=decision))
     # Of five slices, the coarser resolutions of voxels that are cubes keep three and two.
     stack = stack_of(random_image((5, 600, 600)))
     output = Output(tmp_path / name, "uint8", {})
-    needs = tried(plain, stack, 1, [output])
-    label_into(Staging([output], stack.shape, None), plain, stack)
+    needs = tried(plain, stack, z=1, outputs=[output], voxel_size=voxel_size)
+    label_into(Staging([output], stack.shape, voxel_size), plain, stack)
     path = tmp_path / name
     written = [path] if path.is_file() else [*path.glob("*/*/*/*")]
     came = sum(-(-file.stat().st_size // 4096) * 4096 for file in written)
@@ -161,7 +169,8 @@ def test_what_goes_on_side_by_side_takes_the_time_of_the_slowest(
     monkeypatch.setattr(trial, "_channels", lambda *arguments: (make_channels(*arguments)[0], 8.0))
     for count, seconds in ((64, 2.0), (2, 4.0)):
         monkeypatch.setattr(trial, "cores", lambda count=count: count)
-        needs = tried(filtering, stack, 5, [Output(Path("out.tif"), "uint8", {})])
+        outputs = [Output(Path("out.tif"), "uint8", {})]
+        needs = tried(filtering, stack, z=5, outputs=outputs, voxel_size=None)
         assert needs.seconds == pytest.approx(seconds, abs=1.5)
 
 
@@ -170,7 +179,7 @@ def test_a_trial_that_fails_is_said_and_ends_nothing(
 ) -> None:
     stream = io.StringIO()
 
-    def fails(*_: object) -> None:
+    def fails(**_: object) -> None:
         raise OSError("no room for temporary files")
 
     monkeypatch.setattr("fibseg.prediction.preflight.report.tried", fails)
@@ -193,7 +202,7 @@ def test_each_disk_is_asked_for_its_own_outputs(
     monkeypatch.setattr(
         f"{report}.require_disk", lambda place, size, _: asked.update({place: size})
     )
-    monkeypatch.setattr(f"{report}.tried", lambda *_: Needs(1.0, 1e9, [1000.0, 10.0]))
+    monkeypatch.setattr(f"{report}.tried", lambda **_: Needs(1.0, 1e9, [1000.0, 10.0]))
     monkeypatch.setattr(f"{report}._disk", lambda place: "b" in place.parts)
     outputs = [
         Output(tmp_path / "a" / "out.tif", "uint8", {}),

@@ -22,7 +22,7 @@ from fibseg.filters.grain import grain_filter
 from fibseg.models.trained import TrainedModel
 from fibseg.prediction.labeller import Labeller
 from fibseg.prediction.output.changes import labeller_identity
-from fibseg.prediction.output.progress import with_progress
+from fibseg.prediction.output.progress import SliceProgress, with_progress
 from fibseg.prediction.slices import WindowedNetwork, probabilities
 from fibseg.prediction.stack import (
     LabelledSlice,
@@ -303,6 +303,17 @@ def _probabilities(models: list[TrainedModel], stack: Stack) -> UInt8:
     plain = labeller(models[0])
     several = replace(plain, models=models, layers=["a"])
     return np.stack([labelled.layers[0] for labelled in label_stack(several, stack, range(3))])
+
+
+def test_processes_that_start_for_long_are_not_called_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait for an hour, and then label a slice in two seconds."""
+    clock = iter([0.0, *(3600.0 + 2 * k for k in range(5))])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    file = io.StringIO()
+    with SliceProgress(100, Console(file=file)) as progress:
+        for done in range(1, 6):
+            progress.update(done, processes=2)
+    assert file.getvalue() == "slice 2 of 100 by 2 processes, 0.50 slices/s, 196 s left\n"
 
 
 def test_slices_that_come_all_at_once_are_not_called_fast(monkeypatch: pytest.MonkeyPatch) -> None:

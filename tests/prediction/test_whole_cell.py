@@ -153,7 +153,7 @@ def test_a_slice_that_is_lost_as_soon_as_it_is_written_ends_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StoreSlices, "has", lambda _, z: z != 5)
-    with pytest.raises(FibsegError, match="1 slices are not there although they were written"):
+    with pytest.raises(FibsegError, match="slices 5 are not there although they were written"):
         label_into(
             staged(tmp_path / "out.zarr"), labeller(trained([], 1)), stack_of(random_image())
         )

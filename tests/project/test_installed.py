@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -52,6 +53,20 @@ def test_a_command_does_in_its_process_what_it_does_in_this_one(
     real = finished.run_process("fibseg", name, *line.split(), cwd=folder)
     assert (real.returncode, real.stderr, real.stdout) == (0, inside.stderr, inside.stdout)
     assert (folder / output).exists()
+
+
+@pytest.mark.parametrize("policy", [None, "active"])
+def test_threads_of_torch_do_not_spin_for_long_while_they_wait(policy: str | None) -> None:
+    ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    environment = kept if policy is None else kept | {"OMP_WAIT_POLICY": policy}
+    program = (
+        "import fibseg, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert printed == ("1000 False\n" if policy is None else "None False\n")
 
 
 def test_exactness_and_its_refusal(finished: Commands) -> None:

@@ -113,7 +113,7 @@ def _annotated(options: argparse.Namespace, depth: int) -> list[int] | None:
 
 
 def _output(options: argparse.Namespace) -> Path:
-    """The file to write; its name may be that of no description of the package."""
+    """The file to write, which must not have the name of a description of the package."""
     # The name becomes a file name, and a value on Hydra's command line.
     require(Check("NAME", options.name, NAME))
     path = Path(options.output or _DESCRIPTIONS / f"{options.name}.yaml")

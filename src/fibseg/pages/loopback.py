@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 _BLOCK = 1 << 20
 """Bytes that are read of a file at a time."""
 
-_HEADS = {
+_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # The address holds the token.
     "Referrer-Policy": "no-referrer",
@@ -54,22 +54,22 @@ class LoopbackServer(ThreadingHTTPServer):
 
 
 class LoopbackHandler(BaseHTTPRequestHandler):
-    """Sends heads and files, and says nothing of itself.
+    """Sends headers and files, and says nothing of itself.
 
     Attributes:
-        heads: headers of every answer of this kind of server.
+        fixed_headers: headers of every answer of this kind of server.
     """
 
-    heads: Mapping[str, str]
+    fixed_headers: Mapping[str, str]
     server_version = "fibseg"
     sys_version = ""
     protocol_version = "HTTP/1.1"
     # A window that was closed holds its thread no longer than this many seconds.
     timeout = 60
 
-    def end_heads(self, heads: Mapping[str, str]) -> None:
+    def end_with(self, headers: Mapping[str, str]) -> None:
         """Send these headers, and those of every answer."""
-        for name, value in {**heads, **self.heads, **_HEADS}.items():
+        for name, value in {**headers, **self.fixed_headers, **_HEADERS}.items():
             self.send_header(name, value)
         self.end_headers()
 

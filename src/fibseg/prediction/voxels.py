@@ -172,7 +172,11 @@ def pixel_scale(
 def _say_unknown(
     trained_sizes: Sequence[Sequence[float]], resample: bool, console: Console
 ) -> None:
-    """Say whose voxel size is not known: that of the training, else that of the image."""
+    """Say whose voxel size is not known: that of the training, else that of the image.
+
+    Raises:
+        FibsegError: slices were to be resampled.
+    """
     if not trained_sizes:
         if resample:
             raise FibsegError(

@@ -72,7 +72,7 @@ def label_stack_into(
         if done := stack.shape[0] - staging.count_missing():
             console.print(f"{done} of {stack.shape[0]} slices are labelled already")
         # Again where another process has died with the last slices that were missing.
-        missing = None
+        labelled: list[int] = []
         while not unreadable:
             unreadable += _label_free(
                 staging=staging,
@@ -80,12 +80,13 @@ def label_stack_into(
                 stack=stack,
                 skip_unreadable=skip_unreadable,
                 console=console,
+                labelled=labelled,
             )
             is_last = session.is_last()
             kept = staging.finish() if is_last else None
             if kept is not None or not is_last:
                 break
-            missing = _fewer_missing(staging, missing)
+            _require_kept(staging, labelled)
             if not session.share():
                 return _is_made_elsewhere(staging, console)
         if kept is not None:
@@ -107,15 +108,14 @@ def _is_made_elsewhere(staging: Staging, console: Console) -> bool:
     return True
 
 
-def _fewer_missing(staging: Staging, before: int | None) -> int:
-    """Count the slices that are missing; as many as before are lost as soon as they are written."""
-    missing = staging.count_missing()
-    if missing == before:
+def _require_kept(staging: Staging, labelled: Sequence[int]) -> None:
+    """Refuse to label slices again that are lost as soon as they are written."""
+    lost = staging.missing(labelled)
+    if lost:
         raise FibsegError(
-            f"{staging.outputs[0].path}: {missing} slices are not there although they were "
-            "written; is the disk failing? The rest is kept, and the same command resumes."
+            f"{staging.outputs[0].path}: slices {brief_list(lost)} are not there although they "
+            "were written; is the disk failing? The rest is kept, and the same command resumes."
         )
-    return missing
 
 
 def _leave_rest(staging: Staging, depth: int, console: Console) -> bool:
@@ -167,8 +167,12 @@ def _label_free(
     stack: Stack,
     skip_unreadable: bool,
     console: Console,
+    labelled: list[int],
 ) -> list[LabelledSlice]:
-    """Label the slices that no other process has; gives those that cannot be read."""
+    """Label the slices that no other process has; gives those that cannot be read.
+
+    Positions of the others are added to `labelled`.
+    """
     depth = stack.shape[0]
     # Those that are compared with the training come first: what is wrong shows early.
     blocks = blocks_of(depth, spread(range(depth), WATCHED_SLICES), stack.layer)
@@ -176,7 +180,7 @@ def _label_free(
     watch = ShiftWatch(labeller.models, watched)
     unreadable = []
     with closing(Claims(staging.folder, blocks, staging.has)) as claims:
-        labelled = label_and_keep(
+        slices = label_and_keep(
             labeller=labeller,
             stack=stack,
             positions=claims,
@@ -184,10 +188,12 @@ def _label_free(
             watched=watched,
             say=console.print,
         )
-        for labelled_slice in with_progress(labelled, staging.count_missing(), console):
+        for labelled_slice in with_progress(slices, staging.count_missing(), console):
             for text in watch.add(labelled_slice):
                 console.print(f"warning: {text}")
-            if labelled_slice.error is not None:
+            if labelled_slice.error is None:
+                labelled.append(labelled_slice.z)
+            else:
                 unreadable.append(labelled_slice)
                 if skip_unreadable:
                     # Marked as zeroed, so that the next command tries the slice again.

@@ -24,6 +24,9 @@ _ENOUGH = 0.002
 _QUANTILE = 0.25
 """Of the sizes of annotated objects; no size above it is tried."""
 
+_MANY = 0.5
+"""Share of a slice in small objects from which what stays may be far, and a search is slow."""
+
 _FEWEST_SLICES = 2
 """Slices with the class, below which nothing is chosen: no slice can be held apart."""
 
@@ -46,6 +49,11 @@ def without_small(labels: UInt8, smallest: Sequence[int]) -> UInt8:
             small |= (pixels < size)[numbers]
     if not small.any() or small.all():
         return labels
+    if small.mean() > _MANY:
+        from scipy.ndimage import distance_transform_edt
+
+        nearest = distance_transform_edt(small, return_distances=False, return_indices=True)
+        return np.asarray(labels[tuple(nearest)])
     filled: UInt8 = _filled(labels, small, _nearest_rows(small))
     return filled
 

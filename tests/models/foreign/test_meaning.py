@@ -54,6 +54,18 @@ def test_logits_and_a_single_channel_become_probabilities(path: Path) -> None:
     assert np.abs(probabilities(path, image)[1] - expected).max() < 1e-5
 
 
+@pytest.mark.parametrize("name", ["distal axon", "boundary", "overflow", "interior"])
+def test_a_single_channel_may_have_a_name_that_is_like_that_of_a_map(path: Path, name: str) -> None:
+    foreground = 1 / (1 + np.exp(-expected_scores(TEST_INPUT[0, 0], [[2.0]])))
+    write_package(
+        path,
+        graph=linear_graph([[2.0]], "Sigmoid"),
+        test_output=foreground.astype(np.float32),
+        outputs__0__axes=axes_of("output", [name], None),
+    )
+    assert open_model(path).class_names == ["background", name]
+
+
 @pytest.mark.parametrize("end", ["Softmax", None])
 @pytest.mark.parametrize(
     ("names", "expected_names", "order"),

@@ -23,6 +23,7 @@ _NO_CLASSES = ("denois", "restor", "reconstruct", "super-resol", "superresol", "
 
 _BOUNDARY = r"boundar|border|edge|contour|outline"
 _FIELDS = r"dist|offset|affinit|flow|gradient|vector|embed|cent(er|re)"
+_FIELD_WORDS = r"(dist|distances?|offsets?|affinit(y|ies)|flows?|gradients?|vectors?|embeddings?)"
 """In names of maps that are no class, though their values may lie in 0 to 1."""
 
 _MAPS = rf"{_BOUNDARY}|inside|interior|{_FIELDS}"
@@ -87,7 +88,7 @@ def meaning_of(package: Package, test_scores: Floats32) -> Meaning:
                 f"{package.path}: its only channel leaves 0 to 1, and is no probability of a "
                 "class; where it has 8 bits, its description must say so (data.range: [0, 255])."
             )
-        if re.search(_FIELDS, names[0].lower()):
+        if any(re.fullmatch(_FIELD_WORDS, word) for word in re.findall("[a-z]+", names[0].lower())):
             raise FibsegError(
                 f"{package.path}: its only channel ({brief(names[0])}) is no probability of a "
                 "class, by its name."

@@ -26,6 +26,6 @@ def open_model(path: Path) -> TrainedModel:
     if path.suffix.lower() == ".pt2":
         raise FibsegError(
             f"{path}: a program of PyTorch, for other programs; expected the run that it was "
-            "exported of, or its .onnx or .zip file."
+            "exported from, or its .onnx or .zip file."
         )
     return load_model(path)

@@ -151,7 +151,7 @@ class _Handler(LoopbackHandler):
     """Answers GET and nothing else."""
 
     server: LiveServer
-    heads = _SECURITY
+    fixed_headers = _SECURITY
 
     def do_GET(self) -> None:
         """Answer with the page, the states, or a file of the runs."""
@@ -178,7 +178,7 @@ class _Handler(LoopbackHandler):
         is_known = self.headers.get("If-None-Match") == tag
         self.send_response(HTTPStatus.NOT_MODIFIED if is_known else HTTPStatus.OK)
         length = 0 if is_known else len(content)
-        self.end_heads({"Content-Type": kind, "Content-Length": str(length), "ETag": tag})
+        self.end_with({"Content-Type": kind, "Content-Length": str(length), "ETag": tag})
         if not is_known:
             self.wfile.write(content)
 
@@ -191,12 +191,12 @@ class _Handler(LoopbackHandler):
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             self.send_response(HTTPStatus.OK)
-            self.end_heads({"Content-Type": kind, "Content-Length": str(size)})
+            self.end_with({"Content-Type": kind, "Content-Length": str(size)})
             self.send_bytes(file, size)
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
         self.send_response(status)
-        self.end_heads(
+        self.end_with(
             {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(sentence))}
         )
         if self.command != "HEAD":

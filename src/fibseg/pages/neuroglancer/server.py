@@ -97,7 +97,7 @@ class _Handler(LoopbackHandler):
     """Answers GET, HEAD and the question whether a page may ask."""
 
     server: PictureServer
-    heads = _ANY_ORIGIN
+    fixed_headers = _ANY_ORIGIN
 
     def do_GET(self) -> None:
         """Answer with a file or a part of it; HEAD with its length alone."""
@@ -115,11 +115,11 @@ class _Handler(LoopbackHandler):
     def do_OPTIONS(self) -> None:
         """Allow pages of any server to ask for ranges of files."""
         self.send_response(HTTPStatus.NO_CONTENT)
-        self.end_heads(_PREFLIGHT | {"Content-Length": "0"})
+        self.end_with(_PREFLIGHT | {"Content-Length": "0"})
 
     def _send_file(self, path: Path) -> None:
         is_json = path.suffix == ".json" or path.name in (".zarray", ".zattrs", ".zgroup")
-        heads = {
+        headers = {
             "Content-Type": "application/json" if is_json else "application/octet-stream",
             "Accept-Ranges": "bytes",
         }
@@ -129,11 +129,11 @@ class _Handler(LoopbackHandler):
             start, stop = part or (0, size)
             if part is not None and start >= size:
                 self.send_response(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-                return self.end_heads({"Content-Range": f"bytes */{size}", "Content-Length": "0"})
+                return self.end_with({"Content-Range": f"bytes */{size}", "Content-Length": "0"})
             if part is not None:
-                heads["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
             self.send_response(HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT)
-            self.end_heads(heads | {"Content-Length": str(stop - start)})
+            self.end_with(headers | {"Content-Length": str(stop - start)})
             if self.command == "HEAD":
                 return None
             file.seek(start)
@@ -142,7 +142,7 @@ class _Handler(LoopbackHandler):
 
     def _answer(self, status: HTTPStatus, content: bytes, kind: str = "text/plain") -> None:
         self.send_response(status)
-        self.end_heads({"Content-Type": kind, "Content-Length": str(len(content))})
+        self.end_with({"Content-Type": kind, "Content-Length": str(len(content))})
         if self.command != "HEAD":
             self.wfile.write(content)
 

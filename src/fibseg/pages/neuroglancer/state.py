@@ -85,7 +85,7 @@ def open_picture(path: Path) -> ShownPicture:
         background = {0} | {
             entry["label-value"]
             for entry in labels.get("colors", [])
-            if "rgba" in entry and entry["rgba"][3] == 0
+            if "rgba" in entry and entry["rgba"][3:] == [0]
         }
         return ShownPicture(
             # With a name for "." too.
@@ -136,8 +136,8 @@ def viewer_state(pictures: Sequence[ShownPicture], addresses: Sequence[str]) -> 
     unknown = [entry.path for entry in pictures if entry.channels[0].stack.voxel_size is None]
     if unknown and len(unknown) < len(pictures):
         raise FibsegError(
-            f"{unknown[0]}: does not tell its voxel size, which another picture does; they would "
-            "not lie on each other."
+            f"{unknown[0]}: has no voxel size, but another picture has one, so that they would not "
+            "lie on each other."
         )
     first = pictures[0].channels[0].stack
     # In metres; without a voxel size, Neuroglancer counts voxels.

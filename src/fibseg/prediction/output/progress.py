@@ -26,8 +26,14 @@ FIRST_LINE_AFTER = 4
 class SliceProgress:
     """The progress of labelling, as a context; `update` says how many slices are labelled."""
 
-    def __init__(self, count: int, console: Console):
-        """`count` slices are missing at the start."""
+    def __init__(self, count: int, console: Console, labels_now: bool = False):
+        """Show nothing yet.
+
+        Args:
+            count: of slices that are missing at the start.
+            console: takes the bar or the lines.
+            labels_now: whether the labelling begins with the context, and no process must start.
+        """
         columns: list[ProgressColumn] = [
             TextColumn("{task.description}"),
             BarColumn(),
@@ -42,6 +48,7 @@ class SliceProgress:
         self._has_first_line = False
         # When the first slices were labelled, and how many: before that, models are loaded.
         self._first: tuple[float, int] | None = None
+        self._labels_now = labels_now
 
     def __enter__(self) -> SliceProgress:
         self._start = time.monotonic()
@@ -60,8 +67,10 @@ class SliceProgress:
         start, before = self._first = self._first or (now, done)
         if done == before:
             return
-        # The first slices may come all at once, when the last of them is ready.
-        speed = min((done - before) / max(now - start, 1e-9), done / max(now - self._start, 1e-9))
+        speed = (done - before) / max(now - start, 1e-9)
+        if self._labels_now:
+            # The first slices may come all at once, when the last of them is ready.
+            speed = min(speed, done / max(now - self._start, 1e-9))
         by = f" by {processes} processes" if processes != 1 else ""
         self._bar.update(
             self._task,
@@ -84,7 +93,7 @@ class SliceProgress:
 
 def with_progress(slices: Iterable[_T], count: int, console: Console) -> Iterator[_T]:
     """Pass slices on, `count` where no other process takes some, and show how far they are."""
-    with SliceProgress(count, console) as progress:
+    with SliceProgress(count, console, labels_now=True) as progress:
         for done, labelled in enumerate(slices, 1):
             progress.update(done)
             yield labelled

@@ -111,6 +111,6 @@ def write_errors_named(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise FibsegError(
-            f"{path}: cannot be written ({error.strerror or error}); give output= "
-            "another place. The same command goes on."
+            f"{path}: cannot be written ({error.strerror or error}); mend the disk and give the "
+            "same command again, or give output= another place."
         ) from error

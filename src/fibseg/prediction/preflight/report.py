@@ -37,7 +37,13 @@ def report_needs(
         return
     try:
         # Not the first slice: stacks often begin with empty ones.
-        needs = tried(labeller, stack, missing[len(missing) // 2], staging.outputs)
+        needs = tried(
+            labeller=labeller,
+            stack=stack,
+            z=missing[len(missing) // 2],
+            outputs=staging.outputs,
+            voxel_size=staging.voxel_size,
+        )
     # A failed trial ends no prediction: what is wrong is reported by the prediction itself.
     except (FibsegError, OSError, RuntimeError, MemoryError) as error:
         console.print(f"what this will take is not known: {error}")

@@ -66,8 +66,21 @@ class Needs:
     disk: list[float]
 
 
-def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -> Needs:
+def tried(
+    labeller: Labeller,
+    stack: Stack,
+    z: int,
+    outputs: Sequence[Output],
+    voxel_size: Sequence[float] | None,
+) -> Needs:
     """Read slice z, and filter, label and write a part of it.
+
+    Args:
+        labeller: what labels a slice.
+        stack: the image.
+        z: position of the slice.
+        outputs: that will be written.
+        voxel_size: (z, y, x) in nm of the outputs, which decides on their resolutions.
 
     Raises:
         FibsegError: the slice cannot be read, or the disk for temporary files is full.
@@ -93,7 +106,10 @@ def tried(labeller: Labeller, stack: Stack, z: int, outputs: Sequence[Output]) -
         pages.append(objects)
     # A picture with channels takes as much as its channels take alone.
     sizes = [
-        sum(_disk_bytes(output, page, stack) for page in pixels.reshape(-1, *labels.shape))
+        sum(
+            _disk_bytes(output, page, stack.shape, voxel_size)
+            for page in pixels.reshape(-1, *labels.shape)
+        )
         for output, pixels in zip(outputs, by_output(outputs, pages), strict=True)
     ]
     share = image.size / labels.size
@@ -173,18 +189,23 @@ def _window_pixels(windows: Windows, height: int, width: int) -> int:
     return sum(rows * columns * count for (rows, columns), count in batches.items())
 
 
-def _disk_bytes(output: Output, pixels: Pixels, stack: Stack) -> float:
-    """Write a slice (h, w) as in an output, and measure its files."""
+def _disk_bytes(
+    output: Output,
+    pixels: Pixels,
+    shape: tuple[int, int, int],
+    voxel_size: Sequence[float] | None,
+) -> float:
+    """Write a slice (h, w) as in an output of this shape, and measure its files."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"slice{output.path.suffix}"
-        header = StackHeader((1, *pixels.shape), output.dtype, stack.voxel_size)
+        header = StackHeader((1, *pixels.shape), output.dtype, voxel_size)
         with StackWriter(path, header) as writer:
             writer.write(pixels.astype(output.dtype))
         if path.is_file():
             return path.stat().st_size
         size = 0.0
         # Coarser resolutions leave slices out.
-        for level, (step, _, _) in enumerate(steps_of(replace(header, shape=stack.shape))):
+        for level, (step, _, _) in enumerate(steps_of(replace(header, shape=shape))):
             chunks = path.glob(f"{level}/0/*/*")
             size += sum(-(-chunk.stat().st_size // DISK_BLOCK) for chunk in chunks) / step
         return DISK_BLOCK * size
