@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -14,6 +13,7 @@ import numpy as np
 from fibseg.arrays import UInt8
 from fibseg.errors import FibsegError
 from fibseg.filters import PatchFilter, grain_filter
+from fibseg.filters.patches import prefetched
 from fibseg.prediction.ensemble import Source, sources_of
 from fibseg.prediction.intensity import in_8bit, tissue_outside
 from fibseg.prediction.labeller import Decided, Labeller, decide_slice, network_of, objects_of
@@ -155,16 +155,14 @@ def _prepared(
         stack = replace(stack, read=lru_cache(kept)(stack.read))
 
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[int, Future[_PreparedSlice | FibsegError]]] = deque()
+
+        def begin(z: int) -> Callable[[], tuple[int, _PreparedSlice | FibsegError]]:
+            future = pool.submit(_prepare, labeller, stack, z, sources)
+            return lambda: (z, future.result())
+
         try:
-            for z in positions:
-                waiting.append((z, pool.submit(_prepare, labeller, stack, z, sources)))
-                # Bounds the memory, whatever the depth of the stack.
-                if len(waiting) > threads + READER_THREADS:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            for first, future in waiting:
-                yield first, future.result()
+            # A few at a time bound the memory, whatever the depth of the stack.
+            yield from prefetched(positions, begin, threads + READER_THREADS)
         finally:
             # A caller that stops early asks for no other slice.
             pool.shutdown(cancel_futures=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from fibseg.data.grey import DRIFTED_SHARE
 from fibseg.errors import FibsegError
+from fibseg.filters.patches import prefetched
 from fibseg.prediction.intensity import spread
 from fibseg.prediction.labeller import Labeller
 from fibseg.prediction.memory import memory_errors_as_sentences
@@ -244,31 +244,27 @@ def label_and_keep(
         ThreadPoolExecutor(1) as writer,
         memory_errors_as_sentences(labeller.compute.device, labeller.windows, labeller.models),
     ):
-        waiting = deque[tuple[LabelledSlice, Future[None] | None]]()
+
+        def begin(labelled: LabelledSlice) -> Callable[[], LabelledSlice]:
+            if labelled.labels is None:
+                return lambda: labelled
+            pixels = [values[labelled.labels], *labelled.layers]
+            if labelled.objects is not None:
+                pixels.append(labelled.objects)
+            kept = KeptSlice(labelled.outside, labelled.digest, zeroed=False)
+            future = writer.submit(staging.write, labelled.z, pixels, kept)
+
+            def written() -> LabelledSlice:
+                future.result()
+                return labelled
+
+            return written
+
         labelled_slices = label_stack(
             labeller=labeller, stack=stack, positions=positions, watched=watched, say=say
         )
-        for labelled in labelled_slices:
-            future = None
-            if labelled.labels is not None:
-                pixels = [values[labelled.labels], *labelled.layers]
-                if labelled.objects is not None:
-                    pixels.append(labelled.objects)
-                kept = KeptSlice(labelled.outside, labelled.digest, zeroed=False)
-                future = writer.submit(staging.write, labelled.z, pixels, kept)
-            waiting.append((labelled, future))
-            # Where the disk is slower than the network, finished slices must not fill the memory.
-            if len(waiting) > 2:
-                yield _written(*waiting.popleft())
-        while waiting:
-            yield _written(*waiting.popleft())
-
-
-def _written(labelled: LabelledSlice, future: Future[None] | None) -> LabelledSlice:
-    """Give the slice once it is on the disk."""
-    if future is not None:
-        future.result()
-    return labelled
+        # Where the disk is slower than the network, finished slices must not fill the memory.
+        yield from prefetched(labelled_slices, begin, 2)
 
 
 def report_outputs(
